@@ -1,0 +1,351 @@
+package secrets
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Client reads secrets from a backend, through the layers that its options give. Build one in main and pass it to what
+// needs it. It is safe for concurrent use.
+//
+// Every error of its methods is an [*Error] of exactly one class, or the error of the caller's own context, as it is.
+type Client struct {
+	top     Fetcher
+	sources []source
+	closed  atomic.Bool
+
+	shutdown func() error
+}
+
+// source is one backend with the layers around it.
+type source struct {
+	*document
+	slots []Fetcher // what the layers of the slots returned, innermost first
+}
+
+// New builds a Client for backend. It puts the layers in their right order, whatever the order of the options; see the
+// package comment. It returns every fault of the options, joined, and asks the backend nothing.
+//
+// The Client owns its backends and layers from then on: [Client.Close] closes them. If New fails, they are still the
+// caller's.
+func New(backend Backend, opts ...Option) (client *Client, err error) {
+	// A foreign Name, Validate or Wrap runs here. Its panic is a fault of the configuration like any other.
+	defer func() {
+		if p := recover(); p != nil {
+			client, err = nil, fmt.Errorf("secrets: New: a backend or layer panicked with a %T", p)
+		}
+	}()
+	cfg := newConfig(opts)
+	backends := cfg.backends(backend)
+	if err := cfg.err(); err != nil {
+		return nil, err
+	}
+	return build(cfg, backends)
+}
+
+func build(cfg *config, backends []Backend) (*Client, error) {
+	life, end := context.WithCancel(context.Background())
+	running := newCalls()
+	c := &Client{}
+	var chain []Fetcher
+	for _, b := range backends {
+		s := cfg.source(b, life, running)
+		c.sources = append(c.sources, s)
+		chain = append(chain, named{s.document, b.Name()})
+	}
+	c.top = chain[0]
+	var slots []Fetcher // outermost first
+	if cfg.fallback != nil {
+		c.top = cfg.checkFetcher("WithFallback", cfg.fallback.Chain(chain))
+		slots = append(slots, c.top)
+	}
+	if len(cfg.around) > 0 {
+		c.top = &checker{next: c.top}
+		for _, layer := range slices.Backward(cfg.around) {
+			c.top = cfg.checkFetcher("WithMiddleware", layer.Wrap(c.top))
+		}
+	}
+	if err := cfg.err(); err != nil {
+		end()
+		return nil, err
+	}
+	for _, s := range c.sources {
+		for _, f := range slices.Backward(s.slots) {
+			slots = append(slots, f)
+		}
+	}
+	c.shutdown = sync.OnceValue(func() error {
+		c.closed.Store(true)
+		running.close()
+		end()
+		err := closeLayers(slots, running, cfg.timeout)
+		for _, b := range backends {
+			err = errors.Join(err, closeOne("backend "+b.Name(), b))
+		}
+		return err
+	})
+	return c, nil
+}
+
+// source builds the layers around b, from the inside out.
+func (c *config) source(b Backend, life context.Context, running *calls) source {
+	var s source
+	wrap := func(option string, layer Middleware, f Fetcher) Fetcher {
+		return c.checkFetcher(option, layer.Wrap(named{f, b.Name()}))
+	}
+	wrapSlot := func(option string, slot slot, f Fetcher) Fetcher {
+		if !slot.taken {
+			return f
+		}
+		f = wrap(option, slot.layer, f)
+		s.slots = append(s.slots, f)
+		return f
+	}
+
+	var f Fetcher = b
+	for _, layer := range slices.Backward(c.aroundBackend) {
+		f = wrap("WithBackendMiddleware", layer, f)
+	}
+	f = wrapSlot("WithRedaction", c.redaction, f)
+	f = &guard{next: f, name: b.Name(), timeout: c.timeout, life: life, calls: running}
+	f = wrapSlot("WithTracing", c.tracing, f)
+	if !isLocal(b) {
+		// What lies within the dedup layer is known last: the half of the cache that fills is a part of the cache.
+		within := &late{f}
+		f = wrapSlot("WithDedup", c.dedup, within)
+		f = wrapSlot("WithCache", c.cache, f)
+		if cache, ok := f.(interface{ Fill(next Fetcher) Fetcher }); ok && c.cache.taken {
+			within.Fetcher = c.checkFetcher("WithCache", cache.Fill(named{within.Fetcher, b.Name()}))
+		}
+	}
+	s.document = &document{next: f}
+	if r, ok := b.(Resolver); ok {
+		s.resolve = r.Resolve
+	}
+	return s
+}
+
+// late is a Fetcher that is set after a layer has been wrapped around it.
+type late struct{ Fetcher }
+
+func isLocal(b Backend) bool {
+	l, ok := b.(interface{ Local() bool })
+	return ok && l.Local()
+}
+
+func (c *config) checkFetcher(option string, f Fetcher) Fetcher {
+	if isNil(f) {
+		c.fault("%s: a layer returned a nil Fetcher", option)
+	}
+	return f
+}
+
+// Get returns the secret that key names; see the package comment for the form of keys.
+func (c *Client) Get(ctx context.Context, key string) (Secret, error) {
+	if err := c.enter(ctx, key); err != nil {
+		return Secret{}, err
+	}
+	return c.fetch(ctx, key)
+}
+
+// GetOr returns the secret that key names, or def if there is none: only if the error is [ErrNotFound]. An outage or a
+// denial is an error, not def. The Meta.Backend of a default is "default".
+func (c *Client) GetOr(ctx context.Context, key, def string) (Secret, error) {
+	s, err := c.Get(ctx, key)
+	if errors.Is(err, ErrNotFound) {
+		return NewSecret(def, Meta{Backend: "default", FetchedAt: time.Now()}), nil
+	}
+	return s, err
+}
+
+// Has reports whether there is a secret that key names. It is false only if the error of a Get would be [ErrNotFound];
+// every other error is returned. It reads the value and drops it.
+func (c *Client) Has(ctx context.Context, key string) (bool, error) {
+	_, err := c.Get(ctx, key)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Refresh asks the backend for the secret that key names, past cache and back-off, and renews the cache. It never returns a
+// stale value: if the backend is unavailable, that is the error.
+func (c *Client) Refresh(ctx context.Context, key string) (Secret, error) {
+	if err := c.enter(ctx, key); err != nil {
+		return Secret{}, err
+	}
+	return c.fetch(WithFresh(ctx), key)
+}
+
+// GetMany returns the secrets that keys name, in one pass through the layers. Keys given twice are asked once. What was
+// found is returned also if there is an error. The error is [Errors], with one [*Error] for each key that could not be
+// had; if ctx ended the call, it is the error of ctx, joined with those Errors if there are any.
+func (c *Client) GetMany(ctx context.Context, keys ...string) (map[string]Secret, error) {
+	if err := c.enter(ctx, ""); err != nil {
+		return map[string]Secret{}, err
+	}
+	found := make(map[string]Secret, len(keys))
+	asked := make(map[string]bool, len(keys))
+	errs := make(map[string]error)
+	refs := make([]Ref, 0, len(keys))
+	names := make([]string, 0, len(keys)) // of refs
+	for _, key := range keys {
+		if asked[key] {
+			continue
+		}
+		asked[key] = true
+		ref, err := ParseRef(key)
+		if err != nil {
+			errs[key] = err
+			continue
+		}
+		refs, names = append(refs, ref), append(names, key)
+	}
+	if len(refs) > 0 {
+		protect(len(refs), func() []Result { return c.top.FetchMany(ctx, refs) }, func(results []Result) {
+			for i, r := range results {
+				if err := atDoor(ctx, r.Err, names[i]); err != nil {
+					errs[names[i]] = err
+					continue
+				}
+				found[names[i]] = r.Secret
+			}
+		})
+	}
+	return found, collect(ctx, keys, errs)
+}
+
+// collect makes one error of the errors of keys, in their order.
+func collect(ctx context.Context, keys []string, errs map[string]error) error {
+	var all Errors
+	var ended error
+	for _, key := range keys {
+		err, failed := errs[key]
+		if !failed {
+			continue
+		}
+		delete(errs, key)              // a key may stand twice
+		if e, ok := err.(*Error); ok { //nolint:errorlint // atDoor makes it so
+			all = append(all, e)
+		} else {
+			ended = ctx.Err()
+		}
+	}
+	switch {
+	case len(all) == 0:
+		return ended
+	case ended == nil:
+		return all
+	default:
+		return errors.Join(ended, all)
+	}
+}
+
+// Invalidate makes the layers forget the documents that keys mean: the next Get asks the backend. Keys that are not valid
+// are passed over.
+func (c *Client) Invalidate(keys ...string) {
+	if c.closed.Load() {
+		return
+	}
+	refs := make([]Ref, 0, len(keys))
+	for _, key := range keys {
+		if ref, err := ParseRef(key); err == nil {
+			refs = append(refs, ref)
+		}
+	}
+	for _, s := range c.sources {
+		docs := make([]Ref, len(refs))
+		for i, ref := range refs {
+			docs[i], _ = s.locate(ref)
+		}
+		for _, f := range s.slots {
+			if i, ok := f.(interface{ Invalidate(refs ...Ref) }); ok {
+				i.Invalidate(docs...)
+			}
+		}
+	}
+}
+
+// Close ends the Client: it refuses new calls, ends those under way with [ErrClosed], waits for them for at most the time
+// of [WithTimeout], and closes layers and backends, which the Client owns. It may be called often and concurrently; every
+// call waits for the first and returns its result.
+func (c *Client) Close() error { return c.shutdown() }
+
+// closeLayers closes the parts of the layers, outermost first, once no call is running, or after wait.
+func closeLayers(slots []Fetcher, running *calls, wait time.Duration) error {
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		for _, f := range slots {
+			err = errors.Join(err, closeOne("layer", f))
+		}
+		<-running.idle
+		done <- err
+	}()
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-timer.C:
+		return fmt.Errorf("secrets: close: a backend or layer still runs after %v", wait)
+	}
+}
+
+func closeOne(what string, v any) (err error) {
+	closer, ok := v.(io.Closer)
+	if !ok {
+		return nil
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("secrets: close %s: a panic with a %T", what, p)
+		}
+	}()
+	if e := closer.Close(); e != nil {
+		return fmt.Errorf("secrets: close %s: %w", what, e)
+	}
+	return nil
+}
+
+// enter says why a call can not begin, if so.
+func (c *Client) enter(ctx context.Context, key string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if c.closed.Load() {
+		return &Error{Key: key, Err: ErrClosed}
+	}
+	return nil
+}
+
+func (c *Client) fetch(ctx context.Context, key string) (Secret, error) {
+	ref, err := ParseRef(key)
+	if err != nil {
+		return Secret{}, err
+	}
+	var result Result
+	protect(1, func() []Result { return single(c.top.Fetch(ctx, ref)) }, func(r []Result) { result = r[0] })
+	if err := atDoor(ctx, result.Err, key); err != nil {
+		return Secret{}, err
+	}
+	return result.Secret, nil
+}
+
+// atDoor makes err what the caller gets: user middleware may return any error.
+func atDoor(ctx context.Context, err error, key string) error {
+	if err == nil {
+		return nil
+	}
+	err = toError(ctx, err, "", key)
+	if e, ok := err.(*Error); ok { //nolint:errorlint // toError makes it so
+		e.Key = key
+	}
+	return err
+}

@@ -1,0 +1,228 @@
+package secrets
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+)
+
+// The classes of failure. Every error that leaves a [Client] is an [*Error] of exactly one of them, whatever the backend
+// returned; the caller's own context error alone is returned as it is. Test for a class with [errors.Is]:
+//
+//	if errors.Is(err, secrets.ErrNotFound) { … }
+//
+// [ErrDeleted] and [ErrFieldNotFound] are ErrNotFound too.
+var (
+	// ErrNotFound says that the backend was asked, could answer, and has no such secret.
+	ErrNotFound error = &class{text: "not found"}
+	// ErrDeleted says that the secret existed and was deleted, or is marked for deletion. It is an ErrNotFound, but no
+	// fallback is asked in its place: a user name from one backend must not meet a password from another.
+	ErrDeleted error = &class{text: "deleted", parent: ErrNotFound}
+	// ErrFieldNotFound says that the document is there and the field in it is missing or null. It is an ErrNotFound, but
+	// no fallback is asked in its place.
+	ErrFieldNotFound error = &class{text: "field not found", parent: ErrNotFound}
+	// ErrPermissionDenied says that the backend knows who asks and refuses.
+	ErrPermissionDenied error = &class{text: "permission denied"}
+	// ErrUnauthenticated says that the backend does not accept the caller's credentials: missing, invalid or expired.
+	ErrUnauthenticated error = &class{text: "not authenticated"}
+	// ErrUnavailable says that no answer could be had: network, timeout, throttling, a server error. It may be different
+	// the next time.
+	ErrUnavailable error = &class{text: "unavailable"}
+	// ErrInvalidKey says that the key can not name a secret. The backend was not asked, or refused the name itself.
+	ErrInvalidKey error = &class{text: "invalid key"}
+	// ErrMalformed says that what is stored, or what was answered, can not be read as what was asked for: broken JSON,
+	// an empty answer, a value over the size cap.
+	ErrMalformed error = &class{text: "malformed"}
+	// ErrUnknown says that something failed that no rule names; a panic in a backend is one such case.
+	ErrUnknown error = &class{text: "unknown failure"}
+	// ErrClosed says that the [Client] was closed.
+	ErrClosed error = &class{text: "client is closed"}
+)
+
+// class is a sentinel; a parent makes errors.Is find the wider class too.
+type class struct {
+	text   string
+	parent error
+}
+
+func (c *class) Error() string { return "secrets: " + c.text }
+func (c *class) Unwrap() error { return c.parent }
+
+// classes lists the sentinels in the order in which [Class] looks for them. An error that claims several is of the one
+// that hides least: absence comes last, since an outage or a denial must never read as "not found", and the narrower
+// kinds of absence come before the wide one.
+func classes() [10]error {
+	return [...]error{
+		ErrClosed, ErrPermissionDenied, ErrUnauthenticated, ErrUnavailable, ErrMalformed, ErrInvalidKey, ErrUnknown,
+		ErrDeleted, ErrFieldNotFound, ErrNotFound,
+	}
+}
+
+// Class returns the one sentinel that err belongs to, or nil if err is nil. An error of a timeout is ErrUnavailable, as is
+// a context error: whether the context was the caller's own is for the caller to know. What no rule names is ErrUnknown.
+func Class(err error) error {
+	if err == nil {
+		return nil
+	}
+	for _, c := range classes() {
+		if errors.Is(err, c) {
+			return c
+		}
+	}
+	var t interface{ Timeout() bool }
+	if isContextError(err) || errors.As(err, &t) && t.Timeout() {
+		return ErrUnavailable
+	}
+	return ErrUnknown
+}
+
+func isContextError(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// Error is a failure to get one secret. It says which backend failed on which key, in which class, and what is known
+// beyond that; it never holds a value.
+//
+// Backends return an Error to give a class and a Detail of their own. Whatever else they return is classified by [Class]
+// and dropped: errors of SDKs and parsers carry bodies, tokens and addresses.
+type Error struct {
+	// Backend is the name of the backend that failed, or "" if none was asked.
+	Backend string
+	// Key is the key as the caller gave it.
+	Key string
+	// Err is the class: one of the sentinels of this package.
+	Err error
+	// Detail is the backend's own explanation, for a person. It holds no value.
+	Detail string
+	// Causes are the failures of the other backends of a fallback chain, in the order in which they were asked.
+	// errors.Is and errors.As do not look into them: the class of a chain is that of Err alone.
+	Causes []*Error
+}
+
+// Error returns the backend, the key, the class, the detail and the causes, as far as they are set.
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString("secrets: ")
+	e.write(&b)
+	return b.String()
+}
+
+func (e *Error) write(b *strings.Builder) {
+	if e == nil {
+		b.WriteString(classText(nil))
+		return
+	}
+	if e.Backend != "" {
+		b.WriteString(printable(e.Backend) + ": ")
+	}
+	if e.Key != "" {
+		b.WriteString(printable(e.Key) + ": ")
+	}
+	b.WriteString(classText(e.Err))
+	if e.Detail != "" {
+		b.WriteString(": " + e.Detail)
+	}
+	for _, cause := range e.Causes {
+		b.WriteString("; ")
+		cause.write(b)
+	}
+}
+
+// Unwrap returns the class.
+func (e *Error) Unwrap() error {
+	if e == nil { // a backend that returns a nil *Error as an error must not bring its callers down
+		return nil
+	}
+	return e.Err
+}
+
+// clone returns a copy that shares nothing with e, so that an error remembered by a layer can be handed to many callers.
+func (e *Error) clone() *Error {
+	c := *e
+	c.Causes = slices.Clone(e.Causes)
+	for i, cause := range c.Causes {
+		c.Causes[i] = cause.clone()
+	}
+	return &c
+}
+
+var _ error = (*Error)(nil)
+
+// Errors are the failures of a [Client.GetMany], one for each key that could not be had, in the order of the keys.
+type Errors []*Error
+
+// Error returns the texts of all errors, one a line.
+func (e Errors) Error() string {
+	lines := make([]string, len(e))
+	for i, err := range e {
+		lines[i] = err.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Unwrap makes errors.Is and errors.As look into each of the errors.
+func (e Errors) Unwrap() []error {
+	all := make([]error, len(e))
+	for i, err := range e {
+		all[i] = err
+	}
+	return all
+}
+
+var _ error = Errors(nil)
+
+func classText(err error) string {
+	if c, ok := err.(*class); ok { //nolint:errorlint // the sentinel itself is meant
+		return c.text
+	}
+	return classText(Class(orUnknown(err)))
+}
+
+func orUnknown(err error) error {
+	if err == nil {
+		return ErrUnknown
+	}
+	return err
+}
+
+// printable quotes a name that would be unreadable or misleading in a log line, and cuts a very long one.
+func printable(name string) string {
+	const most = 128
+	cut := ""
+	if len(name) > most {
+		name, cut = name[:most], "…"
+	}
+	odd := func(r rune) bool { return r == unicode.ReplacementChar || !unicode.IsPrint(r) }
+	if strings.ContainsFunc(name, odd) {
+		name = strconv.QuoteToASCII(name)
+	}
+	return name + cut
+}
+
+// toError turns whatever a fetch returned into an error of one class. ctx is the context of the caller of that fetch: if
+// it is done, a failure that its end explains is its own error, which no layer stores and no other caller gets.
+func toError(ctx context.Context, err error, backend, key string) error {
+	class := Class(err)
+	if ctx.Err() != nil && (class == ErrUnavailable || class == ErrUnknown) { //nolint:errorlint // Class returns the sentinels themselves
+		if errors.Is(context.Cause(ctx), ErrClosed) {
+			return &Error{Backend: backend, Key: key, Err: ErrClosed}
+		}
+		return ctx.Err()
+	}
+	var own *Error
+	if !errors.As(err, &own) || own == nil {
+		return &Error{Backend: backend, Key: key, Err: class}
+	}
+	e := own.clone()
+	e.Err = class
+	if e.Backend == "" {
+		e.Backend = backend
+	}
+	if e.Key == "" {
+		e.Key = key
+	}
+	return e
+}

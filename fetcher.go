@@ -1,0 +1,114 @@
+package secrets
+
+import (
+	"context"
+	"fmt"
+	"sync"
+)
+
+// Fetcher is what backends and layers are.
+//
+// An error says why there is no secret; see [Error] and the classes. An implementation must be safe for concurrent use,
+// obey ctx, and never return the zero Secret with a nil error.
+type Fetcher interface {
+	// Fetch returns the secret that ref names.
+	Fetch(ctx context.Context, ref Ref) (Secret, error)
+	// FetchMany answers refs in order, one Result each. A failure of one ref is that Result's alone.
+	FetchMany(ctx context.Context, refs []Ref) []Result
+}
+
+// Result is the answer to one ref of a FetchMany: a Secret, or an error.
+type Result struct {
+	Secret Secret
+	Err    error
+}
+
+// Backend is a source of secrets.
+//
+// A backend is asked for documents: the refs that it gets have a Path and perhaps a Version, and no Field; the Client
+// selects fields itself. It sees each ref checked by the rules of [ParseRef].
+//
+// These methods are optional, and looked for on the Backend that is given to [New]:
+//
+//   - Close() error: ends what the backend runs. [Client.Close] calls it, last.
+//   - Local() bool: if true, the answers are at hand and always current, as an environment variable is, and neither a
+//     cache nor a dedup layer stands before the backend.
+//   - Resolve, of [Resolver].
+//   - Validate() error: the faults of the backend's options, which New returns.
+type Backend interface {
+	Fetcher
+	// Name is "env", "file", "vault", "aws", or what the program calls it. It is unique in a Client.
+	Name() string
+}
+
+// Resolver is an optional interface of a [Backend] that decides which document, and which field of it, a ref means. Without
+// it, the document is Path and the field is Field. Resolve is called often and must not use the network.
+type Resolver interface {
+	Resolve(ref Ref) Ref
+}
+
+// FetcherFunc makes a Fetcher of a function, for small backends and tests. Its FetchMany is [FetchEach].
+type FetcherFunc func(ctx context.Context, ref Ref) (Secret, error)
+
+// Fetch calls f.
+func (f FetcherFunc) Fetch(ctx context.Context, ref Ref) (Secret, error) { return f(ctx, ref) }
+
+// FetchMany calls f for each ref, in bounded parallel.
+func (f FetcherFunc) FetchMany(ctx context.Context, refs []Ref) []Result {
+	return FetchEach(ctx, f, refs)
+}
+
+var _ Fetcher = FetcherFunc(nil)
+
+// fetchEachParallel bounds the calls that FetchEach has under way: enough to hide the latency of a backend, too few to
+// trip its rate limits.
+const fetchEachParallel = 8
+
+// FetchEach answers refs by calling f for each, at most 8 at a time. It is the FetchMany of a backend that has no batch
+// call. Refs that were not begun when ctx ended have its error. A panic in f is [ErrUnknown] for that ref.
+func FetchEach(ctx context.Context, f func(context.Context, Ref) (Secret, error), refs []Ref) []Result {
+	results := make([]Result, len(refs))
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, fetchEachParallel)
+	for i, ref := range refs {
+		slots <- struct{}{}
+		if err := ctx.Err(); err != nil {
+			results[i].Err = err
+			<-slots
+			continue
+		}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			protect(1, func() []Result { return single(f(ctx, ref)) }, func(r []Result) { results[i] = r[0] })
+		})
+	}
+	wg.Wait()
+	return results
+}
+
+func single(s Secret, err error) []Result { return []Result{{Secret: s, Err: err}} }
+
+// protect calls f and hands what it returns to deliver, as n results, none of which is a zero Secret without an error. It
+// does so also if f panics, which is recovered, or ends its goroutine, which can not be stopped. The text of a panic may
+// quote a value, so that only its type is told.
+func protect(n int, f func() []Result, deliver func([]Result)) {
+	results := make([]Result, n)
+	fault := "the call ended its goroutine"
+	defer func() {
+		if p := recover(); p != nil {
+			fault = fmt.Sprintf("a panic with a %T", p)
+		}
+		for i := range results {
+			if results[i].Err == nil && results[i].Secret.IsZero() {
+				results[i].Err = &Error{Err: ErrUnknown, Detail: fault}
+			}
+		}
+		deliver(results)
+	}()
+	answers := f()
+	copy(results, answers)
+	fault = "the answer holds neither a secret nor an error"
+	if len(answers) != n {
+		fault = fmt.Sprintf("%d answers to %d questions", len(answers), n)
+	}
+}

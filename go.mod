@@ -1,0 +1,3 @@
+module github.com/seed-5482dd03/secrets
+
+go 1.26

@@ -1,0 +1,168 @@
+package secrets
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+const (
+	// refsPerTimeout is how many refs of a batch share one timeout: AWS Secrets Manager takes 20 in a call.
+	refsPerTimeout = 20
+	// batchGrace is how long a batch whose time is over is waited for, so that the answers which it has are not lost with
+	// those that it has not.
+	batchGrace = 100 * time.Millisecond
+)
+
+// guard stands around one backend, inside every layer but redaction, and makes its answers trustworthy: in time, of one
+// class, with Meta, and never a panic. The backend runs on a goroutine of its own, for two reasons: one that ignores its
+// context must not stall the program, and one that ends its goroutine must not end the caller's.
+type guard struct {
+	next    Fetcher
+	name    string
+	timeout time.Duration
+	life    context.Context //nolint:containedctx // it is the Client's life, which no call carries
+	calls   *calls
+}
+
+func (g *guard) Fetch(ctx context.Context, ref Ref) (Secret, error) {
+	r := g.run(ctx, []Ref{ref}, 0, func(ctx context.Context) []Result { return single(g.next.Fetch(ctx, ref)) })[0]
+	return r.Secret, r.Err
+}
+
+func (g *guard) FetchMany(ctx context.Context, refs []Ref) []Result {
+	if len(refs) == 0 {
+		return nil
+	}
+	return g.run(ctx, refs, batchGrace, func(ctx context.Context) []Result { return g.next.FetchMany(ctx, refs) })
+}
+
+// Name returns the name of the backend.
+func (g *guard) Name() string { return g.name }
+
+// run lets fetch answer refs, and waits for a late answer for grace.
+func (g *guard) run(ctx context.Context, refs []Ref, grace time.Duration, fetch func(context.Context) []Result) []Result {
+	if !g.calls.begin() {
+		return g.fail(refs, &Error{Err: ErrClosed})
+	}
+	began := time.Now()
+	budget := g.timeout * time.Duration((len(refs)+refsPerTimeout-1)/refsPerTimeout)
+	inner, cancel := context.WithTimeout(ctx, budget)
+	defer cancel()
+	answer := make(chan []Result, 1)
+	go func() {
+		defer g.calls.end()
+		protect(len(refs), func() []Result { return fetch(inner) }, func(r []Result) { answer <- r })
+	}()
+
+	select {
+	case results := <-answer:
+		return g.settle(ctx, refs, results, began)
+	case <-g.life.Done():
+		return g.fail(refs, &Error{Err: ErrClosed})
+	case <-inner.Done():
+	}
+	if grace > 0 {
+		timer := time.NewTimer(grace)
+		defer timer.Stop()
+		select {
+		case results := <-answer:
+			return g.settle(ctx, refs, results, began)
+		case <-timer.C:
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return g.fail(refs, err)
+	}
+	return g.fail(refs, g.late())
+}
+
+// settle makes each result a secret with Meta, or an error of one class.
+func (g *guard) settle(ctx context.Context, refs []Ref, results []Result, began time.Time) []Result {
+	for i, r := range results {
+		if r.Err == nil {
+			results[i].Secret = g.stamp(r.Secret, began)
+			continue
+		}
+		if ctx.Err() == nil && isContextError(r.Err) {
+			r.Err = g.late()
+		}
+		results[i] = Result{Err: toError(ctx, r.Err, g.name, refs[i].String())}
+	}
+	return results
+}
+
+func (g *guard) stamp(s Secret, began time.Time) Secret {
+	meta := s.Meta()
+	if meta.Backend != "" && !meta.FetchedAt.IsZero() {
+		return s
+	}
+	if meta.Backend == "" {
+		meta.Backend = g.name
+	}
+	if meta.FetchedAt.IsZero() {
+		meta.FetchedAt = began
+	}
+	return NewSecret(s.Reveal(), meta)
+}
+
+// late is the error of a backend that has not answered, though its caller still waits.
+func (g *guard) late() error {
+	return &Error{Err: ErrUnavailable, Detail: fmt.Sprintf("no answer within %v", g.timeout)}
+}
+
+func (g *guard) fail(refs []Ref, err error) []Result {
+	results := make([]Result, len(refs))
+	for i, ref := range refs {
+		results[i].Err = err // a context error is the caller's own, and passed on as it is
+		if !isContextError(err) {
+			results[i].Err = toError(context.Background(), err, g.name, ref.String())
+		}
+	}
+	return results
+}
+
+var _ Fetcher = (*guard)(nil)
+
+// calls counts what a Client has under way, so that Close can refuse new calls and wait for the others. A WaitGroup does
+// not do: it must not be added to while it is waited for.
+type calls struct {
+	mu     sync.Mutex
+	n      int
+	closed bool
+	idle   chan struct{} // closed when closed and n is 0
+}
+
+func newCalls() *calls { return &calls{idle: make(chan struct{})} }
+
+// begin reports whether a call may begin; if so, end must follow it.
+func (c *calls) begin() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return false
+	}
+	c.n++
+	return true
+}
+
+func (c *calls) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n--
+	c.check()
+}
+
+func (c *calls) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	c.check()
+}
+
+func (c *calls) check() {
+	if c.closed && c.n == 0 {
+		close(c.idle)
+	}
+}

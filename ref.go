@@ -1,0 +1,172 @@
+package secrets
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// maxKey is the longest key in bytes: the longest name that AWS Secrets Manager takes.
+const maxKey = 512
+
+// Ref is a parsed key. It is comparable, so that it can be the key of a map.
+type Ref struct {
+	// Path names the secret, its segments separated by slashes.
+	Path string
+	// Field selects a part of a JSON document: an exact key of it, or a dotted path into it. Empty means the whole.
+	Field string
+	// Version pins a version, in the backend's own terms. Empty means the current one.
+	Version string
+	// Whole is set by the form "path#": the document at that very path, where a backend would otherwise read the last
+	// segment as a field.
+	Whole bool
+}
+
+// ParseRef parses a key of the form
+//
+//	path[?version=V][#field]
+//
+// The first '#' splits off the field, which is taken verbatim to the end, then the first '?' the query. "%23", "%3F" and
+// "%25" stand for '#', '?' and '%' in a path. The error is an [*Error] of class [ErrInvalidKey] that says what is wrong.
+func ParseRef(key string) (Ref, error) {
+	ref, fault := parseRef(key)
+	if fault != "" {
+		return Ref{}, &Error{Key: key, Err: ErrInvalidKey, Detail: fault}
+	}
+	return ref, nil
+}
+
+func parseRef(key string) (Ref, string) {
+	if key == "" {
+		return Ref{}, "the key is empty"
+	}
+	if len(key) > maxKey {
+		return Ref{}, "the key is longer than 512 bytes"
+	}
+	var ref Ref
+	rest, field, hasField := strings.Cut(key, "#")
+	ref.Field, ref.Whole = field, hasField && field == ""
+	path, query, hasQuery := strings.Cut(rest, "?")
+	if hasQuery {
+		version, ok := strings.CutPrefix(query, "version=")
+		switch {
+		case !ok:
+			return Ref{}, "the only query is ?version=V; write %3F for a question mark in a path"
+		case version == "":
+			return Ref{}, "the version is empty; leave ?version= out for the current one"
+		case strings.Contains(version, "&"):
+			return Ref{}, "the only query is ?version=V, without a second parameter"
+		}
+		ref.Version = version
+	}
+	path, fault := unescape(path)
+	if fault != "" {
+		return Ref{}, fault
+	}
+	ref.Path = path
+	return ref, ref.fault()
+}
+
+// String returns the key that [ParseRef] parses into r.
+func (r Ref) String() string {
+	var b strings.Builder
+	if strings.ContainsAny(r.Path, "%#?") {
+		escape.WriteString(&b, r.Path) //nolint:errcheck // a strings.Builder never fails
+	} else {
+		b.WriteString(r.Path)
+	}
+	if r.Version != "" {
+		b.WriteString("?version=" + r.Version)
+	}
+	if r.Field != "" || r.Whole {
+		b.WriteString("#" + r.Field)
+	}
+	return b.String()
+}
+
+// escape is stateless and safe for concurrent use.
+var escape = strings.NewReplacer("%", "%25", "#", "%23", "?", "%3F")
+
+func unescape(path string) (plain, fault string) {
+	before, after, found := strings.Cut(path, "%")
+	if !found {
+		return path, ""
+	}
+	var b strings.Builder
+	for ; found; before, after, found = strings.Cut(after, "%") {
+		b.WriteString(before)
+		code := after[:min(2, len(after))]
+		switch code {
+		case "23":
+			b.WriteByte('#')
+		case "3F":
+			b.WriteByte('?')
+		case "25":
+			b.WriteByte('%')
+		default:
+			return "", "a % in a path is written %25; the only other escapes are %23 for # and %3F for ?"
+		}
+		after = after[2:]
+	}
+	b.WriteString(before)
+	return b.String(), ""
+}
+
+// fault says what is wrong with r, or "". It holds for refs from [ParseRef], and is asked again for those that user
+// middleware may have made or changed.
+func (r Ref) fault() string {
+	if n := len(r.Path) + len(r.Field) + len(r.Version); n > maxKey {
+		return "the key is longer than 512 bytes"
+	}
+	if f := textFault(r.Path); f != "" {
+		return f
+	}
+	if f := textFault(r.Field); f != "" {
+		return f
+	}
+	if f := textFault(r.Version); f != "" {
+		return f
+	}
+	switch {
+	case r.Whole && r.Field != "":
+		return "a ref has a field, or is the whole document, not both"
+	case strings.Contains(r.Field, "?version="):
+		return "the version stands before the field: path?version=V#field"
+	case strings.ContainsAny(r.Version, "#&"):
+		return "a version has no # or &"
+	}
+	return pathFault(r.Path)
+}
+
+func pathFault(path string) string {
+	switch {
+	case path == "":
+		return "the path is empty"
+	case path[0] == '/':
+		return "the path begins with a slash"
+	case path[len(path)-1] == '/':
+		return "the path ends with a slash"
+	}
+	for segment := range strings.SplitSeq(path, "/") {
+		switch segment {
+		case "":
+			return "the path has an empty segment"
+		case ".", "..":
+			return "the path has a segment . or .."
+		}
+	}
+	return ""
+}
+
+func textFault(s string) string {
+	for i, r := range s {
+		switch {
+		case r >= ' ' && r < 0x7f:
+		case r == utf8.RuneError && !utf8.ValidString(s[i:]):
+			return "the key is not valid UTF-8"
+		case unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp):
+			return "the key has a control, format or line-separator character"
+		}
+	}
+	return ""
+}

@@ -1,0 +1,182 @@
+package secrets
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"database/sql/driver"
+	"encoding"
+	"encoding/gob"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+)
+
+const redacted = "[REDACTED]"
+
+// Secret is a value that shows itself only to those who ask by name: [Secret.Reveal] and [Secret.Bytes] return it, and
+// everything else (formatting with any verb, the encodings, log/slog, database/sql, reflection) shows "[REDACTED]" or
+// fails. That holds where a Secret is an unexported field of another struct too, where fmt can not call its methods: the
+// value is a captured variable of a closure, which reflection can not read.
+//
+// The zero value is a Secret without a value; see [Secret.IsZero]. A Secret is immutable, safe for concurrent use, and not
+// comparable with ==; see [Secret.Equal].
+//
+// What a Secret does not promise: the value is in the memory of the process, and a core dump or a debugger shows it.
+type Secret struct {
+	open func() *payload
+}
+
+type payload struct {
+	value string
+	meta  Meta
+}
+
+// Meta is what is known about a [Secret] beside its value. None of it is secret.
+type Meta struct {
+	// Backend is the name of the backend that answered, or "default" for the default of [Client.GetOr].
+	Backend string
+	// Version is the backend's name for this version of the secret, or "" if it has none. It changes when the value
+	// changes.
+	Version string
+	// FetchedAt is the time at which the fetch of this value began.
+	FetchedAt time.Time
+	// ExpiresAt is the end of the lease, or the zero time if the secret has none.
+	ExpiresAt time.Time
+	// Stale says that the value is older than the cache's TTL, and served because the backend is unavailable.
+	Stale bool
+}
+
+// NewSecret returns a Secret that holds value. Backends make their answers with it.
+func NewSecret(value string, meta Meta) Secret {
+	p := &payload{value: value, meta: meta}
+	return Secret{open: func() *payload { return p }}
+}
+
+// Reveal returns the value. It makes no copy. For the zero Secret it is "".
+func (s Secret) Reveal() string {
+	if s.open == nil {
+		return ""
+	}
+	return s.open().value
+}
+
+// Bytes returns a copy of the value. For the zero Secret it is nil.
+func (s Secret) Bytes() []byte {
+	if s.open == nil {
+		return nil
+	}
+	return []byte(s.open().value)
+}
+
+// Meta returns what is known about the secret beside its value.
+func (s Secret) Meta() Meta {
+	if s.open == nil {
+		return Meta{}
+	}
+	return s.open().meta
+}
+
+// IsZero reports whether s is no secret at all, as a missing entry in the map of [Client.GetMany] is. A secret whose value
+// is empty is not zero.
+func (s Secret) IsZero() bool { return s.open == nil }
+
+// Equal reports whether s and other hold the same value, in a time that depends on the lengths alone. The zero Secret
+// equals only itself.
+func (s Secret) Equal(other Secret) bool {
+	if s.IsZero() || other.IsZero() {
+		return s.IsZero() == other.IsZero()
+	}
+	a, b := sha256.Sum256(s.Bytes()), sha256.Sum256(other.Bytes())
+	return subtle.ConstantTimeCompare(a[:], b[:]) == 1
+}
+
+// Field returns a part of a JSON document, as the key form path#field does: an exact key of the top-level object, else a
+// dotted path into nested objects and array indexes. A string is unquoted; a number, true and false are their source
+// text; an object or array is its raw JSON text.
+//
+// The error is an [*Error]: [ErrFieldNotFound] if the field is missing or null, and [ErrMalformed] if the value is not one
+// JSON object in valid UTF-8 without duplicate keys.
+func (s Secret) Field(name string) (Secret, error) {
+	value, err := selectField(s.Reveal(), name)
+	if err != nil {
+		err.Backend = s.Meta().Backend
+		return Secret{}, err
+	}
+	return NewSecret(value, s.Meta()), nil
+}
+
+// JSON decodes the value, a JSON document, into the value that v points to, by the rules of [encoding/json]. The document
+// must be valid UTF-8 without duplicate keys. The error is an [*Error] of class [ErrMalformed] that quotes nothing of the
+// document.
+func (s Secret) JSON(v any) error {
+	err := checkDocument(s.Reveal())
+	if err == nil && json.Unmarshal([]byte(s.Reveal()), v) != nil {
+		// The error of encoding/json quotes the document, so only the Go type is told.
+		err = &Error{Err: ErrMalformed, Detail: fmt.Sprintf("the document does not decode into a %T", v)}
+	}
+	if err != nil {
+		err.Backend = s.Meta().Backend
+		return err
+	}
+	return nil
+}
+
+// String returns "[REDACTED]".
+func (Secret) String() string { return redacted }
+
+// GoString returns "[REDACTED]".
+func (Secret) GoString() string { return redacted }
+
+// Format writes "[REDACTED]" for every verb.
+func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
+
+// LogValue returns "[REDACTED]".
+func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalText returns "[REDACTED]".
+func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// MarshalJSON returns "[REDACTED]" as a JSON string.
+func (Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
+
+// MarshalXML writes an element that holds "[REDACTED]".
+func (Secret) MarshalXML(e *xml.Encoder, start xml.StartElement) error {
+	return e.EncodeElement(redacted, start)
+}
+
+// MarshalXMLAttr returns an attribute that holds "[REDACTED]".
+func (Secret) MarshalXMLAttr(name xml.Name) (xml.Attr, error) {
+	return xml.Attr{Name: name, Value: redacted}, nil
+}
+
+// MarshalYAML returns "[REDACTED]". The YAML libraries of the field look for this method.
+func (Secret) MarshalYAML() (any, error) { return redacted, nil }
+
+// MarshalBinary returns "[REDACTED]".
+func (Secret) MarshalBinary() ([]byte, error) { return []byte(redacted), nil }
+
+// GobEncode returns "[REDACTED]".
+func (Secret) GobEncode() ([]byte, error) { return []byte(redacted), nil }
+
+// Value returns an error: a Secret is not a value for a database. Pass [Secret.Reveal] where one is meant.
+func (Secret) Value() (driver.Value, error) {
+	return nil, errors.New("secrets: a Secret is not a SQL value; pass Reveal() if that is what you mean")
+}
+
+var (
+	_ fmt.Formatter            = Secret{}
+	_ fmt.Stringer             = Secret{}
+	_ fmt.GoStringer           = Secret{}
+	_ slog.LogValuer           = Secret{}
+	_ json.Marshaler           = Secret{}
+	_ xml.Marshaler            = Secret{}
+	_ xml.MarshalerAttr        = Secret{}
+	_ gob.GobEncoder           = Secret{}
+	_ driver.Valuer            = Secret{}
+	_ encoding.TextMarshaler   = Secret{}
+	_ encoding.BinaryMarshaler = Secret{}
+)
