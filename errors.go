@@ -3,6 +3,7 @@ package secrets
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -51,23 +52,30 @@ type class struct {
 func (c *class) Error() string { return "secrets: " + c.text }
 func (c *class) Unwrap() error { return c.parent }
 
-// classes lists the sentinels in the order in which [Class] looks for them. An error that claims several is of the one
-// that hides least: absence comes last, since an outage or a denial must never read as "not found", and the narrower
-// kinds of absence come before the wide one.
-func classes() [10]error {
+// failures and absences list the sentinels in the order in which [Class] looks for them. An error that claims several is of
+// the one that hides least: absence comes last, since an outage or a denial must never read as "not found", and the
+// narrower kinds of absence come before the wide one.
+func failures() [7]error {
 	return [...]error{
 		ErrClosed, ErrPermissionDenied, ErrUnauthenticated, ErrUnavailable, ErrMalformed, ErrInvalidKey, ErrUnknown,
-		ErrDeleted, ErrFieldNotFound, ErrNotFound,
 	}
 }
 
+func absences() [3]error { return [...]error{ErrDeleted, ErrFieldNotFound, ErrNotFound} }
+
 // Class returns the one sentinel that err belongs to, or nil if err is nil. An error of a timeout is ErrUnavailable, as is
 // a context error: whether the context was the caller's own is for the caller to know. What no rule names is ErrUnknown.
-func Class(err error) error {
+func Class(err error) (sentinel error) {
 	if err == nil {
 		return nil
 	}
-	for _, c := range classes() {
+	// The methods of a foreign error run here, those of a nil pointer among them.
+	defer func() {
+		if recover() != nil {
+			sentinel = ErrUnknown
+		}
+	}()
+	for _, c := range failures() {
 		if errors.Is(err, c) {
 			return c
 		}
@@ -75,6 +83,11 @@ func Class(err error) error {
 	var t interface{ Timeout() bool }
 	if isContextError(err) || errors.As(err, &t) && t.Timeout() {
 		return ErrUnavailable
+	}
+	for _, c := range absences() {
+		if errors.Is(err, c) {
+			return c
+		}
 	}
 	return ErrUnknown
 }
@@ -139,9 +152,14 @@ func (e *Error) Unwrap() error {
 	return e.Err
 }
 
-// clone returns a copy that shares nothing with e, so that an error remembered by a layer can be handed to many callers.
+// clone returns a copy that shares nothing with e, so that an error remembered by a layer can be handed to many callers,
+// and that holds no foreign error, which may quote a value, in the place of a class.
 func (e *Error) clone() *Error {
+	if e == nil {
+		return &Error{Err: ErrUnknown}
+	}
 	c := *e
+	c.Err = Class(orUnknown(e.Err))
 	c.Causes = slices.Clone(e.Causes)
 	for i, cause := range c.Causes {
 		c.Causes[i] = cause.clone()
@@ -204,7 +222,12 @@ func printable(name string) string {
 
 // toError turns whatever a fetch returned into an error of one class. ctx is the context of the caller of that fetch: if
 // it is done, a failure that its end explains is its own error, which no layer stores and no other caller gets.
-func toError(ctx context.Context, err error, backend, key string) error {
+func toError(ctx context.Context, err error, backend, key string) (e error) {
+	defer func() { // the methods of a foreign error run here
+		if p := recover(); p != nil {
+			e = &Error{Backend: backend, Key: key, Err: ErrUnknown, Detail: fmt.Sprintf("an error that panics with a %T", p)}
+		}
+	}()
 	class := Class(err)
 	if ctx.Err() != nil && (class == ErrUnavailable || class == ErrUnknown) { //nolint:errorlint // Class returns the sentinels themselves
 		if errors.Is(context.Cause(ctx), ErrClosed) {
@@ -216,13 +239,13 @@ func toError(ctx context.Context, err error, backend, key string) error {
 	if !errors.As(err, &own) || own == nil {
 		return &Error{Backend: backend, Key: key, Err: class}
 	}
-	e := own.clone()
-	e.Err = class
-	if e.Backend == "" {
-		e.Backend = backend
+	own = own.clone()
+	own.Err = class
+	if own.Backend == "" {
+		own.Backend = backend
 	}
-	if e.Key == "" {
-		e.Key = key
+	if own.Key == "" {
+		own.Key = key
 	}
-	return e
+	return own
 }
