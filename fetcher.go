@@ -13,7 +13,8 @@ import (
 type Fetcher interface {
 	// Fetch returns the secret that ref names.
 	Fetch(ctx context.Context, ref Ref) (Secret, error)
-	// FetchMany answers refs in order, one Result each. A failure of one ref is that Result's alone.
+	// FetchMany answers refs in order, one Result each; an answer of any other length is ErrUnknown for all refs. A
+	// failure of one ref is that Result's alone. The refs are the caller's and must not be changed.
 	FetchMany(ctx context.Context, refs []Ref) []Result
 }
 
@@ -90,7 +91,8 @@ func single(s Secret, err error) []Result { return []Result{{Secret: s, Err: err
 
 // protect calls f and hands what it returns to deliver, as n results, none of which is a zero Secret without an error. It
 // does so also if f panics, which is recovered, or ends its goroutine, which can not be stopped. The text of a panic may
-// quote a value, so that only its type is told.
+// quote a value, so that only its type is told. Of an answer that has not n results nothing is kept: which ref a result
+// belongs to is then a guess, and a wrong answer is worse than none.
 func protect(n int, f func() []Result, deliver func([]Result)) {
 	results := make([]Result, n)
 	fault := "the call ended its goroutine"
@@ -106,9 +108,14 @@ func protect(n int, f func() []Result, deliver func([]Result)) {
 		deliver(results)
 	}()
 	answers := f()
-	copy(results, answers)
-	fault = "the answer holds neither a secret nor an error"
 	if len(answers) != n {
-		fault = fmt.Sprintf("%d answers to %d questions", len(answers), n)
+		fault = wrongCount(len(answers), n)
+		return
 	}
+	fault = "the answer holds neither a secret nor an error"
+	copy(results, answers)
+}
+
+func wrongCount(answers, questions int) string {
+	return fmt.Sprintf("%d answers to %d questions", answers, questions)
 }

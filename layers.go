@@ -60,8 +60,8 @@ func (d *document) FetchMany(ctx context.Context, refs []Ref) []Result {
 	results := make([]Result, len(refs))
 	for i, ref := range refs {
 		p := places[i]
-		if p.doc >= len(answers) {
-			results[i].Err = &Error{Key: ref.String(), Err: ErrUnknown, Detail: "a layer left the key unanswered"}
+		if len(answers) != len(docs) {
+			results[i].Err = &Error{Key: ref.String(), Err: ErrUnknown, Detail: "a layer: " + wrongCount(len(answers), len(docs))}
 			continue
 		}
 		results[i].Secret, results[i].Err = d.choose(ref, docs[p.doc], p.field, answers[p.doc])
@@ -130,9 +130,12 @@ func (c *checker) FetchMany(ctx context.Context, refs []Ref) []Result {
 	if len(good) == 0 {
 		return results
 	}
-	for n, r := range c.next.FetchMany(ctx, good) {
-		if n < len(places) {
-			results[places[n]] = r
+	answers := c.next.FetchMany(ctx, good)
+	for n, place := range places {
+		if len(answers) == len(good) {
+			results[place] = answers[n]
+		} else {
+			results[place].Err = &Error{Key: good[n].String(), Err: ErrUnknown, Detail: "a layer: " + wrongCount(len(answers), len(good))}
 		}
 	}
 	return results

@@ -28,7 +28,8 @@ var _ Middleware = MiddlewareFunc(nil)
 // below; f may ask it for other refs, several times, or not at all, and answers refs in order, one Result each. It serves
 // audit and policy: one hook that keeps batches whole.
 //
-// A ref that f leaves unanswered is [ErrUnknown]. A nil f is a fault that [New] returns.
+// If f returns more or fewer Results than it got refs, all of them are [ErrUnknown]: which belongs to which is not known. A
+// nil f is a fault that [New] returns.
 func Intercept(f func(ctx context.Context, refs []Ref, next func(context.Context, []Ref) []Result) []Result) Middleware {
 	if f == nil {
 		return MiddlewareFunc(nil)
@@ -52,8 +53,8 @@ func (i *interceptor) FetchMany(ctx context.Context, refs []Ref) []Result {
 		return answers
 	}
 	results := make([]Result, len(refs))
-	for n := copy(results, answers); n < len(refs); n++ {
-		results[n].Err = &Error{Err: ErrUnknown, Detail: "a middleware left the key unanswered"}
+	for n := range results {
+		results[n].Err = &Error{Err: ErrUnknown, Detail: "a middleware: " + wrongCount(len(answers), len(refs))}
 	}
 	return results
 }
