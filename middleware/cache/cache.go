@@ -1,0 +1,186 @@
+// Package cache is the layer that remembers secrets.
+//
+// It belongs into the slot of secrets.WithCache; middleware.Standard puts it there:
+//
+//	memory := cache.New(cache.WithTTL(time.Minute))
+//	client, err := secrets.New(backend, secrets.WithCache(memory), middleware.Standard())
+//	…
+//	memory.Stats()
+//
+// A value has three ages, counted from the start of the fetch that brought it:
+//
+//   - Fresh: it is served from memory.
+//   - Past RefreshAhead × TTL: it is served from memory, and renewed in the background by one fetch that no caller waits
+//     for or can cancel.
+//   - Past the TTL: callers wait for the fetch. If that is secrets.ErrUnavailable, or the deadline of the caller comes
+//     first, the old value is served until TTL + MaxStale, with Meta.Stale set. Any other failure is the answer: a denied,
+//     deleted or missing secret is never hidden by its old value, which is evicted.
+//
+// The end of a lease (Meta.ExpiresAt) shortens all of them, and nothing is served past it.
+//
+// Not-founds are remembered for the NegativeTTL, in a capacity of their own. After an ErrUnavailable a document is not
+// asked for again before a back-off of 100 ms, doubled at each further failure up to 10 s (±20 %); until then the answer
+// is the stale value or that error, at once. Other failures are not remembered.
+//
+// The cache keeps documents: fields of one document are one entry and one version. An invalidation, or a
+// secrets.Client.Refresh, takes effect at once: a fetch that began before it does not fill the cache.
+package cache
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"github.com/seed-5482dd03/secrets"
+)
+
+// Cache is the layer. It may be given to several Clients: they share its capacity and its [Stats], and see nothing of each
+// other's secrets. It is safe for concurrent use.
+type Cache struct {
+	config
+	epoch time.Time // of the ages of entries
+
+	hits, misses, stale, negativeHits, backedOff, evictions atomic.Uint64
+
+	mu     sync.Mutex // reads of fresh entries do without it
+	values order
+	faults order // not-founds and back-offs, which must never evict a value
+	spaces map[*space]struct{}
+}
+
+// New returns a cache with the options opts.
+func New(opts ...Option) *Cache {
+	c := &Cache{config: newConfig(opts), epoch: time.Now(), spaces: make(map[*space]struct{})}
+	if c.Validate() == nil {
+		c.values, c.faults = newOrder(c.size), newOrder(c.size)
+	}
+	return c
+}
+
+// Validate returns the faults of the options, joined. secrets.New calls it.
+func (c *Cache) Validate() error { return c.validate() }
+
+// Wrap returns a Fetcher that remembers what next answers, in a keyspace of its own.
+//
+// The Fetcher has a method Fill(next) that splits it in two, which secrets.New uses to place the layer of deduplication
+// between the half that reads and the half that fills.
+func (c *Cache) Wrap(next secrets.Fetcher) secrets.Fetcher {
+	s := newSpace(c, next)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.spaces[s] = struct{}{}
+	return s
+}
+
+var _ secrets.Middleware = (*Cache)(nil)
+
+// Stats are the figures of a cache since it was made, over all Clients that share it.
+type Stats struct {
+	// Hits are answers with a fresh value from memory. They are counted only with [WithHitCount].
+	Hits uint64
+	// Misses are questions that memory could not answer, so that the backend was asked or its answer waited for.
+	Misses uint64
+	// Stale are answers with a value past its TTL.
+	Stale uint64
+	// NegativeHits are answers with a remembered not-found.
+	NegativeHits uint64
+	// BackedOff are answers with ErrUnavailable without a fetch, during the back-off after one.
+	BackedOff uint64
+	// Evictions are values that went because the cache was full.
+	Evictions uint64
+	// Entries is the number of values that are held now, expired ones among them.
+	Entries int
+}
+
+// Stats returns the figures of the cache.
+func (c *Cache) Stats() Stats {
+	c.mu.Lock()
+	entries := c.values.len()
+	c.mu.Unlock()
+	return Stats{
+		Hits:         c.hits.Load(),
+		Misses:       c.misses.Load(),
+		Stale:        c.stale.Load(),
+		NegativeHits: c.negativeHits.Load(),
+		BackedOff:    c.backedOff.Load(),
+		Evictions:    c.evictions.Load(),
+		Entries:      entries,
+	}
+}
+
+// Purge forgets everything, for all Clients that share the cache. A fetch that is under way does not fill it.
+func (c *Cache) Purge() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for s := range c.spaces {
+		s.purge()
+	}
+}
+
+// now is the age of the cache. It is monotonic: a wall clock that is set changes no age.
+func (c *Cache) now() age { return age(time.Since(c.epoch)) }
+
+// insert adds e, which takes the place of old if that is not nil. The caller holds c.mu.
+func (c *Cache) insert(e, old *entry) {
+	if old != nil {
+		c.drop(old)
+	}
+	if evicted := c.orderOf(e).add(e); evicted != nil {
+		evicted.space.index.Delete(evicted.document)
+		if evicted.isValue() {
+			c.evictions.Add(1)
+		}
+	}
+	e.space.index.Store(e.document, e)
+}
+
+// drop removes e. The caller holds c.mu.
+func (c *Cache) drop(e *entry) {
+	e.space.index.Delete(e.document)
+	c.orderOf(e).remove(e)
+}
+
+func (c *Cache) orderOf(e *entry) *order {
+	if e.isValue() {
+		return &c.values
+	}
+	return &c.faults
+}
+
+// order keeps up to size entries in the order of their use, by the second-chance rule: a read only marks an entry as
+// touched, which takes no lock, and an eviction spares the entries that were touched since the last one came by. Its hit
+// ratio is never below that of an exact LRU on the traces it was measured with.
+type order struct {
+	size int
+	lru  *simplelru.LRU[*entry, struct{}]
+}
+
+func newOrder(size int) order {
+	lru, err := simplelru.NewLRU[*entry, struct{}](size, nil)
+	if err != nil {
+		panic(err) // the size was validated
+	}
+	return order{size: size, lru: lru}
+}
+
+func (o *order) len() int { return o.lru.Len() }
+
+func (o *order) remove(e *entry) { o.lru.Remove(e) }
+
+// add adds e and returns the entry that had to go, or nil.
+func (o *order) add(e *entry) *entry {
+	var evicted *entry
+	for o.lru.Len() >= o.size {
+		oldest, _, _ := o.lru.GetOldest()
+		if oldest.touched.CompareAndSwap(true, false) {
+			o.lru.Get(oldest) // moves it to the front
+			continue
+		}
+		o.lru.Remove(oldest)
+		evicted = oldest
+	}
+	o.lru.Add(e, struct{}{})
+	return evicted
+}

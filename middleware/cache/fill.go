@@ -1,0 +1,191 @@
+package cache
+
+import (
+	"context"
+	"errors"
+
+	"github.com/seed-5482dd03/secrets"
+)
+
+// filler is the half of a keyspace that asks the backend and stores the answers. It stands inside the flight that callers
+// share, so that nobody who arrives between the end of a flight and the filling asks again.
+type filler struct {
+	space *space
+	next  secrets.Fetcher
+}
+
+func (f *filler) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+	d := documentOf(ref)
+	if r, ok := f.secondLook(ctx, d); ok {
+		return r.Secret, r.Err
+	}
+	t := f.space.begin(d)
+	defer f.space.abandon(&t)
+	secret, err := f.next.Fetch(ctx, ref)
+	f.space.settle(&t, secrets.Result{Secret: secret, Err: err})
+	return secret, err
+}
+
+func (f *filler) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Result {
+	var (
+		results = make([]secrets.Result, len(refs))
+		ask     = make([]secrets.Ref, 0, len(refs))
+		places  = make([]int, 0, len(refs))
+		tickets = make([]ticket, 0, len(refs))
+	)
+	for i, ref := range refs {
+		r, ok := f.secondLook(ctx, documentOf(ref))
+		if ok {
+			results[i] = r
+			continue
+		}
+		ask, places = append(ask, ref), append(places, i)
+	}
+	if len(ask) == 0 {
+		return results
+	}
+	for _, ref := range ask {
+		tickets = append(tickets, f.space.begin(documentOf(ref)))
+	}
+	defer func() {
+		for n := range tickets {
+			f.space.abandon(&tickets[n])
+		}
+	}()
+	for n, r := range f.next.FetchMany(ctx, ask) {
+		if n < len(ask) {
+			results[places[n]] = r
+			f.space.settle(&tickets[n], r)
+		}
+	}
+	return results
+}
+
+// secondLook answers from memory what an earlier flight has brought since the caller looked. A value that is being renewed
+// is no answer: this fetch may be the renewal.
+func (f *filler) secondLook(ctx context.Context, d document) (secrets.Result, bool) {
+	if secrets.Fresh(ctx) {
+		return secrets.Result{}, false
+	}
+	e, found := f.space.index.Load(d)
+	if !found || f.space.cache.now() >= e.expireAt || e.leaseOver() || e.renewal.Load() != nil {
+		return secrets.Result{}, false
+	}
+	if e.isValue() {
+		return secrets.Result{Secret: e.secret}, true
+	}
+	return secrets.Result{Err: e.fault()}, true
+}
+
+// generation tells whether a document was invalidated during a fetch. It lives as long as fetches of the document do.
+type generation struct {
+	n       int
+	fetches int
+}
+
+// ticket is a fetch that may fill the cache.
+type ticket struct {
+	document document
+	current  *generation
+	n        int // of the generation, when the fetch began
+	began    age
+}
+
+// begin returns a ticket for a fetch of d. settle or abandon must follow it.
+func (s *space) begin(d document) ticket {
+	c := s.cache
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	g := s.fetching[d]
+	if g == nil {
+		g = &generation{}
+		s.fetching[d] = g
+	}
+	g.fetches++
+	return ticket{document: d, current: g, n: g.n, began: c.now()}
+}
+
+// settle stores the answer of the fetch of t, as far as it is to be remembered.
+func (s *space) settle(t *ticket, r secrets.Result) {
+	c := s.cache
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	current := t.current.n == t.n
+	s.end(t)
+	if !current || s.closed {
+		return
+	}
+	old, _ := s.index.Load(t.document)
+	switch class := secrets.Class(r.Err); {
+	case class == nil && r.Secret.IsZero(), errors.Is(class, secrets.ErrClosed), isContextError(r.Err):
+		// No answer at all. The end of a caller's context says nothing about the document.
+	case class == nil:
+		if e := s.newValue(t.document, r.Secret, t.began); e != nil {
+			c.insert(e, old)
+		} else if old != nil {
+			c.drop(old)
+		}
+	case errors.Is(class, secrets.ErrUnavailable):
+		s.backOff(t.document, old, r.Err)
+	case errors.Is(class, secrets.ErrNotFound) && c.negativeTTL > 0:
+		c.insert(s.newFault(t.document, r.Err, c.negativeTTL), old)
+	case old == nil:
+	case errors.Is(class, secrets.ErrNotFound),
+		errors.Is(class, secrets.ErrPermissionDenied),
+		errors.Is(class, secrets.ErrUnauthenticated),
+		!old.isValue():
+		c.drop(old)
+	default:
+		// The failure says nothing about the value, and is the answer to those who wait. It must not be sought again by
+		// every read until the value expires.
+		old.failures++
+		old.postpone(c.now() + age(backoff(old.failures)))
+	}
+}
+
+// backOff notes that a document could not be had. The caller holds the lock of the cache.
+func (s *space) backOff(d document, old *entry, err error) {
+	c := s.cache
+	if old != nil && old.isValue() {
+		old.failures++
+		retryAt := c.now() + age(backoff(old.failures))
+		old.retryAt.Store(int64(retryAt))
+		old.postpone(retryAt)
+		return
+	}
+	failures := 1
+	if old != nil {
+		failures += old.failures
+	}
+	e := s.newFault(d, err, backoff(failures))
+	e.failures = failures
+	c.insert(e, old)
+}
+
+// postpone puts the next renewal ahead of the TTL off.
+func (e *entry) postpone(to age) { e.refreshAt.Store(max(e.refreshAt.Load(), int64(to))) }
+
+// abandon ends the fetch of t if settle has not.
+func (s *space) abandon(t *ticket) {
+	if t.current == nil {
+		return
+	}
+	s.cache.mu.Lock()
+	defer s.cache.mu.Unlock()
+	s.end(t)
+}
+
+func (s *space) end(t *ticket) {
+	t.current.fetches--
+	if t.current.fetches == 0 {
+		delete(s.fetching, t.document)
+	}
+	t.current = nil
+}
+
+func isContextError(err error) bool {
+	var own *secrets.Error
+	return !errors.As(err, &own) && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded))
+}
+
+var _ secrets.Fetcher = (*filler)(nil)

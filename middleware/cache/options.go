@@ -1,0 +1,104 @@
+package cache
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// The defaults of the options.
+const (
+	defaultTTL          = 5 * time.Minute
+	defaultMaxStale     = time.Hour
+	defaultNegativeTTL  = 5 * time.Second
+	defaultRefreshAhead = 0.8
+	defaultJitter       = 0.1
+	defaultSize         = 1000
+)
+
+// Option configures a [Cache]. A value out of range is a fault that secrets.New returns.
+type Option interface {
+	apply(c *config)
+}
+
+type optionFunc func(c *config)
+
+func (f optionFunc) apply(c *config) { f(c) }
+
+type config struct {
+	ttl          time.Duration
+	maxStale     time.Duration
+	negativeTTL  time.Duration
+	refreshAhead float64
+	jitter       float64
+	size         int
+	countHits    bool
+	nilOption    bool
+}
+
+// WithTTL sets how long a value is served without asking the backend. It must be more than 0. By default, it is 5 minutes.
+func WithTTL(d time.Duration) Option { return optionFunc(func(c *config) { c.ttl = d }) }
+
+// WithMaxStale sets for how long after its TTL a value is still served, marked Stale, while the backend is unavailable. 0
+// means never. By default, it is 1 hour.
+func WithMaxStale(d time.Duration) Option { return optionFunc(func(c *config) { c.maxStale = d }) }
+
+// WithNegativeTTL sets how long a not-found is remembered. 0 means not at all. By default, it is 5 seconds.
+func WithNegativeTTL(d time.Duration) Option {
+	return optionFunc(func(c *config) { c.negativeTTL = d })
+}
+
+// WithRefreshAhead sets the fraction of the TTL after which a value that is asked for is renewed in the background. It is
+// less than 1; 0 means never. By default, it is 0.8.
+func WithRefreshAhead(fraction float64) Option {
+	return optionFunc(func(c *config) { c.refreshAhead = fraction })
+}
+
+// WithJitter sets the fraction by which the TTL of each value is drawn longer or shorter, so that values fetched together
+// are not renewed together. It is less than 1; 0 means exact TTLs. By default, it is 0.1.
+func WithJitter(fraction float64) Option { return optionFunc(func(c *config) { c.jitter = fraction }) }
+
+// WithSize sets how many documents the cache holds, over all backends and clients that share it. As many not-founds and
+// back-offs are remembered beside them. It must be more than 0. By default, it is 1,000.
+func WithSize(documents int) Option { return optionFunc(func(c *config) { c.size = documents }) }
+
+// WithHitCount counts hits too in [Stats], at the price of one contended write for each of them. By default, hits are not
+// counted.
+func WithHitCount() Option { return optionFunc(func(c *config) { c.countHits = true }) }
+
+func newConfig(opts []Option) config {
+	c := config{
+		ttl:          defaultTTL,
+		maxStale:     defaultMaxStale,
+		negativeTTL:  defaultNegativeTTL,
+		refreshAhead: defaultRefreshAhead,
+		jitter:       defaultJitter,
+		size:         defaultSize,
+	}
+	for _, o := range opts {
+		if o == nil {
+			c.nilOption = true
+			continue
+		}
+		o.apply(&c)
+	}
+	return c
+}
+
+// validate returns every fault of the options, joined.
+func (c *config) validate() error {
+	var faults []error
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			faults = append(faults, fmt.Errorf("cache: "+format, args...))
+		}
+	}
+	check(!c.nilOption, "a nil Option")
+	check(c.ttl > 0, "WithTTL: %v is not more than 0", c.ttl)
+	check(c.maxStale >= 0, "WithMaxStale: %v is less than 0", c.maxStale)
+	check(c.negativeTTL >= 0, "WithNegativeTTL: %v is less than 0", c.negativeTTL)
+	check(c.refreshAhead >= 0 && c.refreshAhead < 1, "WithRefreshAhead: %v is not in [0, 1)", c.refreshAhead)
+	check(c.jitter >= 0 && c.jitter < 1, "WithJitter: %v is not in [0, 1)", c.jitter)
+	check(c.size > 0, "WithSize: %d is not more than 0", c.size)
+	return errors.Join(faults...)
+}

@@ -1,0 +1,369 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/puzpuzpuz/xsync/v4"
+
+	"github.com/seed-5482dd03/secrets"
+)
+
+// space is the keyspace of one Wrap: the memory for one backend of one Client. As a Fetcher it is the half of the cache that
+// reads.
+type space struct {
+	cache   *Cache
+	next    secrets.Fetcher
+	through secrets.Fetcher // what a miss asks: the filler, or the layers around it
+
+	index *xsync.Map[document, *entry] // written under Cache.mu, read without
+
+	life    context.Context         //nolint:containedctx // of the space, not of a call: renewals outlive their callers
+	cancel  context.CancelCauseFunc // of life
+	running sync.WaitGroup          // of renewals
+
+	// Guarded by Cache.mu:
+	fetching map[document]*generation
+	closed   bool
+}
+
+func newSpace(c *Cache, next secrets.Fetcher) *space {
+	s := &space{
+		cache:    c,
+		next:     next,
+		index:    xsync.NewMap[document, *entry](),
+		fetching: make(map[document]*generation),
+	}
+	s.life, s.cancel = context.WithCancelCause(context.Background())
+	s.through = &filler{space: s, next: next}
+	return s
+}
+
+// Fill returns the half of the cache that asks next and stores its answers, and makes s, the half that reads, ask the
+// Fetcher that s was wrapped around. That one must lead to the filling half.
+func (s *space) Fill(next secrets.Fetcher) secrets.Fetcher {
+	s.through = s.next
+	return &filler{space: s, next: next}
+}
+
+// finding is what memory knows about a document.
+type finding int
+
+const (
+	unknown finding = iota // ask, on the caller's context
+	answer                 // the result is there
+	expired                // the value is past its TTL: renew it, and serve it stale if that fails
+)
+
+// look returns what memory knows about d. It takes no lock where it has an answer.
+func (s *space) look(ctx context.Context, d document) (finding, *entry, secrets.Result) {
+	e, found := s.index.Load(d)
+	if !found {
+		return unknown, nil, secrets.Result{}
+	}
+	c := s.cache
+	now := c.now()
+	switch {
+	case e.leaseOver():
+		s.remove(e)
+		return unknown, nil, secrets.Result{}
+	case now < e.expireAt && !e.isValue():
+		e.touch()
+		if errors.Is(e.err, secrets.ErrNotFound) {
+			c.negativeHits.Add(1)
+		} else {
+			c.backedOff.Add(1)
+		}
+		return answer, e, secrets.Result{Err: e.fault()}
+	case now < e.expireAt:
+		e.touch()
+		if c.countHits {
+			c.hits.Add(1)
+		}
+		if int64(now) >= e.refreshAt.Load() && e.renewal.Load() == nil {
+			s.renewAhead(ctx, e)
+		}
+		return answer, e, secrets.Result{Secret: e.secret}
+	case !e.isValue():
+		return unknown, nil, secrets.Result{} // the entry stays: its failures count on
+	case now >= e.staleUntil:
+		s.remove(e)
+		return unknown, nil, secrets.Result{}
+	}
+	e.touch()
+	if int64(now) < e.retryAt.Load() {
+		return answer, e, s.staleResult(e)
+	}
+	return expired, e, secrets.Result{}
+}
+
+func (s *space) staleResult(e *entry) secrets.Result {
+	s.cache.stale.Add(1)
+	return secrets.Result{Secret: e.stale()}
+}
+
+// remove removes e if it is still there.
+func (s *space) remove(e *entry) {
+	s.cache.mu.Lock()
+	defer s.cache.mu.Unlock()
+	if now, found := s.index.Load(e.document); found && now == e {
+		s.cache.drop(e)
+	}
+}
+
+// Fetch answers from memory, or asks for the secret and waits for it.
+func (s *space) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+	if secrets.Fresh(ctx) {
+		s.supersede(ref)
+		return s.through.Fetch(ctx, ref)
+	}
+	found, e, r := s.look(ctx, documentOf(ref))
+	if found == expired {
+		if c, mine := s.join(e); c != nil {
+			if mine {
+				s.renewOne(ctx, c)
+			}
+			s.cache.misses.Add(1)
+			r, found = s.await(ctx, e, c), answer
+		}
+	}
+	if found == answer {
+		return r.Secret, r.Err
+	}
+	s.cache.misses.Add(1)
+	return s.through.Fetch(ctx, ref)
+}
+
+// FetchMany answers from memory what it can, and asks once for the rest. If some of that are renewals of expired values,
+// the whole batch is detached from the caller, as a renewal is.
+func (s *space) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Result {
+	type waiting struct {
+		place int
+		entry *entry
+		call  *call
+	}
+	var (
+		results = make([]secrets.Result, len(refs))
+		ask     []secrets.Ref
+		places  []int // of ask, in results
+		calls   []*call
+		waits   []waiting
+		fresh   = secrets.Fresh(ctx)
+	)
+	for i, ref := range refs {
+		if fresh {
+			s.supersede(ref)
+			ask, places = append(ask, ref), append(places, i)
+			continue
+		}
+		found, e, r := s.look(ctx, documentOf(ref))
+		if found == answer {
+			results[i] = r
+			continue
+		}
+		s.cache.misses.Add(1)
+		if found == expired {
+			if c, mine := s.join(e); c != nil {
+				waits = append(waits, waiting{i, e, c})
+				if !mine {
+					continue
+				}
+				c.place = len(ask)
+				calls = append(calls, c)
+			}
+		}
+		ask, places = append(ask, ref), append(places, i)
+	}
+	if len(ask) > 0 {
+		for n, r := range s.ask(ctx, ask, calls) {
+			if n < len(places) {
+				results[places[n]] = r
+			}
+		}
+	}
+	for _, w := range waits {
+		results[w.place] = s.await(ctx, w.entry, w.call)
+	}
+	return results
+}
+
+// ask asks for refs, the places of calls among them, which it settles.
+func (s *space) ask(ctx context.Context, refs []secrets.Ref, calls []*call) []secrets.Result {
+	if len(calls) == 0 {
+		return s.through.FetchMany(ctx, refs)
+	}
+	answers := s.renew(ctx, calls, func(ctx context.Context) []secrets.Result { return s.through.FetchMany(ctx, refs) })
+	select {
+	case results := <-answers:
+		return results
+	case <-ctx.Done():
+		results := make([]secrets.Result, len(refs))
+		for i := range results {
+			results[i].Err = ctx.Err()
+		}
+		return results
+	}
+}
+
+// call is a renewal that callers wait for.
+type call struct {
+	entry  *entry
+	place  int            // of the answer, in the batch that brings it
+	done   chan struct{}  // closed after result is set
+	result secrets.Result // settled by renew
+}
+
+// join returns the renewal of e. If mine is true, the caller has to run it. There is none if s is closed.
+func (s *space) join(e *entry) (c *call, mine bool) {
+	s.cache.mu.Lock()
+	defer s.cache.mu.Unlock()
+	if c := e.renewal.Load(); c != nil || s.closed {
+		return c, false
+	}
+	c = &call{entry: e, done: make(chan struct{})}
+	e.renewal.Store(c)
+	s.running.Add(1) // here, where Close can not have passed
+	return c, true
+}
+
+// renewAhead renews e in the background, unless somebody does.
+func (s *space) renewAhead(ctx context.Context, e *entry) {
+	if c, mine := s.join(e); mine {
+		s.renewOne(ctx, c)
+	}
+}
+
+func (s *space) renewOne(ctx context.Context, c *call) {
+	ref := secrets.Ref{Path: c.entry.document.path, Version: c.entry.document.version}
+	s.renew(ctx, []*call{c}, func(ctx context.Context) []secrets.Result {
+		secret, err := s.through.Fetch(ctx, ref)
+		return []secrets.Result{{Secret: secret, Err: err}}
+	})
+}
+
+// renew runs fetch, detached from the cancellation of ctx, and settles calls with its answers. All its answers go to the
+// channel too.
+func (s *space) renew(
+	ctx context.Context, calls []*call, fetch func(context.Context) []secrets.Result,
+) <-chan []secrets.Result {
+	answers := make(chan []secrets.Result, 1)
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(s.life, func() { cancel(context.Cause(s.life)) })
+	go func() {
+		var results []secrets.Result
+		fault := "the fetch ended its goroutine"
+		// Settling is deferred, for a panic in a layer must leave no caller waiting.
+		defer func() {
+			if p := recover(); p != nil {
+				fault = fmt.Sprintf("a panic with a %T", p) // its text may quote a value
+			}
+			stop()
+			cancel(nil)
+			for _, c := range calls {
+				c.settle(results, fault)
+				s.running.Done()
+			}
+			answers <- results
+		}()
+		results = fetch(ctx)
+		fault = "a layer left the key unanswered"
+	}()
+	return answers
+}
+
+func (c *call) settle(results []secrets.Result, fault string) {
+	if c.place < len(results) {
+		c.result = results[c.place]
+	}
+	if c.result.Err == nil && c.result.Secret.IsZero() {
+		c.result.Err = &secrets.Error{Err: secrets.ErrUnknown, Detail: fault}
+	}
+	c.entry.renewal.CompareAndSwap(c, nil) // after a refresh it is another's
+	close(c.done)
+}
+
+// await returns the answer of the renewal c of e. If that is an outage, or the deadline of ctx comes first, it is the old
+// value, as long as that may be served.
+func (s *space) await(ctx context.Context, e *entry, c *call) secrets.Result {
+	r := secrets.Result{}
+	select {
+	case <-c.done:
+		r = c.result
+		if !errors.Is(r.Err, secrets.ErrUnavailable) {
+			return r
+		}
+	case <-ctx.Done():
+		r.Err = ctx.Err()
+		if !errors.Is(r.Err, context.DeadlineExceeded) {
+			return r
+		}
+	}
+	// An invalidation in the meantime forbids the old value, a refresh has brought a better one.
+	now, found := s.index.Load(e.document)
+	switch age := s.cache.now(); {
+	case !found || !now.isValue() || now.leaseOver() || age >= now.staleUntil:
+		return r
+	case age < now.expireAt:
+		return secrets.Result{Secret: now.secret}
+	default:
+		return s.staleResult(now)
+	}
+}
+
+// supersede makes sure that no fetch of ref that has begun fills the cache, and that no later caller waits for one.
+func (s *space) supersede(ref secrets.Ref) {
+	s.cache.mu.Lock()
+	defer s.cache.mu.Unlock()
+	s.outdate(documentOf(ref))
+}
+
+// outdate does the work of supersede. The caller holds the lock of the cache.
+func (s *space) outdate(d document) {
+	if g := s.fetching[d]; g != nil {
+		g.n++
+	}
+	if e, found := s.index.Load(d); found {
+		e.renewal.Store(nil)
+	}
+}
+
+// Invalidate forgets the documents that refs name. A fetch of them that is under way does not fill the cache.
+func (s *space) Invalidate(refs ...secrets.Ref) {
+	s.cache.mu.Lock()
+	defer s.cache.mu.Unlock()
+	for _, ref := range refs {
+		d := documentOf(ref)
+		s.outdate(d)
+		if e, found := s.index.Load(d); found {
+			s.cache.drop(e)
+		}
+	}
+}
+
+// purge forgets everything. The caller holds the lock of the cache.
+func (s *space) purge() {
+	for _, g := range s.fetching {
+		g.n++
+	}
+	s.index.Range(func(_ document, e *entry) bool {
+		e.renewal.Store(nil)
+		s.cache.drop(e)
+		return true
+	})
+}
+
+// Close forgets everything, ends the renewals and waits for them. What belongs to other Clients of the cache stays.
+func (s *space) Close() error {
+	s.cache.mu.Lock()
+	s.closed = true
+	s.purge()
+	delete(s.cache.spaces, s)
+	s.cache.mu.Unlock()
+	s.cancel(secrets.ErrClosed)
+	s.running.Wait()
+	return nil
+}
+
+var _ secrets.Fetcher = (*space)(nil)
