@@ -3,6 +3,8 @@ package secrets
 import (
 	"context"
 	"fmt"
+	"math"
+	"slices"
 	"sync"
 	"time"
 )
@@ -35,7 +37,9 @@ func (g *guard) FetchMany(ctx context.Context, refs []Ref) []Result {
 	if len(refs) == 0 {
 		return nil
 	}
-	return g.run(ctx, refs, batchGrace, func(ctx context.Context) []Result { return g.next.FetchMany(ctx, refs) })
+	// What is below may outlive this call, and change what it was lent: it gets a copy.
+	lent := slices.Clone(refs)
+	return g.run(ctx, refs, batchGrace, func(ctx context.Context) []Result { return g.next.FetchMany(ctx, lent) })
 }
 
 // Name returns the name of the backend.
@@ -47,8 +51,7 @@ func (g *guard) run(ctx context.Context, refs []Ref, grace time.Duration, fetch 
 		return g.fail(refs, &Error{Err: ErrClosed})
 	}
 	began := time.Now()
-	budget := g.timeout * time.Duration((len(refs)+refsPerTimeout-1)/refsPerTimeout)
-	inner, cancel := context.WithTimeout(ctx, budget)
+	inner, cancel := context.WithTimeout(ctx, g.budget(len(refs)))
 	defer cancel()
 	answer := make(chan []Result, 1)
 	go func() {
@@ -58,7 +61,7 @@ func (g *guard) run(ctx context.Context, refs []Ref, grace time.Duration, fetch 
 
 	select {
 	case results := <-answer:
-		return g.settle(ctx, refs, results, began)
+		return g.settle(ctx, inner, refs, results, began)
 	case <-g.life.Done():
 		return g.fail(refs, &Error{Err: ErrClosed})
 	case <-inner.Done():
@@ -68,25 +71,35 @@ func (g *guard) run(ctx context.Context, refs []Ref, grace time.Duration, fetch 
 		defer timer.Stop()
 		select {
 		case results := <-answer:
-			return g.settle(ctx, refs, results, began)
+			return g.settle(ctx, inner, refs, results, began)
 		case <-timer.C:
 		}
 	}
 	if err := ctx.Err(); err != nil {
 		return g.fail(refs, err)
 	}
-	return g.fail(refs, g.late())
+	return g.fail(refs, g.late(inner))
+}
+
+// budget is the time for n refs. One that is too long to say is the longest there is.
+func (g *guard) budget(n int) time.Duration {
+	batches := time.Duration((n + refsPerTimeout - 1) / refsPerTimeout)
+	if g.timeout > math.MaxInt64/batches {
+		return math.MaxInt64
+	}
+	return g.timeout * batches
 }
 
 // settle makes each result a secret with Meta, or an error of one class.
-func (g *guard) settle(ctx context.Context, refs []Ref, results []Result, began time.Time) []Result {
+func (g *guard) settle(ctx, inner context.Context, refs []Ref, results []Result, began time.Time) []Result {
 	for i, r := range results {
 		if r.Err == nil {
 			results[i].Secret = g.stamp(r.Secret, began)
 			continue
 		}
-		if ctx.Err() == nil && isContextError(r.Err) {
-			r.Err = g.late()
+		// The context that ended was not the caller's. What else the error claims (a denial) may weigh more.
+		if ctx.Err() == nil && Class(r.Err) == ErrUnavailable && isContextError(r.Err) { //nolint:errorlint // Class returns the sentinels themselves
+			r.Err = g.late(inner)
 		}
 		results[i] = Result{Err: toError(ctx, r.Err, g.name, refs[i].String())}
 	}
@@ -108,7 +121,10 @@ func (g *guard) stamp(s Secret, began time.Time) Secret {
 }
 
 // late is the error of a backend that has not answered, though its caller still waits.
-func (g *guard) late() error {
+func (g *guard) late(inner context.Context) error {
+	if inner.Err() == nil {
+		return &Error{Err: ErrUnavailable, Detail: "the backend gave up before the timeout"}
+	}
 	return &Error{Err: ErrUnavailable, Detail: fmt.Sprintf("no answer within %v", g.timeout)}
 }
 
