@@ -1,0 +1,342 @@
+package secretstest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/matryer/is"
+	"go.uber.org/goleak"
+
+	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/secretstest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func newClient(t *testing.T, b secrets.Backend, opts ...secrets.Option) *secrets.Client {
+	t.Helper()
+	c, err := secrets.New(b, opts...)
+	is.New(t).NoErr(err)
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func get(t *testing.T, c *secrets.Client, key string) secrets.Secret {
+	t.Helper()
+	s, err := c.Get(t.Context(), key)
+	is.New(t).NoErr(err)
+	return s
+}
+
+func TestSetMakesANewVersionAndKeepsTheOld(t *testing.T) {
+	is := is.New(t)
+	b := secretstest.NewBackend(map[string]string{"token": "first"})
+	c := newClient(t, b)
+
+	is.Equal(get(t, c, "token").Meta().Version, "1")
+	b.Set("token", "second")
+	s := get(t, c, "token")
+	is.Equal(s.Reveal(), "second")
+	is.Equal(s.Meta().Version, "2")
+	is.Equal(s.Meta().Backend, "fake")
+	is.Equal(get(t, c, "token?version=1").Reveal(), "first")
+
+	b.SetVersion("token", "pending", "third")
+	is.Equal(get(t, c, "token").Reveal(), "second") // the current one is what it was
+	is.Equal(get(t, c, "token?version=pending").Reveal(), "third")
+
+	_, err := c.Get(t.Context(), "token?version=9")
+	is.True(errors.Is(err, secrets.ErrNotFound))
+}
+
+func TestOnlyAPinnedVersionIsNoCurrentOne(t *testing.T) {
+	is := is.New(t)
+	b := secretstest.NewBackend(nil)
+	b.SetVersion("token", "pending", "value")
+	c := newClient(t, b)
+	is.Equal(get(t, c, "token?version=pending").Reveal(), "value")
+	_, err := c.Get(t.Context(), "token")
+	is.Equal(secrets.Class(err), secrets.ErrNotFound)
+}
+
+func TestDeleteAndRemove(t *testing.T) {
+	is := is.New(t)
+	b := secretstest.NewBackend(map[string]string{"token": "value"})
+	c := newClient(t, b)
+
+	b.Delete("token")
+	_, err := c.Get(t.Context(), "token")
+	is.Equal(secrets.Class(err), secrets.ErrDeleted)
+	_, err = c.Get(t.Context(), "token?version=1")
+	is.Equal(secrets.Class(err), secrets.ErrDeleted)
+
+	b.Set("token", "value")
+	is.Equal(get(t, c, "token").Meta().Version, "2")
+
+	b.Remove("token")
+	_, err = c.Get(t.Context(), "token")
+	is.Equal(secrets.Class(err), secrets.ErrNotFound)
+
+	b.Set("token", "value")
+	is.Equal(get(t, c, "token").Meta().Version, "3") // a version has its name once
+	b.Delete("unheard of")
+	_, err = c.Get(t.Context(), "unheard of")
+	is.Equal(secrets.Class(err), secrets.ErrDeleted)
+}
+
+func TestFailures(t *testing.T) {
+	foreign := errors.New("foreign")
+	for _, tc := range []struct {
+		name   string
+		set    error
+		class  error
+		detail string
+	}{
+		{"a class", secrets.ErrPermissionDenied, secrets.ErrPermissionDenied, "the test told the fake backend to fail"},
+		{"a narrower class", secrets.ErrDeleted, secrets.ErrDeleted, "the test told the fake backend to fail"},
+		{"an Error", &secrets.Error{Err: secrets.ErrUnavailable, Detail: "sealed"}, secrets.ErrUnavailable, "sealed"},
+		{"a wrapped class", fmt.Errorf("x: %w", secrets.ErrMalformed), secrets.ErrMalformed, ""},
+		{"a foreign error", foreign, secrets.ErrUnknown, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			is := is.New(t)
+			b := secretstest.NewBackend(map[string]string{"a": "1", "b": "2"}, secretstest.WithName("primary"))
+			c := newClient(t, b)
+
+			b.FailPath("a", tc.set)
+			found, err := c.GetMany(t.Context(), "a", "b")
+			is.Equal(found["b"].Reveal(), "2") // the failure of one is its own
+			is.Equal(secrets.Class(err), tc.class)
+
+			b.Fail(tc.set)
+			_, err = c.Get(t.Context(), "b")
+			var e *secrets.Error
+			is.True(errors.As(err, &e))
+			is.Equal(secrets.Class(err), tc.class)
+			is.Equal(e.Backend, "primary")
+			is.Equal(e.Key, "b")
+			is.Equal(e.Detail, tc.detail)
+
+			b.Recover()
+			_, err = c.GetMany(t.Context(), "a", "b")
+			is.NoErr(err)
+		})
+	}
+	_, err := failing(foreign).Fetch(t.Context(), secrets.Ref{Path: "a"})
+	is.New(t).True(err == foreign) // a direct call gets it as it is
+}
+
+func failing(err error) *secretstest.Backend {
+	b := secretstest.NewBackend(nil)
+	b.Fail(err)
+	return b
+}
+
+func TestNotFoundTellsWhatThereIs(t *testing.T) {
+	is := is.New(t)
+	b := secretstest.NewBackend(map[string]string{"database": "canary-value", "token": "canary-value"})
+	_, err := b.Fetch(t.Context(), secrets.Ref{Path: "databse"})
+	is.Equal(err.Error(), `secrets: fake: databse: not found: the fake backend holds no document "databse"; `+
+		`it holds "database", "token"`)
+
+	_, err = secretstest.NewBackend(nil).Fetch(t.Context(), secrets.Ref{Path: "a"})
+	is.Equal(err.Error(), `secrets: fake: a: not found: the fake backend holds no document "a"; it holds none`)
+
+	for i := range 20 {
+		b.Set(fmt.Sprint("more/", i), "x")
+	}
+	_, err = b.Fetch(t.Context(), secrets.Ref{Path: "a"})
+	is.Equal(err.(*secrets.Error).Detail[len(err.(*secrets.Error).Detail)-len("and 14 more"):], "and 14 more")
+}
+
+func TestCounts(t *testing.T) {
+	is := is.New(t)
+	b := secretstest.NewBackend(map[string]string{"a": "1", "b": `{"x":"2"}`})
+	c := newClient(t, b)
+
+	get(t, c, "a")
+	_, err := c.GetMany(t.Context(), "b#x", "a", "b", "a?version=1")
+	is.NoErr(err)
+	is.Equal(b.Calls(), 2)
+	is.Equal(b.Fetches("a"), 3)
+	is.Equal(b.Fetches("b"), 1)
+	is.Equal(b.Batches(), [][]string{{"b", "a", "a?version=1"}})
+
+	b.Batches()[0][0] = "changed"
+	is.Equal(b.Batches()[0][0], "b") // what is handed out is a copy
+
+	b.ResetCounts()
+	is.Equal(b.Calls(), 0)
+	is.Equal(b.Fetches("a"), 0)
+	is.Equal(len(b.Batches()), 0)
+}
+
+func TestLatencyObeysContextInVirtualTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		b := secretstest.NewBackend(map[string]string{"a": "1"}, secretstest.WithLatency(time.Second))
+		start := time.Now()
+		_, err := b.Fetch(t.Context(), secrets.Ref{Path: "a"})
+		is.NoErr(err)
+		is.Equal(time.Since(start), time.Second)
+
+		b.SetLatency(time.Hour)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		results := b.FetchMany(ctx, []secrets.Ref{{Path: "a"}, {Path: "b"}})
+		is.Equal(time.Since(start), time.Second+time.Minute)
+		for _, r := range results {
+			is.Equal(r.Err, context.DeadlineExceeded)
+			is.True(r.Secret.IsZero())
+		}
+	})
+}
+
+func TestABlockedCallAnswersWithWhatTheBackendHeldWhenItBegan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		b := secretstest.NewBackend(map[string]string{"a": "old"})
+		first, second := b.Block(), b.Block()
+		var got secrets.Secret
+		var wg sync.WaitGroup
+		wg.Go(func() { got, _ = b.Fetch(t.Context(), secrets.Ref{Path: "a"}) })
+		synctest.Wait()
+		is.Equal(b.Calls(), 1) // a call that waits is counted
+
+		b.Set("a", "new")
+		first()
+		first()
+		synctest.Wait()
+		is.True(got.IsZero()) // the second block still holds
+
+		second()
+		wg.Wait()
+		is.Equal(got.Reveal(), "old")
+		s, err := b.Fetch(t.Context(), secrets.Ref{Path: "a"})
+		is.NoErr(err)
+		is.Equal(s.Reveal(), "new")
+	})
+}
+
+func TestABlockedCallObeysItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		b := secretstest.NewBackend(map[string]string{"a": "1"})
+		defer b.Block()()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := b.Fetch(ctx, secrets.Ref{Path: "a"})
+		is.Equal(err, context.DeadlineExceeded)
+	})
+}
+
+func TestOnCall(t *testing.T) {
+	is := is.New(t)
+	b := secretstest.NewBackend(map[string]string{"a": "1"})
+	var asked []secrets.Ref
+	b.OnCall(func(_ context.Context, refs []secrets.Ref) error {
+		asked = append(asked, refs...)
+		if b.Calls() == 1 {
+			return secrets.ErrUnavailable
+		}
+		b.Set("a", "2")
+		return nil
+	})
+	_, err := b.Fetch(t.Context(), secrets.Ref{Path: "a"})
+	is.Equal(secrets.Class(err), secrets.ErrUnavailable)
+	s, err := b.Fetch(t.Context(), secrets.Ref{Path: "a"})
+	is.NoErr(err)
+	is.Equal(s.Reveal(), "2") // it runs before the answer is taken
+	is.Equal(len(asked), 2)
+
+	b.OnCall(nil)
+	_, err = b.Fetch(t.Context(), secrets.Ref{Path: "a"})
+	is.NoErr(err)
+	is.Equal(len(asked), 2)
+}
+
+func TestLeases(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		b := secretstest.NewBackend(map[string]string{"a": "1"})
+		expiry := func() time.Time {
+			s, err := b.Fetch(t.Context(), secrets.Ref{Path: "a"})
+			is.NoErr(err)
+			return s.Meta().ExpiresAt
+		}
+		is.True(expiry().IsZero())
+
+		b.SetLease("a", time.Minute)
+		is.Equal(expiry(), time.Now().Add(time.Minute))
+		b.Set("a", "2")
+		is.Equal(expiry(), time.Now().Add(time.Minute)) // a lease outlives a new value
+
+		end := time.Now().Add(-time.Hour)
+		b.SetExpiry("a", end)
+		is.Equal(expiry(), end)
+		b.SetExpiry("a", time.Time{})
+		is.True(expiry().IsZero())
+	})
+}
+
+func TestCloseIsCountedAndEndsTheBackend(t *testing.T) {
+	is := is.New(t)
+	b := secretstest.NewBackend(map[string]string{"a": "1"})
+	c := newClient(t, b)
+	is.True(!b.Closed())
+	is.NoErr(c.Close())
+	is.NoErr(c.Close())
+	is.True(b.Closed())
+	is.Equal(b.Closes(), 1) // a Client closes its backend once
+	_, err := b.Fetch(t.Context(), secrets.Ref{Path: "a"})
+	is.Equal(secrets.Class(err), secrets.ErrClosed)
+}
+
+func TestLocal(t *testing.T) {
+	is := is.New(t)
+	is.True(!secretstest.NewBackend(nil).Local())
+	is.True(secretstest.NewBackend(nil, secretstest.WithLocal()).Local())
+}
+
+func TestTheMapIsCopied(t *testing.T) {
+	is := is.New(t)
+	documents := map[string]string{"a": "1"}
+	b := secretstest.NewBackend(documents)
+	documents["a"] = "2"
+	is.Equal(get(t, newClient(t, b), "a").Reveal(), "1")
+}
+
+func TestBackendIsSafeForConcurrentUse(t *testing.T) {
+	b := secretstest.NewBackend(map[string]string{"a": "1", "b": "2"})
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			b.Set("a", "2")
+			b.Delete("b")
+			b.Remove("b")
+			b.SetVersion("b", "x", "3")
+			b.SetLease("a", time.Minute)
+			b.SetExpiry("a", time.Time{})
+			b.Fail(secrets.ErrUnavailable)
+			b.FailPath("a", secrets.ErrUnavailable)
+			b.Recover()
+			b.SetLatency(time.Nanosecond)
+			b.OnCall(func(context.Context, []secrets.Ref) error { return nil })
+			release := b.Block()
+			release()
+			_, _ = b.Fetch(t.Context(), secrets.Ref{Path: "a"})
+			b.FetchMany(t.Context(), []secrets.Ref{{Path: "a"}, {Path: "b"}})
+			b.Batches()
+			b.Fetches("a")
+			b.ResetCounts()
+			_ = b.Close()
+			b.Closes()
+		})
+	}
+	wg.Wait()
+}
