@@ -84,6 +84,23 @@ func (r Ref) String() string {
 	return b.String()
 }
 
+// size returns the length of r.String().
+func (r Ref) size() int {
+	n := len(r.Path)
+	for i := range len(r.Path) {
+		if c := r.Path[i]; c == '%' || c == '#' || c == '?' {
+			n += len("%25") - 1
+		}
+	}
+	if r.Version != "" {
+		n += len("?version=") + len(r.Version)
+	}
+	if r.Field != "" || r.Whole {
+		n += len("#") + len(r.Field)
+	}
+	return n
+}
+
 // escape is stateless and safe for concurrent use.
 var escape = strings.NewReplacer("%", "%25", "#", "%23", "?", "%3F")
 
@@ -115,7 +132,7 @@ func unescape(path string) (plain, fault string) {
 // fault says what is wrong with r, or "". It holds for refs from [ParseRef], and is asked again for those that user
 // middleware may have made or changed.
 func (r Ref) fault() string {
-	if n := len(r.Path) + len(r.Field) + len(r.Version); n > maxKey {
+	if r.size() > maxKey {
 		return "the key is longer than 512 bytes"
 	}
 	if f := textFault(r.Path); f != "" {
