@@ -84,15 +84,25 @@ func (d *document) choose(ref, doc Ref, field string, answer Result) (Secret, er
 	}
 	e = e.clone()
 	e.Key = ref.String()
-	if field != ref.Field {
-		// The backend took the end of the path for a field, which the caller may not have meant.
-		where := fmt.Sprintf("field %s of %s; the whole secret is %s",
-			printable(field), printable(doc.Path), printable(Ref{Path: ref.Path, Version: ref.Version, Whole: true}.String()))
-		if c := Class(e.Err); c == ErrNotFound || c == ErrFieldNotFound { //nolint:errorlint // Class returns the sentinels themselves
+	if c := Class(e.Err); c == ErrNotFound || c == ErrFieldNotFound { //nolint:errorlint // Class returns the sentinels themselves
+		if where := place(ref, doc, field); where != "" {
 			e.Detail = join(e.Detail, where)
 		}
 	}
 	return Secret{}, e
+}
+
+// place says where a backend looked for ref, if it looked elsewhere than the key says.
+func place(ref, doc Ref, field string) string {
+	switch {
+	case field == ref.Field:
+		return ""
+	case field == "": // the backend keeps the fields of a document as documents of their own
+		return "it looked for " + printable(doc.Path)
+	default: // it took the end of the path for a field, which the caller may not have meant
+		whole := Ref{Path: ref.Path, Version: ref.Version, Whole: true}.String()
+		return fmt.Sprintf("field %s of %s; the whole secret is %s", printable(field), printable(doc.Path), printable(whole))
+	}
 }
 
 func join(detail, more string) string {
