@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -21,6 +20,8 @@ type Client struct {
 	closed  atomic.Bool
 
 	shutdown func() error
+	done     chan struct{} // closed when shutdown has returned closeErr
+	closeErr error
 }
 
 // source is one backend with the layers around it.
@@ -34,13 +35,7 @@ type source struct {
 //
 // The Client owns its backends and layers from then on: [Client.Close] closes them. If New fails, they are still the
 // caller's.
-func New(backend Backend, opts ...Option) (client *Client, err error) {
-	// A foreign Name, Validate or Wrap runs here. Its panic is a fault of the configuration like any other.
-	defer func() {
-		if p := recover(); p != nil {
-			client, err = nil, fmt.Errorf("secrets: New: a backend or layer panicked with a %T", p)
-		}
-	}()
+func New(backend Backend, opts ...Option) (*Client, error) {
 	cfg := newConfig(opts)
 	backends := cfg.backends(backend)
 	if err := cfg.err(); err != nil {
@@ -49,55 +44,58 @@ func New(backend Backend, opts ...Option) (client *Client, err error) {
 	return build(cfg, backends)
 }
 
-func build(cfg *config, backends []Backend) (*Client, error) {
+func build(cfg *config, backends []owned) (*Client, error) {
 	life, end := context.WithCancel(context.Background())
 	running := newCalls()
-	c := &Client{}
+	c := &Client{done: make(chan struct{})}
 	var chain []Fetcher
 	for _, b := range backends {
 		s := cfg.source(b, life, running)
 		c.sources = append(c.sources, s)
-		chain = append(chain, named{s.document, b.Name()})
+		chain = append(chain, named{s.document, b.name})
 	}
 	c.top = chain[0]
 	var slots []Fetcher // outermost first
 	if cfg.fallback != nil {
-		c.top = cfg.checkFetcher("WithFallback", cfg.fallback.Chain(chain))
+		c.top = cfg.wrap("WithFallback", c.top, func() Fetcher { return cfg.fallback.Chain(chain) })
 		slots = append(slots, c.top)
 	}
 	if len(cfg.around) > 0 {
 		c.top = &checker{next: c.top}
 		for _, layer := range slices.Backward(cfg.around) {
-			c.top = cfg.checkFetcher("WithMiddleware", layer.Wrap(c.top))
+			c.top = cfg.wrap("WithMiddleware", c.top, func() Fetcher { return layer.Wrap(c.top) })
 		}
-	}
-	if err := cfg.err(); err != nil {
-		end()
-		return nil, err
 	}
 	for _, s := range c.sources {
 		for _, f := range slices.Backward(s.slots) {
 			slots = append(slots, f)
 		}
 	}
-	c.shutdown = sync.OnceValue(func() error {
-		c.closed.Store(true)
+	if err := cfg.err(); err != nil {
+		end()
+		for _, f := range slots { // the layers remain the caller's; what Wrap made of them is nobody's
+			err = errors.Join(err, closeOne("layer", f))
+		}
+		return nil, err
+	}
+	c.shutdown = func() error {
 		running.close()
 		end()
 		err := closeLayers(slots, running, cfg.timeout)
 		for _, b := range backends {
-			err = errors.Join(err, closeOne("backend "+b.Name(), b))
+			err = errors.Join(err, closeOne("backend "+b.name, b.Backend))
 		}
 		return err
-	})
+	}
 	return c, nil
 }
 
 // source builds the layers around b, from the inside out.
-func (c *config) source(b Backend, life context.Context, running *calls) source {
+func (c *config) source(b owned, life context.Context, running *calls) source {
 	var s source
 	wrap := func(option string, layer Middleware, f Fetcher) Fetcher {
-		return c.checkFetcher(option, layer.Wrap(named{f, b.Name()}))
+		next := named{f, b.name}
+		return c.wrap(option, next, func() Fetcher { return layer.Wrap(next) })
 	}
 	wrapSlot := func(option string, slot slot, f Fetcher) Fetcher {
 		if !slot.taken {
@@ -108,24 +106,28 @@ func (c *config) source(b Backend, life context.Context, running *calls) source 
 		return f
 	}
 
-	var f Fetcher = b
+	var f Fetcher = b.Backend
+	if len(c.aroundBackend) > 0 {
+		f = &checker{next: f}
+	}
 	for _, layer := range slices.Backward(c.aroundBackend) {
 		f = wrap("WithBackendMiddleware", layer, f)
 	}
 	f = wrapSlot("WithRedaction", c.redaction, f)
-	f = &guard{next: f, name: b.Name(), timeout: c.timeout, life: life, calls: running}
+	f = &guard{next: f, name: b.name, timeout: c.timeout, life: life, calls: running}
 	f = wrapSlot("WithTracing", c.tracing, f)
-	if !isLocal(b) {
+	if !c.isLocal(b) {
 		// What lies within the dedup layer is known last: the half of the cache that fills is a part of the cache.
 		within := &late{f}
 		f = wrapSlot("WithDedup", c.dedup, within)
 		f = wrapSlot("WithCache", c.cache, f)
 		if cache, ok := f.(interface{ Fill(next Fetcher) Fetcher }); ok && c.cache.taken {
-			within.Fetcher = c.checkFetcher("WithCache", cache.Fill(named{within.Fetcher, b.Name()}))
+			inner := named{within.Fetcher, b.name}
+			within.Fetcher = c.wrap("WithCache", inner, func() Fetcher { return cache.Fill(inner) })
 		}
 	}
 	s.document = &document{next: f}
-	if r, ok := b.(Resolver); ok {
+	if r, ok := b.Backend.(Resolver); ok {
 		s.resolve = r.Resolve
 	}
 	return s
@@ -134,16 +136,26 @@ func (c *config) source(b Backend, life context.Context, running *calls) source 
 // late is a Fetcher that is set after a layer has been wrapped around it.
 type late struct{ Fetcher }
 
-func isLocal(b Backend) bool {
-	l, ok := b.(interface{ Local() bool })
-	return ok && l.Local()
+func (c *config) isLocal(b owned) (local bool) {
+	if l, ok := b.Backend.(interface{ Local() bool }); ok {
+		c.try("backend "+b.name+": Local", func() { local = l.Local() })
+	}
+	return local
 }
 
-func (c *config) checkFetcher(option string, f Fetcher) Fetcher {
-	if isNil(f) {
+// wrap returns what the layer of option makes of next. If that is nothing, it is a fault, and next stays, so that the
+// faults of the layers further out come to light too.
+func (c *config) wrap(option string, next Fetcher, layer func() Fetcher) Fetcher {
+	var f Fetcher
+	switch ok := c.try(option+": Wrap", func() { f = layer() }); {
+	case !ok:
+		return next
+	case isNil(f):
 		c.fault("%s: a layer returned a nil Fetcher", option)
+		return next
+	default:
+		return f
 	}
-	return f
 }
 
 // Get returns the secret that key names; see the package comment for the form of keys.
@@ -275,7 +287,15 @@ func (c *Client) Invalidate(keys ...string) {
 // Close ends the Client: it refuses new calls, ends those under way with [ErrClosed], waits for them for at most the time
 // of [WithTimeout], and closes layers and backends, which the Client owns. It may be called often and concurrently; every
 // call waits for the first and returns its result.
-func (c *Client) Close() error { return c.shutdown() }
+func (c *Client) Close() error {
+	if !c.closed.CompareAndSwap(false, true) {
+		<-c.done // and not a mutex, on which testing/synctest could not see that we wait
+		return c.closeErr
+	}
+	defer close(c.done)
+	c.closeErr = c.shutdown()
+	return c.closeErr
+}
 
 // closeLayers closes the parts of the layers, outermost first, once no call is running, or after wait.
 func closeLayers(slots []Fetcher, running *calls, wait time.Duration) error {

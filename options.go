@@ -66,17 +66,31 @@ func (c *config) checkLayer(option string, layer Middleware) bool {
 		c.fault("%s: a nil Middleware", option)
 		return false
 	}
-	c.validate(layer)
+	c.validate(option, layer)
 	return true
 }
 
 // validate notes the faults of v's own options.
-func (c *config) validate(v any) {
+func (c *config) validate(what string, v any) {
 	if v, ok := v.(interface{ Validate() error }); ok {
-		if err := v.Validate(); err != nil {
-			c.faults = append(c.faults, err)
-		}
+		c.try(what+": Validate", func() {
+			if err := v.Validate(); err != nil {
+				c.faults = append(c.faults, err)
+			}
+		})
 	}
+}
+
+// try calls f, a method of a backend or layer. Its panic is a fault of the configuration like any other.
+func (c *config) try(what string, f func()) (ok bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			ok = false
+			c.fault("%s: a panic with a %T", what, p)
+		}
+	}()
+	f()
+	return true
 }
 
 // WithMiddleware puts layers around everything else: they see every call of the Client, hits included. The first is
@@ -129,7 +143,7 @@ func WithFallback(f Fallback) Option {
 			return
 		}
 		c.fallback = f
-		c.validate(f)
+		c.validate("WithFallback", f)
 	})
 }
 
@@ -192,33 +206,42 @@ func (c *config) adopt(d *config) {
 	}
 }
 
+// owned is a backend with its name, which is asked for once.
+type owned struct {
+	Backend
+	name string
+}
+
 // backends returns the backends of a client, the first one first, and notes their faults.
-func (c *config) backends(first Backend) []Backend {
+func (c *config) backends(first Backend) []owned {
 	all := []Backend{first}
 	if c.fallback != nil {
-		more := c.fallback.Backends()
-		if len(more) == 0 {
+		var more []Backend
+		if c.try("WithFallback: Backends", func() { more = c.fallback.Backends() }) && len(more) == 0 {
 			c.fault("WithFallback: no backend to fall back to")
 		}
 		all = append(all, more...)
 	}
+	var good []owned
 	seen := make(map[string]bool)
 	for i, b := range all {
 		if isNil(b) {
 			c.fault("backend %d is nil", i+1)
 			continue
 		}
-		name := b.Name()
-		switch {
+		var name string
+		switch ok := c.try(fmt.Sprintf("backend %d: Name", i+1), func() { name = b.Name() }); {
+		case !ok:
 		case name == "":
 			c.fault("backend %d has an empty name", i+1)
 		case seen[name]:
 			c.fault("two backends have the name %q; name one with its WithName", name)
 		}
 		seen[name] = true
-		c.validate(b)
+		c.validate(fmt.Sprintf("backend %d", i+1), b)
+		good = append(good, owned{b, name})
 	}
-	return all
+	return good
 }
 
 func (c *config) err() error { return errors.Join(c.faults...) }
