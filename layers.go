@@ -85,15 +85,15 @@ func (d *document) choose(ref, doc Ref, field string, answer Result) (Secret, er
 	e = e.clone()
 	e.Key = ref.String()
 	if c := Class(e.Err); c == ErrNotFound || c == ErrFieldNotFound { //nolint:errorlint // Class returns the sentinels themselves
-		if where := place(ref, doc, field); where != "" {
+		if where := lookedFor(ref, doc, field); where != "" {
 			e.Detail = join(e.Detail, where)
 		}
 	}
 	return Secret{}, e
 }
 
-// place says where a backend looked for ref, if it looked elsewhere than the key says.
-func place(ref, doc Ref, field string) string {
+// lookedFor says where a backend looked for ref, if it looked elsewhere than the key says.
+func lookedFor(ref, doc Ref, field string) string {
 	switch {
 	case field == ref.Field:
 		return ""
