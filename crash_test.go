@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -150,13 +151,19 @@ func crashOutput(t *testing.T, mode string) string {
 	}
 	limit := time.Minute
 	if strings.HasSuffix(mode, asleep) {
-		// Under the race detector the runtime does not notice that every goroutine is asleep. Then the child is killed,
-		// which for this test is a crash like any other.
-		limit = 2 * time.Second
+		limit = 2 * time.Second // with cgo in the binary the runtime does not notice
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, exe, "-test.run=^$")
+	cmd.Cancel = func() error {
+		// A child that hangs ends with the stacks of all its goroutines where there are signals.
+		if cmd.Process.Signal(syscall.SIGQUIT) == nil {
+			return nil
+		}
+		return cmd.Process.Kill()
+	}
+	cmd.WaitDelay = 10 * time.Second
 	cmd.Env = append(os.Environ(), crashEnv+"="+mode, "GOTRACEBACK=all")
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
