@@ -36,7 +36,9 @@ type entry struct {
 	retryAt   atomic.Int64         // an age: after an ErrUnavailable, the backend is not asked before it
 	renewal   atomic.Pointer[call] // under way, or nil; begun under Cache.mu
 
-	failures int // in a row; guarded by Cache.mu
+	// Guarded by Cache.mu:
+	failures int   // to renew the value, or to get it, in a row
+	outage   error // the last of them that was an ErrUnavailable
 }
 
 func (e *entry) isValue() bool { return e.err == nil }

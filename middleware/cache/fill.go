@@ -148,6 +148,7 @@ func (s *space) backOff(d document, old *entry, err error) {
 	c := s.cache
 	if old != nil && old.isValue() {
 		old.failures++
+		old.outage = err
 		retryAt := c.now() + age(backoff(old.failures))
 		old.retryAt.Store(int64(retryAt))
 		old.postpone(retryAt)

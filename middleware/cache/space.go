@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/puzpuzpuz/xsync/v4"
 
@@ -66,9 +67,8 @@ func (s *space) look(ctx context.Context, d document) (finding, *entry, secrets.
 	c := s.cache
 	now := c.now()
 	switch {
-	case e.leaseOver():
-		s.remove(e)
-		return unknown, nil, secrets.Result{}
+	case e.leaseOver(), e.isValue() && now >= e.staleUntil:
+		return s.bury(e)
 	case now < e.expireAt && !e.isValue():
 		e.touch()
 		if errors.Is(e.err, secrets.ErrNotFound) {
@@ -88,9 +88,6 @@ func (s *space) look(ctx context.Context, d document) (finding, *entry, secrets.
 		return answer, e, secrets.Result{Secret: e.secret}
 	case !e.isValue():
 		return unknown, nil, secrets.Result{} // the entry stays: its failures count on
-	case now >= e.staleUntil:
-		s.remove(e)
-		return unknown, nil, secrets.Result{}
 	}
 	e.touch()
 	if int64(now) < e.retryAt.Load() {
@@ -104,13 +101,24 @@ func (s *space) staleResult(e *entry) secrets.Result {
 	return secrets.Result{Secret: e.stale()}
 }
 
-// remove removes e if it is still there.
-func (s *space) remove(e *entry) {
-	s.cache.mu.Lock()
-	defer s.cache.mu.Unlock()
+// bury removes a value that must not be served any more. The back-off that it may be in outlives it.
+func (s *space) bury(e *entry) (finding, *entry, secrets.Result) {
+	c := s.cache
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if now, found := s.index.Load(e.document); found && now == e {
-		s.cache.drop(e)
+		left := time.Duration(e.retryAt.Load()) - time.Duration(c.now())
+		if left <= 0 {
+			c.drop(e)
+			return unknown, nil, secrets.Result{}
+		}
+		outage := s.newFault(e.document, e.outage, left)
+		outage.failures = e.failures
+		c.insert(outage, e)
+		c.backedOff.Add(1)
+		return answer, outage, secrets.Result{Err: outage.fault()}
 	}
+	return unknown, nil, secrets.Result{}
 }
 
 // Fetch answers from memory, or asks for the secret and waits for it.

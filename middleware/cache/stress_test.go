@@ -1,0 +1,223 @@
+package cache_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+
+	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/middleware/cache"
+	"github.com/seed-5482dd03/secrets/middleware/dedup"
+)
+
+// rotating is a backend whose secrets say which key and version they are.
+type rotating struct {
+	keys  map[string]*atomic.Int64 // the current versions
+	calls atomic.Int64
+}
+
+func newRotating(n int) *rotating {
+	b := &rotating{keys: make(map[string]*atomic.Int64)}
+	for i := range n {
+		b.keys[fmt.Sprintf("key-%d", i)] = &atomic.Int64{}
+	}
+	return b
+}
+
+func (*rotating) Name() string { return "rotating" }
+
+func (b *rotating) Fetch(_ context.Context, ref secrets.Ref) (secrets.Secret, error) {
+	b.calls.Add(1)
+	version := b.keys[ref.Path].Load()
+	runtime.Gosched() // a rotation may come between the reading and the answer
+	return secrets.NewSecret(fmt.Sprintf("%s:%d", ref.Path, version), secrets.Meta{}), nil
+}
+
+func (b *rotating) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Result {
+	return secrets.FetchEach(ctx, b.Fetch, refs)
+}
+
+// TestStress mixes hits, inserts, evictions, renewals, expiry, invalidations, refreshes, purges and Close on real clocks. No
+// reader may ever get the value of another key, nor a version older than one that the program had been told to forget
+// before the read began.
+func TestStress(t *testing.T) {
+	is := is.New(t)
+	memory := cache.New(cache.WithSize(stressKeys/2), cache.WithTTL(2*time.Millisecond), cache.WithRefreshAhead(0.5))
+	backend := newRotating(stressKeys)
+	client, err := secrets.New(backend, secrets.WithCache(memory), secrets.WithDedup(dedup.New()))
+	is.NoErr(err)
+	result := stress(t, client, backend, memory.Purge)
+	is.Equal(result.wrong.Load(), int64(0))
+	is.Equal(result.old.Load(), int64(0))
+	is.True(result.reads.Load() > 40_000)
+	is.True(backend.calls.Load() < result.reads.Load()) // the cache did answer
+	is.True(memory.Stats().Evictions > 0)
+	is.True(memory.Stats().Entries <= stressKeys/2)
+
+	// Close in the middle of reads.
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			for i := 0; ; i++ {
+				if _, err := client.Get(context.Background(), fmt.Sprintf("key-%d", (g+i)%stressKeys)); err != nil {
+					return
+				}
+			}
+		})
+	}
+	is.NoErr(client.Close())
+	wg.Wait()
+	is.Equal(memory.Stats().Entries, 0)
+}
+
+// TestStressFindsACacheWithoutGenerations is the positive control of TestStress: a cache that fills itself with whatever
+// comes back, though it was invalidated in the meantime, is caught.
+func TestStressFindsACacheWithoutGenerations(t *testing.T) {
+	is := is.New(t)
+	for range 20 {
+		backend := newRotating(stressKeys)
+		client, err := secrets.New(backend, secrets.WithCache(secrets.MiddlewareFunc(
+			func(next secrets.Fetcher) secrets.Fetcher { return &naive{next: next} })))
+		is.NoErr(err)
+		old := stress(t, client, backend, func() {}).old.Load()
+		is.NoErr(client.Close())
+		if old > 0 {
+			return
+		}
+	}
+	t.Fatal("the check does not see old versions")
+}
+
+// naive is a cache as it is often written.
+type naive struct {
+	next   secrets.Fetcher
+	values sync.Map
+}
+
+func (n *naive) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+	if v, found := n.values.Load(ref); found && !secrets.Fresh(ctx) {
+		return v.(secrets.Secret), nil //nolint:forcetypeassert // nothing else is in it
+	}
+	s, err := n.next.Fetch(ctx, ref)
+	if err == nil {
+		runtime.Gosched()
+		n.values.Store(ref, s)
+	}
+	return s, err
+}
+
+func (n *naive) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Result {
+	return secrets.FetchEach(ctx, n.Fetch, refs)
+}
+
+func (n *naive) Invalidate(refs ...secrets.Ref) {
+	for _, ref := range refs {
+		n.values.Delete(ref)
+	}
+}
+
+const stressKeys = 40
+
+type stressResult struct {
+	reads, wrong, old atomic.Int64
+}
+
+func stress(t *testing.T, client *secrets.Client, backend *rotating, purge func()) *stressResult {
+	t.Helper()
+	var result stressResult
+	floors := make([]atomic.Int64, stressKeys) // what every later read must have
+	check := func(key string, s secrets.Secret, floor int64) {
+		result.reads.Add(1)
+		name, version, _ := strings.Cut(s.Reveal(), ":")
+		if name != key {
+			result.wrong.Add(1)
+		}
+		if v, err := strconv.ParseInt(version, 10, 64); err != nil || v < floor {
+			result.old.Add(1)
+		}
+	}
+	var wg sync.WaitGroup
+	for g := range 16 {
+		wg.Go(func() {
+			r := rand.New(rand.NewPCG(uint64(g), 3))
+			for range 3000 {
+				n, other := r.IntN(stressKeys), r.IntN(stressKeys)
+				key, otherKey := fmt.Sprintf("key-%d", n), fmt.Sprintf("key-%d", other)
+				floor, otherFloor := floors[n].Load(), floors[other].Load()
+				switch r.IntN(100) {
+				case 0: // rotate, and tell the client
+					version := backend.keys[key].Add(1)
+					if r.IntN(2) == 0 {
+						client.Invalidate(key)
+					} else if _, err := client.Refresh(t.Context(), key); err != nil {
+						t.Error(err)
+					}
+					raise(&floors[n], version)
+				case 1:
+					purge()
+				case 2, 3, 4:
+					found, err := client.GetMany(t.Context(), key, otherKey)
+					if err != nil {
+						t.Error(err)
+						continue
+					}
+					check(key, found[key], floor)
+					check(otherKey, found[otherKey], otherFloor)
+				default:
+					s, err := client.Get(t.Context(), key)
+					if err != nil {
+						t.Error(err)
+						continue
+					}
+					check(key, s, floor)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return &result
+}
+
+// raise sets v to at least to.
+func raise(v *atomic.Int64, to int64) {
+	for {
+		now := v.Load()
+		if now >= to || v.CompareAndSwap(now, to) {
+			return
+		}
+	}
+}
+
+// TestHerd sends 10,000 callers after one cold key, without a moment in which one more call could slip in: neither while
+// the flight lasts, nor as it ends.
+func TestHerd(t *testing.T) {
+	is := is.New(t)
+	for range 5 {
+		backend := newRotating(1)
+		client, err := secrets.New(backend, secrets.WithCache(cache.New()), secrets.WithDedup(dedup.New()))
+		is.NoErr(err)
+		var wg sync.WaitGroup
+		start := make(chan struct{})
+		for range 10_000 {
+			wg.Go(func() {
+				<-start
+				if _, err := client.Get(context.Background(), "key-0"); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		close(start)
+		wg.Wait()
+		is.Equal(backend.calls.Load(), int64(1))
+		is.NoErr(client.Close())
+	}
+}
