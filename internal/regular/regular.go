@@ -1,0 +1,83 @@
+// Package regular reads regular files whole, up to a limit, and nothing else: what only looks like a file in a listing, a
+// FIFO, a socket or a device, can neither block the reader nor be disturbed by it.
+package regular
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"math"
+	"os"
+	"strings"
+	"unicode/utf8"
+)
+
+var (
+	// ErrNotRegular says that there is something under the name, and it is not a regular file.
+	ErrNotRegular = errors.New("not a regular file")
+	// ErrTooLarge says that the file holds more bytes than the limit.
+	ErrTooLarge = errors.New("too large")
+)
+
+// ReadFile returns the content of the regular file name, which may be anywhere. The error is [ErrNotRegular],
+// [ErrTooLarge], or one of package os.
+func ReadFile(name string, limit int64) (string, error) {
+	// Opening a FIFO wakes its writer, and opening a device may do anything: so the look comes before the opening. Who
+	// swaps the file in between meets the flags and the second look in read.
+	if err := check(os.Stat(name)); err != nil {
+		return "", err
+	}
+	f, err := os.OpenFile(name, flags, 0) //nolint:gosec // the caller decides which file
+	return read(f, err, limit)
+}
+
+// ReadIn is [ReadFile] for a name within root.
+func ReadIn(root *os.Root, name string, limit int64) (string, error) {
+	if err := check(root.Stat(name)); err != nil {
+		return "", err
+	}
+	f, err := root.OpenFile(name, flags, 0)
+	return read(f, err, limit)
+}
+
+func read(f *os.File, err error, limit int64) (string, error) {
+	if err != nil {
+		return "", err
+	}
+	defer f.Close() //nolint:errcheck // nothing was written
+	if err := check(f.Stat()); err != nil {
+		return "", err
+	}
+	most := limit
+	if most < math.MaxInt64 { // one byte more shows that there is more; past the largest number there is none
+		most++
+	}
+	content, err := io.ReadAll(io.LimitReader(f, most))
+	if err != nil {
+		return "", err
+	}
+	if int64(len(content)) > limit {
+		return "", ErrTooLarge
+	}
+	return string(content), nil
+}
+
+func check(info fs.FileInfo, err error) error {
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return ErrNotRegular
+	}
+	return nil
+}
+
+// TrimNewline returns text without the one newline, "\n" or "\r\n", that editors and echo put at the end of a file. What
+// is not valid UTF-8 is not text, and returned as it is: its last byte may be a part of it.
+func TrimNewline(text string) string {
+	line, found := strings.CutSuffix(text, "\n")
+	if !found || !utf8.ValidString(text) {
+		return text
+	}
+	return strings.TrimSuffix(line, "\r")
+}

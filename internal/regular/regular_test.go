@@ -1,0 +1,102 @@
+package regular_test
+
+import (
+	"errors"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/matryer/is"
+
+	"github.com/seed-5482dd03/secrets/internal/regular"
+)
+
+// readers are the two ways to read a file of a directory.
+func readers(t *testing.T, dir string) map[string]func(name string, limit int64) (string, error) {
+	t.Helper()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = root.Close() })
+	return map[string]func(name string, limit int64) (string, error){
+		"ReadFile": func(name string, limit int64) (string, error) {
+			return regular.ReadFile(filepath.Join(dir, name), limit)
+		},
+		"ReadIn": func(name string, limit int64) (string, error) { return regular.ReadIn(root, name, limit) },
+	}
+}
+
+func TestRead(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	dir := t.TempDir()
+	is.NoErr(os.WriteFile(filepath.Join(dir, "four"), []byte("1234"), 0o600))
+	is.NoErr(os.WriteFile(filepath.Join(dir, "empty"), nil, 0o600))
+	is.NoErr(os.Mkdir(filepath.Join(dir, "directory"), 0o700))
+
+	for reader, read := range readers(t, dir) {
+		for _, tt := range []struct {
+			name  string
+			limit int64
+			want  string
+			err   error
+		}{
+			{"four", 5, "1234", nil},
+			{"four", 4, "1234", nil},
+			{"four", 3, "", regular.ErrTooLarge},
+			{"four", 0, "", regular.ErrTooLarge},
+			{"four", math.MaxInt64, "1234", nil},
+			{"empty", 0, "", nil},
+			{"directory", 10, "", regular.ErrNotRegular},
+			{"missing", 10, "", fs.ErrNotExist},
+		} {
+			t.Run(reader+"/"+tt.name, func(t *testing.T) {
+				is := is.New(t)
+				got, err := read(tt.name, tt.limit)
+				is.Equal(got, tt.want)
+				is.True(errors.Is(err, tt.err)) // the error is the wanted one
+			})
+		}
+	}
+}
+
+func TestTrimNewline(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"":             "",
+		"x":            "x",
+		"x\n":          "x",
+		"x\r\n":        "x",
+		"x\n\n":        "x\n",
+		"x\r\n\r\n":    "x\r\n",
+		"x\r":          "x\r",
+		"x\r\r\n":      "x\r",
+		"\n":           "",
+		"\r\n":         "",
+		" x \n":        " x ",
+		"\nx":          "\nx",
+		"\xff\xfe\n":   "\xff\xfe\n",
+		"\xff\xfe\r\n": "\xff\xfe\r\n",
+		"größe\n":      "größe",
+	} {
+		if got := regular.TrimNewline(text); got != want {
+			t.Errorf("TrimNewline(%q) = %q, want %q", text, got, want)
+		}
+	}
+}
+
+func FuzzTrimNewline(f *testing.F) {
+	for _, s := range []string{"", "\n", "x\r\n", "x\n\n", "\xff\n"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		got := regular.TrimNewline(text)
+		if end := strings.TrimPrefix(text, got); !strings.HasPrefix(text, got) || end != "" && end != "\n" && end != "\r\n" {
+			t.Errorf("TrimNewline(%q) = %q", text, got)
+		}
+	})
+}
