@@ -1,0 +1,236 @@
+// Package env reads secrets from environment variables.
+//
+//	client, err := secrets.New(env.New(env.WithPrefix("MYAPP_")))
+//	…
+//	password, err := client.Get(ctx, "database#password") // MYAPP_DATABASE_PASSWORD
+//
+// # Which variable a key means
+//
+// The path of a key is looked up behind the prefix, first as it is, then as a name that a shell can set: ASCII letters in
+// upper case, and "_" for every byte that is not a letter, a digit or "_". With the prefix P:
+//
+//	database             Pdatabase, else PDATABASE
+//	database/password    Pdatabase/password, else PDATABASE_PASSWORD
+//	database#password    the variable of database/password if it is set, else that field of the JSON in PDATABASE
+//	database/password#   the variable of database/password
+//
+// So "a/b", "a-b" and "a.b" all mean A_B: an environment has no other way to tell them apart.
+//
+// A variable that is set and empty is a secret that is empty. One that is not set is [secrets.ErrNotFound], with the names
+// that were looked for. An environment keeps no versions: a key with a version is [secrets.ErrInvalidKey].
+//
+// # Files
+//
+// With [WithFiles], NAME_FILE may name a file that holds the value of NAME, as the official Docker images have it.
+package env
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"syscall"
+
+	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/internal/regular"
+)
+
+// maxFile is the most that a file of [WithFiles] may hold.
+const maxFile = 1 << 20
+
+// Backend reads environment variables, anew at each call. It is safe for concurrent use if the function of [WithLookup] is.
+//
+// Its errors are each a [secrets.Error], or the error of the context. Besides not-founds and versions there are only those
+// of [WithFiles].
+type Backend struct {
+	name   string
+	prefix string
+	lookup func(string) (string, bool)
+	files  bool
+	fault  error
+}
+
+// New returns a Backend. Faults in its options are kept for [Backend.Validate], by which [secrets.New] reports them.
+func New(opts ...Option) *Backend {
+	c := newConfig(opts)
+	return &Backend{name: c.name, prefix: c.prefix, lookup: c.lookup, files: c.files, fault: errors.Join(c.faults...)}
+}
+
+// Name returns "env", or what [WithName] says.
+func (b *Backend) Name() string { return b.name }
+
+// Local returns true: the environment is at hand and always current, and a cache before it could only be out of date.
+func (b *Backend) Local() bool { return true }
+
+// Validate returns the faults of the options, joined.
+func (b *Backend) Validate() error { return b.fault }
+
+// Fetch returns the value of the variable that ref.Path means. The secret has no Meta.Version: an environment has no
+// versions, and a hash of the value would cost more than all the rest of the call.
+func (b *Backend) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+	if err := ctx.Err(); err != nil {
+		return secrets.Secret{}, err
+	}
+	if err := check(ref); err != nil {
+		return secrets.Secret{}, err
+	}
+	exact, portable := b.variables(ref.Path)
+	value, found, err := b.read(exact)
+	if !found && err == nil && portable != exact {
+		value, found, err = b.read(portable)
+	}
+	switch {
+	case err != nil:
+		return secrets.Secret{}, err
+	case !found:
+		return secrets.Secret{}, b.notFound(exact, portable)
+	default:
+		return secrets.NewSecret(value, secrets.Meta{}), nil
+	}
+}
+
+// FetchMany answers refs in order, one after the other: a look-up is quicker than the start of a goroutine.
+func (b *Backend) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Result {
+	results := make([]secrets.Result, len(refs))
+	for i, ref := range refs {
+		results[i].Secret, results[i].Err = b.Fetch(ctx, ref)
+	}
+	return results
+}
+
+// Resolve returns the ref path/field for path#field if a variable for it is set, and ref as it is otherwise.
+func (b *Backend) Resolve(ref secrets.Ref) secrets.Ref {
+	if ref.Field == "" {
+		return ref
+	}
+	path := ref.Path + "/" + ref.Field
+	exact, portable := b.variables(path)
+	if b.isSet(exact) || portable != exact && b.isSet(portable) {
+		return secrets.Ref{Path: path, Version: ref.Version}
+	}
+	return ref
+}
+
+var (
+	_ secrets.Backend               = (*Backend)(nil)
+	_ secrets.Resolver              = (*Backend)(nil)
+	_ interface{ Local() bool }     = (*Backend)(nil)
+	_ interface{ Validate() error } = (*Backend)(nil)
+)
+
+func check(ref secrets.Ref) error {
+	switch {
+	case ref.Path == "":
+		return invalid("the path is empty")
+	case ref.Version != "":
+		return invalid("environment variables keep no versions; leave ?version= out")
+	case ref.Field != "":
+		return invalid("a backend is asked for documents, without a field")
+	default:
+		return nil
+	}
+}
+
+// variables returns the names of the variables that path means, in the order in which they are looked up. They may be the
+// same.
+func (b *Backend) variables(path string) (exact, portable string) {
+	exact = b.prefix + path
+	if upper := upperSnake(path); upper != path {
+		return exact, b.prefix + upper
+	}
+	return exact, exact
+}
+
+// upperSnake goes by bytes and knows ASCII only: Unicode has letters outside ASCII whose upper case is within it, and a
+// name must not depend on such tables.
+func upperSnake(path string) string {
+	name := []byte(path)
+	for i, c := range name {
+		switch {
+		case 'a' <= c && c <= 'z':
+			name[i] = c - 'a' + 'A'
+		case 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_':
+		default:
+			name[i] = '_'
+		}
+	}
+	return string(name)
+}
+
+const fileSuffix = "_FILE"
+
+// read returns the value of the variable name, or with [WithFiles] the content of the file that name_FILE names.
+func (b *Backend) read(name string) (value string, found bool, err error) {
+	value, found = b.lookup(name)
+	if !b.files {
+		return value, found, nil
+	}
+	file, ok := b.file(name)
+	switch {
+	case !ok:
+		return value, found, nil
+	case found:
+		return "", false, malformed("both " + name + " and " + name + fileSuffix + " are set; unset one of them")
+	}
+	text, err := regular.ReadFile(file, maxFile)
+	if err != nil {
+		return "", false, fileError(name+fileSuffix, err)
+	}
+	return regular.TrimNewline(text), true, nil
+}
+
+// file returns the name of the file for the variable name. NAME_FILE is configuration and no secret, so that empty means
+// not set, as it does to the Docker images.
+func (b *Backend) file(name string) (file string, ok bool) {
+	file, _ = b.lookup(name + fileSuffix)
+	return file, file != ""
+}
+
+func (b *Backend) isSet(name string) bool {
+	_, set := b.lookup(name)
+	if !set && b.files {
+		_, set = b.file(name)
+	}
+	return set
+}
+
+// fileError says what is wrong with the file that variable names. It does not tell the name of the file: who mistook
+// NAME_FILE for NAME has put the secret there.
+func fileError(variable string, err error) error {
+	var errno syscall.Errno
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return &secrets.Error{Err: secrets.ErrPermissionDenied, Detail: "the file that " + variable + " names can not be read: permission denied"}
+	// A file that is not there is a fault of the configuration. It must not read as "not found": the variable says that
+	// there is a secret.
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		return malformed("the file that " + variable + " names does not exist")
+	case errors.Is(err, syscall.ENAMETOOLONG), errors.Is(err, syscall.ELOOP), errors.Is(err, syscall.EINVAL):
+		return malformed(variable + " holds no name that a file can have")
+	case errors.Is(err, regular.ErrNotRegular):
+		return malformed(variable + " names something that is not a regular file")
+	case errors.Is(err, regular.ErrTooLarge):
+		return malformed(fmt.Sprintf("the file that %s names is larger than %d bytes", variable, maxFile))
+	case errors.As(err, &errno):
+		return &secrets.Error{Err: secrets.ErrUnavailable, Detail: "the file that " + variable + " names can not be read: " + errno.Error()}
+	default:
+		return &secrets.Error{Err: secrets.ErrUnavailable, Detail: "the file that " + variable + " names can not be read"}
+	}
+}
+
+func (b *Backend) notFound(exact, portable string) error {
+	var d strings.Builder
+	if exact == portable {
+		d.WriteString(exact + " is not set")
+	} else {
+		d.WriteString("neither " + exact + " nor " + portable + " is set")
+	}
+	if b.files {
+		d.WriteString(", nor with " + fileSuffix)
+	}
+	return &secrets.Error{Err: secrets.ErrNotFound, Detail: d.String()}
+}
+
+func invalid(detail string) error   { return &secrets.Error{Err: secrets.ErrInvalidKey, Detail: detail} }
+func malformed(detail string) error { return &secrets.Error{Err: secrets.ErrMalformed, Detail: detail} }

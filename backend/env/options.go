@@ -1,0 +1,93 @@
+package env
+
+import (
+	"fmt"
+	"os"
+	"strings"
+)
+
+// Option configures a [Backend].
+type Option interface {
+	apply(c *config)
+}
+
+type optionFunc func(c *config)
+
+func (f optionFunc) apply(c *config) { f(c) }
+
+var _ Option = optionFunc(nil)
+
+type config struct {
+	name   string
+	prefix string
+	lookup func(string) (string, bool)
+	files  bool
+	faults []error
+}
+
+func newConfig(opts []Option) *config {
+	c := &config{name: "env", lookup: os.LookupEnv}
+	for i, o := range opts {
+		if o == nil {
+			c.fault("option %d is nil", i+1)
+			continue
+		}
+		o.apply(c)
+	}
+	return c
+}
+
+func (c *config) fault(format string, args ...any) {
+	c.faults = append(c.faults, fmt.Errorf("secrets: env: "+format, args...))
+}
+
+// WithPrefix sets what stands before the names of all variables. It is taken verbatim: write "MYAPP_" with its underscore.
+// The last one given counts. By default, there is no prefix.
+func WithPrefix(prefix string) Option {
+	return optionFunc(func(c *config) {
+		if strings.ContainsAny(prefix, "=\x00") {
+			c.fault("WithPrefix: %q can not begin the name of a variable", prefix)
+			return
+		}
+		c.prefix = prefix
+	})
+}
+
+// WithLookup sets the function that returns the value of a variable, and whether it is set. It must be safe for concurrent
+// use. The last one given counts. By default, it is [os.LookupEnv].
+func WithLookup(lookup func(name string) (value string, set bool)) Option {
+	return optionFunc(func(c *config) {
+		if lookup == nil {
+			c.fault("WithLookup: a nil function")
+			return
+		}
+		c.lookup = lookup
+	})
+}
+
+// WithName sets the name of the backend in errors and in [secrets.Meta], for a client with two of them. The last one given
+// counts. By default, it is "env".
+func WithName(name string) Option {
+	return optionFunc(func(c *config) {
+		if name == "" {
+			c.fault("WithName: an empty name")
+			return
+		}
+		c.name = name
+	})
+}
+
+// WithFiles lets the variable NAME_FILE name a file that holds the value of NAME, as the official Docker images have it. It
+// holds for each name that a key means: DATABASE_PASSWORD_FILE for "database/password".
+//
+// The file is the operator's choice, and may be anywhere. It must be a regular file of at most 1 MiB; one newline at the
+// end of a text, "\n" or "\r\n", does not count. A NAME_FILE that is empty counts as not set.
+//
+// These errors name the variable, and never what it holds: both NAME and NAME_FILE are set, NAME_FILE names what does not
+// exist, is not a regular file or too large ([secrets.ErrMalformed], so that a mistake in the configuration does not read
+// as "not found"), or what must not be read ([secrets.ErrPermissionDenied]).
+//
+// By default, NAME_FILE has no special meaning.
+func WithFiles() Option {
+	return optionFunc(func(c *config) { c.files = true })
+}
