@@ -112,9 +112,12 @@ func protect(n int, f func() []Result, deliver func([]Result)) {
 		fault = wrongCount(len(answers), n)
 		return
 	}
-	fault = "the answer holds neither a secret nor an error"
+	fault = noAnswer
 	copy(results, answers)
 }
+
+// noAnswer is the detail of a zero Secret without an error.
+const noAnswer = "the answer holds neither a secret nor an error"
 
 func wrongCount(answers, questions int) string {
 	return fmt.Sprintf("%d answers to %d questions", answers, questions)

@@ -72,7 +72,11 @@ func (d *document) FetchMany(ctx context.Context, refs []Ref) []Result {
 // choose makes the answer for ref of the answer for its document.
 func (d *document) choose(ref, doc Ref, field string, answer Result) (Secret, error) {
 	s, err := answer.Secret, answer.Err
-	if err == nil && field != "" {
+	switch {
+	case err != nil:
+	case s.IsZero(): // from a layer; the guard lets none pass
+		err = &Error{Err: ErrUnknown, Detail: noAnswer}
+	case field != "":
 		s, err = s.Field(field)
 	}
 	if err == nil {
