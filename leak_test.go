@@ -356,9 +356,10 @@ type (
 	}
 	// failure is an error type as applications write them: an *Error of the Client, and what was at hand.
 	failure[T any] struct {
-		*secrets.Error
+		*secretsError
 		with T
 	}
+	secretsError    = secrets.Error // a field named Error would hide the method
 	listNode[T any] struct {
 		s    T
 		next *listNode[T]
