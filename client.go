@@ -16,6 +16,7 @@ import (
 // Every error of its methods is an [*Error] of exactly one class, or the error of the caller's own context, as it is.
 type Client struct {
 	top     Fetcher
+	memory  recaller // asked before top, or nil
 	sources []source
 	closed  atomic.Bool
 
@@ -27,8 +28,13 @@ type Client struct {
 // source is one backend with the layers around it.
 type source struct {
 	*document
-	slots []Fetcher // what the layers of the slots returned, innermost first
+	name   string
+	memory recaller  // of the cache, or nil
+	slots  []Fetcher // what the layers of the slots returned, innermost first
 }
+
+// Name returns the name of the backend.
+func (s source) Name() string { return s.name }
 
 // New builds a Client for backend. It puts the layers in their right order, whatever the order of the options; see the
 // package comment. It returns every fault of the options, joined, and asks the backend nothing.
@@ -52,15 +58,17 @@ func build(cfg *config, backends []owned) (*Client, error) {
 	for _, b := range backends {
 		s := cfg.source(b, life, running)
 		c.sources = append(c.sources, s)
-		chain = append(chain, named{s.document, b.name})
+		chain = append(chain, s)
 	}
-	c.top = chain[0]
+	c.top, c.memory = chain[0], c.sources[0].memory
 	var slots []Fetcher // outermost first
 	if cfg.fallback != nil {
 		c.top = cfg.wrap("WithFallback", c.top, func() Fetcher { return cfg.fallback.Chain(chain) })
 		slots = append(slots, c.top)
+		c.memory, _ = c.top.(recaller) //nolint:errcheck // nil if it is none
 	}
 	if len(cfg.around) > 0 {
+		c.memory = nil // user middleware sees every call
 		c.top = &checker{next: c.top}
 		for _, layer := range slices.Backward(cfg.around) {
 			c.top = cfg.wrap("WithMiddleware", c.top, func() Fetcher { return layer.Wrap(c.top) })
@@ -92,7 +100,7 @@ func build(cfg *config, backends []owned) (*Client, error) {
 
 // source builds the layers around b, from the inside out.
 func (c *config) source(b owned, life context.Context, running *calls) source {
-	var s source
+	s := source{name: b.name}
 	wrap := func(option string, layer Middleware, f Fetcher) Fetcher {
 		next := named{f, b.name}
 		return c.wrap(option, next, func() Fetcher { return layer.Wrap(next) })
@@ -124,6 +132,9 @@ func (c *config) source(b owned, life context.Context, running *calls) source {
 		if cache, ok := f.(interface{ Fill(next Fetcher) Fetcher }); ok && c.cache.taken {
 			inner := named{within.Fetcher, b.name}
 			within.Fetcher = c.wrap("WithCache", inner, func() Fetcher { return cache.Fill(inner) })
+		}
+		if c.cache.taken {
+			s.memory, _ = f.(recaller) //nolint:errcheck // nil if it is none
 		}
 	}
 	s.document = &document{next: f}
@@ -162,6 +173,9 @@ func (c *config) wrap(option string, next Fetcher, layer func() Fetcher) Fetcher
 func (c *Client) Get(ctx context.Context, key string) (Secret, error) {
 	if err := c.enter(ctx, key); err != nil {
 		return Secret{}, err
+	}
+	if s, known := c.recall(key); known {
+		return s, nil
 	}
 	return c.fetch(ctx, key)
 }
@@ -203,6 +217,10 @@ func (c *Client) GetMany(ctx context.Context, keys ...string) (map[string]Secret
 		return map[string]Secret{}, err
 	}
 	found := make(map[string]Secret, len(keys))
+	if c.memory != nil && c.memory.RecallMany(keys, found) {
+		return found, nil
+	}
+	clear(found)
 	asked := make(map[string]bool, len(keys))
 	errs := make(map[string]error)
 	refs := make([]Ref, 0, len(keys))
@@ -227,6 +245,7 @@ func (c *Client) GetMany(ctx context.Context, keys ...string) (map[string]Secret
 					continue
 				}
 				found[names[i]] = r.Secret
+				c.memorize(names[i], refs[i])
 			}
 		})
 	}
@@ -355,6 +374,7 @@ func (c *Client) fetch(ctx context.Context, key string) (Secret, error) {
 	if err := atDoor(ctx, result.Err, key); err != nil {
 		return Secret{}, err
 	}
+	c.memorize(key, ref)
 	return result.Secret, nil
 }
 

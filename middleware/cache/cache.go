@@ -29,7 +29,6 @@ package cache
 import (
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
@@ -40,7 +39,7 @@ import (
 // other's secrets. It is safe for concurrent use.
 type Cache struct {
 	config
-	epoch time.Time // of the ages of entries
+	clock *clock
 
 	hits, misses, stale, negativeHits, backedOff, evictions atomic.Uint64
 
@@ -52,7 +51,7 @@ type Cache struct {
 
 // New returns a cache with the options opts.
 func New(opts ...Option) *Cache {
-	c := &Cache{config: newConfig(opts), epoch: time.Now(), spaces: make(map[*space]struct{})}
+	c := &Cache{config: newConfig(opts), clock: newClock(), spaces: make(map[*space]struct{})}
 	if c.Validate() == nil {
 		c.values, c.faults = newOrder(c.size), newOrder(c.size)
 	}
@@ -84,7 +83,8 @@ type Stats struct {
 	Misses uint64
 	// Stale are answers with a value past its TTL.
 	Stale uint64
-	// NegativeHits are answers with a remembered not-found.
+	// NegativeHits are answers with a remembered not-found. One that is only passed over on the way to the cached value of
+	// a fallback is no answer.
 	NegativeHits uint64
 	// BackedOff are answers with ErrUnavailable without a fetch, during the back-off after one.
 	BackedOff uint64
@@ -119,26 +119,24 @@ func (c *Cache) Purge() {
 	}
 }
 
-// now is the age of the cache. It is monotonic: a wall clock that is set changes no age.
-func (c *Cache) now() age { return age(time.Since(c.epoch)) }
-
 // insert adds e, which takes the place of old if that is not nil. The caller holds c.mu.
 func (c *Cache) insert(e, old *entry) {
 	if old != nil {
 		c.drop(old)
 	}
 	if evicted := c.orderOf(e).add(e); evicted != nil {
-		evicted.space.index.Delete(evicted.document)
+		evicted.forget()
 		if evicted.isValue() {
 			c.evictions.Add(1)
 		}
 	}
+	e.space.inserts.Add(1)
 	e.space.index.Store(e.document, e)
 }
 
 // drop removes e. The caller holds c.mu.
 func (c *Cache) drop(e *entry) {
-	e.space.index.Delete(e.document)
+	e.forget()
 	c.orderOf(e).remove(e)
 }
 

@@ -16,9 +16,6 @@ type document struct {
 
 func documentOf(ref secrets.Ref) document { return document{ref.Path, ref.Version} }
 
-// age is a point in time, in nanoseconds since the cache was made.
-type age int64
-
 // entry is what is known about one document: its value, that it is not there, or that it could not be had. Its ages are
 // set when it is made; only what a renewal changes is written later.
 type entry struct {
@@ -37,8 +34,9 @@ type entry struct {
 	renewal   atomic.Pointer[call] // under way, or nil; begun under Cache.mu
 
 	// Guarded by Cache.mu:
-	failures int   // to renew the value, or to get it, in a row
-	outage   error // the last of them that was an ErrUnavailable
+	failures int      // to renew the value, or to get it, in a row
+	outage   error    // the last of them that was an ErrUnavailable
+	keys     []string // whose memos are of this entry
 }
 
 func (e *entry) isValue() bool { return e.err == nil }
@@ -48,6 +46,14 @@ func (e *entry) isValue() bool { return e.err == nil }
 func (e *entry) touch() {
 	if !e.touched.Load() {
 		e.touched.Store(true)
+	}
+}
+
+// forget takes e and its memos from memory. The caller holds the lock of the cache.
+func (e *entry) forget() {
+	e.space.index.Delete(e.document)
+	for _, key := range e.keys {
+		e.space.memos.Delete(key)
 	}
 }
 
@@ -65,7 +71,7 @@ func (s *space) newValue(d document, secret secrets.Secret, began age) *entry {
 	e := &entry{space: s, document: d, secret: secret}
 	if lease := secret.Meta().ExpiresAt; !lease.IsZero() {
 		e.lease = lease.Round(0)
-		left := time.Until(lease) + time.Duration(c.now()-began)
+		left := time.Until(lease) + time.Duration(c.clock.now()-began)
 		if left <= 0 || e.leaseOver() {
 			return nil
 		}
@@ -85,7 +91,7 @@ func (s *space) newFault(doc document, err error, d time.Duration) *entry {
 	if !errors.As(err, &e) {
 		e = &secrets.Error{Err: secrets.Class(err)}
 	}
-	return &entry{space: s, document: doc, err: e, expireAt: s.cache.now() + age(d)}
+	return &entry{space: s, document: doc, err: e, expireAt: s.cache.clock.now() + age(d)}
 }
 
 // fault returns a copy of the error of e, which the caller may change.

@@ -68,7 +68,7 @@ func (f *filler) secondLook(ctx context.Context, d document) (secrets.Result, bo
 		return secrets.Result{}, false
 	}
 	e, found := f.space.index.Load(d)
-	if !found || f.space.cache.now() >= e.expireAt || e.leaseOver() || e.renewal.Load() != nil {
+	if !found || f.space.cache.clock.now() >= e.expireAt || e.leaseOver() || e.renewal.Load() != nil {
 		return secrets.Result{}, false
 	}
 	if e.isValue() {
@@ -102,7 +102,7 @@ func (s *space) begin(d document) ticket {
 		s.fetching[d] = g
 	}
 	g.fetches++
-	return ticket{document: d, current: g, n: g.n, began: c.now()}
+	return ticket{document: d, current: g, n: g.n, began: c.clock.now()}
 }
 
 // settle stores the answer of the fetch of t, as far as it is to be remembered.
@@ -139,7 +139,7 @@ func (s *space) settle(t *ticket, r secrets.Result) {
 		// The failure says nothing about the value, and is the answer to those who wait. It must not be sought again by
 		// every read until the value expires.
 		old.failures++
-		old.postpone(c.now() + age(backoff(old.failures)))
+		old.postpone(c.clock.now() + age(backoff(old.failures)))
 	}
 }
 
@@ -149,7 +149,7 @@ func (s *space) backOff(d document, old *entry, err error) {
 	if old != nil && old.isValue() {
 		old.failures++
 		old.outage = err
-		retryAt := c.now() + age(backoff(old.failures))
+		retryAt := c.clock.now() + age(backoff(old.failures))
 		old.retryAt.Store(int64(retryAt))
 		old.postpone(retryAt)
 		return

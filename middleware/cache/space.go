@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/puzpuzpuz/xsync/v4"
@@ -19,7 +20,11 @@ type space struct {
 	next    secrets.Fetcher
 	through secrets.Fetcher // what a miss asks: the filler, or the layers around it
 
-	index *xsync.Map[document, *entry] // written under Cache.mu, read without
+	// Written under Cache.mu, read without:
+	index *xsync.Map[document, *entry]
+	memos *xsync.Map[string, memo]
+	// inserts is the number of entries made. It is counted up after an old entry has gone and before the new one comes.
+	inserts atomic.Uint64
 
 	life    context.Context         //nolint:containedctx // of the space, not of a call: renewals outlive their callers
 	cancel  context.CancelCauseFunc // of life
@@ -35,6 +40,7 @@ func newSpace(c *Cache, next secrets.Fetcher) *space {
 		cache:    c,
 		next:     next,
 		index:    xsync.NewMap[document, *entry](),
+		memos:    xsync.NewMap[string, memo](),
 		fetching: make(map[document]*generation),
 	}
 	s.life, s.cancel = context.WithCancelCause(context.Background())
@@ -65,7 +71,7 @@ func (s *space) look(ctx context.Context, d document) (finding, *entry, secrets.
 		return unknown, nil, secrets.Result{}
 	}
 	c := s.cache
-	now := c.now()
+	now := c.clock.now()
 	switch {
 	case e.leaseOver(), e.isValue() && now >= e.staleUntil:
 		return s.bury(e)
@@ -107,7 +113,7 @@ func (s *space) bury(e *entry) (finding, *entry, secrets.Result) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if now, found := s.index.Load(e.document); found && now == e {
-		left := time.Duration(e.retryAt.Load()) - time.Duration(c.now())
+		left := time.Duration(e.retryAt.Load()) - time.Duration(c.clock.now())
 		if left <= 0 {
 			c.drop(e)
 			return unknown, nil, secrets.Result{}
@@ -310,7 +316,7 @@ func (s *space) await(ctx context.Context, e *entry, c *call) secrets.Result {
 	}
 	// An invalidation in the meantime forbids the old value, a refresh has brought a better one.
 	now, found := s.index.Load(e.document)
-	switch age := s.cache.now(); {
+	switch age := s.cache.clock.now(); {
 	case !found || !now.isValue() || now.leaseOver() || age >= now.staleUntil:
 		return r
 	case age < now.expireAt:
@@ -368,6 +374,9 @@ func (s *space) Close() error {
 	s.closed = true
 	s.purge()
 	delete(s.cache.spaces, s)
+	if len(s.cache.spaces) == 0 {
+		s.cache.clock.stop()
+	}
 	s.cache.mu.Unlock()
 	s.cancel(secrets.ErrClosed)
 	s.running.Wait()

@@ -1,0 +1,86 @@
+package cache
+
+import (
+	"errors"
+
+	"github.com/seed-5482dd03/secrets"
+)
+
+// memo is what a key, as the program writes it, means at present: the selected secret of an entry. A read of it needs one
+// look-up and nothing else: the key is not parsed, the document not searched for the field, and the time not read.
+//
+// A memo is of one entry, and goes with it. It holds all that a read needs, so that only the mark of the entry is read
+// beside it.
+type memo struct {
+	secret secrets.Secret // zero if the entry is a not-found
+	until  age
+	entry  *entry
+}
+
+// mostMemos bounds the memos of one entry: the fields of one document that programs ask for are few.
+const mostMemos = 64
+
+// Recall returns the secret that key means, if that is in memory and fresh: see [space.Memorize]. A zero Secret that is
+// known is a remembered not-found. If the answer is not known, Fetch has it.
+func (s *space) Recall(key string) (secret secrets.Secret, known bool) {
+	m, found := s.memos.Load(key)
+	if !found || !s.cache.clock.before(m.until) {
+		return secrets.Secret{}, false
+	}
+	m.entry.touch()
+	if s.cache.countHits && m.entry.isValue() {
+		s.cache.hits.Add(1)
+	}
+	return m.secret, true
+}
+
+// RecallMany puts what Recall returns for each of keys into found, and reports whether all of it is there. An entry that
+// is made in the meantime fails it: the secrets of one document must be of one version.
+func (s *space) RecallMany(keys []string, found map[string]secrets.Secret) bool {
+	inserts := s.inserts.Load()
+	for _, key := range keys {
+		secret, known := s.Recall(key)
+		if !known || secret.IsZero() {
+			return false
+		}
+		found[key] = secret
+	}
+	return s.inserts.Load() == inserts
+}
+
+// Memorize makes Recall know what key means: field of doc, or the whole if field is empty. It does so only as long as doc
+// is in memory and fresh, and no renewal is due.
+func (s *space) Memorize(key string, doc secrets.Ref, field string) {
+	e, found := s.index.Load(documentOf(doc))
+	if !found || !e.lease.IsZero() { // a lease has a wall clock to look at too
+		return
+	}
+	m := memo{entry: e, until: e.expireAt}
+	if e.isValue() {
+		m.secret, m.until = e.secret, age(e.refreshAt.Load())
+	} else if !errors.Is(e.err, secrets.ErrNotFound) {
+		return
+	}
+	old, has := s.memos.Load(key)
+	if has && old.entry == e && old.until == m.until || s.cache.clock.now() >= m.until {
+		return
+	}
+	if field != "" && e.isValue() {
+		var err error
+		if m.secret, err = e.secret.Field(field); err != nil {
+			return
+		}
+	}
+	s.cache.mu.Lock()
+	defer s.cache.mu.Unlock()
+	if now, _ := s.index.Load(e.document); now != e {
+		return
+	}
+	if !has || old.entry != e {
+		if len(e.keys) == mostMemos {
+			return
+		}
+		e.keys = append(e.keys, key)
+	}
+	s.memos.Store(key, m)
+}
