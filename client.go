@@ -54,9 +54,9 @@ func build(cfg *config, backends []owned) (*Client, error) {
 	life, end := context.WithCancel(context.Background())
 	running := newCalls()
 	c := &Client{done: make(chan struct{})}
-	var chain []Fetcher
+	chain := make([]Fetcher, 0, len(backends))
 	for _, b := range backends {
-		s := cfg.source(b, life, running)
+		s := cfg.source(life, b, running)
 		c.sources = append(c.sources, s)
 		chain = append(chain, s)
 	}
@@ -99,7 +99,7 @@ func build(cfg *config, backends []owned) (*Client, error) {
 }
 
 // source builds the layers around b, from the inside out.
-func (c *config) source(b owned, life context.Context, running *calls) source {
+func (c *config) source(life context.Context, b owned, running *calls) source {
 	s := source{name: b.name}
 	wrap := func(option string, layer Middleware, f Fetcher) Fetcher {
 		next := named{f, b.name}

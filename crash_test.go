@@ -168,8 +168,7 @@ func crashOutput(t *testing.T, mode string) string {
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err = cmd.Run()
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) {
+	if _, crashed := errors.AsType[*exec.ExitError](err); !crashed {
 		t.Fatalf("the child did not crash: %v\n%s", err, out.String())
 	}
 	if out.Len() == 0 && ctx.Err() == nil {

@@ -267,7 +267,7 @@ func TestJSONQuotesNothing(t *testing.T) {
 	}
 }
 
-type telltaleKey struct{ int }
+type telltaleKey string
 
 func (*telltaleKey) UnmarshalText(text []byte) error { return errors.New(string(text)) }
 

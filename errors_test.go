@@ -84,6 +84,7 @@ func panics(v any) fetchFunc {
 func does(f func()) fetchFunc {
 	return func(context.Context, secrets.Ref) (secrets.Secret, error) { f(); return secrets.Secret{}, nil }
 }
+func write(m map[string]int)                  { m[canary] = 1 }
 func quotes(format string, args ...any) error { return fmt.Errorf(format+" "+canary, args...) }
 
 type fetchFunc = func(context.Context, secrets.Ref) (secrets.Secret, error)
@@ -164,7 +165,7 @@ func misdeeds() map[string]misdeed {
 		"panic with an *Error":       {panics(&secrets.Error{Err: secrets.ErrNotFound}), secrets.ErrUnknown, false},
 		"panic with a Secret":        {panics(secrets.NewSecret(canary, secrets.Meta{})), secrets.ErrUnknown, false},
 		"panic with nil":             {panics(nil), secrets.ErrUnknown, false},
-		"nil map":                    {does(func() { var m map[string]int; m[canary] = 1 }), secrets.ErrUnknown, false},
+		"nil map":                    {does(func() { write(nil) }), secrets.ErrUnknown, false},
 		"index out of range":         {does(func() { _ = []byte(canary)[len(os.Args)+1000] }), secrets.ErrUnknown, false},
 		"neither secret nor error":   {does(func() {}), secrets.ErrUnknown, false},
 		"Goexit":                     {does(runtime.Goexit), secrets.ErrUnknown, true},

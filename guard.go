@@ -83,11 +83,11 @@ func (g *guard) run(ctx context.Context, refs []Ref, grace time.Duration, fetch 
 
 // budget is the time for n refs. One that is too long to say is the longest there is.
 func (g *guard) budget(n int) time.Duration {
-	batches := time.Duration((n + refsPerTimeout - 1) / refsPerTimeout)
-	if g.timeout > math.MaxInt64/batches {
+	batches := int64((n + refsPerTimeout - 1) / refsPerTimeout)
+	if int64(g.timeout) > math.MaxInt64/batches {
 		return math.MaxInt64
 	}
-	return g.timeout * batches
+	return time.Duration(int64(g.timeout) * batches)
 }
 
 // settle makes each result a secret with Meta, or an error of one class.
@@ -117,7 +117,7 @@ func (g *guard) stamp(s Secret, began time.Time) Secret {
 	if meta.FetchedAt.IsZero() {
 		meta.FetchedAt = began
 	}
-	return NewSecret(s.Reveal(), meta)
+	return s.withMeta(meta)
 }
 
 // late is the error of a backend that has not answered, though its caller still waits.

@@ -272,9 +272,12 @@ func TestFetchEach(t *testing.T) {
 		start := time.Now()
 		results := secrets.FetchEach(t.Context(), func(_ context.Context, ref secrets.Ref) (secrets.Secret, error) {
 			n := now.Add(1)
-			for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
-			}
 			defer now.Add(-1)
+			for m := most.Load(); n > m; m = most.Load() {
+				if most.CompareAndSwap(m, n) {
+					break
+				}
+			}
 			<-time.After(time.Second)
 			switch n, _ := strconv.Atoi(ref.Path); n % 10 {
 			case 1:

@@ -16,10 +16,10 @@ const module = "github.com/seed-5482dd03/secrets"
 
 // listed is what go list says of a package.
 type listed struct {
-	ImportPath string
-	Standard   bool
-	Imports    []string // without those of tests
-	Deps       []string
+	ImportPath string   `json:"ImportPath"` //nolint:tagliatelle // as go list has it
+	Standard   bool     `json:"Standard"`   //nolint:tagliatelle // as go list has it
+	Imports    []string `json:"Imports"`    //nolint:tagliatelle // as go list has it; without those of tests
+	Deps       []string `json:"Deps"`       //nolint:tagliatelle // as go list has it
 }
 
 func goList(t *testing.T, args ...string) []listed {

@@ -628,8 +628,8 @@ func TestSecretRedaction(t *testing.T) {
 		got  func() string
 		want string
 	}{
-		{"String", func() string { return s.String() }, "[REDACTED]"},
-		{"GoString", func() string { return s.GoString() }, "[REDACTED]"},
+		{"String", s.String, "[REDACTED]"},
+		{"GoString", s.GoString, "[REDACTED]"},
 		{"Sprintf", func() string { return fmt.Sprintf("%s|%q|%#v|%x|%10d", s, s, s, s, s) }, strings.Repeat("[REDACTED]|", 4) + "[REDACTED]"},
 		{"in a struct", func() string { return fmt.Sprintf("%+v", exported[secrets.Secret]{s}) }, "{S:[REDACTED]}"},
 		{"json", func() string { return orError(json.Marshal(s)) }, `"[REDACTED]" <nil> <nil>`},

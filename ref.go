@@ -102,7 +102,7 @@ func (r Ref) size() int {
 }
 
 // escape is stateless and safe for concurrent use.
-var escape = strings.NewReplacer("%", "%25", "#", "%23", "?", "%3F")
+var escape = strings.NewReplacer("%", "%25", "#", "%23", "?", "%3F") //nolint:gochecknoglobals // it has no state
 
 func unescape(path string) (plain, fault string) {
 	before, after, found := strings.Cut(path, "%")
