@@ -369,13 +369,20 @@ func (c *Client) fetch(ctx context.Context, key string) (Secret, error) {
 	if err != nil {
 		return Secret{}, err
 	}
-	var result Result
-	protect(1, func() []Result { return single(c.top.Fetch(ctx, ref)) }, func(r []Result) { result = r[0] })
+	result := c.ask(ctx, ref)
 	if err := atDoor(ctx, result.Err, key); err != nil {
 		return Secret{}, err
 	}
 	c.memorize(key, ref)
 	return result.Secret, nil
+}
+
+// ask asks the layers for ref. User middleware among them may panic.
+func (c *Client) ask(ctx context.Context, ref Ref) (r Result) {
+	r.Err = errEnded
+	defer protectOne(&r)
+	r.Secret, r.Err = c.top.Fetch(ctx, ref)
+	return r
 }
 
 // atDoor makes err what the caller gets: user middleware may return any error.

@@ -95,29 +95,46 @@ func single(s Secret, err error) []Result { return []Result{{Secret: s, Err: err
 // belongs to is then a guess, and a wrong answer is worse than none.
 func protect(n int, f func() []Result, deliver func([]Result)) {
 	results := make([]Result, n)
-	fault := "the call ended its goroutine"
+	fault := errEnded
 	defer func() {
 		if p := recover(); p != nil {
-			fault = fmt.Sprintf("a panic with a %T", p)
+			fault = panicked(p)
 		}
 		for i := range results {
 			if results[i].Err == nil && results[i].Secret.IsZero() {
-				results[i].Err = &Error{Err: ErrUnknown, Detail: fault}
+				results[i].Err = fault.clone()
 			}
 		}
 		deliver(results)
 	}()
 	answers := f()
 	if len(answers) != n {
-		fault = wrongCount(len(answers), n)
+		fault = &Error{Err: ErrUnknown, Detail: wrongCount(len(answers), n)}
 		return
 	}
-	fault = noAnswer
+	fault = errNoAnswer
 	copy(results, answers)
 }
 
-// noAnswer is the detail of a zero Secret without an error.
-const noAnswer = "the answer holds neither a secret nor an error"
+// protectOne is protect for a single fetch, whose result r holds errEnded until it returns. It is to be deferred.
+func protectOne(r *Result) {
+	if p := recover(); p != nil {
+		*r = Result{Err: panicked(p)}
+	}
+	if r.Err == nil && r.Secret.IsZero() {
+		r.Err = errNoAnswer
+	}
+}
+
+// Failures of a call that returned nothing. What hands an error to a caller copies it.
+var (
+	errEnded    = &Error{Err: ErrUnknown, Detail: "the call ended its goroutine"}
+	errNoAnswer = &Error{Err: ErrUnknown, Detail: "the answer holds neither a secret nor an error"}
+)
+
+func panicked(p any) *Error {
+	return &Error{Err: ErrUnknown, Detail: fmt.Sprintf("a panic with a %T", p)}
+}
 
 func wrongCount(answers, questions int) string {
 	return fmt.Sprintf("%d answers to %d questions", answers, questions)

@@ -29,7 +29,17 @@ type guard struct {
 }
 
 func (g *guard) Fetch(ctx context.Context, ref Ref) (Secret, error) {
-	r := g.run(ctx, []Ref{ref}, 0, func(ctx context.Context) []Result { return single(g.next.Fetch(ctx, ref)) })[0]
+	began := time.Now()
+	r, timedOut, err := await(ctx, g, g.timeout, 0, func(ctx context.Context, answer chan<- Result) {
+		r := Result{Err: errEnded}
+		defer func() { answer <- r }()
+		defer protectOne(&r)
+		r.Secret, r.Err = g.next.Fetch(ctx, ref)
+	})
+	if err != nil {
+		return Secret{}, g.failure(err, ref)
+	}
+	r = g.settle(ctx, timedOut, ref, r, began)
 	return r.Secret, r.Err
 }
 
@@ -37,48 +47,64 @@ func (g *guard) FetchMany(ctx context.Context, refs []Ref) []Result {
 	if len(refs) == 0 {
 		return nil
 	}
+	began := time.Now()
 	// What is below may outlive this call, and change what it was lent: it gets a copy.
 	lent := slices.Clone(refs)
-	return g.run(ctx, refs, batchGrace, func(ctx context.Context) []Result { return g.next.FetchMany(ctx, lent) })
+	results, timedOut, err := await(ctx, g, g.budget(len(refs)), batchGrace, func(ctx context.Context, answer chan<- []Result) {
+		protect(len(lent), func() []Result { return g.next.FetchMany(ctx, lent) }, func(r []Result) { answer <- r })
+	})
+	if err != nil {
+		results = make([]Result, len(refs))
+	}
+	for i, ref := range refs {
+		if err != nil {
+			results[i].Err = g.failure(err, ref)
+		} else {
+			results[i] = g.settle(ctx, timedOut, ref, results[i], began)
+		}
+	}
+	return results
 }
 
 // Name returns the name of the backend.
 func (g *guard) Name() string { return g.name }
 
-// run lets fetch answer refs, and waits for a late answer for grace.
-func (g *guard) run(ctx context.Context, refs []Ref, grace time.Duration, fetch func(context.Context) []Result) []Result {
+// await runs fetch on a goroutine of its own and returns the one answer that it sends, which may be late by grace, and
+// whether its time was over by then. If there is none, the error says why.
+func await[T any](
+	ctx context.Context, g *guard, budget, grace time.Duration, fetch func(context.Context, chan<- T),
+) (answer T, timedOut bool, err error) {
 	if !g.calls.begin() {
-		return g.fail(refs, &Error{Err: ErrClosed})
+		return answer, false, &Error{Err: ErrClosed}
 	}
-	began := time.Now()
-	inner, cancel := context.WithTimeout(ctx, g.budget(len(refs)))
+	inner, cancel := context.WithTimeout(ctx, budget)
 	defer cancel()
-	answer := make(chan []Result, 1)
+	answers := make(chan T, 1)
 	go func() {
 		defer g.calls.end()
-		protect(len(refs), func() []Result { return fetch(inner) }, func(r []Result) { answer <- r })
+		fetch(inner, answers)
 	}()
 
 	select {
-	case results := <-answer:
-		return g.settle(ctx, inner, refs, results, began)
+	case answer = <-answers:
+		return answer, inner.Err() != nil, nil
 	case <-g.life.Done():
-		return g.fail(refs, &Error{Err: ErrClosed})
+		return answer, false, &Error{Err: ErrClosed}
 	case <-inner.Done():
 	}
 	if grace > 0 {
 		timer := time.NewTimer(grace)
 		defer timer.Stop()
 		select {
-		case results := <-answer:
-			return g.settle(ctx, inner, refs, results, began)
+		case answer = <-answers:
+			return answer, true, nil
 		case <-timer.C:
 		}
 	}
 	if err := ctx.Err(); err != nil {
-		return g.fail(refs, err)
+		return answer, true, err
 	}
-	return g.fail(refs, g.late(inner))
+	return answer, true, g.late(true)
 }
 
 // budget is the time for n refs. One that is too long to say is the longest there is.
@@ -90,20 +116,16 @@ func (g *guard) budget(n int) time.Duration {
 	return time.Duration(int64(g.timeout) * batches)
 }
 
-// settle makes each result a secret with Meta, or an error of one class.
-func (g *guard) settle(ctx, inner context.Context, refs []Ref, results []Result, began time.Time) []Result {
-	for i, r := range results {
-		if r.Err == nil {
-			results[i].Secret = g.stamp(r.Secret, began)
-			continue
-		}
-		// The context that ended was not the caller's. What else the error claims (a denial) may weigh more.
-		if ctx.Err() == nil && Class(r.Err) == ErrUnavailable && isContextError(r.Err) { //nolint:errorlint // Class returns the sentinels themselves
-			r.Err = g.late(inner)
-		}
-		results[i] = Result{Err: toError(ctx, r.Err, g.name, refs[i].String())}
+// settle makes r a secret with Meta, or an error of one class.
+func (g *guard) settle(ctx context.Context, timedOut bool, ref Ref, r Result, began time.Time) Result {
+	if r.Err == nil {
+		return Result{Secret: g.stamp(r.Secret, began)}
 	}
-	return results
+	// The context that ended was not the caller's. What else the error claims (a denial) may weigh more.
+	if ctx.Err() == nil && Class(r.Err) == ErrUnavailable && isContextError(r.Err) { //nolint:errorlint // Class returns the sentinels themselves
+		r.Err = g.late(timedOut)
+	}
+	return Result{Err: toError(ctx, r.Err, g.name, ref.String())}
 }
 
 func (g *guard) stamp(s Secret, began time.Time) Secret {
@@ -121,22 +143,19 @@ func (g *guard) stamp(s Secret, began time.Time) Secret {
 }
 
 // late is the error of a backend that has not answered, though its caller still waits.
-func (g *guard) late(inner context.Context) error {
-	if inner.Err() == nil {
+func (g *guard) late(timedOut bool) error {
+	if !timedOut {
 		return &Error{Err: ErrUnavailable, Detail: "the backend gave up before the timeout"}
 	}
 	return &Error{Err: ErrUnavailable, Detail: fmt.Sprintf("no answer within %v", g.timeout)}
 }
 
-func (g *guard) fail(refs []Ref, err error) []Result {
-	results := make([]Result, len(refs))
-	for i, ref := range refs {
-		results[i].Err = err // a context error is the caller's own, and passed on as it is
-		if !isContextError(err) {
-			results[i].Err = toError(context.Background(), err, g.name, ref.String())
-		}
+// failure is the error for ref of a call that had no answer. A context error is the caller's own, and passed on as it is.
+func (g *guard) failure(err error, ref Ref) error {
+	if isContextError(err) {
+		return err
 	}
-	return results
+	return toError(context.Background(), err, g.name, ref.String())
 }
 
 var _ Fetcher = (*guard)(nil)

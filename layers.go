@@ -75,7 +75,7 @@ func (d *document) choose(ref, doc Ref, field string, answer Result) (Secret, er
 	switch {
 	case err != nil:
 	case s.IsZero(): // from a layer; the guard lets none pass
-		err = &Error{Err: ErrUnknown, Detail: noAnswer}
+		err = errNoAnswer
 	case field != "":
 		s, err = s.Field(field)
 	}

@@ -27,12 +27,8 @@ const redacted = "[REDACTED]"
 //
 // What a Secret does not promise: the value is in the memory of the process, and a core dump or a debugger shows it.
 type Secret struct {
-	open func() *payload
-}
-
-type payload struct {
-	value string
-	meta  Meta
+	reveal func() string
+	meta   *Meta // never written after it is made
 }
 
 // Meta is what is known about a [Secret] beside its value. None of it is secret.
@@ -52,37 +48,39 @@ type Meta struct {
 
 // NewSecret returns a Secret that holds value. Backends make their answers with it.
 func NewSecret(value string, meta Meta) Secret {
-	p := &payload{value: value, meta: meta}
-	return Secret{open: func() *payload { return p }}
+	return Secret{reveal: func() string { return value }, meta: &meta}
 }
+
+// withMeta returns s with another Meta.
+func (s Secret) withMeta(meta Meta) Secret { return Secret{reveal: s.reveal, meta: &meta} }
 
 // Reveal returns the value. It makes no copy. For the zero Secret it is "".
 func (s Secret) Reveal() string {
-	if s.open == nil {
+	if s.reveal == nil {
 		return ""
 	}
-	return s.open().value
+	return s.reveal()
 }
 
 // Bytes returns a copy of the value. For the zero Secret it is nil.
 func (s Secret) Bytes() []byte {
-	if s.open == nil {
+	if s.reveal == nil {
 		return nil
 	}
-	return []byte(s.open().value)
+	return []byte(s.reveal())
 }
 
 // Meta returns what is known about the secret beside its value.
 func (s Secret) Meta() Meta {
-	if s.open == nil {
+	if s.meta == nil {
 		return Meta{}
 	}
-	return s.open().meta
+	return *s.meta
 }
 
 // IsZero reports whether s is no secret at all, as a missing entry in the map of [Client.GetMany] is. A secret whose value
 // is empty is not zero.
-func (s Secret) IsZero() bool { return s.open == nil }
+func (s Secret) IsZero() bool { return s.reveal == nil }
 
 // Equal reports whether s and other hold the same value, in a time that depends on the lengths alone. The zero Secret
 // equals only itself.
@@ -106,7 +104,7 @@ func (s Secret) Field(name string) (Secret, error) {
 		err.Backend = s.Meta().Backend
 		return Secret{}, err
 	}
-	return NewSecret(value, s.Meta()), nil
+	return Secret{reveal: func() string { return value }, meta: s.meta}, nil
 }
 
 // JSON decodes the value, a JSON document, into the value that v points to, by the rules of [encoding/json]. The document

@@ -52,71 +52,71 @@ type group struct {
 	runs    map[*run]struct{}       // all that are under way
 }
 
+// run is one call of next, which settles one flight or, as a batch, many.
+type run struct {
+	batch   bool
+	flights []flight
+	cancel  context.CancelCauseFunc
+	wanted  int // flights that have waiters; guarded by group.mu
+}
+
 // flight is the fetch of one secret.
 type flight struct {
 	ref     secrets.Ref
 	run     *run
 	waiters int            // guarded by group.mu
 	done    chan struct{}  // closed after result is set
-	result  secrets.Result // settled by the run
-}
-
-// run is one call of next, which settles one flight or, as a batch, many.
-type run struct {
-	flights []*flight
-	cancel  context.CancelCauseFunc
-	wanted  int // flights that have waiters; guarded by group.mu
+	result  secrets.Result // set by the run
 }
 
 // Fetch returns the result of the flight for ref, which it begins if there is none.
 func (g *group) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
-	flights, err := g.board(ctx, []secrets.Ref{ref}, func(ctx context.Context, refs []secrets.Ref) []secrets.Result {
-		s, err := g.next.Fetch(ctx, refs[0])
-		return []secrets.Result{{Secret: s, Err: err}}
-	})
-	if err != nil {
-		return secrets.Secret{}, err
+	var flights [1]*flight
+	if !g.board(ctx, flights[:], []secrets.Ref{ref}, false) {
+		return secrets.Secret{}, &secrets.Error{Err: secrets.ErrClosed}
 	}
 	r := g.wait(ctx, flights[0])
 	return r.Secret, r.Err
 }
 
-// FetchMany returns the results of the flights for refs. It begins one flight for all refs that have none.
+// FetchMany returns the results of the flights for refs. It begins one call for all refs that have none.
 func (g *group) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Result {
 	results := make([]secrets.Result, len(refs))
-	flights, err := g.board(ctx, refs, g.next.FetchMany)
+	flights := make([]*flight, len(refs))
+	open := g.board(ctx, flights, refs, true)
 	for i := range refs {
-		if err != nil {
-			results[i].Err = err
-			continue
+		if open {
+			results[i] = g.wait(ctx, flights[i])
+		} else {
+			results[i].Err = &secrets.Error{Err: secrets.ErrClosed}
 		}
-		results[i] = g.wait(ctx, flights[i])
 	}
 	return results
 }
 
-// board returns a flight for each ref and counts the caller among the waiters of each. Those that it has to begin share
-// one call of fetch.
-func (g *group) board(
-	ctx context.Context, refs []secrets.Ref, fetch func(context.Context, []secrets.Ref) []secrets.Result,
-) ([]*flight, error) {
+// board sets flights to one for each ref, and counts the caller among the waiters of each. Those that it has to begin share
+// one call of next. It reports whether g is open.
+func (g *group) board(ctx context.Context, flights []*flight, refs []secrets.Ref, batch bool) bool {
 	fresh := secrets.Fresh(ctx)
-	flights := make([]*flight, len(refs))
-
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closed {
-		return nil, &secrets.Error{Err: secrets.ErrClosed}
+		return false
 	}
 	var begun *run
 	for i, ref := range refs {
 		f := g.flights[ref]
 		if f == nil || fresh && f.run != begun {
 			if begun == nil {
-				begun = &run{}
+				begun = &run{batch: batch, flights: make([]flight, 0, len(refs))}
 			}
-			f = &flight{ref: ref, run: begun, done: make(chan struct{})}
-			begun.flights = append(begun.flights, f)
+			begun.flights = append(begun.flights, flight{
+				ref:    ref,
+				run:    begun,
+				done:   make(chan struct{}),
+				result: secrets.Result{Err: errEnded},
+			})
+			f = &begun.flights[len(begun.flights)-1]
 			g.flights[ref] = f
 		}
 		if f.waiters == 0 {
@@ -126,47 +126,57 @@ func (g *group) board(
 		flights[i] = f
 	}
 	if begun != nil {
-		g.begin(ctx, begun, fetch)
+		ctx, begun.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+		g.runs[begun] = struct{}{}
+		g.running.Add(1)
+		go g.carry(ctx, begun)
 	}
-	return flights, nil
+	return true
 }
 
-// begin starts r on a goroutine of its own, detached from the caller. The caller holds g.mu.
-func (g *group) begin(ctx context.Context, r *run, fetch func(context.Context, []secrets.Ref) []secrets.Result) {
-	ctx, r.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
-	g.runs[r] = struct{}{}
+// carry asks next for the flights of r.
+func (g *group) carry(ctx context.Context, r *run) {
+	defer g.running.Done()
+	defer g.settle(r) // deferred, for a panic and a runtime.Goexit must end no more than these flights
+	if !r.batch {
+		f := &r.flights[0]
+		f.result.Secret, f.result.Err = g.next.Fetch(ctx, f.ref)
+		return
+	}
 	refs := make([]secrets.Ref, len(r.flights))
-	for i, f := range r.flights {
-		refs[i] = f.ref
+	for i := range r.flights {
+		refs[i] = r.flights[i].ref
 	}
-	g.running.Go(func() {
-		var results []secrets.Result
-		fault := "the fetch ended its goroutine"
-		// Settling is deferred, for a panic and a runtime.Goexit must end no more than this flight.
-		defer func() {
-			if p := recover(); p != nil {
-				fault = fmt.Sprintf("a panic with a %T", p) // its text may quote a value
-			}
-			g.settle(r, results, fault)
-		}()
-		results = fetch(ctx, refs)
-		fault = "the answer holds neither a secret nor an error"
-	})
+	results := g.next.FetchMany(ctx, refs)
+	for i := range r.flights {
+		// Of a wrong number of answers nobody knows which key each belongs to.
+		if len(results) == len(r.flights) {
+			r.flights[i].result = results[i]
+		} else {
+			r.flights[i].result.Err = unknown(fmt.Sprintf("%d answers to %d questions", len(results), len(r.flights)))
+		}
+	}
 }
 
-// settle hands results to the waiters of r. A flight without an answer gets fault.
-func (g *group) settle(r *run, results []secrets.Result, fault string) {
+// errEnded is the result of a flight whose goroutine was ended before there was another.
+var errEnded = unknown("the fetch ended its goroutine")
+
+func unknown(detail string) error { return &secrets.Error{Err: secrets.ErrUnknown, Detail: detail} }
+
+// settle lets the waiters of r have their results. It recovers what is below from a panic.
+func (g *group) settle(r *run) {
+	p := recover()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	r.cancel(nil)
 	delete(g.runs, r)
-	for i, f := range r.flights {
-		if i < len(results) {
-			f.result = results[i]
-		}
+	for i := range r.flights {
+		f := &r.flights[i]
 		switch {
+		case p != nil:
+			f.result = secrets.Result{Err: unknown(fmt.Sprintf("a panic with a %T", p))} // its text may quote a value
 		case f.result.Err == nil && f.result.Secret.IsZero():
-			f.result.Err = &secrets.Error{Err: secrets.ErrUnknown, Detail: fault}
+			f.result.Err = unknown("the answer holds neither a secret nor an error")
 		case g.closed && errors.Is(f.result.Err, context.Canceled):
 			f.result.Err = &secrets.Error{Err: secrets.ErrClosed}
 		}
