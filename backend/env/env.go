@@ -198,10 +198,10 @@ func (b *Backend) isSet(name string) bool {
 // fileError says what is wrong with the file that variable names. It does not tell the name of the file: who mistook
 // NAME_FILE for NAME has put the secret there.
 func fileError(variable string, err error) error {
-	var errno syscall.Errno
+	unreadable := "the file that " + variable + " names can not be read"
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return &secrets.Error{Err: secrets.ErrPermissionDenied, Detail: "the file that " + variable + " names can not be read: permission denied"}
+		return &secrets.Error{Err: secrets.ErrPermissionDenied, Detail: unreadable}
 	// A file that is not there is a fault of the configuration. It must not read as "not found": the variable says that
 	// there is a secret.
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
@@ -212,11 +212,11 @@ func fileError(variable string, err error) error {
 		return malformed(variable + " names something that is not a regular file")
 	case errors.Is(err, regular.ErrTooLarge):
 		return malformed(fmt.Sprintf("the file that %s names is larger than %d bytes", variable, maxFile))
-	case errors.As(err, &errno):
-		return &secrets.Error{Err: secrets.ErrUnavailable, Detail: "the file that " + variable + " names can not be read: " + errno.Error()}
-	default:
-		return &secrets.Error{Err: secrets.ErrUnavailable, Detail: "the file that " + variable + " names can not be read"}
 	}
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		unreadable += ": " + errno.Error()
+	}
+	return &secrets.Error{Err: secrets.ErrUnavailable, Detail: unreadable}
 }
 
 func (b *Backend) notFound(exact, portable string) error {

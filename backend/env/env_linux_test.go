@@ -19,7 +19,7 @@ func TestFilesNotReadable(t *testing.T) {
 	is := is.New(t)
 	file := write(t, "secret", "hunter2")
 	for _, d := range []string{filepath.Dir(file), filepath.Dir(filepath.Dir(file))} {
-		is.NoErr(os.Chmod(d, 0o755)) //nolint:gosec // so that the file alone is what is denied
+		is.NoErr(os.Chmod(d, 0o755)) // so that the file alone is what is denied
 	}
 	is.NoErr(os.Chmod(file, 0))
 	b := env.New(env.WithFiles(), lookup(map[string]string{"TOKEN_FILE": file}))
@@ -29,7 +29,7 @@ func TestFilesNotReadable(t *testing.T) {
 	is.True(strings.Contains(err.Error(), "TOKEN_FILE"))
 	is.True(!strings.Contains(err.Error(), file))
 
-	is.NoErr(os.Chmod(file, 0o644)) //nolint:gosec // the control: nobody may read it
+	is.NoErr(os.Chmod(file, 0o644)) // the control: nobody may read it
 	asNobody(func() { _, err = b.Fetch(t.Context(), secrets.Ref{Path: "token"}) })
 	is.NoErr(err)
 }

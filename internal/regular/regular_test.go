@@ -55,6 +55,7 @@ func TestRead(t *testing.T) {
 			{"missing", 10, "", fs.ErrNotExist},
 		} {
 			t.Run(reader+"/"+tt.name, func(t *testing.T) {
+				t.Parallel()
 				is := is.New(t)
 				got, err := read(tt.name, tt.limit)
 				is.Equal(got, tt.want)
@@ -77,7 +78,7 @@ func TestTrimNewline(t *testing.T) {
 		"x\r\r\n":      "x\r",
 		"\n":           "",
 		"\r\n":         "",
-		" x \n":        " x ",
+		"\tx \n":       "\tx ",
 		"\nx":          "\nx",
 		"\xff\xfe\n":   "\xff\xfe\n",
 		"\xff\xfe\r\n": "\xff\xfe\r\n",
