@@ -1,0 +1,367 @@
+// Package file reads secrets from the files of a directory: those that Docker, Kubernetes or systemd mount for a service.
+//
+//	mounted, err := file.New("/run/secrets") // or a volume of Kubernetes, or os.Getenv("CREDENTIALS_DIRECTORY")
+//	…
+//	client, err := secrets.New(mounted)
+//	…
+//	password, err := client.Get(ctx, "database/password") // the content of /run/secrets/database/password
+//
+// # Which file a key means
+//
+// With the directory D:
+//
+//	database             the file D/database; if that is a directory, a JSON object of its regular files
+//	database/password    the file D/database/password
+//	database#password    the file D/database/password, if D/database is a directory with such a file, else that field of the
+//	                     document "database"
+//	database/password#   the file D/database/password
+//
+// A directory becomes an object with the names of its regular files as keys and their contents as strings, in the order of
+// the names. It is not read recursively. All files must be valid UTF-8: to read one of them beside others that are
+// binary, name it alone. Files keep no versions: a key with a version is [secrets.ErrInvalidKey].
+//
+// A text loses one newline at its end; see [WithRawBytes]. An empty file is a secret that is empty.
+//
+// # What is never read
+//
+// Nothing outside the directory: ".." and symbolic links that lead out, absolute ones among them, are
+// [secrets.ErrInvalidKey]. Links within the directory are followed. Nothing but regular files: a FIFO, a socket or a device
+// is [secrets.ErrMalformed], and can not block a call. No name that begins with "..": Kubernetes keeps such names for
+// itself.
+//
+// # Kubernetes
+//
+// Kubernetes updates a mounted volume by changing one symbolic link, ..data, from a directory with the old files to one
+// with the new. Whatever one Fetch or FetchMany reads below such a link comes from one of these directories: a user name and
+// a password asked together never come from two updates. A key that is about to appear, whose link is there and leads
+// nowhere yet, is waited for a moment. A volume that is mounted with subPath gets no updates from Kubernetes.
+//
+// Whoever else changes files while they are read should rename complete ones into place: a file that is written where it
+// lies can be read half.
+//
+// # Errors
+//
+// Each is a [secrets.Error], whose Detail may hold the names of files and never what is in them, or the error of the
+// context.
+//
+//	secrets.ErrNotFound          there is no such file, and the directory is there
+//	secrets.ErrPermissionDenied  the file, or a directory on the way to it, must not be read
+//	secrets.ErrUnavailable       the directory itself is gone, as when a volume is not mounted; an input error; files that
+//	                             change faster than they can be read
+//	secrets.ErrMalformed         not a regular file; too large; a directory with a file that is not UTF-8
+//	secrets.ErrInvalidKey        a name that leads out of the directory or is too long, a loop of links, a version
+package file
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/internal/regular"
+)
+
+const (
+	// maxTries bounds how often a batch is read again because the files changed under it. Kubernetes changes them once a
+	// minute at most, so that two tries do; the bound keeps a call from running on where something else changes them.
+	maxTries = 100
+	// appearing is how long a link to a file that is not there yet is waited for. Kubernetes makes the links of new keys
+	// an instant before it makes what they lead to.
+	appearing = 50 * time.Millisecond
+)
+
+// Backend reads the files of one directory, anew at each call. It holds no file open between calls and is safe for
+// concurrent use.
+type Backend struct {
+	dir     string // absolute
+	name    string
+	maxSize int64
+	raw     bool
+	caching bool
+	version func(path, content string) string
+}
+
+// New returns a Backend for the directory dir. A relative dir is taken from the working directory of this moment. The
+// error holds every fault of the options, joined, and says so if dir is not a directory that can be opened:
+// errors.Is(err, fs.ErrNotExist) if it does not exist.
+func New(dir string, opts ...Option) (*Backend, error) {
+	c := newConfig(opts)
+	dir = c.directory(dir)
+	if err := errors.Join(c.faults...); err != nil {
+		return nil, err
+	}
+	return &Backend{
+		dir: dir, name: c.name, maxSize: c.maxSize, raw: c.raw, caching: c.caching, version: versions(),
+	}, nil
+}
+
+// directory returns dir as an absolute path and notes what is wrong with it.
+func (c *config) directory(dir string) string {
+	if dir == "" { // an unset variable, most likely; filepath.Abs would make it the working directory
+		c.fault("the name of the directory is empty")
+		return ""
+	}
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		c.fault("the directory %s: %w", dir, err)
+		return ""
+	}
+	root, err := openRoot(abs)
+	if err != nil {
+		c.fault("the directory: %w", err)
+		return ""
+	}
+	_ = root.Close() //nolint:errcheck // nothing was written
+	return abs
+}
+
+// openRoot opens the directory dir. The separator at the end makes the system refuse what is not a directory before it
+// opens it: the opening of a FIFO would block.
+func openRoot(dir string) (*os.Root, error) {
+	if !os.IsPathSeparator(dir[len(dir)-1]) {
+		dir += string(filepath.Separator)
+	}
+	return os.OpenRoot(dir)
+}
+
+// versions returns the function that names the version of a file. The name changes with the content and tells nothing
+// about it: under a key that nobody knows, a guess can not be checked, and equal contents of two files have different names.
+// The key is a captured variable, so that no dump of the Backend shows it.
+func versions() func(path, content string) string {
+	key := make([]byte, sha256.Size)
+	_, _ = rand.Read(key) // it never fails, by its documentation
+	return func(path, content string) string {
+		const enough = 8 // bytes, to tell the versions of one file apart
+		h := hmac.New(sha256.New, key)
+		h.Write([]byte(path + "\x00" + content))
+		return hex.EncodeToString(h.Sum(nil)[:enough])
+	}
+}
+
+// Name returns "file", or what [WithName] says.
+func (b *Backend) Name() string { return b.name }
+
+// Local returns true, unless [WithCaching] is given: every call reads the files, so that its answer is current, and a cache
+// could only hold one half of an update.
+func (b *Backend) Local() bool { return !b.caching }
+
+// Fetch returns the content of the file that ref.Path names, or the document of the directory of that name. Its
+// Meta.Version changes when the content changes; it means nothing to another Backend.
+func (b *Backend) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+	r := b.FetchMany(ctx, []secrets.Ref{ref})[0]
+	return r.Secret, r.Err
+}
+
+// FetchMany answers refs in order. What they name below one ..data link of Kubernetes is read from one state of it.
+func (b *Backend) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Result {
+	results := make([]secrets.Result, len(refs))
+	settled, err := b.look(ctx, func(s *snapshot) {
+		for i, ref := range refs {
+			results[i].Secret, results[i].Err = b.fetch(ctx, s, ref)
+		}
+	})
+	if err != nil {
+		for i, r := range results {
+			if !settled || r.Err != nil {
+				results[i] = secrets.Result{Err: err}
+			}
+		}
+	}
+	return results
+}
+
+// Resolve returns the ref path/field for path#field if path is a directory with a regular file of that name, and ref as it
+// is otherwise. Then a field that is there needs nothing of the other files of the directory, and one that is not is
+// missed in the document, which is [secrets.ErrFieldNotFound].
+func (b *Backend) Resolve(ref secrets.Ref) secrets.Ref {
+	// A document of a directory has no field with a separator in its name, since it is not recursive.
+	if ref.Field == "" || strings.ContainsAny(ref.Field, `/\`) {
+		return ref
+	}
+	file := secrets.Ref{Path: ref.Path + "/" + ref.Field, Version: ref.Version}
+	if check(secrets.Ref{Path: file.Path}) != nil {
+		return ref
+	}
+	resolved := ref
+	settled, err := b.look(context.Background(), func(s *snapshot) {
+		resolved = ref
+		if place, err := s.find(s.top(), file.Path); err == nil && place.mode.IsRegular() {
+			resolved = file
+		}
+	})
+	if err != nil || !settled {
+		return ref // Fetch meets the same error, and tells it
+	}
+	return resolved
+}
+
+var (
+	_ secrets.Backend           = (*Backend)(nil)
+	_ secrets.Resolver          = (*Backend)(nil)
+	_ interface{ Local() bool } = (*Backend)(nil)
+)
+
+// look calls read with a snapshot of the directory, and again with a new one for as long as the files have changed under
+// it, or something is about to appear. On an error, settled says whether what read has found can be trusted; what it has
+// missed can not.
+//
+// The directory is opened anew each time. An open one would go on to show what was there when it was opened, also after
+// the directory was deleted and made again, or another volume was mounted over it: nothing at all, which would read as
+// "not found" for ever.
+func (b *Backend) look(ctx context.Context, read func(s *snapshot)) (settled bool, err error) {
+	waited := false
+	for range maxTries {
+		if err := ctx.Err(); err != nil {
+			return false, err
+		}
+		s, err := newSnapshot(b.dir)
+		if err != nil {
+			return false, b.gone(err)
+		}
+		read(s)
+		settled := s.settled()
+		s.close()
+		if !settled {
+			continue
+		}
+		if !s.dangling || waited {
+			return true, nil
+		}
+		waited = true
+		if err := pause(ctx, appearing); err != nil {
+			return true, err
+		}
+	}
+	return false, unavailable("the files in " + b.dir + " change faster than they can be read")
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (b *Backend) fetch(ctx context.Context, s *snapshot, ref secrets.Ref) (secrets.Secret, error) {
+	if err := ctx.Err(); err != nil {
+		return secrets.Secret{}, err
+	}
+	if err := check(ref); err != nil {
+		return secrets.Secret{}, err
+	}
+	place, err := s.find(s.top(), ref.Path)
+	if err != nil {
+		return secrets.Secret{}, b.failure(s, ref.Path, err)
+	}
+	var content string
+	if place.mode.IsDir() {
+		content, err = b.document(ctx, s, place, ref.Path)
+	} else if content, err = b.content(place, b.maxSize); err != nil {
+		err = b.failure(s, ref.Path, err)
+	}
+	if err != nil {
+		return secrets.Secret{}, err
+	}
+	return secrets.NewSecret(content, secrets.Meta{Version: b.version(ref.Path, content)}), nil
+}
+
+// check refuses what can not name a file here. The Client has checked most of it already; this is the second line, for
+// those who call the Backend themselves.
+func check(ref secrets.Ref) error {
+	if _, err := secrets.ParseRef(secrets.Ref{Path: ref.Path}.String()); err != nil {
+		return err
+	}
+	switch {
+	case ref.Version != "":
+		return invalid("files keep no versions; leave ?version= out")
+	case ref.Field != "":
+		return invalid("a backend is asked for documents, without a field")
+	case !filepath.IsLocal(filepath.FromSlash(ref.Path)):
+		return invalid("the path is no name within a directory on this system")
+	}
+	for segment := range strings.SplitSeq(ref.Path, "/") {
+		if strings.HasPrefix(segment, reserved) {
+			return invalid("names that begin with .. are those that Kubernetes keeps for itself")
+		}
+	}
+	return nil
+}
+
+// content reads the file at place, of at most limit bytes.
+func (b *Backend) content(place place, limit int64) (string, error) {
+	if !place.mode.IsRegular() {
+		return "", regular.ErrNotRegular
+	}
+	text, err := regular.ReadIn(place.root, native(place.name), limit)
+	if err != nil || b.raw {
+		return text, err
+	}
+	return regular.TrimNewline(text), nil
+}
+
+// document makes a JSON object of the regular files of the directory at dir, which path names.
+func (b *Backend) document(ctx context.Context, s *snapshot, dir place, path string) (string, error) {
+	names, err := s.list(dir, b.maxSize)
+	if err != nil {
+		return "", b.failure(s, path, err)
+	}
+	var (
+		files = make(map[string]string, len(names))
+		left  = b.maxSize
+	)
+	for _, name := range names {
+		if err := ctx.Err(); err != nil {
+			return "", err
+		}
+		at, err := s.findEntry(dir, name)
+		if err == nil && !at.mode.IsRegular() {
+			continue
+		}
+		var text string
+		if err == nil {
+			text, err = b.content(at, left)
+		}
+		switch {
+		case absent(err): // a link that leads nowhere, or a file that was removed a moment ago, is no file of the directory
+			continue
+		case errors.Is(err, regular.ErrTooLarge):
+			return "", b.failure(s, path, err)
+		case err != nil:
+			return "", b.failure(s, path+"/"+name, err)
+		case !utf8.ValidString(name), !utf8.ValidString(text):
+			return "", malformed(fmt.Sprintf("%q in %s is not valid UTF-8, so that its directory is no JSON document; "+
+				"ask for the files by their names", path+"/"+name, b.dir))
+		}
+		files[name] = text
+		left -= int64(len(text))
+	}
+	doc := encode(files)
+	if int64(len(doc)) > b.maxSize {
+		return "", b.failure(s, path, regular.ErrTooLarge)
+	}
+	return doc, nil
+}
+
+// encode returns files as a JSON object, in the order of the names, and with no more escapes than JSON asks for.
+func encode(files map[string]string) string {
+	var doc bytes.Buffer
+	e := json.NewEncoder(&doc)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(files) //nolint:errcheck,errchkjson // neither strings nor a buffer fail
+	return strings.TrimSuffix(doc.String(), "\n")
+}

@@ -1,0 +1,63 @@
+//go:build unix
+
+package file_test
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/matryer/is"
+
+	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/backend/file"
+)
+
+// What is not a regular file neither blocks a call nor is it read. Package regular holds the control: a plain open of a FIFO
+// blocks.
+func TestNotRegular(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	dir := tree(t, map[string]string{"d/x": "1"})
+	for _, name := range []string{"fifo", "d/fifo"} {
+		is.NoErr(syscall.Mkfifo(filepath.Join(dir, name), 0o600))
+	}
+	link(t, dir, "fifo", "link")
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", filepath.Join(dir, "socket"))
+	is.NoErr(err)
+	defer listener.Close() //nolint:errcheck // a test
+
+	b := backend(t, dir)
+	for _, path := range []string{"fifo", "d/fifo", "link", "socket"} {
+		_, err := get(t, b, path)
+		is.Equal(secrets.Class(err), secrets.ErrMalformed)
+		is.True(strings.Contains(err.Error(), "not a regular file"))
+	}
+	got, err := get(t, b, "d")
+	is.NoErr(err)
+	is.Equal(got, `{"x":"1"}`) // a directory is read without them
+	for _, path := range []string{"fifo/x", "socket/x"} {
+		_, err := get(t, b, path)
+		is.Equal(secrets.Class(err), secrets.ErrNotFound)
+	}
+	ref := secrets.Ref{Path: "d", Field: "fifo"}
+	is.Equal(b.Resolve(ref), ref)
+
+	_, err = file.New(filepath.Join(dir, "fifo"))
+	is.True(err != nil) // it does not block as the directory,
+
+	is.NoErr(os.RemoveAll(dir))
+	is.NoErr(syscall.Mkfifo(dir, 0o600))
+	_, err = get(t, b, "d/x")
+	is.Equal(secrets.Class(err), secrets.ErrUnavailable) // nor in its place,
+
+	volume := t.TempDir()
+	is.NoErr(syscall.Mkfifo(filepath.Join(volume, "..fifo"), 0o600))
+	link(t, volume, "..fifo", "..data")
+	link(t, volume, "..data/token", "token")
+	_, err = get(t, backend(t, volume), "token")
+	is.Equal(secrets.Class(err), secrets.ErrUnavailable) // nor behind ..data
+}

@@ -1,0 +1,524 @@
+//go:build unix
+
+package file_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/matryer/is"
+
+	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/backend/file"
+)
+
+// volume is a directory that is written as Kubernetes writes the mount of a Secret.
+type volume struct {
+	t     *testing.T
+	dir   string
+	n     int
+	names int // how many names the directories with the files take turns in; 0 is no limit, as in Kubernetes
+	old   string
+}
+
+func newVolume(t *testing.T, dir string, files map[string]string) *volume {
+	t.Helper()
+	v := &volume{t: t, dir: dir}
+	v.update(files)
+	return v
+}
+
+// update does the steps of Kubernetes, in its order: the new files, links for what is new, the swap, the end of the old.
+func (v *volume) update(files map[string]string) {
+	v.n++
+	name := "..v" + strconv.Itoa(v.n)
+	if v.names > 0 {
+		name = "..v" + strconv.Itoa(v.n%v.names)
+	}
+	v.write(name, files)
+	v.swap(name)
+}
+
+func (v *volume) write(name string, files map[string]string) {
+	for path, content := range files {
+		full := filepath.Join(v.dir, name, path)
+		v.check(os.MkdirAll(filepath.Dir(full), 0o755))
+		v.check(os.WriteFile(full, []byte(content), 0o600))
+		top, _, _ := strings.Cut(path, "/")
+		if err := os.Symlink("..data/"+top, filepath.Join(v.dir, top)); !errors.Is(err, os.ErrExist) {
+			v.check(err)
+		}
+	}
+}
+
+func (v *volume) swap(name string) {
+	tmp := filepath.Join(v.dir, "..data_tmp")
+	v.check(os.Symlink(name, tmp))
+	v.check(os.Rename(tmp, filepath.Join(v.dir, "..data")))
+	if v.old != "" {
+		v.check(os.RemoveAll(filepath.Join(v.dir, v.old)))
+	}
+	v.old = name
+}
+
+func (v *volume) check(err error) {
+	if err != nil {
+		v.t.Error(err) // not Fatal: it runs on other goroutines too
+	}
+}
+
+// pair is a user name and a password that belong together.
+func pair(prefix string, n int) map[string]string {
+	return map[string]string{prefix + "user": "user" + strconv.Itoa(n), prefix + "password": "pass" + strconv.Itoa(n)}
+}
+
+// torn reports whether the two are of two updates.
+func torn(user, password string) bool {
+	return strings.TrimPrefix(user, "user") != strings.TrimPrefix(password, "pass")
+}
+
+// swapping updates the volume, over and over, while read runs, over and over too, until it returns true, or most times.
+func swapping(v *volume, prefix string, most int, read func() (enough bool)) {
+	stop := make(chan struct{})
+	var swapper sync.WaitGroup
+	swapper.Go(func() {
+		for n := 2; ; n++ {
+			select {
+			case <-stop:
+				return
+			default:
+				v.update(pair(prefix, n))
+			}
+		}
+	})
+	for range most {
+		if read() {
+			break
+		}
+	}
+	close(stop)
+	swapper.Wait()
+}
+
+const (
+	rounds = 500
+	most   = 200 * rounds // to wait for what happens by chance, which takes a few rounds
+)
+
+// What is read below one ..data link comes from one update, however fast the updates are.
+func TestOneUpdate(t *testing.T) {
+	t.Parallel()
+	many := func(user, password string) func(ctx context.Context, b *file.Backend) (string, string, error) {
+		return func(ctx context.Context, b *file.Backend) (string, string, error) {
+			r := b.FetchMany(ctx, []secrets.Ref{{Path: user}, {Path: password}})
+			return r[0].Secret.Reveal(), r[1].Secret.Reveal(), errors.Join(r[0].Err, r[1].Err)
+		}
+	}
+	document := func(path string) func(ctx context.Context, b *file.Backend) (string, string, error) {
+		return func(ctx context.Context, b *file.Backend) (string, string, error) {
+			s, err := b.Fetch(ctx, secrets.Ref{Path: path})
+			if err != nil {
+				return "", "", err
+			}
+			var v struct{ User, Password string }
+			err = s.JSON(&v)
+			return v.User, v.Password, err
+		}
+	}
+	for _, tt := range []struct {
+		name   string
+		mount  string // below the directory
+		prefix string // of the files in the mount
+		names  int
+		links  map[string]string
+		read   func(ctx context.Context, b *file.Backend) (user, password string, err error)
+	}{
+		{name: "the directory itself", read: many("user", "password")},
+		{name: "a mount in the directory", mount: "db", read: many("db/user", "db/password")},
+		{name: "a mount as a document", mount: "db", read: document("db")},
+		{name: "items with slashes", prefix: "db/", read: many("db/user", "db/password")},
+		{name: "items with slashes as a document", prefix: "db/", read: document("db")},
+		{name: "names that are used again", names: 2, read: many("user", "password")},
+		{name: "names that are used again, a document", mount: "db", names: 2, read: document("db")},
+		{
+			name: "links to a mount", mount: "a/b", links: map[string]string{"u": "a/b/user", "p": "a/../a/b/password"}, read: many("u", "p"),
+		},
+		{
+			name: "one mount by two names", mount: "db", links: map[string]string{"other": "db"},
+			read: many("db/user", "other/password"),
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			mount := filepath.Join(dir, tt.mount)
+			if err := os.MkdirAll(mount, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			v := newVolume(t, mount, pair(tt.prefix, 1))
+			v.names = tt.names
+			for name, target := range tt.links {
+				link(t, dir, target, name)
+			}
+			b := backend(t, dir)
+			seen := map[string]bool{}
+			n := 0
+			swapping(v, tt.prefix, most, func() bool {
+				user, password, err := tt.read(t.Context(), b)
+				switch {
+				case err != nil:
+					t.Error(err)
+				case user == "" || torn(user, password):
+					t.Errorf("%q and %q", user, password)
+				}
+				seen[user] = true
+				n++
+				return t.Failed() || n >= rounds && len(seen) > 1
+			})
+			if len(seen) < 2 {
+				t.Error("the swapper did nothing")
+			}
+		})
+	}
+}
+
+// The control of TestOneUpdate: to read the two files plainly does tear them, or finds one missing.
+func TestOneUpdateControl(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	v := newVolume(t, dir, pair("", 1))
+	found := false
+	swapping(v, "", most, func() bool {
+		user, errUser := os.ReadFile(filepath.Join(dir, "user"))
+		password, errPassword := os.ReadFile(filepath.Join(dir, "password"))
+		found = errUser == nil && errPassword == nil && torn(string(user), string(password))
+		return found
+	})
+	if !found {
+		t.Error("no torn pair")
+	}
+}
+
+func TestOneUpdateThroughClient(t *testing.T) {
+	t.Parallel()
+	for _, opts := range [][]file.Option{nil, {file.WithCaching()}} {
+		dir := t.TempDir()
+		v := newVolume(t, dir, pair("db/", 1))
+		c, err := secrets.New(backend(t, dir, opts...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		swapping(v, "db/", rounds/10, func() bool {
+			got, err := c.GetMany(t.Context(), "db#user", "db#password")
+			if err != nil {
+				t.Error(err)
+			} else if user, password := got["db#user"].Reveal(), got["db#password"].Reveal(); torn(user, password) {
+				t.Errorf("%q and %q", user, password)
+			}
+			return t.Failed()
+		})
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// between is a context that calls do whenever it is asked whether it is done: that is, before each try and each file.
+type between struct {
+	context.Context //nolint:containedctx // it is one
+	do              func()
+}
+
+func (c *between) Err() error {
+	c.do()
+	return c.Context.Err()
+}
+
+// As TestOneUpdate, step by step: an update comes exactly between the two files.
+func TestUpdateBetweenFiles(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	dir := t.TempDir()
+	v := newVolume(t, dir, pair("", 1))
+	b := backend(t, dir)
+	asked := 0
+	ctx := &between{t.Context(), func() {
+		if asked++; asked == 3 { // after the first try and the first file have begun, before the second file
+			v.update(pair("", 2))
+		}
+	}}
+	r := b.FetchMany(ctx, []secrets.Ref{{Path: "user"}, {Path: "password"}})
+	is.NoErr(errors.Join(r[0].Err, r[1].Err))
+	is.Equal(r[0].Secret.Reveal(), "user2")
+	is.Equal(r[1].Secret.Reveal(), "pass2")
+}
+
+// Updates that never end are an outage, and not absence.
+func TestUpdatesWithoutEnd(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	dir := t.TempDir()
+	v := newVolume(t, dir, pair("db/", 1))
+	b := backend(t, dir)
+	n := 1
+	ctx := &between{t.Context(), func() { n++; v.update(pair("db/", n)) }}
+	for _, r := range b.FetchMany(ctx, []secrets.Ref{{Path: "db/user"}, {Path: "db/password"}}) {
+		is.Equal(secrets.Class(r.Err), secrets.ErrUnavailable)
+	}
+	_, err := b.Fetch(ctx, secrets.Ref{Path: "db"})
+	is.Equal(secrets.Class(err), secrets.ErrUnavailable) // a document with half of its files is worse than none
+
+	cancelled, cancel := context.WithCancel(t.Context())
+	tries := 0
+	ctx = &between{cancelled, func() {
+		if tries++; tries == 20 {
+			cancel()
+		}
+		n++
+		v.update(pair("db/", n))
+	}}
+	_, err = b.Fetch(ctx, secrets.Ref{Path: "db"})
+	is.Equal(err, context.Canceled)
+}
+
+// A directory that is replaced as a whole while it is read, as by a link to the current release, is read again too.
+func TestDirectoryReplacedWhileRead(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	parent := tree(t, map[string]string{"1/user": "user1", "1/password": "pass1", "2/user": "user2", "2/password": "pass2"})
+	current := filepath.Join(parent, "current")
+	link(t, parent, "1", "current")
+	b := backend(t, current)
+	asked := 0
+	ctx := &between{t.Context(), func() {
+		if asked++; asked == 3 {
+			is.NoErr(os.Remove(current))
+			is.NoErr(os.Symlink("2", current))
+			is.NoErr(os.RemoveAll(filepath.Join(parent, "1")))
+		}
+	}}
+	r := b.FetchMany(ctx, []secrets.Ref{{Path: "user"}, {Path: "password"}})
+	is.NoErr(errors.Join(r[0].Err, r[1].Err))
+	is.Equal(r[0].Secret.Reveal(), "user2")
+	is.Equal(r[1].Secret.Reveal(), "pass2")
+}
+
+func TestVolume(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	v := newVolume(t, dir, map[string]string{"token": canary, "db/user": "app", "db/key": "\xff"})
+	write(t, dir, map[string]string{"plain": "plain", "plaindir/x": "1", "..other/x": "1", "..data/unlinked": "no link yet"})
+	write(t, v.dir, map[string]string{"mount/": ""})
+	newVolume(t, filepath.Join(dir, "mount"), map[string]string{"a": "1", "b": "2"})
+	write(t, filepath.Join(dir, "mount"), map[string]string{"beside": "3", "..data/unlinked": "4", "..data/dir/x": "5"})
+	link(t, filepath.Join(dir, "mount"), "..data/removed", "removed")
+
+	// A directory with the name of the link is no volume, and read like any other.
+	write(t, dir, map[string]string{"fake/..data/x": "1"})
+	link(t, filepath.Join(dir, "fake"), "..data/x", "x")
+
+	b := backend(t, dir)
+	for _, tt := range []struct {
+		path, want string
+		err        error
+	}{
+		{"token", canary, nil},
+		{"db/user", "app", nil},
+		{"plain", "plain", nil},
+		{"plaindir/x", "1", nil},
+		{"unlinked", "no link yet", nil},
+		{"mount/a", "1", nil},
+		{"mount/beside", "3", nil},
+		{"mount", `{"a":"1","b":"2","beside":"3","unlinked":"4"}`, nil},
+		{"fake/x", "1", nil},
+		{"fake", `{"x":"1"}`, nil},
+		{"missing", "", secrets.ErrNotFound},
+		{"mount/missing", "", secrets.ErrNotFound},
+		{"token/x", "", secrets.ErrNotFound},
+		{"..data/token", "", secrets.ErrInvalidKey},
+		{"..other/x", "", secrets.ErrInvalidKey},
+		{"db", "", secrets.ErrMalformed},
+	} {
+		t.Run(tt.path, func(t *testing.T) {
+			t.Parallel()
+			is := is.New(t)
+			got, err := get(t, b, tt.path)
+			is.Equal(secrets.Class(err), tt.err)
+			is.Equal(got, tt.want)
+		})
+	}
+	is := is.New(t)
+	is.Equal(b.Resolve(secrets.Ref{Path: "db", Field: "user"}), secrets.Ref{Path: "db/user"})
+	is.Equal(b.Resolve(secrets.Ref{Path: "mount", Field: "unlinked"}), secrets.Ref{Path: "mount/unlinked"})
+}
+
+// A volume never leads out of the directory either.
+func TestVolumeLeadsOut(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	outside := tree(t, map[string]string{"token": canary})
+	dir := t.TempDir()
+	link(t, dir, outside, "..data")
+	link(t, dir, "..data/token", "token")
+	content, err := os.ReadFile(filepath.Join(dir, "token"))
+	is.NoErr(err)
+	is.Equal(string(content), canary) // the control
+	for _, path := range []string{"token", "unlinked"} {
+		_, err = get(t, backend(t, dir), path)
+		is.Equal(secrets.Class(err), secrets.ErrInvalidKey)
+	}
+
+	inside := t.TempDir()
+	newVolume(t, inside, map[string]string{"token": canary})
+	link(t, filepath.Join(inside, "..v1"), "../../"+filepath.Base(outside)+"/token", "out")
+	link(t, inside, "..data/out", "out")
+	_, err = get(t, backend(t, inside), "out")
+	is.Equal(secrets.Class(err), secrets.ErrInvalidKey)
+}
+
+// A volume whose ..data leads nowhere is broken: what it held is not "not found".
+func TestVolumeBroken(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		dir := t.TempDir()
+		v := newVolume(t, dir, map[string]string{"token": canary})
+		is.NoErr(os.RemoveAll(filepath.Join(dir, v.old)))
+		write(t, dir, map[string]string{"plain": "plain"})
+		b := backend(t, dir)
+		for _, path := range []string{"token", "missing"} {
+			_, err := get(t, b, path)
+			is.Equal(secrets.Class(err), secrets.ErrUnavailable)
+		}
+		got, err := get(t, b, "plain")
+		is.NoErr(err)
+		is.Equal(got, "plain")
+	})
+}
+
+const appearing = 50 * time.Millisecond
+
+// Kubernetes makes the link of a new key before it makes what the link leads to: such a key is waited for.
+func TestKeyAppears(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		dir := t.TempDir()
+		v := newVolume(t, dir, pair("", 1))
+		b := backend(t, dir)
+		v.write("..next", map[string]string{"user": "user2", "password": "pass2", "token": canary})
+
+		var results []secrets.Result
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			results = b.FetchMany(t.Context(), []secrets.Ref{{Path: "user"}, {Path: "token"}, {Path: "password"}})
+		}()
+		synctest.Wait() // it waits for the key
+		v.swap("..next")
+		<-done
+		for i, want := range []string{"user2", canary, "pass2"} { // all of one update
+			is.NoErr(results[i].Err)
+			is.Equal(results[i].Secret.Reveal(), want)
+		}
+	})
+}
+
+func TestKeyDoesNotAppear(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		path string
+		wait time.Duration
+	}{
+		{"token", appearing},    // a link below ..data that leads nowhere
+		{"dangling", appearing}, // a link to such a link, or to one that is still to come
+		{"missing", 0},          // no link at all
+		{"user/x", 0},           // a file where a directory should be
+		{"plain/missing", 0},    // not in the volume
+		{"plain/dangling", 0},   // a link that leads nowhere, and no volume
+		{"..data/missing", 0},   // not even asked for
+	} {
+		t.Run(tt.path, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				dir := t.TempDir()
+				v := newVolume(t, dir, pair("", 1))
+				v.write("..next", map[string]string{"token": canary})
+				link(t, dir, "nothing", "dangling")
+				write(t, dir, map[string]string{"plain/x": "1"})
+				link(t, dir, "nothing", "plain/dangling")
+				b := backend(t, dir)
+				begin := time.Now()
+				_, err := get(t, b, tt.path)
+				is.True(err != nil)
+				is.True(errors.Is(err, secrets.ErrNotFound) || strings.HasPrefix(tt.path, "..")) // not found, but for the name kept
+				is.Equal(time.Since(begin), tt.wait)
+			})
+		})
+	}
+}
+
+func TestContextWhileKeyAppears(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		dir := t.TempDir()
+		v := newVolume(t, dir, pair("", 1))
+		v.write("..next", map[string]string{"token": canary})
+		b := backend(t, dir)
+		ctx, cancel := context.WithTimeout(t.Context(), appearing/2)
+		defer cancel()
+		begin := time.Now()
+		r := b.FetchMany(ctx, []secrets.Ref{{Path: "user"}, {Path: "token"}})
+		is.Equal(time.Since(begin), appearing/2)
+		is.NoErr(r[0].Err) // what was found is not lost
+		is.Equal(r[0].Secret.Reveal(), "user1")
+		is.Equal(r[1].Err, context.DeadlineExceeded) // and what was waited for is not "not found"
+	})
+}
+
+func BenchmarkFetch(b *testing.B) {
+	for _, n := range []int{1, 2, 20} {
+		b.Run(fmt.Sprintf("%d files", n), func(b *testing.B) {
+			dir := b.TempDir()
+			refs := make([]secrets.Ref, n)
+			if err := os.Mkdir(filepath.Join(dir, "..v"), 0o700); err != nil {
+				b.Fatal(err)
+			}
+			for i := range refs {
+				refs[i].Path = "f" + strconv.Itoa(i)
+				if err := errors.Join(
+					os.WriteFile(filepath.Join(dir, "..v", refs[i].Path), []byte(canary), 0o600),
+					os.Symlink("..data/"+refs[i].Path, filepath.Join(dir, refs[i].Path)),
+				); err != nil {
+					b.Fatal(err)
+				}
+			}
+			if err := os.Symlink("..v", filepath.Join(dir, "..data")); err != nil {
+				b.Fatal(err)
+			}
+			backend, err := file.New(dir)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				for _, r := range backend.FetchMany(b.Context(), refs) {
+					if r.Err != nil {
+						b.Fatal(r.Err)
+					}
+				}
+			}
+		})
+	}
+}
