@@ -89,7 +89,7 @@ func basicCases() []testCase {
 	return []testCase{
 		{"name", "errors, spans and Meta tell backends apart by their names", func(c *check) {
 			b := c.backend(nil)
-			name := b.Name()
+			name, local := b.Name(), isLocal(b)
 			if name == "" {
 				c.errorf("Name is empty")
 			}
@@ -100,8 +100,8 @@ func basicCases() []testCase {
 			if again := b.Name(); again != name {
 				c.errorf("Name was %q and is %q", name, again)
 			}
-			if l, ok := b.(interface{ Local() bool }); ok && l.Local() != l.Local() {
-				c.errorf("Local changes")
+			if isLocal(b) != local {
+				c.errorf("Local was %v and is not any more", local)
 			}
 		}},
 		{"meta/backend", "a program that falls back must see which backend answered", func(c *check) {
@@ -166,8 +166,10 @@ func (s *suite) valueCases() []testCase {
 			s, err = c.get(c.t.Context(), client, path)
 			c.wantValue("Client.Get", s, err, content)
 			found, err := client.GetMany(c.t.Context(), path)
+			c.soundMany(err)
 			c.wantValue("Client.GetMany", found[path], err, content)
-			if has, err := client.Has(c.t.Context(), path); !has || err != nil {
+			has, err := client.Has(c.t.Context(), path)
+			if !has || err != nil {
 				c.errorf("Client.Has is %v with error %v", has, c.safe(err))
 			}
 		}}
@@ -186,10 +188,11 @@ func (s *suite) valueCases() []testCase {
 		all = append(all, value("document-key-twice", "document-twice", `{"a":"`+canary+`","a":"second"}`))
 	}
 	if s.binary {
-		binary := canary + "\x00\xff\xfe\xc3\x28\r\n\x00"
-		for i := range 256 {
-			binary += string([]byte{byte(i)})
+		every := make([]byte, 256)
+		for i := range every {
+			every[i] = byte(i)
 		}
+		binary := canary + "\x00\xff\xfe\xc3\x28\r\n\x00" + string(every)
 		all = append(all, value("binary", "document-binary", binary+"\n"), value("binary-newline", "document-newline", canary+"\n\n"))
 	}
 	return all
@@ -340,9 +343,9 @@ func (c *check) wantError(b secrets.Backend, key string, err, class error) {
 	if err == nil {
 		return
 	}
-	var e *secrets.Error
+	e, ok := errors.AsType[*secrets.Error](err)
 	switch {
-	case !errors.As(err, &e):
+	case !ok:
 		c.errorf("%s: the error is a %T", what, err)
 	case e.Key != key:
 		c.errorf("%s: the error has the key %q", what, e.Key)
@@ -441,8 +444,8 @@ func batchCases() []testCase {
 			if len(found) != 2 {
 				c.errorf("Client.GetMany found %d, not 2", len(found))
 			}
-			var all secrets.Errors
-			if !errors.As(err, &all) || len(all) != 4 {
+			all, ok := errors.AsType[secrets.Errors](err)
+			if !ok || len(all) != 4 {
 				c.fatalf("Client.GetMany: %v; want Errors of 4", c.safe(err))
 			}
 			for i, class := range []error{secrets.ErrNotFound, secrets.ErrNotFound, secrets.ErrFieldNotFound, secrets.ErrInvalidKey} {
@@ -453,8 +456,7 @@ func batchCases() []testCase {
 }
 
 func (c *check) soundMany(err error) {
-	var all secrets.Errors
-	if errors.As(err, &all) {
+	if all, ok := errors.AsType[secrets.Errors](err); ok {
 		for _, e := range all {
 			c.soundError(c.t.Context(), fmt.Sprintf("Client.GetMany, the error of %q", e.Key), e)
 		}
@@ -465,7 +467,7 @@ func (c *check) soundMany(err error) {
 // takes for the end of ctx.
 func (c *check) wantEnded(what string, b secrets.Backend, s secrets.Secret, err error, want string) {
 	if err == nil {
-		if l, ok := b.(interface{ Local() bool }); !ok || !l.Local() {
+		if !isLocal(b) {
 			c.errorf("%s: an answer although ctx is done; only a backend that is Local may give one", what)
 		}
 		c.wantValue(what, s, nil, want)
@@ -549,6 +551,11 @@ func contextCases() []testCase {
 				}
 			}
 		}}})
+}
+
+func isLocal(b secrets.Backend) bool {
+	l, ok := b.(interface{ Local() bool })
+	return ok && l.Local()
 }
 
 type cancelKey struct{}
@@ -1090,11 +1097,16 @@ func (s *suite) failureCases() []testCase {
 			with("has-and-get-or", func(c *check, b secrets.Backend, key string) {
 				client := c.client(b)
 				has, err := client.Has(c.t.Context(), key)
+				c.soundError(c.t.Context(), "Client.Has", err)
 				if has || (err == nil) != absent {
 					c.errorf("Client.Has is %v with error %v", has, c.safe(err))
 				}
-				if _, err = client.GetOr(c.t.Context(), key, "default"); (err == nil) != absent {
-					c.errorf("Client.GetOr: error %v", c.safe(err))
+				s, err := client.GetOr(c.t.Context(), key, "default")
+				c.soundError(c.t.Context(), "Client.GetOr", err)
+				if absent {
+					c.wantValue("Client.GetOr", s, err, "default")
+				} else {
+					c.wantClass("Client.GetOr", err, f.class)
 				}
 			}))
 	}

@@ -29,6 +29,7 @@ func fakeOptions() []secretstest.RunOption {
 			return b, "database", map[string]string{"1": "first", "2": "second", "pending": "third"}
 		}),
 		secretstest.WithStall(func(t *testing.T) (secrets.Backend, string) {
+			t.Helper()
 			b := secretstest.NewBackend(map[string]string{"database": "value"})
 			t.Cleanup(b.Block())
 			return b, "database"

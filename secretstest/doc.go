@@ -1,17 +1,47 @@
-// Package secretstest is for tests of code that reads secrets: a fake backend, conformance cases for authors of backends,
-// and assertions that a value shows nowhere.
+// Package secretstest is for tests of code that reads secrets: a fake backend, assertions that a value shows nowhere, and
+// the cases that a backend of your own must pass. It needs nothing but the standard library.
 //
-// # A fake backend
+// # Test code that reads secrets
 //
-// [NewBackend] holds documents in memory. Code under test gets a real [secrets.Client] around it, and the test tells the
-// backend what goes wrong:
+// [NewBackend] holds documents in memory. The code under test gets a real [secrets.Client] around it, with the layers that
+// the program uses or none, and the test tells the backend what happens:
 //
 //	backend := secretstest.NewBackend(map[string]string{
 //		"database": `{"user":"app","password":"correct horse"}`,
 //	})
 //	client, err := secrets.New(backend)
 //	…
-//	backend.Fail(secrets.ErrUnavailable)
+//	backend.Set("database", `{"user":"app","password":"battery staple"}`) // a rotation
+//	backend.FailPath("database", secrets.ErrPermissionDenied)             // a revocation
+//	backend.Fail(secrets.ErrUnavailable)                                  // an outage
+//	backend.Recover()
 //	…
 //	if backend.Calls() != 1 { … }
+//
+// Latency, blocks and leases go by the time of package time, so that in a bubble of testing/synctest an hour takes no time.
+//
+// # Test that a value shows nowhere
+//
+// [AssertNoLeak] looks for a secret in logs, errors and any other value, in every form in which a program might let it
+// out:
+//
+//	const secret = "canary-7f3Kq9ZxWv2m"
+//	…
+//	secretstest.AssertNoLeak(t, secret, err, logs.String(), response.Body.Bytes())
+//
+// # Test a backend
+//
+// [Run] has about a hundred cases for what [secrets.Backend] promises. A [Factory] makes a backend that holds given
+// documents, and options say what else it can do:
+//
+//	func TestConformance(t *testing.T) {
+//		secretstest.Run(t, func(t *testing.T, documents map[string]string) secrets.Backend {
+//			return mybackend.New(serve(t, documents))
+//		},
+//			secretstest.WithBinary(),
+//			secretstest.WithFailure(secrets.ErrPermissionDenied, func(t *testing.T, secret string) (secrets.Backend, string) {
+//				return mybackend.New(refuse(t, secret)), "database"
+//			}),
+//		)
+//	}
 package secretstest

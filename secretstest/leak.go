@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // minSecret is the shortest secret that is looked for. Less would be found in any text by chance.
@@ -111,9 +112,10 @@ func newDetector(secret string) *detector {
 			d.folded = append(d.folded, form{how, text})
 		}
 	}
-	add("plain", secret)
-	addEscapes(secret, add)
-	addLists(secret, add)
+	head := head(secret)
+	add("plain", head)
+	addEscapes(head, add)
+	addLists(head, add)
 
 	const part = 8 // bytes
 	plain := runsOf(secret, part)
@@ -125,14 +127,28 @@ func newDetector(secret string) *detector {
 	d.addParts("in hexadecimal", 2*part, true, setOf(hexes))
 	for offset := range 3 {
 		for _, enc := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
-			if core := base64Core(enc, secret, offset); !known[core] {
-				known[core] = true
-				d.exact = append(d.exact, form{"in base64", core})
-				d.addParts("in base64", part*4/3+1, false, runsOf(core, part*4/3+1))
-			}
+			d.exact = append(d.exact, form{"in base64", base64Core(enc, head, offset)})
+			d.addParts("in base64", part*4/3+1, false, runsOf(base64Core(enc, secret, offset), part*4/3+1))
 		}
 	}
 	return d
+}
+
+// head returns the beginning of a long secret, which shows wherever the whole does, so that a megabyte is not written down
+// in fifty ways.
+func head(secret string) string {
+	const most = 1 << 10
+	if len(secret) <= most {
+		return secret
+	}
+	cut := most
+	for back := range utf8.UTFMax - 1 {
+		if utf8.RuneStart(secret[most-back]) {
+			cut = most - back // not within a character, which the escapes write as one
+			break
+		}
+	}
+	return secret[:cut]
 }
 
 func (d *detector) addParts(how string, size int, folded bool, runs map[string]struct{}) {
@@ -151,7 +167,7 @@ func addEscapes(secret string, add func(how, text string)) {
 	for _, escapeHTML := range []bool{true, false} {
 		b.Reset()
 		enc.SetEscapeHTML(escapeHTML)
-		if enc.Encode(secret) == nil {
+		if enc.Encode(secret) == nil { //nolint:errchkjson // it does not fail for a string
 			add("in a JSON string", inner(strings.TrimSuffix(b.String(), "\n")))
 		}
 	}

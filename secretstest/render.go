@@ -272,13 +272,13 @@ func (w *walker) list(path string, v reflect.Value, depth int) {
 	case reflect.Uint8:
 		b := make([]byte, v.Len())
 		for i := range b {
-			b[i] = byte(v.Index(i).Uint())
+			b[i] = byte(v.Index(i).Uint()) //nolint:gosec // its kind says that it fits
 		}
 		w.text(path, string(b))
 	case reflect.Int32:
 		r := make([]rune, v.Len())
 		for i := range r {
-			r[i] = rune(v.Index(i).Int())
+			r[i] = rune(v.Index(i).Int()) //nolint:gosec // its kind says that it fits
 		}
 		w.text(path, string(r))
 	case reflect.Bool, reflect.Int, reflect.Int8, reflect.Int16, reflect.Int64, reflect.Uint, reflect.Uint16, reflect.Uint32,

@@ -1,0 +1,164 @@
+package secretstest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/secretstest"
+)
+
+// dsn is the code under test of these examples.
+func dsn(ctx context.Context, client *secrets.Client) (string, error) {
+	password, err := client.GetOr(ctx, "database#password", "development")
+	if err != nil {
+		return "", fmt.Errorf("database: %w", err)
+	}
+	return "postgres://app:" + password.Reveal() + "@db/app", nil
+}
+
+// A table test with the fake: each row says what the backend does, and what the code makes of it.
+func ExampleNewBackend() {
+	for _, tc := range []struct {
+		name  string
+		given func(b *secretstest.Backend)
+	}{
+		{"stored", func(*secretstest.Backend) {}},
+		{"rotated", func(b *secretstest.Backend) { b.Set("database", `{"password":"battery staple"}`) }},
+		{"missing", func(b *secretstest.Backend) { b.Remove("database") }},
+		{"denied", func(b *secretstest.Backend) { b.FailPath("database", secrets.ErrPermissionDenied) }},
+		{"outage", func(b *secretstest.Backend) { b.Fail(secrets.ErrUnavailable) }},
+	} {
+		backend := secretstest.NewBackend(map[string]string{"database": `{"password":"correct horse"}`})
+		tc.given(backend)
+		client, err := secrets.New(backend)
+		if err != nil {
+			panic(err)
+		}
+		got, err := dsn(context.Background(), client)
+		fmt.Printf("%s: %q %v\n", tc.name, got, secrets.Class(err))
+		_ = client.Close()
+	}
+	// Output:
+	// stored: "postgres://app:correct horse@db/app" <nil>
+	// rotated: "postgres://app:battery staple@db/app" <nil>
+	// missing: "postgres://app:development@db/app" <nil>
+	// denied: "" secrets: permission denied
+	// outage: "" secrets: unavailable
+}
+
+// The fake counts what it is asked: here, that two fields of one document are one call.
+func ExampleBackend_Calls() {
+	backend := secretstest.NewBackend(map[string]string{"database": `{"user":"app","password":"correct horse"}`, "token": "t-1"})
+	client, err := secrets.New(backend)
+	if err != nil {
+		panic(err)
+	}
+	defer client.Close()
+
+	_, err = client.GetMany(context.Background(), "database#user", "database#password", "token")
+	fmt.Println(err, backend.Calls(), backend.Fetches("database"), backend.Batches())
+	// Output: <nil> 1 1 [[database token]]
+}
+
+// A call that is blocked answers with what the backend held when it began. In a bubble of testing/synctest, Wait returns
+// when the call hangs at the block.
+func ExampleBackend_Block() {
+	t := &testing.T{} // that of the test
+	synctest.Test(t, func(*testing.T) {
+		backend := secretstest.NewBackend(map[string]string{"token": "old"})
+		release := backend.Block()
+		answer := make(chan string)
+		go func() {
+			s, _ := backend.Fetch(context.Background(), secrets.Ref{Path: "token"})
+			answer <- s.Reveal()
+		}()
+		synctest.Wait()
+		backend.Set("token", "new")
+		release()
+		fmt.Println(<-answer)
+	})
+	// Output: old
+}
+
+func ExampleBackend_SetLatency() {
+	backend := secretstest.NewBackend(map[string]string{"token": "t-1"})
+	backend.SetLatency(time.Hour)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+	defer cancel()
+	_, err := backend.Fetch(ctx, secrets.Ref{Path: "token"})
+	fmt.Println(err)
+	// Output: context deadline exceeded
+}
+
+// Of an error, everything within reach is searched: a Detail, a wrapped error, an unexported field of it.
+func ExampleLeaks() {
+	const secret = "canary-7f3Kq9ZxWv2m"
+	err := fmt.Errorf("connect: %w", &os.PathError{Op: "open", Path: "/tmp/x", Err: errors.New("bad line: " + secret)})
+	fmt.Println(len(secretstest.Leaks(secret, err)) > 0)
+	fmt.Println(len(secretstest.Leaks(secret, secrets.NewSecret(secret, secrets.Meta{}))))
+	// Output:
+	// true
+	// 0
+}
+
+// AssertNoLeak stands at the end of a test of code that logs, fails or answers requests.
+func ExampleAssertNoLeak() {
+	t := &testing.T{} // that of the test
+	const secret = "canary-7f3Kq9ZxWv2m"
+	backend := secretstest.NewBackend(map[string]string{"database": `{"password":"` + secret + `"`}) // the JSON is broken
+	client, err := secrets.New(backend)
+	if err != nil {
+		panic(err)
+	}
+	defer client.Close()
+
+	_, err = client.Get(context.Background(), "database#password")
+	secretstest.AssertNoLeak(t, secret, err, err.Error(), client)
+	fmt.Println(t.Failed(), secrets.Class(err))
+	// Output: false secrets: malformed
+}
+
+// memory is a backend that someone wrote.
+type memory map[string]string
+
+func (m memory) Name() string { return "memory" }
+
+func (m memory) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+	if err := ctx.Err(); err != nil {
+		return secrets.Secret{}, err
+	}
+	value, ok := m[ref.Path]
+	switch {
+	case !ok:
+		return secrets.Secret{}, &secrets.Error{Err: secrets.ErrNotFound}
+	case ref.Version != "":
+		return secrets.Secret{}, &secrets.Error{Err: secrets.ErrInvalidKey, Detail: "there are no versions in memory"}
+	}
+	return secrets.NewSecret(value, secrets.Meta{}), nil
+}
+
+func (m memory) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Result {
+	return secrets.FetchEach(ctx, m.Fetch, refs)
+}
+
+// The test of a backend of one's own is a line and a Factory.
+func ExampleRun() {
+	_ = func(t *testing.T) { //nolint:thelper // it stands for: func TestMemory(t *testing.T)
+		secretstest.Run(t, func(_ *testing.T, documents map[string]string) secrets.Backend {
+			return memory(documents)
+		}, secretstest.WithBinary())
+	}
+	// Output:
+}
+
+func TestTheBackendOfTheExample(t *testing.T) {
+	secretstest.Run(t, func(_ *testing.T, documents map[string]string) secrets.Backend {
+		return memory(documents)
+	}, secretstest.WithBinary())
+}
