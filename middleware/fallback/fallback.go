@@ -47,14 +47,46 @@ func (f *Fallback) Backends() []secrets.Backend { return slices.Clone(f.backends
 
 // Chain returns a Fetcher that asks sources in turn.
 func (f *Fallback) Chain(sources []secrets.Fetcher) secrets.Fetcher {
-	return &chain{sources: slices.Clone(sources), onOutages: f.onOutages}
+	c := &chain{sources: slices.Clone(sources), onOutages: f.onOutages}
+	for _, source := range sources {
+		m, ok := source.(memory)
+		if !ok {
+			break
+		}
+		c.memories = append(c.memories, m)
+	}
+	return c
 }
 
 var _ secrets.Fallback = (*Fallback)(nil)
 
 type chain struct {
 	sources   []secrets.Fetcher
+	memories  []memory // of the sources, up to the first that has none
 	onOutages bool
+}
+
+// memory is an optional interface of a source: its cache's memory of hits. It answers without a fetch; a zero Secret that
+// is known is a not-found.
+type memory interface {
+	Recall(key string) (secret secrets.Secret, known bool)
+	RecallMany(keys []string, found map[string]secrets.Secret) bool
+}
+
+// Recall answers for key as Fetch would, if the memories of the sources know enough.
+func (c *chain) Recall(key string) (secret secrets.Secret, known bool) {
+	for _, m := range c.memories {
+		secret, known = m.Recall(key)
+		if !known || !secret.IsZero() {
+			return secret, known
+		}
+	}
+	return secrets.Secret{}, false
+}
+
+// RecallMany answers for keys if the first source has them all.
+func (c *chain) RecallMany(keys []string, found map[string]secrets.Secret) bool {
+	return len(c.memories) > 0 && c.memories[0].RecallMany(keys, found)
 }
 
 // Fetch asks the sources in turn until an answer stops the chain.
