@@ -20,6 +20,7 @@ package fallback
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/seed-5482dd03/secrets"
@@ -100,9 +101,8 @@ func (c *chain) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, err
 		if err == nil {
 			return secret, nil
 		}
-		t = append(t, err)
-		if !c.goesOn(err) {
-			return secrets.Secret{}, t.stopped()
+		if stop := c.note(ctx, &t, source, err); stop != nil {
+			return secrets.Secret{}, stop
 		}
 	}
 	return secrets.Secret{}, t.exhausted()
@@ -126,26 +126,16 @@ func (c *chain) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Res
 			}
 			return results
 		}
-		ask := make([]secrets.Ref, len(open))
-		for k, i := range open {
-			ask[k] = refs[i]
-		}
-		answers := source.FetchMany(ctx, ask)
 		var next []int
-		for k, i := range open {
-			r := secrets.Result{Err: &secrets.Error{Err: secrets.ErrUnknown, Detail: "a layer left the key unanswered"}}
-			if k < len(answers) {
-				r = answers[k]
-			}
+		for k, r := range ask(ctx, source, refs, open) {
+			i := open[k]
 			if r.Err == nil {
 				results[i] = r
 				continue
 			}
-			trails[i] = append(trails[i], r.Err)
-			if c.goesOn(r.Err) {
+			results[i].Err = c.note(ctx, &trails[i], source, r.Err)
+			if results[i].Err == nil {
 				next = append(next, i)
-			} else {
-				results[i].Err = trails[i].stopped()
 			}
 		}
 		open = next
@@ -156,43 +146,79 @@ func (c *chain) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Res
 	return results
 }
 
-// goesOn reports whether the next source is asked after err.
-func (c *chain) goesOn(err error) bool {
-	switch secrets.Class(err) { //nolint:errorlint // Class returns the sentinels themselves
-	case secrets.ErrNotFound:
-		return true
-	case secrets.ErrUnavailable:
-		return c.onOutages
-	default:
-		return false
+// ask returns one answer of source for each ref at the places.
+func ask(ctx context.Context, source secrets.Fetcher, refs []secrets.Ref, places []int) []secrets.Result {
+	asked := make([]secrets.Ref, len(places))
+	for k, i := range places {
+		asked[k] = refs[i]
 	}
+	answers := source.FetchMany(ctx, asked)
+	if len(answers) == len(asked) {
+		return answers
+	}
+	// Which answer belongs to which ref is a guess now, and so is which ref the next source may be asked for.
+	detail := fmt.Sprintf("a layer: %d answers to %d questions", len(answers), len(asked))
+	answers = make([]secrets.Result, len(asked))
+	for k := range answers {
+		answers[k].Err = &secrets.Error{Err: secrets.ErrUnknown, Detail: detail}
+	}
+	return answers
+}
+
+// note adds the failure err of source to t. If it stops the chain, note returns the error of the chain.
+func (c *chain) note(ctx context.Context, t *trail, source secrets.Fetcher, err error) error {
+	class := secrets.Class(err)
+	if class == secrets.ErrUnavailable && ctx.Err() != nil { //nolint:errorlint // Class returns the sentinels themselves
+		return ctx.Err() // it was the caller that gave up, not the source
+	}
+	*t = append(*t, failure(source, err, class))
+	if c.goesOn(class) {
+		return nil
+	}
+	return t.because(len(*t) - 1)
+}
+
+// goesOn reports whether the next source is asked after a failure of class.
+func (c *chain) goesOn(class error) bool {
+	//nolint:errorlint // the sentinels themselves are meant
+	return class == secrets.ErrNotFound || c.onOutages && class == secrets.ErrUnavailable
 }
 
 var _ secrets.Fetcher = (*chain)(nil)
 
-// trail is what the sources answered for one ref, in the order in which they were asked. None of it is a secret.
-type trail []error
+// failure returns err as an error of class that is the caller's to change. Nothing of a foreign error is kept.
+func failure(source secrets.Fetcher, err, class error) *secrets.Error {
+	var e secrets.Error
+	var own *secrets.Error
+	if errors.As(err, &own) && own != nil {
+		e = *own
+	}
+	e.Err = class // an error that joins several must not go on as the first of them
+	if s, ok := source.(interface{ Name() string }); ok && e.Backend == "" {
+		e.Backend = s.Name()
+	}
+	return &e
+}
 
-// stopped is the error of a chain that the last answer stopped.
-func (t trail) stopped() error { return t.because(len(t) - 1) }
+// trail is what the sources answered for one ref, in the order in which they were asked. None of it is a secret.
+type trail []*secrets.Error
 
 // exhausted is the error of a chain that no answer stopped.
 func (t trail) exhausted() error {
+	if len(t) == 0 {
+		return &secrets.Error{Err: secrets.ErrUnknown, Detail: "the chain has no backend to ask"}
+	}
 	// A chain that could not ask everybody must not read as "not found".
-	return t.because(max(0, slices.IndexFunc(t, func(err error) bool { return !errors.Is(err, secrets.ErrNotFound) })))
+	isOutage := func(e *secrets.Error) bool { return e.Err != secrets.ErrNotFound } //nolint:errorlint // the sentinel itself is meant
+	return t.because(max(0, slices.IndexFunc(t, isOutage)))
 }
 
-// because returns the answer i, with the others as its causes.
+// because returns the failure i, with the others as its causes.
 func (t trail) because(i int) error {
-	var main *secrets.Error
-	if len(t) == 1 || !errors.As(t[i], &main) {
-		return t[i]
-	}
-	chosen := *main
+	chosen := *t[i]
 	chosen.Causes = slices.Clip(chosen.Causes)
-	for k, err := range t {
-		var cause *secrets.Error
-		if k != i && errors.As(err, &cause) {
+	for k, cause := range t {
+		if k != i {
 			chosen.Causes = append(chosen.Causes, cause)
 		}
 	}
