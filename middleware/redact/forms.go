@@ -6,8 +6,9 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"encoding/xml"
+	"fmt"
+	"math/bits"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -19,136 +20,318 @@ const (
 	shortest = 4
 )
 
-// forms returns the texts by which value is recognised, longest first.
-func forms(value string) []string {
-	found := make(map[string]struct{})
+// needle is a text that is looked for in some of its forms: those that begin with start. Where start does not occur, none
+// of these forms does, and none has to be made. So a needle is small, and most of them are passed over at once.
+type needle struct {
+	text  string
+	start string // shortest bytes
+	forms uint32 // a bit for each place in what forms returns
+}
+
+// needles returns what a value is recognised by.
+func needles(value string) []needle {
+	var all []needle
 	for _, piece := range pieces(value) {
-		for _, form := range encodings(piece) {
-			if len(form) >= shortest {
-				found[form] = struct{}{}
+		first := len(all)
+		// A rune has at most four bytes, and no form makes less than one of it: this much decides how each form begins.
+		head := piece[:min(4*shortest, len(piece))]
+	next:
+		for i, start := range forms(head, allForms) {
+			if start == "" { // the form is the text itself so far
+				start = head
 			}
+			start = start[:shortest]
+			for k := range all[first:] {
+				if n := &all[first+k]; n.start == start {
+					n.forms |= 1 << i
+					continue next
+				}
+			}
+			all = append(all, needle{piece, strings.Clone(start), 1 << i})
 		}
 	}
-	all := make([]string, 0, len(found))
-	for form := range found {
-		all = append(all, form)
-	}
-	slices.SortFunc(all, func(a, b string) int { return len(b) - len(a) })
 	return all
 }
 
 // pieces returns value and the parts of it that are secret on their own: its lines, and the strings and numbers of a JSON
-// document.
+// document, also where a string is such a document again.
 func pieces(value string) []string {
-	all := []string{value}
-	decoder := json.NewDecoder(strings.NewReader(value))
-	decoder.UseNumber()
-	var document any
-	if decoder.Decode(&document) == nil {
-		all = leaves(all, document)
+	var all []string
+	seen := make(map[string]struct{})
+	add := func(piece string) bool {
+		_, known := seen[piece]
+		if known || len(piece) < shortest {
+			return false
+		}
+		seen[piece] = struct{}{}
+		all = append(all, piece)
+		return true
 	}
-	for _, piece := range slices.Clone(all) {
-		if strings.Contains(piece, "\n") {
-			for line := range strings.Lines(piece) {
-				all = append(all, strings.TrimSpace(line))
+	var take func(piece string)
+	take = func(piece string) {
+		if !add(piece) {
+			return
+		}
+		add(strings.TrimSpace(piece))
+		for line := range strings.Lines(piece) {
+			add(strings.TrimSpace(line))
+		}
+		leaves(piece, take)
+	}
+	take(value)
+	return all
+}
+
+// leaves calls leaf for each string and number of the JSON in text, as far as it is JSON: a document that is broken further
+// on is still a secret. Strings come as they are written and as they are meant. Keys are not secret.
+func leaves(text string, leaf func(string)) {
+	if i := strings.IndexAny(text, "{[\""); i < 0 || strings.TrimLeft(text[:i], " \t\r\n") != "" {
+		return // a number is all of its text, and the rest has no leaves
+	}
+	type level struct {
+		object bool
+		tokens int
+	}
+	decoder := json.NewDecoder(strings.NewReader(text))
+	decoder.UseNumber()
+	levels := []level{{}}
+	for from := 0; ; {
+		token, err := decoder.Token()
+		if err != nil {
+			return
+		}
+		to := int(decoder.InputOffset())
+		source := strings.TrimLeft(text[from:to], " \t\r\n,:")
+		from = to
+		if token == json.Delim('}') || token == json.Delim(']') {
+			levels = levels[:len(levels)-1]
+			continue
+		}
+		in := &levels[len(levels)-1]
+		isKey := in.object && in.tokens%2 == 0
+		in.tokens++
+		switch token := token.(type) {
+		case json.Delim:
+			levels = append(levels, level{object: token == '{'})
+		case json.Number:
+			leaf(source)
+		case string:
+			if !isKey {
+				leaf(source[1 : len(source)-1])
+				leaf(token)
 			}
 		}
 	}
-	return all
 }
 
-func leaves(all []string, v any) []string {
-	switch v := v.(type) {
-	case string:
-		return append(all, v)
-	case json.Number:
-		return append(all, v.String())
-	case []any:
-		for _, element := range v {
-			all = leaves(all, element)
-		}
-	case map[string]any:
-		for _, member := range v {
-			all = leaves(all, member)
+// A form is a way in which a library may print a text. Its number is a place in what forms returns.
+const (
+	plain = iota
+	jsonString
+	jsonStringForHTML
+	goString
+	goASCIIString
+	xmlText
+	xmlTextByNames
+	urlQuery
+	urlQueryLower
+	urlQueryWith20
+	urlQueryWith20Lower
+	urlPath
+	urlPathLower
+	urlUserinfo
+	urlUserinfoLower
+	hexLower
+	hexUpper
+	goBytes
+	base64Std // 4 places: the whole, and the cores of the three shifts
+)
+
+const (
+	base64Shifts = 3
+	base64URL    = base64Std + 1 + base64Shifts
+	formCount    = base64URL + 1 + base64Shifts
+	allForms     = 1<<formCount - 1
+)
+
+// forms returns s, of at least shortest bytes, in those forms that wanted has a bit for. No form is shorter than s. Those
+// that are s itself are empty, but for plain.
+func forms(s string, wanted uint32) [formCount]string {
+	const (
+		escapes = 1<<hexLower - 1<<jsonString
+		numbers = 1<<base64Std - 1<<hexLower
+		base64s = allForms - 1<<base64Std + 1
+	)
+	var f [formCount]string
+	if wanted&escapes != 0 && strings.ContainsFunc(s, isSpecial) {
+		escape(&f, s)
+	}
+	if wanted&numbers != 0 {
+		f[hexLower] = hex.EncodeToString([]byte(s))
+		f[hexUpper] = strings.ToUpper(f[hexLower])
+		f[goBytes] = inner(fmt.Sprint([]byte(s)))
+	}
+	if wanted&base64s != 0 {
+		inBase64(f[base64Std:], base64.RawStdEncoding, s)
+		inBase64(f[base64URL:], base64.RawURLEncoding, s)
+	}
+	f[plain] = s
+	for i := range f {
+		if i != plain && f[i] == s || wanted&(1<<i) == 0 {
+			f[i] = ""
 		}
 	}
-	return all
+	return f
 }
 
-// encodings returns s in the forms in which a library may print it.
-func encodings(s string) []string {
-	quoted := strconv.Quote(s)
-	ascii := strconv.QuoteToASCII(s)
-	hexed := hex.EncodeToString([]byte(s))
-	all := []string{
-		s,
-		jsonText(s, true), jsonText(s, false),
-		quoted[1 : len(quoted)-1], ascii[1 : len(ascii)-1],
-		url.QueryEscape(s), url.PathEscape(s),
-		hexed, strings.ToUpper(hexed),
+func inBase64(f []string, encoding *base64.Encoding, s string) {
+	f[0] = encoding.EncodeToString([]byte(s))
+	for shift := range base64Shifts {
+		f[1+shift] = base64Core(encoding, s, shift)
 	}
-	var x bytes.Buffer
-	if xml.EscapeText(&x, []byte(s)) == nil {
-		all = append(all, x.String())
-	}
-	for shift := range 3 {
-		core := base64Core(s, shift)
-		all = append(all, core, strings.NewReplacer("+", "-", "/", "_").Replace(core))
-	}
-	return all
 }
+
+// isSpecial reports whether any of the escaping forms may change r.
+func isSpecial(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_' && r != '.'
+}
+
+func escape(f *[formCount]string, s string) {
+	f[jsonString], f[jsonStringForHTML] = jsonText(s, false), jsonText(s, true)
+	f[goString], f[goASCIIString] = inner(strconv.Quote(s)), inner(strconv.QuoteToASCII(s))
+
+	var b strings.Builder
+	_ = xml.EscapeText(&b, []byte(s)) //nolint:errcheck // a strings.Builder never fails
+	f[xmlText] = b.String()
+	// encoding/xml writes these two as numbers, others by their names.
+	f[xmlTextByNames] = strings.ReplaceAll(strings.ReplaceAll(f[xmlText], "&#34;", "&quot;"), "&#39;", "&apos;")
+
+	f[urlQuery], f[urlPath] = url.QueryEscape(s), url.PathEscape(s)
+	f[urlQueryWith20] = strings.ReplaceAll(f[urlQuery], "+", "%20")
+	f[urlUserinfo] = strings.TrimPrefix(url.UserPassword("", s).String(), ":")
+	for _, i := range []int{urlQuery, urlQueryWith20, urlPath, urlUserinfo} {
+		f[i+1] = lowerPercent(f[i])
+	}
+}
+
+// inner returns a text without the quotes or brackets around it.
+func inner(s string) string { return s[1 : len(s)-1] }
 
 // jsonText returns s as encoding/json writes it, without the quotes.
 func jsonText(s string, escapeHTML bool) string {
-	var b bytes.Buffer
+	var b strings.Builder
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(escapeHTML)
-	if e.Encode(s) != nil {
-		return ""
+	_ = e.Encode(s) //nolint:errcheck,errchkjson // a string can always be encoded
+	return inner(strings.TrimSuffix(b.String(), "\n"))
+}
+
+// lowerPercent returns s with its percent escapes in lower case.
+func lowerPercent(s string) string {
+	b := []byte(s)
+	for i := 0; i+2 < len(b); i++ {
+		if b[i] == '%' {
+			copy(b[i:], bytes.ToLower(b[i:i+3]))
+		}
 	}
-	return b.String()[1 : b.Len()-2] // the quotes and the newline
+	return string(b)
 }
 
 // base64Core returns the characters of a base64 text that s alone decides, if shift bytes of something else come before it
 // in a group of three. One of the three shifts is right wherever s stands in what was encoded.
-func base64Core(s string, shift int) string {
-	text := base64.RawStdEncoding.EncodeToString(append(make([]byte, shift), s...))
+func base64Core(encoding *base64.Encoding, s string, shift int) string {
+	text := encoding.EncodeToString(append(make([]byte, shift), s...))
 	from := (shift*8 + 5) / 6      // the first character without a bit of what comes before
 	to := (shift + len(s)) * 8 / 6 // behind the last one without a bit of what comes after
 	return text[min(from, to):to]
 }
 
-// mask returns text with every occurrence of the needles replaced. Overlapping ones are one replacement, so that no rest
-// of a value remains between them.
-func mask(text string, needles []string) string {
-	hidden := make([]bool, len(text)) // bytes that belong to a value
-	found := false
-	for _, needle := range needles {
-		for from := 0; ; {
-			i := strings.Index(text[from:], needle)
-			if i < 0 {
-				break
-			}
-			found = true
-			for k := from + i; k < from+i+len(needle); k++ {
-				hidden[k] = true
-			}
-			from += i + 1
+// mask returns text with every occurrence of the values replaced, each of which is given as its needles. Overlapping ones
+// are one replacement, so that no rest of a value remains between them.
+func mask(text string, values [][]needle) string {
+	m := newMasker(text)
+	for _, needles := range values {
+		for i := range needles {
+			m.hide(&needles[i])
 		}
 	}
-	if !found {
-		return text
+	return m.String()
+}
+
+// masker notes which bytes of a text belong to values.
+type masker struct {
+	text   string
+	hidden []bool // nil if none is
+	// starts is a set of hashes of all pieces of the text that are as long as the start of a needle, sparse enough to have
+	// few false members.
+	starts []uint64
+	shift  int // of a hash, to an index of a bit in starts
+}
+
+func newMasker(text string) *masker {
+	const (
+		bitsPerStart = 32
+		least, most  = 14, 26 // 2 KiB, 8 MiB
+	)
+	log := min(max(least, bits.Len(uint(bitsPerStart*len(text)))), most)
+	m := &masker{text: text, starts: make([]uint64, 1<<log/64), shift: 32 - log}
+	for i := range len(text) - shortest + 1 {
+		h := m.hash(text[i:])
+		m.starts[h/64] |= 1 << (h % 64)
+	}
+	return m
+}
+
+func (m *masker) hash(s string) uint32 {
+	const golden = 0x9E3779B1 // 2³² divided by the golden ratio
+	return (uint32(s[0]) | uint32(s[1])<<8 | uint32(s[2])<<16 | uint32(s[3])<<24) * golden >> m.shift
+}
+
+// hide hides n, in all its forms.
+func (m *masker) hide(n *needle) {
+	if len(n.text) > len(m.text) {
+		return
+	}
+	if h := m.hash(n.start); m.starts[h/64]&(1<<(h%64)) == 0 || !strings.Contains(m.text, n.start) {
+		return
+	}
+	for _, text := range forms(n.text, n.forms) {
+		if text != "" {
+			m.hideText(text)
+		}
+	}
+}
+
+func (m *masker) hideText(text string) {
+	hidden := 0 // up to here it is done
+	for from := 0; ; {
+		i := strings.Index(m.text[from:], text)
+		if i < 0 {
+			return
+		}
+		if m.hidden == nil {
+			m.hidden = make([]bool, len(m.text))
+		}
+		for k := max(from+i, hidden); k < from+i+len(text); k++ {
+			m.hidden[k] = true
+		}
+		hidden = from + i + len(text)
+		from += i + 1
+	}
+}
+
+// String returns the text with a mark in the place of each stretch of hidden bytes.
+func (m *masker) String() string {
+	if m.hidden == nil {
+		return m.text
 	}
 	var b strings.Builder
-	for i := 0; i < len(text); {
-		if !hidden[i] {
-			b.WriteByte(text[i])
-			i++
-			continue
-		}
-		b.WriteString(redacted)
-		for i < len(text) && hidden[i] {
-			i++
+	for i := range len(m.text) {
+		switch {
+		case !m.hidden[i]:
+			b.WriteByte(m.text[i])
+		case i == 0 || !m.hidden[i-1]:
+			b.WriteString(redacted)
 		}
 	}
 	return b.String()

@@ -6,15 +6,19 @@
 //
 // It is a second net. The first is that an error of the library holds no foreign error and no value: only a backend's own
 // Detail reaches the caller. The layer remembers the values that it has seen pass, the current and one previous version of
-// each document, and replaces them in every Detail by "[REDACTED]": as they are, line by line, each string and number
-// inside a JSON document, and the JSON-, URL-, XML-, base64-, hex- and Go-quoted forms of them. It can not know a value that
-// was never fetched, and leaves pieces under 4 bytes alone.
+// each document, and replaces them in every Detail, that of Causes included, by "[REDACTED]": as they are, line by line,
+// each string and number inside a JSON document, and the JSON-, URL-, XML-, base64-, hex- and Go-quoted forms of them, and
+// Go's list of their bytes.
+//
+// It can not know a value that was never fetched, and finds none that was cut in two. Texts under 4 bytes are left alone,
+// and so are the keys of a JSON document. Where a value is also a word of the Detail, that word is replaced.
 package redact
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -78,36 +82,38 @@ type document struct{ path, version string }
 // versions are the last two values of a document.
 type versions struct{ current, previous value }
 
-// value is a secret with the texts by which it is found. These are computed when they are first needed, which for most
-// values is never, and are kept where reflection can not read them, as the secret itself is.
+// value is a secret with what it is recognised by. That is worked out when the first error needs it, which for most values
+// is never, and kept where reflection can not read it, as the secret itself is.
 type value struct {
-	secret secrets.Secret
-	forms  func() []string
+	secret  secrets.Secret
+	needles func() []needle
 }
 
 type scrubber struct {
 	next secrets.Fetcher
 
-	mu   sync.Mutex
-	seen *simplelru.LRU[document, versions]
+	mu     sync.Mutex
+	seen   *simplelru.LRU[document, versions]
+	closed bool
 }
 
 func (s *scrubber) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 	secret, err := s.next.Fetch(ctx, ref)
 	s.remember(ref, secret)
-	return secret, s.scrub(err)
+	return secret, scrub(err, s.values)
 }
 
 func (s *scrubber) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Result {
-	results := s.next.FetchMany(ctx, refs)
+	results := slices.Clone(s.next.FetchMany(ctx, refs))
 	for i, ref := range refs {
 		if i < len(results) {
 			s.remember(ref, results[i].Secret)
 		}
 	}
 	// Only now, since the error of one may quote the value of another.
+	values := sync.OnceValue(s.values)
 	for i := range results {
-		results[i].Err = s.scrub(results[i].Err)
+		results[i].Err = scrub(results[i].Err, values)
 	}
 	return results
 }
@@ -119,51 +125,74 @@ func (s *scrubber) remember(ref secrets.Ref, secret secrets.Secret) {
 	d := document{ref.Path, ref.Version}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
 	v, _ := s.seen.Get(d)
 	if !v.current.secret.IsZero() && v.current.secret.Reveal() == secret.Reveal() {
 		return
 	}
-	forms := sync.OnceValue(func() []string { return forms(secret.Reveal()) })
-	s.seen.Add(d, versions{current: value{secret, forms}, previous: v.current})
+	all := sync.OnceValue(func() []needle { return needles(secret.Reveal()) })
+	s.seen.Add(d, versions{current: value{secret, all}, previous: v.current})
 }
 
-// scrub returns err without the values that were seen. Only the Detail of an [secrets.Error] can hold one: everything else
-// in a foreign error is dropped by the Client.
-func (s *scrubber) scrub(err error) error {
-	var e *secrets.Error
-	if err == nil || !errors.As(err, &e) || e == nil || e.Detail == "" {
-		return err
-	}
-	detail := mask(e.Detail, s.needles())
-	if detail == e.Detail {
-		return err
-	}
-	clean := *e
-	clean.Detail = detail
-	clean.Err = secrets.Class(err)
-	return &clean
-}
-
-// needles returns the forms of all values that were seen.
-func (s *scrubber) needles() []string {
+// values returns what each value that was seen is recognised by.
+func (s *scrubber) values() [][]needle {
 	s.mu.Lock()
 	seen := s.seen.Values()
 	s.mu.Unlock()
-	var all []string
+	var all [][]needle
 	for _, v := range seen {
 		for _, value := range []value{v.current, v.previous} {
-			if value.forms != nil {
-				all = append(all, value.forms()...)
+			if value.needles != nil {
+				all = append(all, value.needles())
 			}
 		}
 	}
 	return all
 }
 
+// scrub returns err without the values. Only the Detail of an [secrets.Error] and of its Causes can hold one: everything
+// else in a foreign error is dropped by the Client.
+func scrub(err error, values func() [][]needle) error {
+	var e *secrets.Error
+	if err == nil || !errors.As(err, &e) {
+		return err
+	}
+	clean := clean(e, values)
+	if clean == e {
+		return err
+	}
+	clean.Err = secrets.Class(err)
+	return clean
+}
+
+// clean returns e if there is no value in it, and otherwise a copy without them.
+func clean(e *secrets.Error, values func() [][]needle) *secrets.Error {
+	if e == nil {
+		return nil
+	}
+	c := *e
+	if e.Detail != "" {
+		c.Detail = mask(e.Detail, values())
+	}
+	changed := c.Detail != e.Detail
+	c.Causes = slices.Clone(e.Causes)
+	for i, cause := range e.Causes {
+		c.Causes[i] = clean(cause, values)
+		changed = changed || c.Causes[i] != cause
+	}
+	if !changed {
+		return e
+	}
+	return &c
+}
+
 // Close forgets the values.
 func (s *scrubber) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.closed = true
 	s.seen.Purge()
 	return nil
 }
