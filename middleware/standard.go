@@ -17,6 +17,10 @@ import (
 //
 //	memory := cache.New(cache.WithTTL(time.Minute))
 //	secrets.New(backend, middleware.Standard(), secrets.WithCache(memory))
+//
+// Faults of opts are returned by secrets.New, also where another cache takes the place of this one. Standard is given once;
+// a second one beside it is a fault. Several Clients may be made with one Standard: they share the capacity of its cache,
+// and see nothing of each other's secrets.
 func Standard(opts ...cache.Option) secrets.Option {
 	return secrets.WithDefaults(
 		secrets.WithCache(cache.New(opts...)),

@@ -1,0 +1,333 @@
+package middleware_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/matryer/is"
+	"go.uber.org/goleak"
+
+	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/middleware"
+	"github.com/seed-5482dd03/secrets/middleware/cache"
+	"github.com/seed-5482dd03/secrets/middleware/dedup"
+	"github.com/seed-5482dd03/secrets/middleware/redact"
+	"github.com/seed-5482dd03/secrets/secretstest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const canary = "canary-7f3Kq9ZxWv2m"
+
+func client(t *testing.T, b secrets.Backend, opts ...secrets.Option) *secrets.Client {
+	t.Helper()
+	c, err := secrets.New(b, opts...)
+	is.New(t).NoErr(err)
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// pass lets the time of a bubble of synctest go by.
+func pass(d time.Duration) { <-time.After(d) }
+
+// probe is a layer that counts what passes through it, and keeps the last error.
+type probe struct {
+	layer   secrets.Middleware // within it, or nil
+	wraps   atomic.Int32
+	fetches atomic.Int32
+
+	mu  sync.Mutex
+	err error
+}
+
+func (p *probe) Wrap(next secrets.Fetcher) secrets.Fetcher {
+	p.wraps.Add(1)
+	if p.layer != nil {
+		return p.layer.Wrap(next)
+	}
+	return secrets.Intercept(func(
+		ctx context.Context, refs []secrets.Ref, next func(context.Context, []secrets.Ref) []secrets.Result,
+	) []secrets.Result {
+		p.fetches.Add(int32(len(refs)))
+		results := next(ctx, refs)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for _, r := range results {
+			p.err = r.Err
+		}
+		return results
+	}).Wrap(next)
+}
+
+func (p *probe) lastError() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.err == nil {
+		return ""
+	}
+	return p.err.Error()
+}
+
+// What each layer is for shows that it is there, and who sees what shows that it is in its place.
+func TestTheLayersStandInTheirOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		b := secretstest.NewBackend(map[string]string{"key": canary})
+		b.SetLatency(time.Second)
+		outer, tracing, inner := &probe{}, &probe{}, &probe{}
+		c := client(t, b, secrets.WithBackendMiddleware(inner), middleware.Standard(), secrets.WithTracing(tracing),
+			secrets.WithMiddleware(outer))
+
+		const callers = 100
+		var wg sync.WaitGroup
+		for range callers { // at once
+			wg.Go(func() {
+				s, err := c.Get(t.Context(), "key")
+				is.NoErr(err)
+				is.Equal(s.Reveal(), canary)
+			})
+		}
+		wg.Wait()
+		for range callers { // and from memory
+			_, err := c.Get(t.Context(), "key")
+			is.NoErr(err)
+		}
+		is.Equal(b.Calls(), 1)
+		is.Equal(inner.fetches.Load(), int32(1))
+		is.Equal(tracing.fetches.Load(), int32(1)) // a span is a real fetch
+		is.Equal(outer.fetches.Load(), int32(2*callers))
+
+		b.FailPath("other", &secrets.Error{Err: secrets.ErrPermissionDenied, Detail: "not with " + canary})
+		_, err := c.Get(t.Context(), "other")
+		is.True(errors.Is(err, secrets.ErrPermissionDenied))
+		secretstest.AssertNoLeak(t, canary, err, tracing.lastError(), outer.lastError())
+		is.True(strings.Contains(inner.lastError(), canary)) // the control: below redaction, it is there
+	})
+}
+
+// fields of one document are one fetch, alone and in a batch.
+func TestABatchIsOneFetch(t *testing.T) {
+	is := is.New(t)
+	b := secretstest.NewBackend(map[string]string{"db": `{"user":"app","password":"x"}`, "token": "y"})
+	c := client(t, b, middleware.Standard())
+	for range 3 {
+		found, err := c.GetMany(t.Context(), "db#user", "db#password", "token")
+		is.NoErr(err)
+		is.Equal(len(found), 3)
+	}
+	is.Equal(b.Batches(), [][]string{{"db", "token"}})
+	is.Equal(b.Calls(), 1)
+}
+
+// permutations calls f with all orders of opts.
+func permutations(opts []secrets.Option, f func([]secrets.Option)) {
+	var put func(k int)
+	put = func(k int) {
+		if k == len(opts) {
+			f(opts)
+			return
+		}
+		for i := k; i < len(opts); i++ {
+			opts[k], opts[i] = opts[i], opts[k]
+			put(k + 1)
+			opts[k], opts[i] = opts[i], opts[k]
+		}
+	}
+	put(0)
+}
+
+// Every subset of slots is given beside Standard, in every order.
+func TestStandardFillsTheEmptySlotsAlone(t *testing.T) {
+	tried := 0
+	for given := range 8 {
+		memory := cache.New()
+		own := map[string]*probe{"cache": {layer: memory}, "dedup": {layer: dedup.New()}, "redact": {layer: redact.New()}}
+		opts := []secrets.Option{middleware.Standard()}
+		for i, o := range []secrets.Option{
+			secrets.WithCache(own["cache"]), secrets.WithDedup(own["dedup"]), secrets.WithRedaction(own["redact"]),
+		} {
+			if given&(1<<i) != 0 {
+				opts = append(opts, o)
+			}
+		}
+		permutations(opts, func(opts []secrets.Option) {
+			tried++
+			is := is.New(t)
+			for _, p := range own {
+				p.wraps.Store(0)
+			}
+			misses := memory.Stats().Misses
+			b := secretstest.NewBackend(map[string]string{"key": canary})
+			c := client(t, b, opts...)
+			for range 3 {
+				_, err := c.Get(t.Context(), "key")
+				is.NoErr(err)
+			}
+			b.FailPath("other", &secrets.Error{Err: secrets.ErrUnknown, Detail: canary})
+			_, err := c.Get(t.Context(), "other")
+			secretstest.AssertNoLeak(t, canary, err)
+			is.Equal(b.Fetches("key"), 1)
+
+			is.Equal(own["cache"].wraps.Load(), int32(given&1))
+			is.Equal(own["dedup"].wraps.Load(), int32(given>>1&1))
+			is.Equal(own["redact"].wraps.Load(), int32(given>>2&1))
+			is.Equal(memory.Stats().Misses-misses, 2*uint64(given&1)) // key and other
+			is.NoErr(c.Close())
+		})
+	}
+	is.New(t).Equal(tried, 1+3*2+3*6+24)
+}
+
+func TestACacheOfOnesOwnGivesTheFigures(t *testing.T) {
+	for _, first := range []bool{false, true} {
+		is := is.New(t)
+		memory := cache.New(cache.WithHitCount())
+		opts := []secrets.Option{middleware.Standard(cache.WithSize(1)), secrets.WithCache(memory)}
+		if first {
+			opts[0], opts[1] = opts[1], opts[0]
+		}
+		c := client(t, secretstest.NewBackend(map[string]string{"a": "1", "b": "2"}), opts...)
+		for range 5 {
+			for _, key := range []string{"a", "b"} {
+				_, err := c.Get(t.Context(), key)
+				is.NoErr(err)
+			}
+		}
+		is.Equal(memory.Stats(), cache.Stats{Hits: 8, Misses: 2, Entries: 2})
+	}
+}
+
+func TestTheOptionsOfTheCacheCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		b := secretstest.NewBackend(map[string]string{"key": "value"})
+		c := client(t, b, middleware.Standard(cache.WithTTL(time.Minute), cache.WithJitter(0), cache.WithRefreshAhead(0)))
+		for range 2 {
+			_, err := c.Get(t.Context(), "key")
+			is.NoErr(err)
+			pass(time.Minute)
+		}
+		is.Equal(b.Calls(), 2)
+	})
+}
+
+func TestFaultsAreReportedByNew(t *testing.T) {
+	good := secretstest.NewBackend(nil)
+	for name, c := range map[string]struct {
+		opts []secrets.Option
+		want []string
+	}{
+		"options of its cache": {
+			[]secrets.Option{middleware.Standard(cache.WithTTL(0), cache.WithSize(-1), nil)},
+			[]string{"cache: WithTTL", "cache: WithSize", "cache: a nil Option"},
+		},
+		"also where another cache takes the place": {
+			[]secrets.Option{secrets.WithCache(cache.New()), middleware.Standard(cache.WithTTL(0))},
+			[]string{"cache: WithTTL"},
+		},
+		"with those of other options": {
+			[]secrets.Option{middleware.Standard(cache.WithTTL(0)), secrets.WithTimeout(-1), secrets.WithDedup(nil)},
+			[]string{"cache: WithTTL", "WithTimeout", "WithDedup: a nil"},
+		},
+		"twice": {
+			[]secrets.Option{middleware.Standard(), middleware.Standard()},
+			[]string{"WithCache is given twice", "WithDedup is given twice", "WithRedaction is given twice"},
+		},
+		"beside a slot given twice": {
+			[]secrets.Option{secrets.WithCache(cache.New()), middleware.Standard(), secrets.WithCache(cache.New())},
+			[]string{"WithCache is given twice"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			made, err := secrets.New(good, c.opts...)
+			is.True(made == nil)
+			is.True(err != nil)
+			for _, want := range c.want {
+				is.True(strings.Contains(err.Error(), want)) // the fault is told
+			}
+		})
+	}
+}
+
+// A warm program survives an outage, for a bounded and visible time, and a denial ends it at once.
+func TestAnOutageIsSurvived(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		b := secretstest.NewBackend(map[string]string{"key": "value", "revoked": "old"})
+		c := client(t, b, middleware.Standard())
+		for _, key := range []string{"key", "revoked"} {
+			_, err := c.Get(t.Context(), key)
+			is.NoErr(err)
+		}
+		b.Fail(secrets.ErrUnavailable)
+		for minute := range 60 { // the defaults: 5 minutes ± 10 %, and an hour
+			pass(time.Minute)
+			s, err := c.Get(t.Context(), "key")
+			is.NoErr(err)
+			is.Equal(s.Reveal(), "value")
+			if minute > 5 {
+				is.True(s.Meta().Stale)
+			}
+		}
+		b.FailPath("revoked", secrets.ErrPermissionDenied)
+		b.Fail(nil)
+		pass(time.Minute)
+		_, err := c.Get(t.Context(), "revoked")
+		is.True(errors.Is(err, secrets.ErrPermissionDenied))
+		b.Fail(secrets.ErrUnavailable)
+		_, err = c.Get(t.Context(), "revoked") // the old value is gone for good
+		is.True(err != nil)
+
+		pass(2 * time.Hour)
+		_, err = c.Get(t.Context(), "key")
+		is.True(errors.Is(err, secrets.ErrUnavailable))
+		b.Recover()
+		pass(time.Minute)
+		s, err := c.Get(t.Context(), "key")
+		is.NoErr(err)
+		is.True(!s.Meta().Stale)
+	})
+}
+
+// One Standard may serve several Clients: they share the capacity of its cache, and none of its values.
+func TestOneStandardForTwoClients(t *testing.T) {
+	is := is.New(t)
+	standard := middleware.Standard()
+	one := client(t, secretstest.NewBackend(map[string]string{"key": canary}), standard)
+	b := secretstest.NewBackend(nil)
+	two := client(t, b, standard)
+	_, err := one.Get(t.Context(), "key")
+	is.NoErr(err)
+	has, err := two.Has(t.Context(), "key")
+	is.NoErr(err)
+	is.True(!has)
+	b.FailPath("key2", &secrets.Error{Err: secrets.ErrUnknown, Detail: canary})
+	_, err = two.Get(t.Context(), "key2")
+	is.True(strings.Contains(err.Error(), canary)) // no value of the other, so none to hide
+	is.NoErr(two.Close())
+	s, err := one.Get(t.Context(), "key")
+	is.NoErr(err)
+	is.Equal(s.Reveal(), canary)
+}
+
+// A local backend is always current; its errors are scrubbed all the same.
+func TestALocalBackendIsNotCached(t *testing.T) {
+	is := is.New(t)
+	b := secretstest.NewBackend(map[string]string{"key": canary}, secretstest.WithLocal())
+	c := client(t, b, middleware.Standard())
+	for range 3 {
+		_, err := c.Get(t.Context(), "key")
+		is.NoErr(err)
+	}
+	is.Equal(b.Calls(), 3)
+	b.Fail(&secrets.Error{Err: secrets.ErrUnknown, Detail: canary})
+	_, err := c.Get(t.Context(), "key")
+	secretstest.AssertNoLeak(t, canary, err)
+}
