@@ -69,7 +69,8 @@ func WithRawBytes() Option {
 }
 
 // WithCaching puts the cache and the dedup layer of the client before this backend, for a directory on a slow or remote
-// file system. The cached values of a Kubernetes mount may then be of two updates, if their keys are not fetched together.
+// file system. The cached values of a Kubernetes mount may then be of two updates, if their keys are not fetched together. A
+// key with a field still makes a look at the directory, for which file it means.
 // By default, the backend is local, and every call reads the files.
 func WithCaching() Option {
 	return optionFunc(func(c *config) { c.caching = true })
