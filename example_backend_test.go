@@ -1,0 +1,135 @@
+package secrets_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+
+	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/middleware"
+)
+
+// Store is a backend for a server that answers GET /v1/<path> with the secret.
+type Store struct {
+	base   *url.URL
+	client *http.Client
+}
+
+var _ secrets.Backend = (*Store)(nil)
+
+// NewStore returns the backend for the server at base.
+func NewStore(base string) (*Store, error) {
+	u, err := url.Parse(base)
+	if err != nil {
+		return nil, errors.New("store: the address is no URL") // err quotes the address, which may hold a password
+	}
+	// A transport of its own, which Close can end, and which follows no redirect to somewhere else.
+	return &Store{base: u, client: &http.Client{
+		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 8},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}, nil
+}
+
+func (s *Store) Name() string { return "store" }
+
+// Fetch makes of every failure an error of one class, and wraps none: the errors of a client quote what they were given.
+func (s *Store) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+	if ref.Version != "" {
+		return fail(secrets.ErrInvalidKey, "the store keeps no versions")
+	}
+	u := *s.base
+	u.Path += "/v1/" + ref.Path
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), http.NoBody)
+	if err != nil {
+		return fail(secrets.ErrInvalidKey, "the key makes no URL")
+	}
+	resp, err := s.client.Do(req)
+	if err != nil {
+		return s.unavailable(ctx, "the store can not be reached")
+	}
+	defer resp.Body.Close()
+
+	switch code := resp.StatusCode; {
+	case code == http.StatusOK:
+	case code == http.StatusNotFound:
+		return fail(secrets.ErrNotFound, "")
+	case code == http.StatusUnauthorized:
+		return fail(secrets.ErrUnauthenticated, "")
+	case code == http.StatusForbidden:
+		return fail(secrets.ErrPermissionDenied, "")
+	case code == http.StatusTooManyRequests, code >= 500:
+		return fail(secrets.ErrUnavailable, resp.Status)
+	default:
+		return fail(secrets.ErrUnknown, resp.Status)
+	}
+
+	const most = 1 << 20
+	body, err := io.ReadAll(io.LimitReader(resp.Body, most+1))
+	switch {
+	case err != nil:
+		return s.unavailable(ctx, "the answer broke off")
+	case len(body) > most:
+		return fail(secrets.ErrMalformed, "the secret is larger than 1 MiB")
+	}
+	return secrets.NewSecret(string(body), secrets.Meta{Version: resp.Header.Get("ETag")}), nil
+}
+
+// FetchMany asks for each ref by itself. A server that can answer many at once would be asked once here.
+func (s *Store) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Result {
+	return secrets.FetchEach(ctx, s.Fetch, refs)
+}
+
+// Close is optional, as are Local, Resolve and Validate. The Client calls it last.
+func (s *Store) Close() error {
+	s.client.CloseIdleConnections()
+	return nil
+}
+
+// unavailable is an outage, unless it was the caller who gave up.
+func (*Store) unavailable(ctx context.Context, detail string) (secrets.Secret, error) {
+	if err := ctx.Err(); err != nil {
+		return secrets.Secret{}, err
+	}
+	return fail(secrets.ErrUnavailable, detail)
+}
+
+func fail(class error, detail string) (secrets.Secret, error) {
+	return secrets.Secret{}, &secrets.Error{Err: class, Detail: detail}
+}
+
+// A backend has a name, returns documents, and says in which class it failed. The Client does the rest: fields, timeouts,
+// cache, dedup. Run of package secretstest holds it to what a backend promises.
+func ExampleBackend() {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/v1/database" {
+			http.NotFound(w, r)
+			return
+		}
+		_, _ = io.WriteString(w, `{"user":"app","password":"correct horse"}`)
+	}))
+	defer server.Close()
+
+	store, err := NewStore(server.URL)
+	if err != nil {
+		log.Panic(err)
+	}
+	client, err := secrets.New(store, middleware.Standard())
+	if err != nil {
+		log.Panic(err)
+	}
+	defer client.Close()
+
+	ctx := context.Background()
+	user, err := client.Get(ctx, "database#user")
+	fmt.Println(user.Reveal(), err)
+	_, err = client.Get(ctx, "api/token")
+	fmt.Println(err)
+	// Output:
+	// app <nil>
+	// secrets: store: api/token: not found
+}

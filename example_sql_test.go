@@ -1,0 +1,104 @@
+package secrets_test
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"log"
+	"time"
+
+	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/middleware"
+	"github.com/seed-5482dd03/secrets/secretstest"
+)
+
+// Connector is a driver.Connector that logs in with the credentials of the moment, so that a pool outlives their rotation.
+type Connector struct {
+	Secrets *secrets.Client
+	Key     string // of a JSON document with the fields user and password
+	Open    func(ctx context.Context, user, password string) (driver.Conn, error)
+	Base    driver.Driver
+}
+
+// Connect opens one connection. If the database refuses the cached credentials, it asks for new ones, once.
+func (c *Connector) Connect(ctx context.Context) (driver.Conn, error) {
+	document, err := c.Secrets.Get(ctx, c.Key)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := c.login(ctx, document)
+	if err == nil {
+		return conn, nil
+	}
+	fresh, refreshErr := c.Secrets.Refresh(ctx, c.Key)
+	if refreshErr != nil || fresh.Equal(document) {
+		return nil, err
+	}
+	return c.login(ctx, fresh)
+}
+
+// login takes user and password of one document: they are of one version.
+func (c *Connector) login(ctx context.Context, document secrets.Secret) (driver.Conn, error) {
+	user, err := document.Field("user")
+	if err != nil {
+		return nil, err
+	}
+	password, err := document.Field("password")
+	if err != nil {
+		return nil, err
+	}
+	return c.Open(ctx, user.Reveal(), password.Reveal())
+}
+
+func (c *Connector) Driver() driver.Driver { return c.Base }
+
+var _ driver.Connector = (*Connector)(nil)
+
+// fakeDB stands for a database and its driver.
+type fakeDB struct{ password string }
+
+func (db *fakeDB) login(_ context.Context, user, password string) (driver.Conn, error) {
+	if password != db.password {
+		fmt.Println("refused:", user)
+		return nil, errors.New("access denied for user " + user)
+	}
+	fmt.Println("connected:", user)
+	return fakeConn{}, nil
+}
+
+func (*fakeDB) Open(string) (driver.Conn, error) { return nil, errors.New("not used") }
+
+type fakeConn struct{ driver.Conn }
+
+func (fakeConn) Ping(context.Context) error { return nil }
+func (fakeConn) Close() error               { return nil }
+
+func Example_sqlPool() {
+	ctx := context.Background()
+	backend := secretstest.NewBackend(map[string]string{"database": `{"user":"app-1","password":"correct horse"}`})
+	client, err := secrets.New(backend, middleware.Standard())
+	if err != nil {
+		log.Panic(err)
+	}
+	defer client.Close()
+
+	db := &fakeDB{password: "correct horse"}
+	pool := sql.OpenDB(&Connector{Secrets: client, Key: "database", Open: db.login, Base: db})
+	defer pool.Close()
+	pool.SetConnMaxLifetime(5 * time.Minute) // how long a connection with old credentials lives
+	pool.SetMaxIdleConns(0)                  // in this example, each ping is a connection
+
+	fmt.Println(pool.PingContext(ctx))
+
+	backend.Set("database", `{"user":"app-2","password":"battery staple"}`) // somebody rotates them
+	db.password = "battery staple"
+	fmt.Println(pool.PingContext(ctx))
+	// Output:
+	// connected: app-1
+	// <nil>
+	// refused: app-1
+	// connected: app-2
+	// <nil>
+}
