@@ -1,0 +1,181 @@
+package secrets_test
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/matryer/is"
+
+	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/secretstest"
+)
+
+// TestReadme holds README.md to code that compiles: each block of Go in it stands, line by line, in one file of the
+// examples. A line "…" leaves lines out.
+func TestReadme(t *testing.T) {
+	is := is.New(t)
+	readme, err := os.ReadFile("README.md")
+	is.NoErr(err)
+	sources := exampleSources(t)
+
+	blocks := goBlocks(string(readme))
+	is.True(len(blocks) > 10) // the README has blocks of Go
+	for _, block := range blocks {
+		if !shownIn(sources, block) {
+			t.Errorf("no example has this block of README.md:\n%s", block)
+		}
+	}
+}
+
+// The check must be able to fail.
+func TestReadmeCheckFails(t *testing.T) {
+	is := is.New(t)
+	sources := []string{"a := 1\n\tb := 2\n\n\tc := 3\n"}
+	is.True(shownIn(sources, "a := 1\nb := 2\n"))    // whatever the indent
+	is.True(shownIn(sources, "a := 1\n…\nc := 3\n")) // with lines left out
+	is.True(!shownIn(sources, "a := 1\nc := 3\n"))   // not without a mark
+	is.True(!shownIn(sources, "c := 3\n…\na := 1\n"))
+	is.True(!shownIn(sources, "a := 2\n"))
+	is.True(!shownIn(sources, ":= 1\n"))
+}
+
+func exampleSources(t *testing.T) []string {
+	t.Helper()
+	var sources []string
+	for _, pattern := range []string{
+		"example*_test.go", "readme_test.go", "examples/*/*.go", "*/*/example*_test.go", "*/example*_test.go",
+	} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			source, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sources = append(sources, string(source))
+		}
+	}
+	return sources
+}
+
+func goBlocks(markdown string) []string {
+	matches := regexp.MustCompile("(?ms)^```go$\n(.*?)^```$").FindAllStringSubmatch(unixLines(markdown), -1)
+	blocks := make([]string, len(matches))
+	for i, match := range matches {
+		blocks[i] = match[1]
+	}
+	return blocks
+}
+
+func unixLines(text string) string { return strings.ReplaceAll(text, "\r\n", "\n") }
+
+// shownIn reports whether one of sources has the pieces of block, which its lines "…" divide, one after the other.
+func shownIn(sources []string, block string) bool {
+	for _, source := range sources {
+		rest, found := flat(source), true
+		for piece := range strings.SplitSeq(flat(block), "\n…\n") {
+			piece = strings.Trim(piece, "\n")
+			if piece == "" {
+				continue // the block begins or ends with "…"
+			}
+			if _, rest, found = strings.Cut("\n"+rest, "\n"+piece+"\n"); !found {
+				break
+			}
+		}
+		if found {
+			return true
+		}
+	}
+	return false
+}
+
+// flat takes indents and empty lines away.
+func flat(text string) string {
+	var b strings.Builder
+	b.WriteByte('\n')
+	for line := range strings.Lines(unixLines(text)) {
+		if line = strings.TrimSpace(line); line != "" {
+			b.WriteString(line + "\n")
+		}
+	}
+	return b.String()
+}
+
+// TestPay is the table test that README.md shows.
+func TestPay(t *testing.T) {
+	const canary = "canary-7f3Kq9ZxWv2m"
+	for name, tc := range map[string]struct {
+		prepare func(*secretstest.Backend)
+		want    error
+	}{
+		"paid":    {func(*secretstest.Backend) {}, nil},
+		"missing": {func(b *secretstest.Backend) { b.Remove("api/token") }, secrets.ErrNotFound},
+		"denied":  {func(b *secretstest.Backend) { b.Fail(secrets.ErrPermissionDenied) }, secrets.ErrPermissionDenied},
+		"outage":  {func(b *secretstest.Backend) { b.Fail(secrets.ErrUnavailable) }, secrets.ErrUnavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			backend := secretstest.NewBackend(map[string]string{"api/token": canary})
+			tc.prepare(backend)
+			client, err := secrets.New(backend)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.Close()
+
+			err = NewShop(client).Pay(t.Context())
+			if !errors.Is(err, tc.want) {
+				t.Errorf("Pay: %v, want %v", err, tc.want)
+			}
+			secretstest.AssertNoLeak(t, canary, err)
+		})
+	}
+}
+
+// TestStore holds the backend of ExampleBackend to what a backend promises.
+func TestStore(t *testing.T) {
+	serve := func(t *testing.T, answer http.HandlerFunc) secrets.Backend {
+		t.Helper()
+		server := httptest.NewServer(answer)
+		t.Cleanup(server.Close)
+		store, err := NewStore(server.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return store
+	}
+	failing := func(code int) func(*testing.T, string) (secrets.Backend, string) {
+		return func(t *testing.T, secret string) (secrets.Backend, string) {
+			t.Helper()
+			return serve(t, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, secret, code) }), "database"
+		}
+	}
+	secretstest.Run(t,
+		func(t *testing.T, documents map[string]string) secrets.Backend {
+			t.Helper()
+			return serve(t, func(w http.ResponseWriter, r *http.Request) {
+				document, found := documents[strings.TrimPrefix(r.URL.Path, "/v1/")]
+				if !found {
+					http.NotFound(w, r)
+					return
+				}
+				_, _ = w.Write([]byte(document))
+			})
+		},
+		secretstest.WithBinary(),
+		secretstest.WithFailure(secrets.ErrUnauthenticated, failing(http.StatusUnauthorized)),
+		secretstest.WithFailure(secrets.ErrPermissionDenied, failing(http.StatusForbidden)),
+		secretstest.WithFailure(secrets.ErrUnavailable, failing(http.StatusServiceUnavailable)),
+		secretstest.WithStall(func(t *testing.T) (secrets.Backend, string) {
+			t.Helper()
+			return serve(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }), "database"
+		}),
+	)
+}
