@@ -514,7 +514,7 @@ func TestErrorText(t *testing.T) {
 
 // The texts that a caller sees from end to end.
 func TestErrorTextOfAClient(t *testing.T) {
-	backend := newFake("doc", `{"a":null}`, "text", "no JSON")
+	backend := newFake("doc", `{"a":null}`, "text", "no JSON", "mount/in", "{}")
 	backend.name = "vault"
 	client := open(t, &resolving{fake: backend, resolve: func(ref secrets.Ref) secrets.Ref {
 		switch {
@@ -536,6 +536,7 @@ func TestErrorTextOfAClient(t *testing.T) {
 		"team/db":        "secrets: vault: team/db: not found: field db of mount/team; the whole secret is team/db#",
 		"team/db#":       "secrets: vault: team/db#: not found",
 		"team/db#f":      "secrets: vault: team/db#f: not found",
+		"in/x":           "secrets: vault: in/x: field not found: the document has no field x; field x of mount/in; the whole secret is in/x#",
 		"t/x?version=3":  "secrets: vault: t/x?version=3: not found: field x of mount/t; the whole secret is t/x?version=3#",
 		"elsewhere#pass": "secrets: vault: elsewhere#pass: not found: it looked for elsewhere_pass",
 	} {

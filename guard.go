@@ -37,7 +37,7 @@ func (g *guard) Fetch(ctx context.Context, ref Ref) (Secret, error) {
 		r.Secret, r.Err = g.next.Fetch(ctx, ref)
 	})
 	if err != nil {
-		return Secret{}, g.failure(err, ref)
+		return Secret{}, toError(ctx, err, g.name, ref.String())
 	}
 	r = g.settle(ctx, timedOut, ref, r, began)
 	return r.Secret, r.Err
@@ -58,7 +58,7 @@ func (g *guard) FetchMany(ctx context.Context, refs []Ref) []Result {
 	}
 	for i, ref := range refs {
 		if err != nil {
-			results[i].Err = g.failure(err, ref)
+			results[i].Err = toError(ctx, err, g.name, ref.String())
 		} else {
 			results[i] = g.settle(ctx, timedOut, ref, results[i], began)
 		}
@@ -148,14 +148,6 @@ func (g *guard) late(timedOut bool) error {
 		return &Error{Err: ErrUnavailable, Detail: "the backend gave up before the timeout"}
 	}
 	return &Error{Err: ErrUnavailable, Detail: fmt.Sprintf("no answer within %v", g.timeout)}
-}
-
-// failure is the error for ref of a call that had no answer. A context error is the caller's own, and passed on as it is.
-func (g *guard) failure(err error, ref Ref) error {
-	if isContextError(err) {
-		return err
-	}
-	return toError(context.Background(), err, g.name, ref.String())
 }
 
 var _ Fetcher = (*guard)(nil)
