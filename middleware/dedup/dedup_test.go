@@ -97,7 +97,7 @@ func invalidate(f secrets.Fetcher, paths ...string) {
 }
 
 // advance lets time pass in the bubble of a test.
-func advance(d time.Duration) { time.Sleep(d) } // synctest only
+func advance(d time.Duration) { time.Sleep(d) } //nolint:forbidigo // in a bubble of synctest only
 
 var db = secrets.Ref{Path: "db"}
 
