@@ -45,6 +45,34 @@ func TestReadmeCheckFails(t *testing.T) {
 	is.True(!shownIn(sources, ":= 1\n"))
 }
 
+// TestReadmeOptions looks for every option in README.md. That its default is right there is for a person to see to.
+func TestReadmeOptions(t *testing.T) {
+	is := is.New(t)
+	readme, err := os.ReadFile("README.md")
+	is.NoErr(err)
+
+	option := regexp.MustCompile(`(?m)^func ((?:With|On|To)\w*)\(`)
+	var options int
+	for _, pattern := range []string{"*.go", "backend/*/*.go", "middleware/*/*.go", "secretstest/*.go"} {
+		files, err := filepath.Glob(pattern)
+		is.NoErr(err)
+		for _, file := range files {
+			if strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			source, err := os.ReadFile(file)
+			is.NoErr(err)
+			for _, match := range option.FindAllStringSubmatch(string(source), -1) {
+				options++
+				if !strings.Contains(string(readme), match[1]+"(") {
+					t.Errorf("README.md does not have %s of %s", match[1], file)
+				}
+			}
+		}
+	}
+	is.True(options > 20) // options were found
+}
+
 func exampleSources(t *testing.T) []string {
 	t.Helper()
 	var sources []string
