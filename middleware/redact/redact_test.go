@@ -384,6 +384,10 @@ func TestConcurrentUse(t *testing.T) {
 		b.FailPath("bad"+strconv.Itoa(i), quoting(canary+strconv.Itoa(i)))
 	}
 	c := client(t, b, secrets.WithRedaction(redact.New(redact.WithSize(40))))
+	for i := range 20 { // a value that was never fetched is not known
+		_, err := c.Get(t.Context(), "key"+strconv.Itoa(i))
+		is.New(t).NoErr(err)
+	}
 	var wg sync.WaitGroup
 	for g := range 8 {
 		wg.Go(func() {
