@@ -130,7 +130,7 @@ func (Secret) String() string { return redacted }
 func (Secret) GoString() string { return redacted }
 
 // Format writes "[REDACTED]" for every verb.
-func (Secret) Format(f fmt.State, _ rune) { //nolint:errcheck // fmt has no use for an error
+func (Secret) Format(f fmt.State, _ rune) {
 	_, _ = io.WriteString(f, redacted) //nolint:errcheck // fmt has no place for an error of its own state
 }
 

@@ -50,7 +50,7 @@ func (s *space) RecallMany(keys []string, found map[string]secrets.Secret) bool 
 
 // Memorize makes Recall know what key means: field of doc, or the whole if field is empty. It does so only as long as doc
 // is in memory and fresh, and no renewal is due.
-func (s *space) Memorize(key string, doc secrets.Ref, field string) {
+func (s *space) Memorize(key string, doc secrets.Ref, field string) { //nolint:cyclop // each branch is a reason not to remember
 	e, found := s.index.Load(documentOf(doc))
 	if !found || !e.lease.IsZero() { // a lease has a wall clock to look at too
 		return
