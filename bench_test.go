@@ -292,3 +292,37 @@ func BenchmarkZipf(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkMemory fills a cache with documents and asks for each of them twice, and reports what one costs in bytes of the
+// heap beside its value and its key.
+func BenchmarkMemory(b *testing.B) {
+	for _, documents := range []int{1000, 100_000} {
+		b.Run(fmt.Sprintf("documents=%d", documents), func(b *testing.B) {
+			keys := make([]string, documents)
+			for i := range keys {
+				keys[i] = fmt.Sprintf("database/password-%d", i)
+			}
+			const value = "a value that is shared by all documents, so that it costs nothing"
+			for b.Loop() {
+				backend := &instant{value: func(string) string { return value }}
+				before := heap()
+				client := benchClient(b, backend, middleware.Standard(cache.WithSize(documents)))
+				for range 2 {
+					warm(b, client, keys)
+				}
+				b.ReportMetric(float64(heap()-before)/float64(documents), "B/document")
+				runtime.KeepAlive(client)
+			}
+			runtime.KeepAlive(keys)
+		})
+	}
+}
+
+// heap returns the bytes of the heap that are in use.
+func heap() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}

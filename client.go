@@ -213,10 +213,20 @@ func (c *Client) Refresh(ctx context.Context, key string) (Secret, error) {
 // found is returned also if there is an error. The error is [Errors], with one [*Error] for each key that could not be
 // had; if ctx ended the call, it is the error of ctx, joined with those Errors if there are any.
 func (c *Client) GetMany(ctx context.Context, keys ...string) (map[string]Secret, error) {
-	if err := c.enter(ctx, ""); err != nil {
-		return map[string]Secret{}, err
-	}
 	found := make(map[string]Secret, len(keys))
+	if err := ctx.Err(); err != nil {
+		return found, err
+	}
+	if c.closed.Load() {
+		if len(keys) == 0 {
+			return found, Errors{{Err: ErrClosed}}
+		}
+		errs := make(map[string]error, len(keys))
+		for _, key := range keys {
+			errs[key] = &Error{Key: key, Err: ErrClosed}
+		}
+		return found, collect(ctx, keys, errs)
+	}
 	if c.memory != nil && c.memory.RecallMany(keys, found) {
 		return found, nil
 	}

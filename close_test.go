@@ -131,7 +131,7 @@ func TestClosedClient(t *testing.T) {
 		_, err = client.Refresh(t.Context(), key)
 		check(key, err)
 		many, err := client.GetMany(t.Context(), key)
-		check("", err)
+		check(key, err)
 		is.True(many != nil && len(many) == 0)
 	}
 	_, err = client.GetMany(t.Context())

@@ -298,7 +298,6 @@ func TestAnOutageIsSurvived(t *testing.T) {
 
 // A stale value is marked at every read of it, also at those that the back-off answers from memory.
 func TestEveryReadOfAStaleValueIsMarked(t *testing.T) {
-	t.Skip("cache.Memorize takes refreshAt for the end of a memo, which a back-off moves past expireAt; the lesser of both is meant")
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		b := secretstest.NewBackend(map[string]string{"key": "value"})

@@ -1,8 +1,6 @@
 package cache
 
 import (
-	"errors"
-
 	"github.com/seed-5482dd03/secrets"
 )
 
@@ -57,8 +55,9 @@ func (s *space) Memorize(key string, doc secrets.Ref, field string) { //nolint:c
 	}
 	m := memo{entry: e, until: e.expireAt}
 	if e.isValue() {
-		m.secret, m.until = e.secret, age(e.refreshAt.Load())
-	} else if !errors.Is(e.err, secrets.ErrNotFound) {
+		// A renewal that was put off may be due after the value has expired.
+		m.secret, m.until = e.secret, min(age(e.refreshAt.Load()), e.expireAt)
+	} else if secrets.Class(e.err) != secrets.ErrNotFound { //nolint:errorlint // the narrower kinds stop a chain
 		return
 	}
 	old, has := s.memos.Load(key)

@@ -27,6 +27,8 @@ type pair struct {
 	name    string
 	local   bool
 	missing atomic.Bool
+	down    atomic.Bool
+	deleted atomic.Bool
 	version atomic.Int64
 	calls   atomic.Int64
 	lease   time.Duration
@@ -37,8 +39,14 @@ func (p *pair) Local() bool  { return p.local }
 
 func (p *pair) Fetch(_ context.Context, _ secrets.Ref) (secrets.Secret, error) {
 	p.calls.Add(1)
+	if p.deleted.Load() {
+		return secrets.Secret{}, &secrets.Error{Err: secrets.ErrDeleted}
+	}
 	if p.missing.Load() {
 		return secrets.Secret{}, &secrets.Error{Err: secrets.ErrNotFound}
+	}
+	if p.down.Load() {
+		return secrets.Secret{}, &secrets.Error{Err: secrets.ErrUnavailable}
 	}
 	v := p.version.Load()
 	meta := secrets.Meta{Version: fmt.Sprint(v)}
@@ -181,6 +189,38 @@ func TestMemoryRenewsAhead(t *testing.T) {
 	})
 }
 
+// TestMemoryMarksStaleValues reads often in an outage that outlasts the TTL: whatever answers, the mark is there from the
+// TTL on, and the value is gone after MaxStale.
+func TestMemoryMarksStaleValues(t *testing.T) {
+	for _, pause := range []time.Duration{100 * time.Millisecond, 700 * time.Millisecond, 3 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			is := is.New(t)
+			backend := &pair{name: "pair"}
+			client := newClient(t, backend, secrets.WithCache(
+				cache.New(exact, cache.WithTTL(time.Minute), cache.WithMaxStale(time.Minute))))
+			began := time.Now()
+			is.Equal(value(t, client, "db#user"), "u0")
+			backend.down.Store(true)
+			for age := time.Duration(0); age < 130*time.Second; age = time.Since(began) {
+				for range 3 {
+					s, err := client.Get(t.Context(), "db#user")
+					found, errs := client.GetMany(t.Context(), "db#user")
+					if age >= 2*time.Minute {
+						is.True(errors.Is(err, secrets.ErrUnavailable))
+						is.True(errors.Is(errs, secrets.ErrUnavailable))
+						continue
+					}
+					is.NoErr(err)
+					is.NoErr(errs)
+					is.Equal(s.Meta().Stale, age >= time.Minute)
+					is.Equal(found["db#user"].Meta().Stale, age >= time.Minute)
+				}
+				advance(pause)
+			}
+		})
+	}
+}
+
 func TestMemoryRespectsLeases(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -227,6 +267,22 @@ func TestMemoryOfChains(t *testing.T) {
 		}
 		is.Equal(first.calls.Load(), int64(4))
 	})
+}
+
+// TestMemoryGoesOnOnlyPastPlainAbsence lets the first backend delete a secret that the memory has found absent there, and
+// present in the second.
+func TestMemoryGoesOnOnlyPastPlainAbsence(t *testing.T) {
+	is := is.New(t)
+	first, second := &pair{name: "first"}, &pair{name: "second"}
+	first.missing.Store(true)
+	client := newClient(t, first, secrets.WithFallback(fallback.To(second)), secrets.WithCache(cache.New()))
+	is.Equal(value(t, client, "db#user"), "u0")
+	first.deleted.Store(true)
+	client.Invalidate("db")
+	for range 3 {
+		_, err := client.Get(t.Context(), "db#user")
+		is.True(errors.Is(err, secrets.ErrDeleted))
+	}
 }
 
 func TestMemoryOfAChainWithALocalBackend(t *testing.T) {
