@@ -66,9 +66,6 @@ func (g *guard) FetchMany(ctx context.Context, refs []Ref) []Result {
 	return results
 }
 
-// Name returns the name of the backend.
-func (g *guard) Name() string { return g.name }
-
 // await runs fetch on a goroutine of its own and returns the one answer that it sends, which may be late by grace, and
 // whether its time was over by then. If there is none, the error says why.
 func await[T any](
