@@ -10,7 +10,7 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// Remote stands for a store across the network. It is a backend of 40 lines: Name, Fetch and FetchMany, and an error of one
+// Remote stands for a store across the network. It is a small backend: Name, Fetch and FetchMany, and an error of one
 // class where it has no answer. The Client adds the rest.
 type Remote struct {
 	newValue func() string
@@ -40,7 +40,7 @@ func (r *Remote) Fetch(_ context.Context, ref secrets.Ref) (secrets.Secret, erro
 		return secrets.Secret{}, &secrets.Error{Err: secrets.ErrUnavailable, Detail: "connection refused"}
 	case ref.Path == "payroll":
 		return secrets.Secret{}, &secrets.Error{Err: secrets.ErrPermissionDenied, Detail: "the shop may not read it"}
-	case !found:
+	case !found, ref.Version != "" && ref.Version != document.Meta().Version: // it keeps no old versions
 		return secrets.Secret{}, &secrets.Error{Err: secrets.ErrNotFound}
 	default:
 		return document, nil
