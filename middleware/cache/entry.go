@@ -16,30 +16,51 @@ type document struct {
 
 func documentOf(ref secrets.Ref) document { return document{ref.Path, ref.Version} }
 
-// entry is what is known about one document: its value, that it is not there, or that it could not be had. Its ages are
-// set when it is made; only what a renewal changes is written later.
+// entry is what is known about one document: its value, that it is not there, or that it could not be had. It is immutable
+// but for what is marked. There is one for each document in memory, so that what few of them need stands apart.
 type entry struct {
 	space    *space
 	document document
 	secret   secrets.Secret
 	err      *secrets.Error // of a not-found or back-off, which have no secret
-	lease    time.Time      // the wall-clock end of the lease, or zero
 
-	expireAt   age // the value is fresh, or the error holds, before it
-	staleUntil age // the value may be served stale before it
+	expireAt   age   // the value is fresh, or the error holds, before it
+	staleUntil age   // the value may be served stale before it
+	lease      int64 // the wall-clock end of the lease, in Unix nanoseconds, or 0
 
-	touched   atomic.Bool          // since it was added, or last spared
-	refreshAt atomic.Int64         // an age: a read at or after it renews the value
-	retryAt   atomic.Int64         // an age: after an ErrUnavailable, the backend is not asked before it
-	renewal   atomic.Pointer[call] // under way, or nil; begun under Cache.mu
+	touched   atomic.Bool             // since it was added, or last spared
+	refreshAt atomic.Int64            // an age: a read at or after it renews the value
+	renewal   atomic.Pointer[call]    // under way, or nil; begun under Cache.mu
+	trouble   atomic.Pointer[trouble] // of the last attempts to renew or get it, or nil; set under Cache.mu
 
-	// Guarded by Cache.mu:
-	failures int      // to renew the value, or to get it, in a row
-	outage   error    // the last of them that was an ErrUnavailable
-	keys     []string // whose memos are of this entry
+	key      string    // of a memo of this entry, or "" if it has none; guarded by Cache.mu
+	moreKeys *[]string // of its other memos, or nil; guarded by Cache.mu
+}
+
+// trouble is what failed attempts to fetch a document leave behind. It is immutable.
+type trouble struct {
+	failures int   // in a row
+	outage   error // the last of them that was an ErrUnavailable, or nil
+	retryAt  age   // after an outage, the backend is not asked before it
 }
 
 func (e *entry) isValue() bool { return e.err == nil }
+
+// failures returns how many attempts to fetch the document have failed in a row.
+func (e *entry) failures() int {
+	if t := e.trouble.Load(); t != nil {
+		return t.failures
+	}
+	return 0
+}
+
+// retryAt returns the age before which the backend is not asked.
+func (e *entry) retryAt() age {
+	if t := e.trouble.Load(); t != nil {
+		return t.retryAt
+	}
+	return 0
+}
 
 // touch marks e as used. It writes only where that changes something, since a write takes the memory from the caches of
 // the other processors.
@@ -49,18 +70,39 @@ func (e *entry) touch() {
 	}
 }
 
+// memorized notes that key has a memo of e, and reports whether it may: there is a bound. The caller holds the lock of the
+// cache.
+func (e *entry) memorized(key string) bool {
+	switch {
+	case e.key == "":
+		e.key = key
+	case e.moreKeys == nil:
+		e.moreKeys = &[]string{key}
+	case len(*e.moreKeys) < mostMemos-1:
+		*e.moreKeys = append(*e.moreKeys, key)
+	default:
+		return false
+	}
+	return true
+}
+
 // forget takes e and its memos from memory. The caller holds the lock of the cache.
 func (e *entry) forget() {
 	e.space.index.Delete(e.document)
-	for _, key := range e.keys {
-		e.space.memos.Delete(key)
+	if e.key != "" {
+		e.space.memos.Delete(e.key)
+	}
+	if e.moreKeys != nil {
+		for _, key := range *e.moreKeys {
+			e.space.memos.Delete(key)
+		}
 	}
 }
 
 // leaseOver reports whether the lease of e has ended by the wall clock. The monotonic clock, which all ages use, stands
 // still while a machine sleeps; the server's clock does not.
 func (e *entry) leaseOver() bool {
-	return !e.lease.IsZero() && !time.Now().Round(0).Before(e.lease)
+	return e.lease != 0 && time.Now().UnixNano() >= e.lease
 }
 
 // newValue returns an entry for a value whose fetch began at age began, or nil if its lease is over already.
@@ -70,7 +112,7 @@ func (s *space) newValue(d document, secret secrets.Secret, began age) *entry {
 	fresh, usable := ttl, c.ttl+c.maxStale
 	e := &entry{space: s, document: d, secret: secret}
 	if lease := secret.Meta().ExpiresAt; !lease.IsZero() {
-		e.lease = lease.Round(0)
+		e.lease = lease.UnixNano()
 		left := time.Until(lease) + time.Duration(c.clock.now()-began)
 		if left <= 0 || e.leaseOver() {
 			return nil
@@ -85,13 +127,13 @@ func (s *space) newValue(d document, secret secrets.Secret, began age) *entry {
 	return e
 }
 
-// newFault returns an entry for an error that holds for d from now on.
-func (s *space) newFault(doc document, err error, d time.Duration) *entry {
+// newFault returns an entry for an error that holds for doc until the age until.
+func (s *space) newFault(doc document, err error, until age) *entry {
 	var e *secrets.Error
 	if !errors.As(err, &e) {
 		e = &secrets.Error{Err: secrets.Class(err)}
 	}
-	return &entry{space: s, document: doc, err: e, expireAt: s.cache.clock.now() + age(d)}
+	return &entry{space: s, document: doc, err: e, expireAt: until}
 }
 
 // fault returns a copy of the error of e, which the caller may change.

@@ -85,10 +85,10 @@ type generation struct {
 
 // ticket is a fetch that may fill the cache.
 type ticket struct {
-	document document
-	current  *generation
-	n        int // of the generation, when the fetch began
-	began    age
+	document   document
+	generation int // when the fetch began
+	began      age
+	ended      bool
 }
 
 // begin returns a ticket for a fetch of d. settle or abandon must follow it.
@@ -97,12 +97,9 @@ func (s *space) begin(d document) ticket {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	g := s.fetching[d]
-	if g == nil {
-		g = &generation{}
-		s.fetching[d] = g
-	}
 	g.fetches++
-	return ticket{document: d, current: g, n: g.n, began: c.clock.now()}
+	s.fetching[d] = g
+	return ticket{document: d, generation: g.n, began: c.clock.now()}
 }
 
 // settle stores the answer of the fetch of t, as far as it is to be remembered.
@@ -110,9 +107,7 @@ func (s *space) settle(t *ticket, r secrets.Result) {
 	c := s.cache
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	current := t.current.n == t.n
-	s.end(t)
-	if !current || s.closed {
+	if current := s.end(t); !current || s.closed {
 		return
 	}
 	old, _ := s.index.Load(t.document)
@@ -128,7 +123,7 @@ func (s *space) settle(t *ticket, r secrets.Result) {
 	case errors.Is(class, secrets.ErrUnavailable):
 		s.backOff(t.document, old, r.Err)
 	case errors.Is(class, secrets.ErrNotFound) && c.negativeTTL > 0:
-		c.insert(s.newFault(t.document, r.Err, c.negativeTTL), old)
+		c.insert(s.newFault(t.document, r.Err, c.clock.now()+age(c.negativeTTL)), old)
 	case old == nil:
 	case errors.Is(class, secrets.ErrNotFound),
 		errors.Is(class, secrets.ErrPermissionDenied),
@@ -138,29 +133,27 @@ func (s *space) settle(t *ticket, r secrets.Result) {
 	default:
 		// The failure says nothing about the value, and is the answer to those who wait. It must not be sought again by
 		// every read until the value expires.
-		old.failures++
-		old.postpone(c.clock.now() + age(backoff(old.failures)))
+		failures := old.failures() + 1
+		old.trouble.Store(&trouble{failures: failures, retryAt: old.retryAt()})
+		old.postpone(c.clock.now() + age(backoff(failures)))
 	}
 }
 
 // backOff notes that a document could not be had. The caller holds the lock of the cache.
 func (s *space) backOff(d document, old *entry, err error) {
-	c := s.cache
-	if old != nil && old.isValue() {
-		old.failures++
-		old.outage = err
-		retryAt := c.clock.now() + age(backoff(old.failures))
-		old.retryAt.Store(int64(retryAt))
-		old.postpone(retryAt)
-		return
-	}
 	failures := 1
 	if old != nil {
-		failures += old.failures
+		failures += old.failures()
 	}
-	e := s.newFault(d, err, backoff(failures))
-	e.failures = failures
-	c.insert(e, old)
+	t := &trouble{failures: failures, outage: err, retryAt: s.cache.clock.now() + age(backoff(failures))}
+	if old != nil && old.isValue() {
+		old.trouble.Store(t)
+		old.postpone(t.retryAt)
+		return
+	}
+	e := s.newFault(d, err, t.retryAt)
+	e.trouble.Store(t)
+	s.cache.insert(e, old)
 }
 
 // postpone puts the next renewal ahead of the TTL off.
@@ -168,7 +161,7 @@ func (e *entry) postpone(to age) { e.refreshAt.Store(max(e.refreshAt.Load(), int
 
 // abandon ends the fetch of t if settle has not.
 func (s *space) abandon(t *ticket) {
-	if t.current == nil {
+	if t.ended {
 		return
 	}
 	s.cache.mu.Lock()
@@ -176,15 +169,24 @@ func (s *space) abandon(t *ticket) {
 	s.end(t)
 }
 
-func (s *space) end(t *ticket) {
-	t.current.fetches--
-	if t.current.fetches == 0 {
+// end ends the fetch of t and reports whether its document is still of the generation in which it began. The caller holds
+// the lock of the cache.
+func (s *space) end(t *ticket) (current bool) {
+	t.ended = true
+	g := s.fetching[t.document]
+	g.fetches--
+	if g.fetches == 0 {
 		delete(s.fetching, t.document)
+	} else {
+		s.fetching[t.document] = g
 	}
-	t.current = nil
+	return g.n == t.generation
 }
 
 func isContextError(err error) bool {
+	if err == nil {
+		return false
+	}
 	var own *secrets.Error
 	return !errors.As(err, &own) && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded))
 }

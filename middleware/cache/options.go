@@ -82,6 +82,11 @@ func newConfig(opts []Option) config {
 		}
 		o.apply(&c)
 	}
+	// Longer than anything lives, and short enough to be added up.
+	const century = 100 * 365 * 24 * time.Hour
+	for _, d := range []*time.Duration{&c.ttl, &c.maxStale, &c.negativeTTL} {
+		*d = min(*d, century)
+	}
 	return c
 }
 

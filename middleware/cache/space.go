@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/puzpuzpuz/xsync/v4"
 
@@ -31,7 +30,7 @@ type space struct {
 	running sync.WaitGroup          // of renewals
 
 	// Guarded by Cache.mu:
-	fetching map[document]*generation
+	fetching map[document]generation
 	closed   bool
 }
 
@@ -41,7 +40,7 @@ func newSpace(c *Cache, next secrets.Fetcher) *space {
 		next:     next,
 		index:    xsync.NewMap[document, *entry](),
 		memos:    xsync.NewMap[string, memo](),
-		fetching: make(map[document]*generation),
+		fetching: make(map[document]generation),
 	}
 	s.life, s.cancel = context.WithCancelCause(context.Background())
 	s.through = &filler{space: s, next: next}
@@ -96,7 +95,7 @@ func (s *space) look(ctx context.Context, d document) (finding, *entry, secrets.
 		return unknown, nil, secrets.Result{} // the entry stays: its failures count on
 	}
 	e.touch()
-	if int64(now) < e.retryAt.Load() {
+	if now < e.retryAt() {
 		return answer, e, s.staleResult(e)
 	}
 	return expired, e, secrets.Result{}
@@ -113,13 +112,13 @@ func (s *space) bury(e *entry) (finding, *entry, secrets.Result) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if now, found := s.index.Load(e.document); found && now == e {
-		left := time.Duration(e.retryAt.Load()) - time.Duration(c.clock.now())
-		if left <= 0 {
+		t := e.trouble.Load()
+		if t == nil || c.clock.now() >= t.retryAt {
 			c.drop(e)
 			return unknown, nil, secrets.Result{}
 		}
-		outage := s.newFault(e.document, e.outage, left)
-		outage.failures = e.failures
+		outage := s.newFault(e.document, t.outage, t.retryAt)
+		outage.trouble.Store(t)
 		c.insert(outage, e)
 		c.backedOff.Add(1)
 		return answer, outage, secrets.Result{Err: outage.fault()}
@@ -335,8 +334,9 @@ func (s *space) supersede(ref secrets.Ref) {
 
 // outdate does the work of supersede. The caller holds the lock of the cache.
 func (s *space) outdate(d document) {
-	if g := s.fetching[d]; g != nil {
+	if g, underWay := s.fetching[d]; underWay {
 		g.n++
+		s.fetching[d] = g
 	}
 	if e, found := s.index.Load(d); found {
 		e.renewal.Store(nil)
@@ -358,8 +358,9 @@ func (s *space) Invalidate(refs ...secrets.Ref) {
 
 // purge forgets everything. The caller holds the lock of the cache.
 func (s *space) purge() {
-	for _, g := range s.fetching {
+	for d, g := range s.fetching {
 		g.n++
+		s.fetching[d] = g
 	}
 	s.index.Range(func(_ document, e *entry) bool {
 		e.renewal.Store(nil)

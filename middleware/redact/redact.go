@@ -132,24 +132,39 @@ func (s *scrubber) remember(ref secrets.Ref, secret secrets.Secret) {
 	if !v.current.secret.IsZero() && v.current.secret.Reveal() == secret.Reveal() {
 		return
 	}
-	all := sync.OnceValue(func() []needle { return needles(secret.Reveal()) })
-	s.seen.Add(d, versions{current: value{secret, all}, previous: v.current})
+	s.seen.Add(d, versions{current: value{secret: secret}, previous: v.current})
 }
 
 // values returns what each value that was seen is recognised by.
 func (s *scrubber) values() [][]needle {
 	s.mu.Lock()
-	seen := s.seen.Values()
+	found := make([]func() []needle, 0, 2*s.seen.Len())
+	for _, d := range s.seen.Keys() {
+		v, _ := s.seen.Peek(d)
+		current, previous := v.current.recognise(), v.previous.recognise()
+		if current || previous {
+			s.seen.Add(d, v)
+		}
+		found = append(found, v.current.needles, v.previous.needles)
+	}
 	s.mu.Unlock()
 	var all [][]needle
-	for _, v := range seen {
-		for _, value := range []value{v.current, v.previous} {
-			if value.needles != nil {
-				all = append(all, value.needles())
-			}
+	for _, needles := range found {
+		if needles != nil {
+			all = append(all, needles())
 		}
 	}
 	return all
+}
+
+// recognise prepares v for being looked for, and reports whether that was to be done.
+func (v *value) recognise() bool {
+	if v.needles != nil || v.secret.IsZero() {
+		return false
+	}
+	secret := v.secret
+	v.needles = sync.OnceValue(func() []needle { return needles(secret.Reveal()) })
+	return true
 }
 
 // scrub returns err without the values. Only the Detail of an [secrets.Error] and of its Causes can hold one: everything
