@@ -201,7 +201,7 @@ func (c *Client) Has(ctx context.Context, key string) (bool, error) {
 }
 
 // Refresh asks the backend for the secret that key names, past cache and back-off, and renews the cache. It never returns a
-// stale value: if the backend is unavailable, that is the error.
+// stale value: if the backend is unavailable, that is the error. With a fallback, the chain goes on as it does for Get.
 func (c *Client) Refresh(ctx context.Context, key string) (Secret, error) {
 	if err := c.enter(ctx, key); err != nil {
 		return Secret{}, err

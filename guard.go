@@ -134,7 +134,7 @@ func (g *guard) stamp(s Secret, began time.Time) Secret {
 		meta.Backend = g.name
 	}
 	if meta.FetchedAt.IsZero() {
-		meta.FetchedAt = began
+		meta.FetchedAt = began.Round(0) // for display: the age of a value goes on while a machine sleeps
 	}
 	return s.withMeta(meta)
 }

@@ -635,6 +635,20 @@ func TestGenerations(t *testing.T) {
 			f.Equal(got.Reveal(), "db v2")
 		})
 	}
+	run(t, "what one refresh has told is not followed by something older", nil, func(f *fixture) {
+		f.fresh(1, 1)
+		f.set(func(s *source) { s.version = 2; s.delay = time.Second })
+		refresh := func() { _, _ = f.layer.Fetch(secrets.WithFresh(context.Background()), db) }
+		var wg sync.WaitGroup
+		wg.Go(refresh)
+		f.at(500 * time.Millisecond)
+		wg.Go(refresh) // supersedes the first, and is under way when that returns
+		f.at(time.Second)
+		got, err := f.get()
+		f.NoErr(err)
+		f.Equal(got.Reveal(), "db v2")
+		wg.Wait()
+	})
 	run(t, "an invalidated value is not served stale", []cache.Option{cache.WithTTL(time.Minute)}, func(f *fixture) {
 		f.fresh(1, 1)
 		f.answers(secrets.ErrUnavailable)

@@ -24,9 +24,9 @@ type entry struct {
 	secret   secrets.Secret
 	err      *secrets.Error // of a not-found or back-off, which have no secret
 
-	expireAt   age   // the value is fresh, or the error holds, before it
-	staleUntil age   // the value may be served stale before it
-	lease      int64 // the wall-clock end of the lease, in Unix nanoseconds, or 0
+	began    age    // the start of the fetch that brought it
+	expireAt age    // the value is fresh, or the error holds, before it
+	lease    *lease // of the value, or nil
 
 	touched   atomic.Bool             // since it was added, or last spared
 	refreshAt atomic.Int64            // an age: a read at or after it renews the value
@@ -35,6 +35,13 @@ type entry struct {
 
 	key      string    // of a memo of this entry, or "" if it has none; guarded by Cache.mu
 	moreKeys *[]string // of its other memos, or nil; guarded by Cache.mu
+}
+
+// lease is the end of a lease, by the clock of the cache and in Unix nanoseconds by the wall clock. The former stands still
+// while a machine sleeps; the server's clock does not.
+type lease struct {
+	end  age
+	wall int64
 }
 
 // trouble is what failed attempts to fetch a document leave behind. It is immutable.
@@ -99,27 +106,31 @@ func (e *entry) forget() {
 	}
 }
 
-// leaseOver reports whether the lease of e has ended by the wall clock. The monotonic clock, which all ages use, stands
-// still while a machine sleeps; the server's clock does not.
-func (e *entry) leaseOver() bool {
-	return e.lease != 0 && time.Now().UnixNano() >= e.lease
+// leaseOver reports whether the lease of e has ended by the wall clock.
+func (e *entry) leaseOver() bool { return e.lease != nil && time.Now().UnixNano() >= e.lease.wall }
+
+// staleUntil returns the age before which the value of e may be served stale.
+func (e *entry) staleUntil() age {
+	c := e.space.cache
+	until := e.began + age(c.ttl+c.maxStale)
+	if e.lease != nil {
+		until = min(until, e.lease.end)
+	}
+	return until
 }
 
 // newValue returns an entry for a value whose fetch began at age began, or nil if its lease is over already.
 func (s *space) newValue(d document, secret secrets.Secret, began age) *entry {
 	c := s.cache
-	ttl := spread(c.ttl, c.jitter)
-	fresh, usable := ttl, c.ttl+c.maxStale
-	e := &entry{space: s, document: d, secret: secret}
-	if lease := secret.Meta().ExpiresAt; !lease.IsZero() {
-		e.lease = lease.UnixNano()
-		left := time.Until(lease) + time.Duration(c.clock.now()-began)
-		if left <= 0 || e.leaseOver() {
+	e := &entry{space: s, document: d, secret: secret, began: began}
+	fresh := age(spread(c.ttl, c.jitter))
+	if end := secret.Meta().ExpiresAt; !end.IsZero() {
+		e.lease = &lease{end: c.clock.now() + age(time.Until(end)), wall: end.UnixNano()}
+		if fresh = min(fresh, e.lease.end-began); e.leaseOver() || c.clock.now() >= e.lease.end {
 			return nil
 		}
-		fresh, usable = min(fresh, left), min(usable, left)
 	}
-	e.expireAt, e.staleUntil = began+age(fresh), began+age(usable)
+	e.expireAt = began + fresh
 	e.refreshAt.Store(int64(e.expireAt))
 	if c.refreshAhead > 0 {
 		e.refreshAt.Store(int64(began) + int64(float64(fresh)*c.refreshAhead))

@@ -107,10 +107,18 @@ func (s *space) settle(t *ticket, r secrets.Result) {
 	c := s.cache
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if current := s.end(t); !current || s.closed {
+	current := s.end(t)
+	old, _ := s.index.Load(t.document)
+	switch {
+	case s.closed:
+		return
+	case !current:
+		// What was told to the callers of this fetch must not be followed by something older.
+		if r.Err == nil && old != nil && old.began <= t.began {
+			c.drop(old)
+		}
 		return
 	}
-	old, _ := s.index.Load(t.document)
 	switch class := secrets.Class(r.Err); {
 	case class == nil && r.Secret.IsZero(), errors.Is(class, secrets.ErrClosed), isContextError(r.Err):
 		// No answer at all. The end of a caller's context says nothing about the document.

@@ -50,7 +50,7 @@ func (s *space) RecallMany(keys []string, found map[string]secrets.Secret) bool 
 // is in memory and fresh, and no renewal is due.
 func (s *space) Memorize(key string, doc secrets.Ref, field string) { //nolint:cyclop // each branch is a reason not to remember
 	e, found := s.index.Load(documentOf(doc))
-	if !found || e.lease != 0 { // a lease has a wall clock to look at too
+	if !found || e.lease != nil { // a lease has a wall clock to look at too
 		return
 	}
 	m := memo{entry: e, until: e.expireAt}

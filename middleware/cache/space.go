@@ -72,7 +72,7 @@ func (s *space) look(ctx context.Context, d document) (finding, *entry, secrets.
 	c := s.cache
 	now := c.clock.now()
 	switch {
-	case e.leaseOver(), e.isValue() && now >= e.staleUntil:
+	case e.leaseOver(), e.isValue() && now >= e.staleUntil():
 		return s.bury(e)
 	case now < e.expireAt && !e.isValue():
 		e.touch()
@@ -316,7 +316,7 @@ func (s *space) await(ctx context.Context, e *entry, c *call) secrets.Result {
 	// An invalidation in the meantime forbids the old value, a refresh has brought a better one.
 	now, found := s.index.Load(e.document)
 	switch age := s.cache.clock.now(); {
-	case !found || !now.isValue() || now.leaseOver() || age >= now.staleUntil:
+	case !found || !now.isValue() || now.leaseOver() || age >= now.staleUntil():
 		return r
 	case age < now.expireAt:
 		return secrets.Result{Secret: now.secret}
