@@ -52,9 +52,7 @@ type Cache struct {
 // New returns a cache with the options opts.
 func New(opts ...Option) *Cache {
 	c := &Cache{config: newConfig(opts), clock: newClock(), spaces: make(map[*space]struct{})}
-	if c.Validate() == nil {
-		c.values, c.faults = newOrder(c.size), newOrder(c.size)
-	}
+	c.values, c.faults = newOrder(max(1, c.size)), newOrder(max(1, c.size))
 	return c
 }
 
@@ -110,7 +108,8 @@ func (c *Cache) Stats() Stats {
 	}
 }
 
-// Purge forgets everything, for all Clients that share the cache. A fetch that is under way does not fill it.
+// Purge forgets everything, for all Clients that share the cache. A fetch that is under way does not fill it; a Get that
+// begins while it lasts may still share its answer, as one after secrets.Client.Invalidate does not.
 func (c *Cache) Purge() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -167,13 +166,17 @@ func (o *order) len() int { return o.lru.Len() }
 
 func (o *order) remove(e *entry) { o.lru.Remove(e) }
 
+// mostSpared bounds what one eviction looks at, since it holds the lock of the cache.
+const mostSpared = 64
+
 // add adds e and returns the entry that had to go, or nil.
 func (o *order) add(e *entry) *entry {
 	var evicted *entry
-	for o.lru.Len() >= o.size {
+	for spared := 0; o.lru.Len() >= o.size; {
 		oldest, _, _ := o.lru.GetOldest()
-		if oldest.touched.CompareAndSwap(true, false) {
+		if spared < mostSpared && oldest.touched.CompareAndSwap(true, false) {
 			o.lru.Get(oldest) // moves it to the front
+			spared++
 			continue
 		}
 		o.lru.Remove(oldest)

@@ -3,18 +3,30 @@ package cache
 import (
 	"errors"
 	"math/rand/v2"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/seed-5482dd03/secrets"
 )
 
-// document names an entry in a keyspace. It is what a Ref without a field says.
+// document names an entry in a keyspace. The Client asks a cache for documents alone, which have no field. A cache that a
+// program puts elsewhere meets others: what they have beside a path and a version stands behind a NUL, which neither has.
 type document struct {
 	path, version string
 }
 
-func documentOf(ref secrets.Ref) document { return document{ref.Path, ref.Version} }
+func documentOf(ref secrets.Ref) document {
+	if ref.Field == "" && !ref.Whole {
+		return document{ref.Path, ref.Version}
+	}
+	return document{ref.Path, ref.Version + "\x00" + ref.Field}
+}
+
+func (d document) ref() secrets.Ref {
+	version, field, beside := strings.Cut(d.version, "\x00")
+	return secrets.Ref{Path: d.path, Version: version, Field: field, Whole: beside && field == ""}
+}
 
 // entry is what is known about one document: its value, that it is not there, or that it could not be had. It is immutable
 // but for what is marked. There is one for each document in memory, so that what few of them need stands apart.
@@ -81,17 +93,20 @@ func (e *entry) touch() {
 // cache.
 func (e *entry) memorized(key string) bool {
 	switch {
+	case e.full():
+		return false
 	case e.key == "":
 		e.key = key
 	case e.moreKeys == nil:
 		e.moreKeys = &[]string{key}
-	case len(*e.moreKeys) < mostMemos-1:
-		*e.moreKeys = append(*e.moreKeys, key)
 	default:
-		return false
+		*e.moreKeys = append(*e.moreKeys, key)
 	}
 	return true
 }
+
+// full reports whether e has all the memos that it may have. The caller holds the lock of the cache.
+func (e *entry) full() bool { return e.moreKeys != nil && len(*e.moreKeys) >= mostMemos-1 }
 
 // forget takes e and its memos from memory. The caller holds the lock of the cache.
 func (e *entry) forget() {
@@ -123,8 +138,8 @@ func (e *entry) staleUntil() age {
 func (s *space) newValue(d document, secret secrets.Secret, began age) *entry {
 	c := s.cache
 	e := &entry{space: s, document: d, secret: secret, began: began}
-	fresh := age(spread(c.ttl, c.jitter))
-	if end := secret.Meta().ExpiresAt; !end.IsZero() {
+	fresh := min(age(spread(c.ttl, c.jitter)), age(c.ttl+c.maxStale)) // the jitter does not add to the bound
+	if end := secret.Meta().ExpiresAt; !end.IsZero() && time.Until(end) < century {
 		e.lease = &lease{end: c.clock.now() + age(time.Until(end)), wall: end.UnixNano()}
 		if fresh = min(fresh, e.lease.end-began); e.leaseOver() || c.clock.now() >= e.lease.end {
 			return nil

@@ -77,18 +77,20 @@ func (f *filler) secondLook(ctx context.Context, d document) (secrets.Result, bo
 	return secrets.Result{Err: e.fault()}, true
 }
 
-// generation tells whether a document was invalidated during a fetch. It lives as long as fetches of the document do.
-type generation struct {
-	n       int
-	fetches int
+// fetches keeps the fetches of one document in order, so that no answer is followed by an older one. It lives as long as one
+// of them is under way.
+type fetches struct {
+	underWay int
+	next     int // the number of the next one to begin
+	floor    int // the lowest number that may still fill the cache
 }
 
 // ticket is a fetch that may fill the cache.
 type ticket struct {
-	document   document
-	generation int // when the fetch began
-	began      age
-	ended      bool
+	document document
+	number   int
+	began    age
+	ended    bool
 }
 
 // begin returns a ticket for a fetch of d. settle or abandon must follow it.
@@ -96,30 +98,25 @@ func (s *space) begin(d document) ticket {
 	c := s.cache
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	g := s.fetching[d]
-	g.fetches++
-	s.fetching[d] = g
-	return ticket{document: d, generation: g.n, began: c.clock.now()}
+	f := s.fetching[d]
+	t := ticket{document: d, number: f.next, began: c.clock.now()}
+	f.underWay++
+	f.next++
+	s.fetching[d] = f
+	return t
 }
 
 // settle stores the answer of the fetch of t, as far as it is to be remembered.
 func (s *space) settle(t *ticket, r secrets.Result) {
+	class := secrets.Class(r.Err)
 	c := s.cache
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	current := s.end(t)
-	old, _ := s.index.Load(t.document)
-	switch {
-	case s.closed:
-		return
-	case !current:
-		// What was told to the callers of this fetch must not be followed by something older.
-		if r.Err == nil && old != nil && old.began <= t.began {
-			c.drop(old)
-		}
+	if current := s.end(t, tells(class)); !current || s.closed {
 		return
 	}
-	switch class := secrets.Class(r.Err); {
+	old, _ := s.index.Load(t.document)
+	switch {
 	case class == nil && r.Secret.IsZero(), errors.Is(class, secrets.ErrClosed), isContextError(r.Err):
 		// No answer at all. The end of a caller's context says nothing about the document.
 	case class == nil:
@@ -167,6 +164,13 @@ func (s *space) backOff(d document, old *entry, err error) {
 // postpone puts the next renewal ahead of the TTL off.
 func (e *entry) postpone(to age) { e.refreshAt.Store(max(e.refreshAt.Load(), int64(to))) }
 
+// tells reports whether an answer of that class says what the document is at present: its value, that it is not there, or
+// that it is not for us. After it, no answer of an earlier fetch counts.
+func tells(class error) bool {
+	return class == nil || errors.Is(class, secrets.ErrNotFound) ||
+		errors.Is(class, secrets.ErrPermissionDenied) || errors.Is(class, secrets.ErrUnauthenticated)
+}
+
 // abandon ends the fetch of t if settle has not.
 func (s *space) abandon(t *ticket) {
 	if t.ended {
@@ -174,21 +178,25 @@ func (s *space) abandon(t *ticket) {
 	}
 	s.cache.mu.Lock()
 	defer s.cache.mu.Unlock()
-	s.end(t)
+	s.end(t, false)
 }
 
-// end ends the fetch of t and reports whether its document is still of the generation in which it began. The caller holds
-// the lock of the cache.
-func (s *space) end(t *ticket) (current bool) {
+// end ends the fetch of t, and reports whether it may fill the cache: the document was not invalidated since it began, and
+// no later fetch has told what it is. With tells, none that began earlier may do so from now on. The caller holds the lock
+// of the cache.
+func (s *space) end(t *ticket, tells bool) (current bool) {
 	t.ended = true
-	g := s.fetching[t.document]
-	g.fetches--
-	if g.fetches == 0 {
+	f := s.fetching[t.document]
+	current = t.number >= f.floor
+	if current && tells {
+		f.floor = t.number + 1
+	}
+	if f.underWay--; f.underWay == 0 {
 		delete(s.fetching, t.document)
 	} else {
-		s.fetching[t.document] = g
+		s.fetching[t.document] = f
 	}
-	return g.n == t.generation
+	return current
 }
 
 func isContextError(err error) bool {

@@ -16,6 +16,9 @@ const (
 	defaultSize         = 1000
 )
 
+// century is longer than anything is kept, and short enough to be added up.
+const century = 100 * 365 * 24 * time.Hour
+
 // Option configures a [Cache]. A value out of range is a fault that secrets.New returns.
 type Option interface {
 	apply(c *config)
@@ -82,8 +85,6 @@ func newConfig(opts []Option) config {
 		}
 		o.apply(&c)
 	}
-	// Longer than anything lives, and short enough to be added up.
-	const century = 100 * 365 * 24 * time.Hour
 	for _, d := range []*time.Duration{&c.ttl, &c.maxStale, &c.negativeTTL} {
 		*d = min(*d, century)
 	}

@@ -18,6 +18,9 @@ type memo struct {
 // mostMemos bounds the memos of one entry: the fields of one document that programs ask for are few.
 const mostMemos = 64
 
+// largeDocument is the size in bytes from which the fields of a document are not remembered.
+const largeDocument = 64 << 10
+
 // Recall returns the secret that key means, if that is in memory and fresh: see [space.Memorize]. A zero Secret that is
 // known is a remembered not-found. If the answer is not known, Fetch has it.
 func (s *space) Recall(key string) (secret secrets.Secret, known bool) {
@@ -47,21 +50,24 @@ func (s *space) RecallMany(keys []string, found map[string]secrets.Secret) bool 
 }
 
 // Memorize makes Recall know what key means: field of doc, or the whole if field is empty. It does so only as long as doc
-// is in memory and fresh, and no renewal is due.
-func (s *space) Memorize(key string, doc secrets.Ref, field string) { //nolint:cyclop // each branch is a reason not to remember
+// is in memory and fresh, and no renewal is due. Fields of large documents are not remembered: finding them takes long,
+// and must not be done twice.
+func (s *space) Memorize(key string, doc secrets.Ref, field string) {
 	e, found := s.index.Load(documentOf(doc))
 	if !found || e.lease != nil { // a lease has a wall clock to look at too
 		return
 	}
 	m := memo{entry: e, until: e.expireAt}
-	if e.isValue() {
+	switch {
+	case e.isValue() && field != "" && len(e.secret.Reveal()) > largeDocument:
+		return
+	case e.isValue():
 		// A renewal that was put off may be due after the value has expired.
 		m.secret, m.until = e.secret, min(age(e.refreshAt.Load()), e.expireAt)
-	} else if secrets.Class(e.err) != secrets.ErrNotFound { //nolint:errorlint // the narrower kinds stop a chain
+	case secrets.Class(e.err) != secrets.ErrNotFound: //nolint:errorlint // the narrower kinds stop a chain
 		return
 	}
-	old, has := s.memos.Load(key)
-	if has && old.entry == e && old.until == m.until || s.cache.clock.now() >= m.until {
+	if !s.wants(key, m) {
 		return
 	}
 	if field != "" && e.isValue() {
@@ -75,7 +81,22 @@ func (s *space) Memorize(key string, doc secrets.Ref, field string) { //nolint:c
 	if now, _ := s.index.Load(e.document); now != e {
 		return
 	}
-	if has && old.entry == e || e.memorized(key) {
+	if old, has := s.memos.Load(key); has && old.entry == e || e.memorized(key) {
 		s.memos.Store(key, m)
+	}
+}
+
+// wants reports whether m would be something new for key, and of use.
+func (s *space) wants(key string, m memo) bool {
+	old, has := s.memos.Load(key)
+	switch {
+	case has && old.entry == m.entry:
+		return old.until != m.until && s.cache.clock.now() < m.until
+	case s.cache.clock.now() >= m.until:
+		return false
+	default:
+		s.cache.mu.Lock()
+		defer s.cache.mu.Unlock()
+		return !m.entry.full()
 	}
 }

@@ -30,7 +30,7 @@ type space struct {
 	running sync.WaitGroup          // of renewals
 
 	// Guarded by Cache.mu:
-	fetching map[document]generation
+	fetching map[document]fetches
 	closed   bool
 }
 
@@ -40,7 +40,7 @@ func newSpace(c *Cache, next secrets.Fetcher) *space {
 		next:     next,
 		index:    xsync.NewMap[document, *entry](),
 		memos:    xsync.NewMap[string, memo](),
-		fetching: make(map[document]generation),
+		fetching: make(map[document]fetches),
 	}
 	s.life, s.cancel = context.WithCancelCause(context.Background())
 	s.through = &filler{space: s, next: next}
@@ -60,11 +60,12 @@ type finding int
 const (
 	unknown finding = iota // ask, on the caller's context
 	answer                 // the result is there
+	due                    // the result is there, and a renewal is due that nobody has begun
 	expired                // the value is past its TTL: renew it, and serve it stale if that fails
 )
 
 // look returns what memory knows about d. It takes no lock where it has an answer.
-func (s *space) look(ctx context.Context, d document) (finding, *entry, secrets.Result) {
+func (s *space) look(d document) (finding, *entry, secrets.Result) {
 	e, found := s.index.Load(d)
 	if !found {
 		return unknown, nil, secrets.Result{}
@@ -88,7 +89,7 @@ func (s *space) look(ctx context.Context, d document) (finding, *entry, secrets.
 			c.hits.Add(1)
 		}
 		if int64(now) >= e.refreshAt.Load() && e.renewal.Load() == nil {
-			s.renewAhead(ctx, e)
+			return due, e, secrets.Result{Secret: e.secret}
 		}
 		return answer, e, secrets.Result{Secret: e.secret}
 	case !e.isValue():
@@ -129,28 +130,34 @@ func (s *space) bury(e *entry) (finding, *entry, secrets.Result) {
 // Fetch answers from memory, or asks for the secret and waits for it.
 func (s *space) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 	if secrets.Fresh(ctx) {
-		s.supersede(ref)
+		s.leave(ref)
 		return s.through.Fetch(ctx, ref)
 	}
-	found, e, r := s.look(ctx, documentOf(ref))
-	if found == expired {
-		if c, mine := s.join(e); c != nil {
-			if mine {
-				s.renewOne(ctx, c)
-			}
-			s.cache.misses.Add(1)
-			r, found = s.await(ctx, e, c), answer
-		}
-	}
+	found, e, r := s.look(documentOf(ref))
 	if found == answer {
 		return r.Secret, r.Err
+	}
+	if found == due || found == expired {
+		c, mine := s.join(e)
+		if mine {
+			s.renewOne(ctx, c)
+		}
+		switch {
+		case found == due:
+			return r.Secret, r.Err
+		case c != nil:
+			s.cache.misses.Add(1)
+			r = s.await(ctx, e, c)
+			return r.Secret, r.Err
+		}
 	}
 	s.cache.misses.Add(1)
 	return s.through.Fetch(ctx, ref)
 }
 
 // FetchMany answers from memory what it can, and asks once for the rest. If some of that are renewals of expired values,
-// the whole batch is detached from the caller, as a renewal is.
+// the whole batch is detached from the caller, as a renewal is. Renewals that are merely due are one batch more, in the
+// background.
 func (s *space) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Result {
 	type waiting struct {
 		place int
@@ -163,17 +170,24 @@ func (s *space) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Res
 		places  []int // of ask, in results
 		calls   []*call
 		waits   []waiting
+		ahead   []*call
 		fresh   = secrets.Fresh(ctx)
 	)
 	for i, ref := range refs {
 		if fresh {
-			s.supersede(ref)
+			s.leave(ref)
 			ask, places = append(ask, ref), append(places, i)
 			continue
 		}
-		found, e, r := s.look(ctx, documentOf(ref))
-		if found == answer {
+		found, e, r := s.look(documentOf(ref))
+		if found == answer || found == due {
 			results[i] = r
+			if found == due {
+				if c, mine := s.join(e); mine {
+					c.place = len(ahead)
+					ahead = append(ahead, c)
+				}
+			}
 			continue
 		}
 		s.cache.misses.Add(1)
@@ -188,6 +202,9 @@ func (s *space) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Res
 			}
 		}
 		ask, places = append(ask, ref), append(places, i)
+	}
+	if len(ahead) > 0 {
+		s.renewMany(ctx, ahead)
 	}
 	if len(ask) > 0 {
 		for n, r := range s.ask(ctx, ask, calls) {
@@ -241,19 +258,19 @@ func (s *space) join(e *entry) (c *call, mine bool) {
 	return c, true
 }
 
-// renewAhead renews e in the background, unless somebody does.
-func (s *space) renewAhead(ctx context.Context, e *entry) {
-	if c, mine := s.join(e); mine {
-		s.renewOne(ctx, c)
-	}
-}
-
 func (s *space) renewOne(ctx context.Context, c *call) {
-	ref := secrets.Ref{Path: c.entry.document.path, Version: c.entry.document.version}
 	s.renew(ctx, []*call{c}, func(ctx context.Context) []secrets.Result {
-		secret, err := s.through.Fetch(ctx, ref)
+		secret, err := s.through.Fetch(ctx, c.entry.document.ref())
 		return []secrets.Result{{Secret: secret, Err: err}}
 	})
+}
+
+func (s *space) renewMany(ctx context.Context, calls []*call) {
+	refs := make([]secrets.Ref, len(calls))
+	for i, c := range calls {
+		refs[i] = c.entry.document.ref()
+	}
+	s.renew(ctx, calls, func(ctx context.Context) []secrets.Result { return s.through.FetchMany(ctx, refs) })
 }
 
 // renew runs fetch, detached from the cancellation of ctx, and settles calls with its answers. All its answers go to the
@@ -274,8 +291,9 @@ func (s *space) renew(
 			}
 			stop()
 			cancel(nil)
+			closed := errors.Is(context.Cause(s.life), secrets.ErrClosed)
 			for _, c := range calls {
-				c.settle(results, fault)
+				c.settle(results, fault, closed)
 				s.running.Done()
 			}
 			answers <- results
@@ -286,12 +304,15 @@ func (s *space) renew(
 	return answers
 }
 
-func (c *call) settle(results []secrets.Result, fault string) {
+func (c *call) settle(results []secrets.Result, fault string, closed bool) {
 	if c.place < len(results) {
 		c.result = results[c.place]
 	}
-	if c.result.Err == nil && c.result.Secret.IsZero() {
+	switch {
+	case c.result.Err == nil && c.result.Secret.IsZero():
 		c.result.Err = &secrets.Error{Err: secrets.ErrUnknown, Detail: fault}
+	case closed && isContextError(c.result.Err):
+		c.result.Err = &secrets.Error{Err: secrets.ErrClosed}
 	}
 	c.entry.renewal.CompareAndSwap(c, nil) // after a refresh it is another's
 	close(c.done)
@@ -325,21 +346,20 @@ func (s *space) await(ctx context.Context, e *entry, c *call) secrets.Result {
 	}
 }
 
-// supersede makes sure that no fetch of ref that has begun fills the cache, and that no later caller waits for one.
-func (s *space) supersede(ref secrets.Ref) {
+// leave makes sure that no later caller waits for a renewal of ref that has begun: a refresh comes after it.
+func (s *space) leave(ref secrets.Ref) {
 	s.cache.mu.Lock()
 	defer s.cache.mu.Unlock()
-	s.outdate(documentOf(ref))
+	if e, found := s.index.Load(documentOf(ref)); found {
+		e.renewal.Store(nil)
+	}
 }
 
-// outdate does the work of supersede. The caller holds the lock of the cache.
+// outdate makes sure that no fetch of d that has begun fills the cache. The caller holds the lock of the cache.
 func (s *space) outdate(d document) {
-	if g, underWay := s.fetching[d]; underWay {
-		g.n++
-		s.fetching[d] = g
-	}
-	if e, found := s.index.Load(d); found {
-		e.renewal.Store(nil)
+	if f, underWay := s.fetching[d]; underWay {
+		f.floor = f.next
+		s.fetching[d] = f
 	}
 }
 
@@ -351,6 +371,7 @@ func (s *space) Invalidate(refs ...secrets.Ref) {
 		d := documentOf(ref)
 		s.outdate(d)
 		if e, found := s.index.Load(d); found {
+			e.renewal.Store(nil)
 			s.cache.drop(e)
 		}
 	}
@@ -358,9 +379,8 @@ func (s *space) Invalidate(refs ...secrets.Ref) {
 
 // purge forgets everything. The caller holds the lock of the cache.
 func (s *space) purge() {
-	for d, g := range s.fetching {
-		g.n++
-		s.fetching[d] = g
+	for d := range s.fetching {
+		s.outdate(d)
 	}
 	s.index.Range(func(_ document, e *entry) bool {
 		e.renewal.Store(nil)

@@ -1,0 +1,212 @@
+package cache_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/matryer/is"
+
+	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/middleware/cache"
+	"github.com/seed-5482dd03/secrets/middleware/dedup"
+	"github.com/seed-5482dd03/secrets/secretstest"
+)
+
+// TestRefreshOutlivesOnesThatBeginLater lets one refresh finish while another is under way, which then comes to nothing.
+// What the first has told holds.
+func TestRefreshOutlivesOnesThatBeginLater(t *testing.T) {
+	for name, change := range map[string]func(b *secretstest.Backend){
+		"rotated": func(b *secretstest.Backend) { b.Set("db", "v2") },
+		"denied":  func(b *secretstest.Backend) { b.Fail(secrets.ErrPermissionDenied) },
+		"removed": func(b *secretstest.Backend) { b.Remove("db") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				backend := secretstest.NewBackend(map[string]string{"db": "v1"})
+				client := newClient(t, backend, secrets.WithCache(cache.New()), secrets.WithDedup(dedup.New()))
+				is.Equal(value(t, client, "db"), "v1")
+				change(backend)
+				backend.SetLatency(time.Second)
+				var wg sync.WaitGroup
+				wg.Go(func() {
+					advance(100 * time.Millisecond)
+					ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+					defer cancel()
+					_, err := client.Refresh(ctx, "db")
+					is.Equal(err, context.DeadlineExceeded)
+				})
+				told, toldErr := client.Refresh(t.Context(), "db")
+				wg.Wait()
+				advance(3 * time.Second)
+				got, err := client.Get(t.Context(), "db")
+				is.Equal(got.Reveal(), told.Reveal())
+				is.Equal(secrets.Class(err), secrets.Class(toldErr))
+			})
+		})
+	}
+}
+
+// TestOlderAnswersComeTooLate lets a slow fetch that began first end last.
+func TestOlderAnswersComeTooLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		backend := secretstest.NewBackend(map[string]string{"db": "v1"}, secretstest.WithLatency(time.Second))
+		layer := cache.New().Wrap(backend) // no dedup, so that the two fetches are two
+		fetch := func() string {
+			s, err := layer.Fetch(context.Background(), db)
+			is.NoErr(err)
+			return s.Reveal()
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() { is.Equal(fetch(), "v1") })
+		advance(500 * time.Millisecond)
+		backend.Set("db", "v2")
+		backend.SetLatency(0)
+		is.Equal(fetch(), "v2")
+		wg.Wait()
+		is.Equal(fetch(), "v2")
+	})
+}
+
+func TestRenewalsAheadOfABatchAreOneBatch(t *testing.T) {
+	run(t, "", []cache.Option{cache.WithTTL(100 * time.Second)}, func(f *fixture) {
+		var refs []secrets.Ref
+		for i := range 200 {
+			refs = append(refs, secrets.Ref{Path: fmt.Sprint(i)})
+		}
+		f.layer.FetchMany(context.Background(), refs)
+		f.Equal(f.count(), 1)
+		f.rotate()
+		f.at(80 * time.Second)
+		for range 3 {
+			for _, r := range f.layer.FetchMany(context.Background(), refs) {
+				f.NoErr(r.Err)
+			}
+		}
+		synctest.Wait()
+		f.Equal(f.count(), 2)
+		f.Equal(len(f.batches[1]), 200)
+		f.Equal(f.layer.FetchMany(context.Background(), refs)[7].Secret.Reveal(), "7 v2")
+	})
+}
+
+func TestLongestDurations(t *testing.T) {
+	run(t, "a lease without an end", nil, func(f *fixture) {
+		f.set(func(s *source) { s.lease = math.MaxInt64 / 2 })
+		f.fresh(1, 1)
+		f.fresh(1, 1)
+		f.answers(secrets.ErrUnavailable)
+		f.at(6 * time.Minute)
+		f.staleAnswer(1, 2)
+	})
+	run(t, "options", []cache.Option{
+		cache.WithTTL(math.MaxInt64), cache.WithMaxStale(math.MaxInt64), cache.WithNegativeTTL(math.MaxInt64), cache.WithJitter(0.9),
+	}, func(f *fixture) {
+		f.fresh(1, 1)
+		f.answers(secrets.ErrNotFound)
+		_, _ = f.layer.Fetch(context.Background(), secrets.Ref{Path: "none"})
+		f.at(365 * 24 * time.Hour)
+		f.fresh(1, 2)
+		_, err := f.layer.Fetch(context.Background(), secrets.Ref{Path: "none"})
+		f.True(errors.Is(err, secrets.ErrNotFound))
+		f.Equal(f.count(), 2)
+	})
+}
+
+func TestFarLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		backend := secretstest.NewBackend(map[string]string{"db": "v1"})
+		backend.SetExpiry("db", time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC))
+		client := newClient(t, backend, secrets.WithCache(cache.New()))
+		for range 10 {
+			is.Equal(value(t, client, "db"), "v1")
+		}
+		is.Equal(backend.Calls(), 1)
+	})
+}
+
+// TestJitterDoesNotAddToTheBound reads until nothing is served any more: with MaxStale 0, that is the TTL, wherever the
+// jitter would put it.
+func TestJitterDoesNotAddToTheBound(t *testing.T) {
+	for range 50 {
+		synctest.Test(t, func(t *testing.T) {
+			is := is.New(t)
+			backend := secretstest.NewBackend(map[string]string{"db": "v1"})
+			client := newClient(t, backend, secrets.WithCache(
+				cache.New(cache.WithTTL(10*time.Second), cache.WithMaxStale(0), cache.WithJitter(0.5), cache.WithRefreshAhead(0))))
+			is.Equal(value(t, client, "db"), "v1")
+			backend.Fail(secrets.ErrUnavailable)
+			advance(10 * time.Second)
+			_, err := client.Get(t.Context(), "db")
+			is.True(errors.Is(err, secrets.ErrUnavailable))
+		})
+	}
+}
+
+// TestCacheAboveTheDocuments puts a cache where it meets refs with fields.
+func TestCacheAboveTheDocuments(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		backend := &pair{name: "pair"}
+		client := newClient(t, backend, secrets.WithMiddleware(cache.New(exact, cache.WithTTL(time.Minute))))
+		for version := range 3 {
+			is.Equal(value(t, client, "db#user"), fmt.Sprint("u", version))
+			is.Equal(value(t, client, "db#password"), fmt.Sprint("p", version))
+			is.Equal(value(t, client, "db#"), fmt.Sprintf(`{"user":"u%[1]d","password":"p%[1]d"}`, version))
+			backend.version.Add(1)
+			advance(time.Minute) // the renewals must ask for what was asked
+		}
+	})
+}
+
+// TestHerdLeavesRoomForOtherFields lets many first readers of one key meet: they are one memo.
+func TestHerdLeavesRoomForOtherFields(t *testing.T) {
+	is := is.New(t)
+	client := newClient(t, &pair{name: "pair"}, secrets.WithCache(cache.New(cache.WithHitCount())))
+	var wg sync.WaitGroup
+	for range 256 {
+		wg.Go(func() { _, _ = client.Get(t.Context(), "db#user") })
+	}
+	wg.Wait()
+	is.Equal(value(t, client, "db#password"), "p0")
+	allocs := testing.AllocsPerRun(100, func() { _, _ = client.Get(t.Context(), "db#password") })
+	is.Equal(allocs, 0.0)
+}
+
+func TestCloseIsNoOutage(t *testing.T) {
+	for range 100 {
+		synctest.Test(t, func(t *testing.T) {
+			is := is.New(t)
+			backend := secretstest.NewBackend(map[string]string{"db": "v1"})
+			client := newClient(t, backend, secrets.WithCache(cache.New(exact, cache.WithTTL(time.Minute))), secrets.WithDedup(dedup.New()))
+			is.Equal(value(t, client, "db"), "v1")
+			advance(time.Minute)
+			release := backend.Block()
+			defer release()
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				_, err := client.Get(context.Background(), "db")
+				is.True(errors.Is(err, secrets.ErrClosed))
+			})
+			synctest.Wait()
+			is.NoErr(client.Close())
+			wg.Wait()
+		})
+	}
+}
+
+func TestStatsOfAFaultyCache(t *testing.T) {
+	is := is.New(t)
+	memory := cache.New(cache.WithSize(-1), cache.WithTTL(0))
+	is.True(memory.Validate() != nil)
+	is.Equal(memory.Stats(), cache.Stats{})
+	memory.Purge()
+}
