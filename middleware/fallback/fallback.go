@@ -9,9 +9,11 @@
 //   - Everything else stops the chain. A denial is an answer, and a weaker source must not replace it. So is a deleted
 //     secret, or a document without the field: a user name of one backend must not meet a password of another.
 //
-// A chain answers with one class: that of the answer that stopped it, else the first one that is not ErrNotFound. So it
-// says ErrNotFound only if every backend did. The other answers stand in the Causes of the error. Meta.Backend of a secret
-// tells who answered.
+// A chain answers with one class: that of the answer that stopped it, else the first one that is not ErrNotFound. An
+// outage does not give way to an absence, though: if a backend was unavailable, and one behind it stops the chain with a
+// deleted secret or a missing field, both of which are ErrNotFound too, the class is that of the outage. So a chain says
+// ErrNotFound, of whatever kind, only if every backend that it asked did. The other answers stand in the Causes of the
+// error. Meta.Backend of a secret tells who answered.
 //
 // The cache stands below the chain, one keyspace a backend: a stale value of the first backend comes before a fresh one of
 // the second, and a value of the second is never kept as the first's.
@@ -175,7 +177,7 @@ func (c *chain) note(ctx context.Context, t *trail, source secrets.Fetcher, err 
 	if c.goesOn(class) {
 		return nil
 	}
-	return t.because(len(*t) - 1)
+	return t.stopped()
 }
 
 // goesOn reports whether the next source is asked after a failure of class.
@@ -208,9 +210,22 @@ func (t trail) exhausted() error {
 	if len(t) == 0 {
 		return &secrets.Error{Err: secrets.ErrUnknown, Detail: "the chain has no backend to ask"}
 	}
-	// A chain that could not ask everybody must not read as "not found".
-	isOutage := func(e *secrets.Error) bool { return e.Err != secrets.ErrNotFound } //nolint:errorlint // the sentinel itself is meant
-	return t.because(max(0, slices.IndexFunc(t, isOutage)))
+	return t.because(max(0, t.firstFailure()))
+}
+
+// stopped is the error of a chain that its last answer stopped.
+func (t trail) stopped() error {
+	last := len(t) - 1
+	if first := t.firstFailure(); first >= 0 && errors.Is(t[last].Err, secrets.ErrNotFound) {
+		return t.because(first)
+	}
+	return t.because(last)
+}
+
+// firstFailure returns the place of the first answer that is no kind of ErrNotFound, or -1. A chain with one must not read
+// as "not found": whoever could not be asked may have the secret.
+func (t trail) firstFailure() int {
+	return slices.IndexFunc(t, func(e *secrets.Error) bool { return !errors.Is(e.Err, secrets.ErrNotFound) })
 }
 
 // because returns the failure i, with the others as its causes.

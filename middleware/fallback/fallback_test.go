@@ -149,6 +149,54 @@ func TestADenialNeverReachesTheWeakerSource(t *testing.T) {
 	})
 }
 
+// outagesThatReadAsAbsence counts the calls that take an outage of the first source for an absence, because the next has
+// deleted the secret, or has its document without the field.
+func outagesThatReadAsAbsence(t *testing.T, chain func(...secrets.Backend) secrets.Fallback) (wrong int) {
+	t.Helper()
+	is := is.New(t)
+	ctx := t.Context()
+	for _, absence := range []error{secrets.ErrFieldNotFound, secrets.ErrDeleted} {
+		down, next := fake("down", nil), fake("next", map[string]string{"db": `{"user":"app"}`})
+		down.Fail(&secrets.Error{Err: secrets.ErrUnavailable, Detail: "sealed"})
+		if absence == secrets.ErrDeleted { //nolint:errorlint // the sentinel itself is meant
+			next.Delete("db")
+		}
+		c := client(t, down, secrets.WithFallback(chain(next)), middleware.Standard())
+		for range 2 { // from the backends, and from memory
+			_, err := c.GetOr(ctx, "db#password", "default")
+			_, errHas := c.Has(ctx, "db#password")
+			_, errMany := c.GetMany(ctx, "db#password")
+			_, errFresh := c.Refresh(ctx, "db#password")
+			for _, err := range []error{err, errHas, errMany, errFresh} {
+				if err == nil || errors.Is(err, secrets.ErrNotFound) {
+					wrong++
+					continue
+				}
+				e, ok := errors.AsType[*secrets.Error](err)
+				is.True(ok)
+				is.Equal(e.Backend, "down")
+				is.Equal(e.Err, secrets.ErrUnavailable)
+				is.Equal(len(e.Causes), 1) // what stopped the chain is told
+				is.Equal(e.Causes[0].Backend, "next")
+				is.Equal(e.Causes[0].Err, absence)
+			}
+		}
+	}
+	return wrong
+}
+
+func TestAnOutageBeforeAnAbsenceIsNoAbsence(t *testing.T) {
+	is.New(t).Equal(outagesThatReadAsAbsence(t, func(next ...secrets.Backend) secrets.Fallback { return fallback.To(next...) }), 0)
+	t.Run("control: a chain whose last answer counts", func(t *testing.T) {
+		goesOn := func(class error) bool {
+			return class == secrets.ErrNotFound || class == secrets.ErrUnavailable //nolint:errorlint // the sentinels themselves are meant
+		}
+		is.New(t).True(outagesThatReadAsAbsence(t, func(next ...secrets.Backend) secrets.Fallback {
+			return broken{next, goesOn, lastOrOutage(goesOn)}
+		}) > 0)
+	})
+}
+
 // The end of the caller's context between two sources is the answer: whoever was not asked might have had the secret.
 func TestTheCallerGivesUpBetweenTwoSources(t *testing.T) {
 	for _, p := range policies {

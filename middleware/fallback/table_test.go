@@ -123,14 +123,19 @@ func (c cell) want() outcome {
 		}
 		failed = append(failed, i)
 		if !c.policy.row(kind) {
-			chosen = i
+			if !isAbsence(kind) { // an absence is no answer for those who could not be asked
+				chosen = i
+			}
 			break
 		}
 	}
 	for _, i := range failed {
-		if chosen < 0 && table[c.kinds[i]].answer.name != "not found" {
+		if chosen < 0 && !isAbsence(c.kinds[i]) {
 			chosen = i
 		}
+	}
+	if last := failed[len(failed)-1]; chosen < 0 && !c.policy.row(c.kinds[last]) {
+		chosen = last
 	}
 	if chosen < 0 {
 		chosen = failed[0]
@@ -144,6 +149,10 @@ func (c cell) want() outcome {
 	o.backend, o.failure = names[chosen], table[c.kinds[chosen]].answer.class.Error()
 	o.causes = strings.Join(causes, "; ")
 	return o
+}
+
+func isAbsence(kind int) bool {
+	return slices.Contains([]string{"not found", "deleted", "field not found"}, table[kind].answer.name)
 }
 
 func valueOf(source string) string { return "the value of " + source }
@@ -389,11 +398,25 @@ func TestTheTableFindsBrokenChains(t *testing.T) {
 		"answers with the last failure": func(c cell, next ...secrets.Backend) secrets.Fallback {
 			return broken{next, goesOn(c), last}
 		},
+		"lets an absence hide an outage": func(c cell, next ...secrets.Backend) secrets.Fallback {
+			return broken{next, goesOn(c), lastOrOutage(goesOn(c))}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, wrong := differences(t, direct, chain)
 			is.New(t).True(len(wrong) > 0)
 		})
+	}
+}
+
+// lastOrOutage chooses the failure that stopped a chain, whatever came before it, else the first that is not ErrNotFound.
+func lastOrOutage(goesOn func(error) bool) func(failures []*secrets.Error) *secrets.Error {
+	return func(failures []*secrets.Error) *secrets.Error {
+		if end := last(failures); !goesOn(end.Err) {
+			return end
+		}
+		isOutage := func(e *secrets.Error) bool { return e.Err != secrets.ErrNotFound } //nolint:errorlint // the sentinel itself is meant
+		return failures[max(0, slices.IndexFunc(failures, isOutage))]
 	}
 }
 
