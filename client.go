@@ -89,9 +89,17 @@ func build(cfg *config, backends []owned) (*Client, error) {
 	c.shutdown = func() error {
 		running.close()
 		end()
-		err := closeLayers(slots, running, cfg.timeout)
+		err := within(cfg.timeout, "a backend or layer", func() error {
+			var err error
+			for _, f := range slots {
+				err = errors.Join(err, closeOne("layer", f))
+			}
+			<-running.idle
+			return err
+		})
 		for _, b := range backends {
-			err = errors.Join(err, closeOne("backend "+b.name, b.Backend))
+			what := "backend " + b.name
+			err = errors.Join(err, within(cfg.timeout, what, func() error { return closeOne(what, b.Backend) }))
 		}
 		return err
 	}
@@ -122,9 +130,11 @@ func (c *config) source(life context.Context, b owned, running *calls) source {
 		f = wrap("WithBackendMiddleware", layer, f)
 	}
 	f = wrapSlot("WithRedaction", c.redaction, f)
-	f = &guard{next: f, name: b.name, timeout: c.timeout, life: life, calls: running}
-	f = wrapSlot("WithTracing", c.tracing, f)
-	if !c.isLocal(b) {
+	local, nonblocking := c.nature(b)
+	g := &guard{next: f, name: b.name, timeout: c.timeout, life: life, calls: running}
+	g.inline = nonblocking && len(c.aroundBackend) == 0 // a layer may block where the backend does not
+	f = wrapSlot("WithTracing", c.tracing, g)
+	if !local {
 		// What lies within the dedup layer is known last: the half of the cache that fills is a part of the cache.
 		within := &late{f}
 		f = wrapSlot("WithDedup", c.dedup, within)
@@ -140,6 +150,9 @@ func (c *config) source(life context.Context, b owned, running *calls) source {
 	s.document = &document{next: f}
 	if r, ok := b.Backend.(Resolver); ok {
 		s.resolve = r.Resolve
+		if local && !g.inline {
+			s.guard = g
+		}
 	}
 	return s
 }
@@ -147,11 +160,15 @@ func (c *config) source(life context.Context, b owned, running *calls) source {
 // late is a Fetcher that is set after a layer has been wrapped around it.
 type late struct{ Fetcher }
 
-func (c *config) isLocal(b owned) (local bool) {
+// nature asks b what it says of itself.
+func (c *config) nature(b owned) (local, nonblocking bool) {
 	if l, ok := b.Backend.(interface{ Local() bool }); ok {
 		c.try("backend "+b.name+": Local", func() { local = l.Local() })
 	}
-	return local
+	if n, ok := b.Backend.(interface{ Nonblocking() bool }); ok {
+		c.try("backend "+b.name+": Nonblocking", func() { nonblocking = n.Nonblocking() })
+	}
+	return local, nonblocking
 }
 
 // wrap returns what the layer of option makes of next. If that is nothing, it is a fault, and next stays, so that the
@@ -301,22 +318,37 @@ func (c *Client) Invalidate(keys ...string) {
 		}
 	}
 	for _, s := range c.sources {
-		docs := make([]Ref, len(refs))
-		for i, ref := range refs {
-			docs[i], _ = s.locate(ref)
-		}
-		for _, f := range s.slots {
-			if i, ok := f.(interface{ Invalidate(refs ...Ref) }); ok {
-				i.Invalidate(docs...)
-			}
-		}
+		s.invalidate(refs)
 	}
 }
 
-// Close ends the Client: it refuses new calls, ends those under way with [ErrClosed], waits for them for at most the time
-// of [WithTimeout], and closes layers and backends, which the Client owns. It may be called often and concurrently; every
-// call waits for the first and returns its result.
+// invalidate makes the layers forget the documents that hold refs. It goes from the outside in: a cache must have stopped
+// taking answers of old fetches before the layer below it begins new ones.
+func (s source) invalidate(refs []Ref) {
+	var docs []Ref
+	for _, f := range slices.Backward(s.slots) {
+		layer, ok := f.(interface{ Invalidate(refs ...Ref) })
+		if !ok {
+			continue
+		}
+		if docs == nil {
+			for _, ref := range refs {
+				if p, err := s.locate(ref); err == nil {
+					docs = append(docs, p.doc)
+				}
+			}
+		}
+		layer.Invalidate(docs...)
+	}
+}
+
+// Close ends the Client: it refuses new calls, ends those under way with [ErrClosed], and closes layers and backends,
+// which the Client owns. It waits for each of these for at most the time of [WithTimeout]. It may be called often and
+// concurrently; every call waits for the first and returns its result.
 func (c *Client) Close() error {
+	if c.shutdown == nil { // a Client that New has not made
+		return nil
+	}
 	if !c.closed.CompareAndSwap(false, true) {
 		<-c.done // and not a mutex, on which testing/synctest could not see that we wait
 		return c.closeErr
@@ -326,24 +358,17 @@ func (c *Client) Close() error {
 	return c.closeErr
 }
 
-// closeLayers closes the parts of the layers, outermost first, once no call is running, or after wait.
-func closeLayers(slots []Fetcher, running *calls, wait time.Duration) error {
+// within returns what f does, or an error if that takes longer than wait.
+func within(wait time.Duration, what string, f func() error) error {
 	done := make(chan error, 1)
-	go func() {
-		var err error
-		for _, f := range slots {
-			err = errors.Join(err, closeOne("layer", f))
-		}
-		<-running.idle
-		done <- err
-	}()
+	go func() { done <- f() }()
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case err := <-done:
 		return err
 	case <-timer.C:
-		return fmt.Errorf("secrets: close: a backend or layer still runs after %v", wait)
+		return fmt.Errorf("secrets: close: %s still runs after %v", what, wait)
 	}
 }
 

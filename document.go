@@ -17,39 +17,61 @@ func malformed(detail string) *Error { return &Error{Err: ErrMalformed, Detail: 
 // checkDocument returns an error unless text is one JSON value in valid UTF-8, without duplicate keys at any depth and
 // without lone surrogates.
 func checkDocument(text string) *Error {
-	if !utf8.ValidString(text) {
-		return malformed("the document is not valid UTF-8")
-	}
-	if !json.Valid([]byte(text)) {
-		return malformed("the document is not JSON, or not JSON alone")
+	if err := checkSyntax(text); err != nil {
+		return err
 	}
 	s := scanner{text: text, strict: true}
 	s.value()
 	return s.err
 }
 
-// selectField returns the value of a field of the JSON object text; see [Secret.Field].
-func selectField(text, field string) (string, *Error) {
-	if err := checkDocument(text); err != nil {
-		return "", err
+func checkSyntax(text string) *Error {
+	if !utf8.ValidString(text) {
+		return malformed("the document is not valid UTF-8")
 	}
-	if strings.TrimLeft(text, " \t\r\n")[0] != '{' {
-		return "", malformed("the document is not a JSON object")
+	if !json.Valid([]byte(text)) {
+		return malformed("the document is not JSON, or not JSON alone")
 	}
-	raw, found := member(text, field)
+	return nil
+}
+
+// object is the raw texts of the members of a JSON object.
+type object map[string]string
+
+// parseObject reads text, a JSON object that is all that [checkDocument] asks for.
+func parseObject(text string) (object, *Error) {
+	if err := checkSyntax(text); err != nil {
+		return nil, err
+	}
+	s := scanner{text: text, strict: true}
+	if s.space(); s.peek() != '{' {
+		return nil, malformed("the document is not a JSON object")
+	}
+	o := make(object)
+	s.members(func(key string) bool {
+		if _, twice := o[key]; twice {
+			s.err = twiceInOne()
+		}
+		o[key] = s.value()
+		return true
+	})
+	return o, s.err
+}
+
+// field returns the value of a field; see [Secret.Field].
+func (o object) field(name string) (string, *Error) {
+	raw, found := o[name]
 	if !found {
-		raw, found = text, true
-		for step := range strings.SplitSeq(field, ".") {
-			if raw, found = member(raw, step); !found {
-				break
-			}
+		first, rest, _ := strings.Cut(name, ".")
+		if raw, found = o[first]; found {
+			raw, found = descend(raw, rest)
 		}
 	}
 	switch {
 	case !found:
-		return "", &Error{Err: ErrFieldNotFound, Detail: "the document has no field " + printable(field)}
+		return "", &Error{Err: ErrFieldNotFound, Detail: "the document has no field " + printable(name)}
 	case raw == "null":
-		return "", &Error{Err: ErrFieldNotFound, Detail: "the field " + printable(field) + " is null"}
+		return "", &Error{Err: ErrFieldNotFound, Detail: "the field " + printable(name) + " is null"}
 	case raw[0] == '"':
 		s := scanner{text: raw}
 		return s.string(), nil
@@ -58,30 +80,16 @@ func selectField(text, field string) (string, *Error) {
 	}
 }
 
-// member returns the raw text of the member name of an object, or of the element with that index of an array. The text
-// has passed checkDocument.
-func member(text, name string) (raw string, found bool) {
+// descend returns the raw text that a dotted path leads to, from text, which has been checked. It passes over each part of
+// text once, however long the path is.
+func descend(text, path string) (raw string, found bool) {
 	s := scanner{text: text}
-	s.space()
-	switch s.peek() {
-	case '{':
-		s.object(func(key, value string) {
-			if key == name {
-				raw, found = value, true
-			}
-		})
-	case '[':
-		index, err := strconv.Atoi(name)
-		if err != nil || strconv.Itoa(index) != name {
+	for step := range strings.SplitSeq(path, ".") {
+		if !s.enter(step) {
 			return "", false
 		}
-		s.array(func(i int, value string) {
-			if i == index {
-				raw, found = value, true
-			}
-		})
 	}
-	return raw, found
+	return s.value(), true
 }
 
 // scanner walks over text that json.Valid has accepted. A strict one notes in err what json.Valid lets pass and a secret
@@ -107,19 +115,25 @@ func (s *scanner) value() string {
 	start := s.pos
 	switch s.peek() {
 	case '{':
-		if !s.strict {
-			s.object(func(string, string) {})
-			break
+		var seen map[string]struct{}
+		if s.strict {
+			seen = make(map[string]struct{})
 		}
-		seen := make(map[string]struct{})
-		s.object(func(key, _ string) {
-			if _, twice := seen[key]; twice {
-				s.err = malformed("the document has the same key twice in one object")
+		s.members(func(key string) bool {
+			if s.strict {
+				if _, twice := seen[key]; twice {
+					s.err = twiceInOne()
+				}
+				seen[key] = struct{}{}
 			}
-			seen[key] = struct{}{}
+			s.value()
+			return true
 		})
 	case '[':
-		s.array(func(int, string) {})
+		s.elements(func(int) bool {
+			s.value()
+			return true
+		})
 	case '"':
 		s.string()
 	default:
@@ -132,13 +146,42 @@ func (s *scanner) value() string {
 	return raw
 }
 
-func (s *scanner) object(each func(key, value string)) {
+// enter goes to the member name of the object that is next, or to the element with that index of the array that is next.
+func (s *scanner) enter(name string) (found bool) {
+	s.space()
+	switch s.peek() {
+	case '{':
+		s.members(func(key string) bool {
+			if found = key == name; !found {
+				s.value()
+			}
+			return !found
+		})
+	case '[':
+		index, err := strconv.Atoi(name)
+		if err != nil || strconv.Itoa(index) != name {
+			return false
+		}
+		s.elements(func(i int) bool {
+			if found = i == index; !found {
+				s.value()
+			}
+			return !found
+		})
+	}
+	return found
+}
+
+// members calls yield before the value of each member, which yield reads unless it returns false: that is the end.
+func (s *scanner) members(yield func(key string) bool) {
 	s.pos++ // {
 	for s.space(); s.peek() != '}'; s.space() {
 		key := s.string()
 		s.space()
 		s.pos++ // :
-		each(key, s.value())
+		if !yield(key) {
+			return
+		}
 		if s.peek() == ',' {
 			s.pos++
 		}
@@ -146,17 +189,22 @@ func (s *scanner) object(each func(key, value string)) {
 	s.pos++
 }
 
-func (s *scanner) array(each func(i int, value string)) {
+// elements calls yield before each element, which yield reads unless it returns false: that is the end.
+func (s *scanner) elements(yield func(i int) bool) {
 	s.pos++ // [
 	s.space()
 	for i := 0; s.peek() != ']'; i++ {
-		each(i, s.value())
+		if !yield(i) {
+			return
+		}
 		if s.peek() == ',' {
 			s.pos++
 		}
 	}
 	s.pos++
 }
+
+func twiceInOne() *Error { return malformed("the document has the same key twice in one object") }
 
 // string reads a string literal and returns what it stands for.
 func (s *scanner) string() string {

@@ -34,6 +34,8 @@ type Result struct {
 //   - Close() error: ends what the backend runs. [Client.Close] calls it, last.
 //   - Local() bool: if true, the answers are at hand and always current, as an environment variable is, and neither a
 //     cache nor a dedup layer stands before the backend.
+//   - Nonblocking() bool: if true, the backend never waits for anything, and runs on the goroutine of the caller, without
+//     the timeout of [WithTimeout].
 //   - Resolve, of [Resolver].
 //   - Validate() error: the faults of the backend's options, which New returns.
 type Backend interface {
@@ -43,7 +45,9 @@ type Backend interface {
 }
 
 // Resolver is an optional interface of a [Backend] that decides which document, and which field of it, a ref means. Without
-// it, the document is Path and the field is Field. Resolve is called often and must not use the network.
+// it, the document is Path and the field is Field. Resolve is called often and must not use the network. That of a Local
+// backend may look at what is there at present; that of any other backend must always return the same for the same ref,
+// since a cache remembers it.
 type Resolver interface {
 	Resolve(ref Ref) Ref
 }

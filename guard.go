@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -24,12 +25,22 @@ type guard struct {
 	next    Fetcher
 	name    string
 	timeout time.Duration
+	inline  bool            // the backend does not block, and runs on the caller's goroutine
 	life    context.Context //nolint:containedctx // it is the Client's life, which no call carries
 	calls   *calls
+	hung    atomic.Int64 // calls that were given up, and have not returned
 }
+
+// mostHung bounds the calls of a backend that ignores its context: each keeps a goroutine, and perhaps a thread, for ever.
+const mostHung = 256
 
 func (g *guard) Fetch(ctx context.Context, ref Ref) (Secret, error) {
 	began := time.Now()
+	if g.inline {
+		r := g.fetchInline(ctx, ref)
+		r = g.settle(ctx, false, ref, r, began)
+		return r.Secret, r.Err
+	}
 	r, timedOut, err := await(ctx, g, g.timeout, 0, func(ctx context.Context, answer chan<- Result) {
 		r := Result{Err: errEnded}
 		defer func() { answer <- r }()
@@ -43,11 +54,26 @@ func (g *guard) Fetch(ctx context.Context, ref Ref) (Secret, error) {
 	return r.Secret, r.Err
 }
 
+func (g *guard) fetchInline(ctx context.Context, ref Ref) (r Result) {
+	r.Err = errEnded
+	defer protectOne(&r)
+	r.Secret, r.Err = g.next.Fetch(ctx, ref)
+	return r
+}
+
 func (g *guard) FetchMany(ctx context.Context, refs []Ref) []Result {
 	if len(refs) == 0 {
 		return nil
 	}
 	began := time.Now()
+	if g.inline {
+		var results []Result
+		protect(len(refs), func() []Result { return g.next.FetchMany(ctx, refs) }, func(r []Result) { results = r })
+		for i, ref := range refs {
+			results[i] = g.settle(ctx, false, ref, results[i], began)
+		}
+		return results
+	}
 	// What is below may outlive this call, and change what it was lent: it gets a copy.
 	lent := slices.Clone(refs)
 	results, timedOut, err := await(ctx, g, g.budget(len(refs)), batchGrace, func(ctx context.Context, answer chan<- []Result) {
@@ -74,19 +100,35 @@ func await[T any](
 	if !g.calls.begin() {
 		return answer, false, &Error{Err: ErrClosed}
 	}
+	if g.hung.Load() >= mostHung {
+		g.calls.end()
+		return answer, false, &Error{Err: ErrUnavailable, Detail: "earlier calls of the backend hang, and ignore that they were cancelled"}
+	}
 	inner, cancel := context.WithTimeout(ctx, budget)
 	defer cancel()
 	answers := make(chan T, 1)
+	var over atomic.Bool // set by the backend when it returns, or by the caller when it gives up
 	go func() {
 		defer g.calls.end()
+		defer func() {
+			if over.Swap(true) {
+				g.hung.Add(-1)
+			}
+		}()
 		fetch(inner, answers)
 	}()
+	giveUp := func(err error) (T, bool, error) {
+		if !over.Swap(true) {
+			g.hung.Add(1)
+		}
+		return answer, true, err
+	}
 
 	select {
 	case answer = <-answers:
 		return answer, inner.Err() != nil, nil
 	case <-g.life.Done():
-		return answer, false, &Error{Err: ErrClosed}
+		return giveUp(&Error{Err: ErrClosed})
 	case <-inner.Done():
 	}
 	if grace > 0 {
@@ -99,9 +141,9 @@ func await[T any](
 		}
 	}
 	if err := ctx.Err(); err != nil {
-		return answer, true, err
+		return giveUp(err)
 	}
-	return answer, true, g.late(true)
+	return giveUp(g.late(true))
 }
 
 // budget is the time for n refs. One that is too long to say is the longest there is.
@@ -122,7 +164,12 @@ func (g *guard) settle(ctx context.Context, timedOut bool, ref Ref, r Result, be
 	if ctx.Err() == nil && Class(r.Err) == ErrUnavailable && isContextError(r.Err) { //nolint:errorlint // Class returns the sentinels themselves
 		r.Err = g.late(timedOut)
 	}
-	return Result{Err: toError(ctx, r.Err, g.name, ref.String())}
+	err := toError(ctx, r.Err, g.name, ref.String())
+	if e, ok := err.(*Error); ok { //nolint:errorlint // toError makes it so
+		// Of what a backend says, its Detail alone is kept, which redaction has been through.
+		e.Backend, e.Key = g.name, ref.String()
+	}
+	return Result{Err: err}
 }
 
 func (g *guard) stamp(s Secret, began time.Time) Secret {

@@ -1,8 +1,10 @@
 package secrets
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 )
 
 // named gives a Fetcher the name of the backend below it. Every Fetcher that is handed to a layer around a backend, or to
@@ -19,65 +21,122 @@ func (n named) Name() string { return n.name }
 // document are one fetch and one version, and selects the fields itself.
 type document struct {
 	next    Fetcher
-	resolve func(Ref) Ref
+	resolve func(Ref) Ref // the backend's, or nil
+	guard   *guard        // bounds resolve, or nil if that does not block
 }
 
-// locate returns the ref of the document that holds what ref means, and the field of it.
-func (d *document) locate(ref Ref) (doc Ref, field string) {
+// place is where a ref is: a field of a document, or the whole if field is empty.
+type place struct {
+	doc   Ref
+	field string
+}
+
+// locate returns the place of ref.
+func (d *document) locate(ref Ref) (p place, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = panicked(v)
+		}
+	}()
 	if d.resolve != nil {
 		ref = d.resolve(ref)
 	}
-	return Ref{Path: ref.Path, Version: ref.Version}, ref.Field
+	return place{Ref{Path: ref.Path, Version: ref.Version}, ref.Field}, nil
+}
+
+// locateAll returns the places of refs. A backend that looks at files to find them may block.
+func (d *document) locateAll(ctx context.Context, refs []Ref) ([]place, error) {
+	all := func() ([]place, error) {
+		places := make([]place, len(refs))
+		for i, ref := range refs {
+			var err error
+			if places[i], err = d.locate(ref); err != nil {
+				return nil, err
+			}
+		}
+		return places, nil
+	}
+	if d.resolve == nil || d.guard == nil {
+		return all()
+	}
+	type answer struct {
+		places []place
+		err    error
+	}
+	lent := slices.Clone(refs)
+	refs = lent
+	a, _, err := await(ctx, d.guard, d.guard.timeout, 0, func(_ context.Context, answers chan<- answer) {
+		a := answer{err: errEnded}
+		defer func() { answers <- a }()
+		a.places, a.err = all()
+	})
+	return a.places, cmp.Or(err, a.err)
 }
 
 func (d *document) Fetch(ctx context.Context, ref Ref) (Secret, error) {
-	doc, field := d.locate(ref)
-	s, err := d.next.Fetch(ctx, doc)
-	return d.choose(ref, doc, field, Result{s, err})
+	var p place
+	var err error
+	if d.guard == nil {
+		p, err = d.locate(ref)
+	} else {
+		var places []place
+		if places, err = d.locateAll(ctx, []Ref{ref}); err == nil {
+			p = places[0]
+		}
+	}
+	if err != nil {
+		return Secret{}, err
+	}
+	s, err := d.next.Fetch(ctx, p.doc)
+	return d.choose(ref, p, Result{s, err}, s.Field)
 }
 
 func (d *document) FetchMany(ctx context.Context, refs []Ref) []Result {
-	type place struct {
-		doc   int
-		field string
+	results := make([]Result, len(refs))
+	places, err := d.locateAll(ctx, refs)
+	if err != nil {
+		for i := range results {
+			results[i].Err = err
+		}
+		return results
 	}
 	var (
-		docs   []Ref
-		index  = make(map[Ref]int, len(refs))
-		places = make([]place, len(refs))
+		docs  []Ref
+		index = make(map[Ref]int, len(refs)) // of docs
 	)
-	for i, ref := range refs {
-		doc, field := d.locate(ref)
-		n, known := index[doc]
-		if !known {
-			n = len(docs)
-			index[doc] = n
-			docs = append(docs, doc)
+	for _, p := range places {
+		if _, known := index[p.doc]; !known {
+			index[p.doc] = len(docs)
+			docs = append(docs, p.doc)
 		}
-		places[i] = place{n, field}
 	}
 	answers := d.next.FetchMany(ctx, docs)
-	results := make([]Result, len(refs))
+	fields := make([]func(string) (Secret, error), len(docs)) // each document is read once
 	for i, ref := range refs {
-		p := places[i]
+		n := index[places[i].doc]
 		if len(answers) != len(docs) {
 			results[i].Err = &Error{Key: ref.String(), Err: ErrUnknown, Detail: "a layer: " + wrongCount(len(answers), len(docs))}
 			continue
 		}
-		results[i].Secret, results[i].Err = d.choose(ref, docs[p.doc], p.field, answers[p.doc])
+		results[i].Secret, results[i].Err = d.choose(ref, places[i], answers[n], func(name string) (Secret, error) {
+			if fields[n] == nil {
+				fields[n] = answers[n].Secret.fields()
+			}
+			return fields[n](name)
+		})
 	}
 	return results
 }
 
-// choose makes the answer for ref of the answer for its document.
-func (d *document) choose(ref, doc Ref, field string, answer Result) (Secret, error) {
+// choose makes the answer for ref, which is at p, of the answer for its document, whose fields are those of field.
+func (d *document) choose(ref Ref, p place, answer Result, field func(string) (Secret, error)) (Secret, error) {
 	s, err := answer.Secret, answer.Err
 	switch {
 	case err != nil:
 	case s.IsZero(): // from a layer; the guard lets none pass
 		err = errNoAnswer
-	case field != "":
-		s, err = s.Field(field)
+	case p.field != "":
+		s, err = field(p.field)
 	}
 	if err == nil {
 		return s, nil
@@ -89,7 +148,7 @@ func (d *document) choose(ref, doc Ref, field string, answer Result) (Secret, er
 	e = e.clone()
 	e.Key = ref.String()
 	if c := Class(e.Err); c == ErrNotFound || c == ErrFieldNotFound { //nolint:errorlint // Class returns the sentinels themselves
-		if where := lookedFor(ref, doc, field); where != "" {
+		if where := lookedFor(ref, p.doc, p.field); where != "" {
 			e.Detail = join(e.Detail, where)
 		}
 	}

@@ -40,8 +40,9 @@ func (c *Client) memorize(key string, ref Ref) {
 	}
 	for _, s := range c.sources {
 		if m, ok := s.memory.(memorizer); ok {
-			doc, field := s.locate(ref)
-			m.Memorize(key, doc, field)
+			if p, err := s.locate(ref); err == nil {
+				m.Memorize(key, p.doc, p.field)
+			}
 		}
 	}
 }

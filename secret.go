@@ -99,12 +99,24 @@ func (s Secret) Equal(other Secret) bool {
 // The error is an [*Error]: [ErrFieldNotFound] if the field is missing or null, and [ErrMalformed] if the value is not one
 // JSON object in valid UTF-8 without duplicate keys.
 func (s Secret) Field(name string) (Secret, error) {
-	value, err := selectField(s.Reveal(), name)
-	if err != nil {
-		err.Backend = s.Meta().Backend
-		return Secret{}, err
+	return s.fields()(name)
+}
+
+// fields returns a function that is Field, and reads the document once for all its calls.
+func (s Secret) fields() func(name string) (Secret, error) {
+	object, err := parseObject(s.Reveal())
+	return func(name string) (Secret, error) {
+		err, value := err, ""
+		if err == nil {
+			value, err = object.field(name)
+		}
+		if err != nil {
+			failure := err.clone()
+			failure.Backend = s.Meta().Backend
+			return Secret{}, failure
+		}
+		return Secret{reveal: func() string { return value }, meta: s.meta}, nil
 	}
-	return Secret{reveal: func() string { return value }, meta: s.meta}, nil
 }
 
 // JSON decodes the value, a JSON document, into the value that v points to, by the rules of [encoding/json]. The document

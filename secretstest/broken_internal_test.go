@@ -232,13 +232,6 @@ func variants() []variant {
 			caught: []string{"absent/*"},
 		},
 		{
-			name: "the error tells another backend",
-			damage: onError(func(secrets.Ref, error) error {
-				return &secrets.Error{Backend: "another", Err: secrets.ErrNotFound}
-			}),
-			caught: []string{"absent/client"},
-		},
-		{
 			name: "the zero Secret with no error",
 			damage: func(b *broken) {
 				b.fetch = func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {

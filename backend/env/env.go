@@ -49,12 +49,17 @@ type Backend struct {
 	lookup func(string) (string, bool)
 	files  bool
 	fault  error
+
+	nonblocking bool
 }
 
 // New returns a Backend. Faults in its options are kept for [Backend.Validate], by which [secrets.New] reports them.
 func New(opts ...Option) *Backend {
 	c := newConfig(opts)
-	return &Backend{name: c.name, prefix: c.prefix, lookup: c.lookup, files: c.files, fault: errors.Join(c.faults...)}
+	return &Backend{
+		name: c.name, prefix: c.prefix, lookup: c.lookup, files: c.files, fault: errors.Join(c.faults...),
+		nonblocking: !c.files && !c.ownLookup,
+	}
 }
 
 // Name returns "env", or what [WithName] says.
@@ -62,6 +67,10 @@ func (b *Backend) Name() string { return b.name }
 
 // Local returns true: the environment is at hand and always current, and a cache before it could only be out of date.
 func (b *Backend) Local() bool { return true }
+
+// Nonblocking reports whether a look-up waits for nothing: so it is for [os.LookupEnv], and not for files or a function of
+// the program's own.
+func (b *Backend) Nonblocking() bool { return b.nonblocking }
 
 // Validate returns the faults of the options, joined.
 func (b *Backend) Validate() error { return b.fault }
@@ -113,10 +122,11 @@ func (b *Backend) Resolve(ref secrets.Ref) secrets.Ref {
 }
 
 var (
-	_ secrets.Backend               = (*Backend)(nil)
-	_ secrets.Resolver              = (*Backend)(nil)
-	_ interface{ Local() bool }     = (*Backend)(nil)
-	_ interface{ Validate() error } = (*Backend)(nil)
+	_ secrets.Backend                 = (*Backend)(nil)
+	_ secrets.Resolver                = (*Backend)(nil)
+	_ interface{ Local() bool }       = (*Backend)(nil)
+	_ interface{ Nonblocking() bool } = (*Backend)(nil)
+	_ interface{ Validate() error }   = (*Backend)(nil)
 )
 
 func check(ref secrets.Ref) error {

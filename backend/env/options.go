@@ -23,6 +23,8 @@ type config struct {
 	lookup func(string) (string, bool)
 	files  bool
 	faults []error
+
+	ownLookup bool // lookup is the program's
 }
 
 func newConfig(opts []Option) *config {
@@ -61,7 +63,7 @@ func WithLookup(lookup func(name string) (value string, set bool)) Option {
 			c.fault("WithLookup: a nil function")
 			return
 		}
-		c.lookup = lookup
+		c.lookup, c.ownLookup = lookup, true
 	})
 }
 

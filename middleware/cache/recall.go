@@ -54,20 +54,11 @@ func (s *space) RecallMany(keys []string, found map[string]secrets.Secret) bool 
 // and must not be done twice.
 func (s *space) Memorize(key string, doc secrets.Ref, field string) {
 	e, found := s.index.Load(documentOf(doc))
-	if !found || e.lease != nil { // a lease has a wall clock to look at too
+	if !found || e.isValue() && field != "" && len(e.secret.Reveal()) > largeDocument {
 		return
 	}
-	m := memo{entry: e, until: e.expireAt}
-	switch {
-	case e.isValue() && field != "" && len(e.secret.Reveal()) > largeDocument:
-		return
-	case e.isValue():
-		// A renewal that was put off may be due after the value has expired.
-		m.secret, m.until = e.secret, min(age(e.refreshAt.Load()), e.expireAt)
-	case secrets.Class(e.err) != secrets.ErrNotFound: //nolint:errorlint // the narrower kinds stop a chain
-		return
-	}
-	if !s.wants(key, m) {
+	m, ok := e.memo()
+	if !ok || !s.wants(key, m) {
 		return
 	}
 	if field != "" && e.isValue() {
@@ -84,6 +75,17 @@ func (s *space) Memorize(key string, doc secrets.Ref, field string) {
 	if old, has := s.memos.Load(key); has && old.entry == e || e.memorized(key) {
 		s.memos.Store(key, m)
 	}
+}
+
+// memo returns what a memo of e holds, before a field is selected, and whether there may be one.
+func (e *entry) memo() (m memo, ok bool) {
+	m = memo{secret: e.secret, until: e.expireAt, entry: e}
+	if !e.isValue() {
+		return m, secrets.Class(e.err) == secrets.ErrNotFound //nolint:errorlint // the narrower kinds stop a chain
+	}
+	// A renewal that was put off may be due after the value has expired.
+	m.until = min(m.until, age(e.refreshAt.Load()))
+	return m, e.lease == nil // a lease has a wall clock to look at too
 }
 
 // wants reports whether m would be something new for key, and of use.
