@@ -20,6 +20,8 @@
 // the names. It is not read recursively. All files must be valid UTF-8: to read one of them beside others that are
 // binary, name it alone. Files keep no versions: a key with a version is [secrets.ErrInvalidKey].
 //
+// With [WithCaching], database#password is always that field of the document "database", also where that is a directory.
+//
 // A text loses one newline at its end; see [WithRawBytes]. An empty file is a secret that is empty.
 //
 // # What is never read
@@ -33,7 +35,7 @@
 //
 // Kubernetes updates a mounted volume by changing one symbolic link, ..data, from a directory with the old files to one
 // with the new. Whatever one Fetch or FetchMany reads below such a link comes from one of these directories: a user name and
-// a password asked together never come from two updates. A key that is about to appear, whose link is there and leads
+// a password asked together never come from two updates. A document that is about to appear, whose link is there and leads
 // nowhere yet, is waited for a moment. A volume that is mounted with subPath gets no updates from Kubernetes.
 //
 // Whoever else changes files while they are read should rename complete ones into place: a file that is written where it
@@ -166,7 +168,7 @@ func (b *Backend) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, e
 // FetchMany answers refs in order. What they name below one ..data link of Kubernetes is read from one state of it.
 func (b *Backend) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Result {
 	results := make([]secrets.Result, len(refs))
-	settled, err := b.look(ctx, func(s *snapshot) {
+	settled, err := b.look(ctx, appearing, func(s *snapshot) {
 		for i, ref := range refs {
 			results[i].Secret, results[i].Err = b.fetch(ctx, s, ref)
 		}
@@ -183,10 +185,13 @@ func (b *Backend) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.R
 
 // Resolve returns the ref path/field for path#field if path is a directory with a regular file of that name, and ref as it
 // is otherwise. Then a field that is there needs nothing of the other files of the directory, and one that is not is
-// missed in the document, which is [secrets.ErrFieldNotFound].
+// missed in the document, which is [secrets.ErrFieldNotFound]. It waits for nothing that is about to appear.
+//
+// With [WithCaching], it returns every ref as it is: a cache remembers what a key means, so that this must not depend on
+// which files are there, and it keeps the fields of a document as one value and one version.
 func (b *Backend) Resolve(ref secrets.Ref) secrets.Ref {
 	// A document of a directory has no field with a separator in its name, since it is not recursive.
-	if ref.Field == "" || strings.ContainsAny(ref.Field, `/\`) {
+	if b.caching || ref.Field == "" || strings.ContainsAny(ref.Field, `/\`) {
 		return ref
 	}
 	file := secrets.Ref{Path: ref.Path + "/" + ref.Field, Version: ref.Version}
@@ -194,7 +199,8 @@ func (b *Backend) Resolve(ref secrets.Ref) secrets.Ref {
 		return ref
 	}
 	resolved := ref
-	settled, err := b.look(context.Background(), func(s *snapshot) {
+	const patience = 0 // a call resolves many keys, one after the other, and no context ends it
+	settled, err := b.look(context.Background(), patience, func(s *snapshot) {
 		resolved = ref
 		if place, err := s.find(s.top(), file.Path); err == nil && place.mode.IsRegular() {
 			resolved = file
@@ -213,14 +219,14 @@ var (
 )
 
 // look calls read with a snapshot of the directory, and again with a new one for as long as the files have changed under
-// it, or something is about to appear. On an error, settled says whether what read has found can be trusted; what it has
-// missed can not.
+// it. If something is about to appear, it waits for patience and looks once more, unless patience is 0. On an error,
+// settled says whether what read has found can be trusted; what it has missed can not.
 //
 // The directory is opened anew each time. An open one would go on to show what was there when it was opened, also after
 // the directory was deleted and made again, or another volume was mounted over it: nothing at all, which would read as
 // "not found" for ever.
-func (b *Backend) look(ctx context.Context, read func(s *snapshot)) (settled bool, err error) {
-	waited := false
+func (b *Backend) look(ctx context.Context, patience time.Duration, read func(s *snapshot)) (settled bool, err error) {
+	waited := patience == 0
 	for range maxTries {
 		if err := ctx.Err(); err != nil {
 			return false, err
@@ -239,7 +245,7 @@ func (b *Backend) look(ctx context.Context, read func(s *snapshot)) (settled boo
 			return true, nil
 		}
 		waited = true
-		if err := pause(ctx, appearing); err != nil {
+		if err := pause(ctx, patience); err != nil {
 			return true, err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -67,6 +68,16 @@ func get(t *testing.T, b *file.Backend, path string) (string, error) {
 		t.Error("the zero secret, without an error")
 	}
 	return s.Reveal(), err
+}
+
+// pair is a user name and a password that belong together.
+func pair(prefix string, n int) map[string]string {
+	return map[string]string{prefix + "user": "user" + strconv.Itoa(n), prefix + "password": "pass" + strconv.Itoa(n)}
+}
+
+// torn reports whether the two are of two updates.
+func torn(user, password string) bool {
+	return strings.TrimPrefix(user, "user") != strings.TrimPrefix(password, "pass")
 }
 
 const canary = "c4nary-value"
@@ -270,7 +281,7 @@ func TestResolve(t *testing.T) {
 	link(t, filepath.Join(dir, "database"), "password", "link")
 	link(t, filepath.Join(dir, "database"), "/etc/passwd", "out")
 	link(t, dir, "database", "db")
-	b := backend(t, dir)
+	b, cached := backend(t, dir), backend(t, dir, file.WithCaching())
 	for _, tt := range []struct {
 		key  secrets.Ref
 		want string // the path it resolves to, or "" if it stays as it is
@@ -303,6 +314,7 @@ func TestResolve(t *testing.T) {
 				want = secrets.Ref{Path: tt.want, Version: tt.key.Version}
 			}
 			is.Equal(b.Resolve(tt.key), want)
+			is.Equal(cached.Resolve(tt.key), tt.key)
 		})
 	}
 }

@@ -76,16 +76,6 @@ func (v *volume) check(err error) {
 	}
 }
 
-// pair is a user name and a password that belong together.
-func pair(prefix string, n int) map[string]string {
-	return map[string]string{prefix + "user": "user" + strconv.Itoa(n), prefix + "password": "pass" + strconv.Itoa(n)}
-}
-
-// torn reports whether the two are of two updates.
-func torn(user, password string) bool {
-	return strings.TrimPrefix(user, "user") != strings.TrimPrefix(password, "pass")
-}
-
 // swapping updates the volume, over and over, while read runs, over and over too, until it returns true, or most times.
 func swapping(v *volume, prefix string, most int, read func() (enough bool)) {
 	stop := make(chan struct{})
@@ -466,6 +456,58 @@ func TestKeyDoesNotAppear(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Resolve has no context that could end it, and runs once for each key: it waits for nothing. The call that reads does.
+func TestResolveDoesNotWait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		dir := t.TempDir()
+		v := newVolume(t, dir, pair("db/", 1))
+		v.write("..next", pair("new/", 2))
+		write(t, dir, map[string]string{"broken/..1/": ""})
+		link(t, dir, "..gone", "broken/..data")
+		link(t, dir, "..data/x", "broken/x")
+		b := backend(t, dir)
+		begin := time.Now()
+		for i := range 100 {
+			for _, path := range []string{"new", "broken", "broken/x", "db"} {
+				ref := secrets.Ref{Path: path, Field: "f" + strconv.Itoa(i)}
+				is.Equal(b.Resolve(ref), ref)
+			}
+		}
+		is.Equal(time.Since(begin), 0*time.Second)
+
+		_, err := get(t, b, "new") // the control
+		is.True(errors.Is(err, secrets.ErrNotFound))
+		is.Equal(time.Since(begin), appearing)
+	})
+}
+
+// A key whose document is about to appear is waited for where it is read.
+func TestAFieldAppears(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		dir := t.TempDir()
+		v := newVolume(t, dir, pair("db/", 1))
+		v.write("..next", pair("new/", 2))
+		c, err := secrets.New(backend(t, dir))
+		is.NoErr(err)
+		defer c.Close() //nolint:errcheck // a test
+		var found map[string]secrets.Secret
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			found, err = c.GetMany(t.Context(), "new#user", "new#password")
+		}()
+		synctest.Wait() // it waits for the key
+		v.swap("..next")
+		<-done
+		is.NoErr(err)
+		is.Equal(found["new#user"].Reveal()+found["new#password"].Reveal(), "user2pass2")
+	})
 }
 
 func TestContextWhileKeyAppears(t *testing.T) {

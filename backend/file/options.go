@@ -69,9 +69,13 @@ func WithRawBytes() Option {
 }
 
 // WithCaching puts the cache and the dedup layer of the client before this backend, for a directory on a slow or remote
-// file system. The cached values of a Kubernetes mount may then be of two updates, if their keys are not fetched together. A
-// key with a field still makes a look at the directory, for which file it means.
-// By default, the backend is local, and every call reads the files.
+// file system. By default, the backend is local, and every call reads the files.
+//
+// A key then means the same whatever the directory holds: database#password is the field of the document "database", and if
+// that is a directory, of the JSON object of its files, which is read, cached and renewed as one. So its fields are of one
+// update, and none of them can be read beside a file that is not UTF-8: that is [secrets.ErrMalformed], and the file is to
+// be named by its path, as database/password. Documents of their own, as two such paths are, may be cached from two
+// updates of a Kubernetes mount, if they are not fetched together.
 func WithCaching() Option {
 	return optionFunc(func(c *config) { c.caching = true })
 }
