@@ -3,6 +3,7 @@ package middleware_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,6 +18,7 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware"
 	"github.com/seed-5482dd03/secrets/middleware/cache"
 	"github.com/seed-5482dd03/secrets/middleware/dedup"
+	"github.com/seed-5482dd03/secrets/middleware/fallback"
 	"github.com/seed-5482dd03/secrets/middleware/redact"
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
@@ -293,6 +295,64 @@ func TestAnOutageIsSurvived(t *testing.T) {
 		s, err := c.Get(t.Context(), "key")
 		is.NoErr(err)
 		is.True(!s.Meta().Stale)
+	})
+}
+
+// slow is a redaction that uses up the time of a call that fails.
+var slow = secrets.MiddlewareFunc(func(next secrets.Fetcher) secrets.Fetcher {
+	return secrets.FetcherFunc(func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+		s, err := next.Fetch(ctx, ref)
+		if err != nil {
+			<-ctx.Done()
+		}
+		return s, err
+	})
+})
+
+// afterDenial returns what a client answers for a cold and a warm key that its backend denies, when it has seen many large
+// documents, in which all that is secret is to be looked for.
+func afterDenial(t *testing.T, opts ...secrets.Option) (cold, warm error) {
+	t.Helper()
+	is := is.New(t)
+	strong := secretstest.NewBackend(map[string]string{"cold": canary, "warm": canary}, secretstest.WithName("strong"))
+	weak := secretstest.NewBackend(map[string]string{"cold": "weaker", "warm": "weaker"}, secretstest.WithName("weak"))
+	c := client(t, strong, append(opts, middleware.Standard(cache.WithTTL(time.Second)), secrets.WithTimeout(time.Second),
+		secrets.WithFallback(fallback.To(weak)))...)
+	keys := []string{"warm"}
+	for i := range 200 {
+		var doc strings.Builder
+		doc.WriteString(`{"user":"app"`)
+		for k := 0; doc.Len() < 60_000; k++ {
+			fmt.Fprintf(&doc, `,"k%d":"value %d/%d"`, k, i, k)
+		}
+		key := fmt.Sprint("doc", i)
+		strong.Set(key, doc.String()+"}")
+		keys = append(keys, key)
+	}
+	for _, key := range keys {
+		_, err := c.Get(t.Context(), key)
+		is.NoErr(err)
+	}
+	strong.Fail(&secrets.Error{Err: secrets.ErrPermissionDenied, Detail: "not with " + canary})
+	_, cold = c.Get(t.Context(), "cold")
+	_, warm = c.Refresh(t.Context(), "warm")
+	secretstest.AssertNoLeak(t, canary, cold, warm)
+	return cold, warm
+}
+
+// To look for values in an error never takes so long that a denial is taken for an outage, which a weaker source may stand
+// in for.
+func TestADenialIsNoOutageHoweverMuchIsRemembered(t *testing.T) {
+	is := is.New(t)
+	for _, err := range func(cold, warm error) []error { return []error{cold, warm} }(afterDenial(t)) {
+		is.True(errors.Is(err, secrets.ErrPermissionDenied))
+		is.True(strings.Contains(err.Error(), "strong: "))
+	}
+	t.Run("control: a redaction that takes its time", func(t *testing.T) {
+		cold, warm := afterDenial(t, secrets.WithRedaction(slow))
+		is := is.New(t)
+		is.NoErr(cold) // the weaker value
+		is.NoErr(warm)
 	})
 }
 

@@ -3,6 +3,7 @@ package redact
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"encoding/xml"
@@ -20,71 +21,97 @@ const (
 	shortest = 4
 )
 
+const (
+	// mostPieces and mostSteps bound the time and the memory that one value takes. A private key has some 50 lines, and a
+	// bundle of all public certificate authorities 4,000.
+	mostPieces = 4096
+	mostSteps  = 16 * mostPieces
+)
+
 // needle is a text that is looked for in some of its forms: those that begin with start. Where start does not occur, none
 // of these forms does, and none has to be made. So a needle is small, and most of them are passed over at once.
 type needle struct {
 	text  string
-	start string // shortest bytes
+	start [shortest]byte
 	forms uint32 // a bit for each place in what forms returns
 }
 
-// needles returns what a value is recognised by.
-func needles(value string) []needle {
-	var all []needle
-	for _, piece := range pieces(value) {
+// needles returns what a value is recognised by, or nothing if that is too much.
+func needles(value string) (all []needle, complete bool) {
+	pieces, complete := pieces(value)
+	if !complete {
+		return nil, false
+	}
+	for _, piece := range pieces {
 		first := len(all)
 		// A rune has at most four bytes, and no form makes less than one of it: this much decides how each form begins.
 		head := piece[:min(4*shortest, len(piece))]
 	next:
-		for i, start := range forms(head, allForms) {
-			if start == "" { // the form is the text itself so far
-				start = head
+		for i, form := range forms(head, allForms) {
+			if form == "" { // the form is the text itself so far
+				form = head
 			}
-			start = start[:shortest]
+			start := [shortest]byte([]byte(form[:shortest]))
 			for k := range all[first:] {
 				if n := &all[first+k]; n.start == start {
 					n.forms |= 1 << i
 					continue next
 				}
 			}
-			all = append(all, needle{piece, strings.Clone(start), 1 << i})
+			all = append(all, needle{piece, start, 1 << i})
 		}
 	}
-	return all
+	return all, true
 }
 
 // pieces returns value and the parts of it that are secret on their own: its lines, and the strings and numbers of a JSON
-// document, also where a string is such a document again.
-func pieces(value string) []string {
-	var all []string
-	seen := make(map[string]struct{})
-	add := func(piece string) bool {
-		_, known := seen[piece]
-		if known || len(piece) < shortest {
-			return false
-		}
-		seen[piece] = struct{}{}
-		all = append(all, piece)
-		return true
-	}
-	var take func(piece string)
-	take = func(piece string) {
-		if !add(piece) {
-			return
-		}
-		add(strings.TrimSpace(piece))
-		for line := range strings.Lines(piece) {
-			add(strings.TrimSpace(line))
-		}
-		leaves(piece, take)
-	}
-	take(value)
-	return all
+// document, also where a string is such a document again. There may be too many: then they are not complete.
+func pieces(value string) (all []string, complete bool) {
+	s := splitter{seen: make(map[string]struct{})}
+	s.take(value)
+	return s.pieces, s.step()
 }
 
-// leaves calls leaf for each string and number of the JSON in text, as far as it is JSON: a document that is broken further
-// on is still a secret. Strings come as they are written and as they are meant. Keys are not secret.
-func leaves(text string, leaf func(string)) {
+type splitter struct {
+	pieces []string
+	seen   map[string]struct{}
+	steps  int // lines and tokens that were looked at
+}
+
+// step reports whether there may be more steps.
+func (s *splitter) step() bool {
+	s.steps++
+	return s.steps <= mostSteps && len(s.pieces) <= mostPieces
+}
+
+func (s *splitter) take(piece string) {
+	if !s.add(piece) {
+		return
+	}
+	s.add(strings.TrimSpace(piece))
+	for line := range strings.Lines(piece) {
+		if !s.step() {
+			return
+		}
+		s.add(strings.TrimSpace(line))
+	}
+	s.takeLeaves(piece)
+}
+
+// add reports whether piece is new.
+func (s *splitter) add(piece string) bool {
+	_, known := s.seen[piece]
+	if known || len(piece) < shortest {
+		return false
+	}
+	s.seen[piece] = struct{}{}
+	s.pieces = append(s.pieces, piece)
+	return true
+}
+
+// takeLeaves takes each string and number of the JSON in text, as far as it is JSON: a document that is broken further on
+// is still a secret. Strings are taken as they are written and as they are meant. Keys are not secret.
+func (s *splitter) takeLeaves(text string) {
 	if i := strings.IndexAny(text, "{[\""); i < 0 || strings.TrimLeft(text[:i], " \t\r\n") != "" {
 		return // a number is all of its text, and the rest has no leaves
 	}
@@ -95,7 +122,7 @@ func leaves(text string, leaf func(string)) {
 	decoder := json.NewDecoder(strings.NewReader(text))
 	decoder.UseNumber()
 	levels := []level{{}}
-	for from := 0; ; {
+	for from := 0; s.step(); {
 		token, err := decoder.Token()
 		if err != nil {
 			return
@@ -114,11 +141,11 @@ func leaves(text string, leaf func(string)) {
 		case json.Delim:
 			levels = append(levels, level{object: token == '{'})
 		case json.Number:
-			leaf(source)
+			s.take(source)
 		case string:
 			if !isKey {
-				leaf(source[1 : len(source)-1])
-				leaf(token)
+				s.take(source[1 : len(source)-1])
+				s.take(token)
 			}
 		}
 	}
@@ -246,18 +273,6 @@ func base64Core(encoding *base64.Encoding, s string, shift int) string {
 	return text[min(from, to):to]
 }
 
-// mask returns text with every occurrence of the values replaced, each of which is given as its needles. Overlapping ones
-// are one replacement, so that no rest of a value remains between them.
-func mask(text string, values [][]needle) string {
-	m := newMasker(text)
-	for _, needles := range values {
-		for i := range needles {
-			m.hide(&needles[i])
-		}
-	}
-	return m.String()
-}
-
 // masker notes which bytes of a text belong to values.
 type masker struct {
 	text   string
@@ -276,48 +291,81 @@ func newMasker(text string) *masker {
 	log := min(max(least, bits.Len(uint(bitsPerStart*len(text)))), most)
 	m := &masker{text: text, starts: make([]uint64, 1<<log/64), shift: 32 - log}
 	for i := range len(text) - shortest + 1 {
-		h := m.hash(text[i:])
+		h := m.hash([shortest]byte([]byte(text[i : i+shortest])))
 		m.starts[h/64] |= 1 << (h % 64)
 	}
 	return m
 }
 
-func (m *masker) hash(s string) uint32 {
+func (m *masker) hash(s [shortest]byte) uint32 {
 	const golden = 0x9E3779B1 // 2³² divided by the golden ratio
-	return (uint32(s[0]) | uint32(s[1])<<8 | uint32(s[2])<<16 | uint32(s[3])<<24) * golden >> m.shift
+	return binary.LittleEndian.Uint32(s[:]) * golden >> m.shift
 }
 
-// hide hides n, in all its forms.
-func (m *masker) hide(n *needle) {
+// hide hides n, in all its forms. It returns how many bytes it has passed over for that, about.
+func (m *masker) hide(n *needle) (work int) {
 	if len(n.text) > len(m.text) {
-		return
+		return 0
 	}
-	if h := m.hash(n.start); m.starts[h/64]&(1<<(h%64)) == 0 || !strings.Contains(m.text, n.start) {
-		return
+	if h := m.hash(n.start); m.starts[h/64]&(1<<(h%64)) == 0 {
+		return 0
+	}
+	work = len(m.text)
+	if !strings.Contains(m.text, string(n.start[:])) {
+		return work
 	}
 	for _, text := range forms(n.text, n.forms) {
 		if text != "" {
 			m.hideText(text)
+			work += len(m.text)
+		}
+	}
+	return work
+}
+
+// hideText hides all occurrences of text, also those that overlap. It takes a time that is linear in both texts, however
+// often one repeats itself: it is the search of Knuth, Morris and Pratt, from the first occurrence on.
+func (m *masker) hideText(text string) {
+	first := strings.Index(m.text, text)
+	if first < 0 {
+		return
+	}
+	if m.hidden == nil {
+		m.hidden = make([]bool, len(m.text))
+	}
+	borders := borders(text)
+	matched := 0
+	hidden := first // up to here it is done
+	for i := first; i < len(m.text); i++ {
+		for matched > 0 && m.text[i] != text[matched] {
+			matched = borders[matched-1]
+		}
+		if m.text[i] == text[matched] {
+			matched++
+		}
+		if matched == len(text) {
+			for hidden = max(hidden, i+1-len(text)); hidden <= i; hidden++ {
+				m.hidden[hidden] = true
+			}
+			matched = borders[matched-1]
 		}
 	}
 }
 
-func (m *masker) hideText(text string) {
-	hidden := 0 // up to here it is done
-	for from := 0; ; {
-		i := strings.Index(m.text[from:], text)
-		if i < 0 {
-			return
+// borders returns, for each beginning of text, the length of the longest shorter text that it both begins and ends with.
+func borders(text string) []int {
+	all := make([]int, len(text))
+	matched := 0
+	for i := 1; i < len(text); i++ {
+		for matched > 0 && text[i] != text[matched] {
+			matched = all[matched-1]
 		}
-		if m.hidden == nil {
-			m.hidden = make([]bool, len(m.text))
+		if text[i] == text[matched] {
+			matched++
 		}
-		for k := max(from+i, hidden); k < from+i+len(text); k++ {
-			m.hidden[k] = true
-		}
-		hidden = from + i + len(text)
-		from += i + 1
+		all[i] = matched
 	}
+	return all
 }
 
 // String returns the text with a mark in the place of each stretch of hidden bytes.
