@@ -17,6 +17,7 @@ import (
 type Client struct {
 	top     Fetcher
 	memory  recaller // asked before top, or nil
+	primary *health  // of the first of several backends, or nil
 	sources []source
 	closed  atomic.Bool
 
@@ -66,6 +67,7 @@ func build(cfg *config, backends []owned) (*Client, error) {
 		c.top = cfg.wrap("WithFallback", c.top, func() Fetcher { return cfg.fallback.Chain(chain) })
 		slots = append(slots, c.top)
 		c.memory, _ = c.top.(recaller) //nolint:errcheck // nil if it is none
+		c.primary = c.sources[0].health
 	}
 	if len(cfg.around) > 0 {
 		c.memory = nil // user middleware sees every call
@@ -133,7 +135,12 @@ func (c *config) source(life context.Context, b owned, running *calls) source {
 	local, nonblocking := c.nature(b)
 	g := &guard{next: f, name: b.name, timeout: c.timeout, life: life, calls: running}
 	g.inline = nonblocking && len(c.aroundBackend) == 0 // a layer may block where the backend does not
-	f = wrapSlot("WithTracing", c.tracing, g)
+	f = g
+	health := c.health(b.name)
+	if health != nil {
+		f = &witness{next: g, health: health}
+	}
+	f = wrapSlot("WithTracing", c.tracing, f)
 	if !local {
 		// What lies within the dedup layer is known last: the half of the cache that fills is a part of the cache.
 		within := &late{f}
@@ -147,7 +154,7 @@ func (c *config) source(life context.Context, b owned, running *calls) source {
 			s.memory, _ = f.(recaller) //nolint:errcheck // nil if it is none
 		}
 	}
-	s.document = &document{next: f}
+	s.document = &document{next: f, health: health}
 	if r, ok := b.Backend.(Resolver); ok {
 		s.resolve = r.Resolve
 		if local && !g.inline {
@@ -273,6 +280,7 @@ func (c *Client) GetMany(ctx context.Context, keys ...string) (map[string]Secret
 				}
 				found[names[i]] = r.Secret
 				c.memorize(names[i], refs[i])
+				c.primary.replaced(ctx, r.Secret, refs[i])
 			}
 		})
 	}
@@ -409,6 +417,7 @@ func (c *Client) fetch(ctx context.Context, key string) (Secret, error) {
 		return Secret{}, err
 	}
 	c.memorize(key, ref)
+	c.primary.replaced(ctx, result.Secret, ref)
 	return result.Secret, nil
 }
 

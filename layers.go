@@ -23,6 +23,7 @@ type document struct {
 	next    Fetcher
 	resolve func(Ref) Ref // the backend's, or nil
 	guard   *guard        // bounds resolve, or nil if that does not block
+	health  *health       // is told of stale answers, or nil
 }
 
 // place is where a ref is: a field of a document, or the whole if field is empty.
@@ -88,7 +89,7 @@ func (d *document) Fetch(ctx context.Context, ref Ref) (Secret, error) {
 		return Secret{}, err
 	}
 	s, err := d.next.Fetch(ctx, p.doc)
-	return d.choose(ref, p, Result{s, err}, s.Field)
+	return d.choose(ctx, ref, p, Result{s, err}, s.Field)
 }
 
 func (d *document) FetchMany(ctx context.Context, refs []Ref) []Result {
@@ -118,7 +119,7 @@ func (d *document) FetchMany(ctx context.Context, refs []Ref) []Result {
 			results[i].Err = &Error{Key: ref.String(), Err: ErrUnknown, Detail: "a layer: " + wrongCount(len(answers), len(docs))}
 			continue
 		}
-		results[i].Secret, results[i].Err = d.choose(ref, places[i], answers[n], func(name string) (Secret, error) {
+		results[i].Secret, results[i].Err = d.choose(ctx, ref, places[i], answers[n], func(name string) (Secret, error) {
 			if fields[n] == nil {
 				fields[n] = answers[n].Secret.fields()
 			}
@@ -129,7 +130,7 @@ func (d *document) FetchMany(ctx context.Context, refs []Ref) []Result {
 }
 
 // choose makes the answer for ref, which is at p, of the answer for its document, whose fields are those of field.
-func (d *document) choose(ref Ref, p place, answer Result, field func(string) (Secret, error)) (Secret, error) {
+func (d *document) choose(ctx context.Context, ref Ref, p place, answer Result, field func(string) (Secret, error)) (Secret, error) {
 	s, err := answer.Secret, answer.Err
 	switch {
 	case err != nil:
@@ -139,6 +140,7 @@ func (d *document) choose(ref Ref, p place, answer Result, field func(string) (S
 		s, err = field(p.field)
 	}
 	if err == nil {
+		d.health.served(ctx, s, ref)
 		return s, nil
 	}
 	e, ok := err.(*Error) //nolint:errorlint // the guard makes it so; what else there is, the Client's door classifies

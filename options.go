@@ -3,6 +3,7 @@ package secrets
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"time"
 )
@@ -30,6 +31,8 @@ type config struct {
 	hasFallback   bool
 	timeout       time.Duration
 	hasTimeout    bool
+	logger        *slog.Logger
+	loggedKeys    bool
 	defaults      []Option
 	faults        []error
 }
@@ -172,6 +175,9 @@ func newConfig(opts []Option) *config {
 	if c.timeout <= 0 {
 		c.fault("WithTimeout: %v is not more than 0", c.timeout)
 	}
+	if c.loggedKeys && c.logger == nil {
+		c.fault("WithLoggedKeys: there is no WithLogger")
+	}
 	return c
 }
 
@@ -189,7 +195,10 @@ func (c *config) applyAll(opts []Option) {
 func (c *config) adopt(d *config) {
 	c.faults = append(c.faults, d.faults...)
 	if len(d.around)+len(d.aroundBackend)+len(d.defaults) > 0 {
-		c.fault("WithDefaults: takes slots, a fallback and a timeout only")
+		c.fault("WithDefaults: takes slots, a fallback, a timeout and a logger only")
+	}
+	if c.logger == nil {
+		c.logger, c.loggedKeys = d.logger, c.loggedKeys || d.loggedKeys
 	}
 	for _, s := range []struct{ own, other *slot }{
 		{&c.cache, &d.cache}, {&c.dedup, &d.dedup}, {&c.tracing, &d.tracing}, {&c.redaction, &d.redaction},
