@@ -187,11 +187,18 @@ func TestALongDetailIsWithheld(t *testing.T) {
 	is.True(scrub(long[len(canary):]+canary) == long[len(canary):]+mark)
 }
 
-// Where a value is found at every place, each place costs no more than elsewhere.
-func TestAPeriodicValueIsHiddenInTime(t *testing.T) {
+// Where values are found at every place, each place costs no more than elsewhere. Otherwise, these would take too long.
+func TestPeriodicValuesAreHiddenInTime(t *testing.T) {
 	is := is.New(t)
-	value := strings.Repeat("a", 1<<15)
-	scrub := scrubber(value)
-	is.True(scrub(value+value) == mark)
-	is.True(scrub(value[1:]+"b"+value) == value[1:]+"b"+mark)
+	scrub := scrubber(list(10, func(i int) string { return strconv.Quote(strings.Repeat("a", 1<<15-i)) }))
+	for detail, want := range map[string]string{
+		strings.Repeat("a", 1<<16):                                        mark,
+		strings.Repeat("a", 1<<15-100) + "b" + strings.Repeat("a", 1<<15): strings.Repeat("a", 1<<15-100) + "b" + mark,
+	} {
+		got := withheld
+		for tries := 0; got == withheld && tries < 20; tries++ { // the machine may be busy
+			got = scrub(detail)
+		}
+		is.True(got == want)
+	}
 }
