@@ -187,18 +187,13 @@ func TestALongDetailIsWithheld(t *testing.T) {
 	is.True(scrub(long[len(canary):]+canary) == long[len(canary):]+mark)
 }
 
-// Where values are found at every place, each place costs no more than elsewhere. Otherwise, these would take too long.
-func TestPeriodicValuesAreHiddenInTime(t *testing.T) {
+// Where a value is found at every place, each place costs no more than elsewhere. This takes some 10 ms; a search that
+// begins anew at each place takes a minute.
+func TestAPeriodicValueIsHiddenInTime(t *testing.T) {
 	is := is.New(t)
-	scrub := scrubber(list(10, func(i int) string { return strconv.Quote(strings.Repeat("a", 1<<15-i)) }))
-	for detail, want := range map[string]string{
-		strings.Repeat("a", 1<<16):                                        mark,
-		strings.Repeat("a", 1<<15-100) + "b" + strings.Repeat("a", 1<<15): strings.Repeat("a", 1<<15-100) + "b" + mark,
-	} {
-		got := withheld
-		for tries := 0; got == withheld && tries < 20; tries++ { // the machine may be busy
-			got = scrub(detail)
-		}
-		is.True(got == want)
-	}
+	value := strings.Repeat("a", 1<<20)
+	began := time.Now()
+	is.True(redact.Mask(value+value, value) == mark)
+	is.True(redact.Mask(value[1:]+"b"+value, value) == value[1:]+"b"+mark)
+	is.True(time.Since(began) < 10*time.Second)
 }
