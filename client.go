@@ -111,8 +111,9 @@ func build(cfg *config, backends []owned) (*Client, error) {
 // source builds the layers around b, from the inside out.
 func (c *config) source(life context.Context, b owned, running *calls) source {
 	s := source{name: b.name}
+	local, nonblocking := c.nature(b)
 	wrap := func(option string, layer Middleware, f Fetcher) Fetcher {
-		next := named{f, b.name}
+		next := named{f, b.name, local}
 		return c.wrap(option, next, func() Fetcher { return layer.Wrap(next) })
 	}
 	wrapSlot := func(option string, slot slot, f Fetcher) Fetcher {
@@ -132,7 +133,6 @@ func (c *config) source(life context.Context, b owned, running *calls) source {
 		f = wrap("WithBackendMiddleware", layer, f)
 	}
 	f = wrapSlot("WithRedaction", c.redaction, f)
-	local, nonblocking := c.nature(b)
 	g := &guard{next: f, name: b.name, timeout: c.timeout, life: life, calls: running}
 	g.inline = nonblocking && len(c.aroundBackend) == 0 // a layer may block where the backend does not
 	f = g
@@ -147,11 +147,12 @@ func (c *config) source(life context.Context, b owned, running *calls) source {
 		f = wrapSlot("WithDedup", c.dedup, within)
 		f = wrapSlot("WithCache", c.cache, f)
 		if cache, ok := f.(interface{ Fill(next Fetcher) Fetcher }); ok && c.cache.taken {
-			inner := named{within.Fetcher, b.name}
+			inner := named{within.Fetcher, b.name, local}
 			within.Fetcher = c.wrap("WithCache", inner, func() Fetcher { return cache.Fill(inner) })
 		}
 		if c.cache.taken {
 			s.memory, _ = f.(recaller) //nolint:errcheck // nil if it is none
+			c.observe(s.slots, f)
 		}
 	}
 	s.document = &document{next: f, health: health}
@@ -162,6 +163,25 @@ func (c *config) source(life context.Context, b owned, running *calls) source {
 		}
 	}
 	return s
+}
+
+// observe hands what can be observed of cache to the layers of the slots that ask for it.
+func (c *config) observe(slots []Fetcher, cache Fetcher) {
+	monitor, ok := cache.(CacheMonitor)
+	if !ok {
+		return
+	}
+	for _, f := range slots {
+		observer, ok := f.(cacheObserver)
+		if !ok {
+			continue
+		}
+		c.try("ObserveCache", func() {
+			if err := observer.ObserveCache(monitor); err != nil {
+				c.faults = append(c.faults, err)
+			}
+		})
+	}
 }
 
 // late is a Fetcher that is set after a layer has been wrapped around it.

@@ -11,11 +11,15 @@ import (
 // a fallback, is one.
 type named struct {
 	Fetcher
-	name string
+	name  string
+	local bool
 }
 
 // Name returns the name of the backend.
 func (n named) Name() string { return n.name }
+
+// Local reports whether the backend is.
+func (n named) Local() bool { return n.local }
 
 // document stands outermost around one backend. It asks what is below for documents alone, so that the fields of one
 // document are one fetch and one version, and selects the fields itself.

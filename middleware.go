@@ -12,6 +12,11 @@ import "context"
 //   - Close() error: ends what this part of the layer runs. [Client.Close] calls it.
 //   - Invalidate(refs ...Ref): forget these documents. [Client.Invalidate] calls it.
 //   - Fill(next Fetcher) Fetcher, on a cache: the half of the cache that stores, to be placed inside the dedup layer.
+//   - The methods of [CacheMonitor], on a cache.
+//   - ObserveCache(cache CacheMonitor) error, on a layer that observes: what there is to see of the cache before the same
+//     backend, if there is one. New calls it once, and returns its error.
+//
+// The Fetcher that is handed to a layer around a backend has a method Local() bool too, which says whether the backend is.
 type Middleware interface {
 	Wrap(next Fetcher) Fetcher
 }

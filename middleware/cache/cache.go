@@ -28,7 +28,6 @@ package cache
 
 import (
 	"sync"
-	"sync/atomic"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
@@ -41,12 +40,11 @@ type Cache struct {
 	config
 	clock *clock
 
-	hits, misses, stale, negativeHits, backedOff, evictions atomic.Uint64
-
 	mu     sync.Mutex // reads of fresh entries do without it
 	values order
 	faults order // not-founds and back-offs, which must never evict a value
 	spaces map[*space]struct{}
+	closed Stats // of the spaces that were closed
 }
 
 // New returns a cache with the options opts.
@@ -74,37 +72,28 @@ func (c *Cache) Wrap(next secrets.Fetcher) secrets.Fetcher {
 var _ secrets.Middleware = (*Cache)(nil)
 
 // Stats are the figures of a cache since it was made, over all Clients that share it.
-type Stats struct {
-	// Hits are answers with a fresh value from memory. They are counted only with [WithHitCount].
-	Hits uint64
-	// Misses are questions that memory could not answer, so that the backend was asked or its answer waited for.
-	Misses uint64
-	// Stale are answers with a value past its TTL.
-	Stale uint64
-	// NegativeHits are answers with a remembered not-found. One that is only passed over on the way to the cached value of
-	// a fallback is no answer.
-	NegativeHits uint64
-	// BackedOff are answers with ErrUnavailable without a fetch, during the back-off after one.
-	BackedOff uint64
-	// Evictions are values that went because the cache was full.
-	Evictions uint64
-	// Entries is the number of values that are held now, expired ones among them.
-	Entries int
-}
+type Stats = secrets.CacheStats
 
-// Stats returns the figures of the cache.
+// Stats returns the figures of the cache. Of a call that is under way while its Client closes, they may miss something.
 func (c *Cache) Stats() Stats {
 	c.mu.Lock()
-	entries := c.values.len()
-	c.mu.Unlock()
+	defer c.mu.Unlock()
+	all := c.closed
+	for s := range c.spaces {
+		all = sum(all, s.CacheStats())
+	}
+	return all
+}
+
+func sum(a, b Stats) Stats {
 	return Stats{
-		Hits:         c.hits.Load(),
-		Misses:       c.misses.Load(),
-		Stale:        c.stale.Load(),
-		NegativeHits: c.negativeHits.Load(),
-		BackedOff:    c.backedOff.Load(),
-		Evictions:    c.evictions.Load(),
-		Entries:      entries,
+		Hits:         a.Hits + b.Hits,
+		Misses:       a.Misses + b.Misses,
+		Stale:        a.Stale + b.Stale,
+		NegativeHits: a.NegativeHits + b.NegativeHits,
+		BackedOff:    a.BackedOff + b.BackedOff,
+		Evictions:    a.Evictions + b.Evictions,
+		Entries:      a.Entries + b.Entries,
 	}
 }
 
@@ -126,8 +115,11 @@ func (c *Cache) insert(e, old *entry) {
 	if evicted := c.orderOf(e).add(e); evicted != nil {
 		evicted.forget()
 		if evicted.isValue() {
-			c.evictions.Add(1)
+			evicted.space.evictions.Add(1)
 		}
+	}
+	if e.isValue() {
+		e.space.entries.Add(1)
 	}
 	e.space.inserts.Add(1)
 	e.space.index.Store(e.document, e)
@@ -161,8 +153,6 @@ func newOrder(size int) order {
 	}
 	return order{size: size, lru: lru}
 }
-
-func (o *order) len() int { return o.lru.Len() }
 
 func (o *order) remove(e *entry) { o.lru.Remove(e) }
 

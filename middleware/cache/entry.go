@@ -110,6 +110,9 @@ func (e *entry) full() bool { return e.moreKeys != nil && len(*e.moreKeys) >= mo
 
 // forget takes e and its memos from memory. The caller holds the lock of the cache.
 func (e *entry) forget() {
+	if e.isValue() {
+		e.space.entries.Add(-1)
+	}
 	e.space.index.Delete(e.document)
 	if e.key != "" {
 		e.space.memos.Delete(e.key)

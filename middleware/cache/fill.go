@@ -19,6 +19,11 @@ func (f *filler) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, er
 	if r, ok := f.secondLook(ctx, d); ok {
 		return r.Secret, r.Err
 	}
+	if e, found := f.space.index.Load(d); found {
+		if failures := e.failures(); failures > 0 {
+			ctx = secrets.WithAttempt(ctx, failures+1)
+		}
+	}
 	t := f.space.begin(d)
 	defer f.space.abandon(&t)
 	secret, err := f.next.Fetch(ctx, ref)

@@ -65,8 +65,8 @@ func WithJitter(fraction float64) Option { return optionFunc(func(c *config) { c
 // back-offs are remembered beside them. It must be more than 0. By default, it is 1,000.
 func WithSize(documents int) Option { return optionFunc(func(c *config) { c.size = documents }) }
 
-// WithHitCount counts hits too in [Stats], at the price of one contended write for each of them. By default, hits are not
-// counted.
+// WithHitCount counts hits too in [Stats], at the price of one contended write for each of them. By default, hits are
+// counted only where a layer asks for it: that of package tracing, with a meter provider.
 func WithHitCount() Option { return optionFunc(func(c *config) { c.countHits = true }) }
 
 func newConfig(opts []Option) config {

@@ -29,8 +29,8 @@ func (s *space) Recall(key string) (secret secrets.Secret, known bool) {
 		return secrets.Secret{}, false
 	}
 	m.entry.touch()
-	if s.cache.countHits && m.entry.isValue() {
-		s.cache.hits.Add(1)
+	if s.countHits.Load() && m.entry.isValue() {
+		s.hits.Add(1)
 	}
 	return m.secret, true
 }

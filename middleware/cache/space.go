@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
 	"github.com/puzpuzpuz/xsync/v4"
 
 	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/internal/joined"
 )
 
 // space is the keyspace of one Wrap: the memory for one backend of one Client. As a Fetcher it is the half of the cache that
@@ -24,6 +26,11 @@ type space struct {
 	memos *xsync.Map[string, memo]
 	// inserts is the number of entries made. It is counted up after an old entry has gone and before the new one comes.
 	inserts atomic.Uint64
+	entries atomic.Int64 // that are values
+
+	countHits                                         atomic.Bool
+	misses, stale, negativeHits, backedOff, evictions atomic.Uint64
+	hits                                              paddedCounter
 
 	life    context.Context         //nolint:containedctx // of the space, not of a call: renewals outlive their callers
 	cancel  context.CancelCauseFunc // of life
@@ -42,6 +49,7 @@ func newSpace(c *Cache, next secrets.Fetcher) *space {
 		memos:    xsync.NewMap[string, memo](),
 		fetching: make(map[document]fetches),
 	}
+	s.countHits.Store(c.config.countHits)
 	s.life, s.cancel = context.WithCancelCause(context.Background())
 	s.through = &filler{space: s, next: next}
 	return s
@@ -78,15 +86,15 @@ func (s *space) look(d document) (finding, *entry, secrets.Result) {
 	case now < e.expireAt && !e.isValue():
 		e.touch()
 		if errors.Is(e.err, secrets.ErrNotFound) {
-			c.negativeHits.Add(1)
+			s.negativeHits.Add(1)
 		} else {
-			c.backedOff.Add(1)
+			s.backedOff.Add(1)
 		}
 		return answer, e, secrets.Result{Err: e.fault()}
 	case now < e.expireAt:
 		e.touch()
-		if c.countHits {
-			c.hits.Add(1)
+		if s.countHits.Load() {
+			s.hits.Add(1)
 		}
 		if int64(now) >= e.refreshAt.Load() && e.renewal.Load() == nil {
 			return due, e, secrets.Result{Secret: e.secret}
@@ -103,7 +111,7 @@ func (s *space) look(d document) (finding, *entry, secrets.Result) {
 }
 
 func (s *space) staleResult(e *entry) secrets.Result {
-	s.cache.stale.Add(1)
+	s.stale.Add(1)
 	return secrets.Result{Secret: e.stale()}
 }
 
@@ -121,7 +129,7 @@ func (s *space) bury(e *entry) (finding, *entry, secrets.Result) {
 		outage := s.newFault(e.document, t.outage, t.retryAt)
 		outage.trouble.Store(t)
 		c.insert(outage, e)
-		c.backedOff.Add(1)
+		s.backedOff.Add(1)
 		return answer, outage, secrets.Result{Err: outage.fault()}
 	}
 	return unknown, nil, secrets.Result{}
@@ -138,20 +146,23 @@ func (s *space) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, err
 		return r.Secret, r.Err
 	}
 	if found == due || found == expired {
-		c, mine := s.join(e)
+		c, mine := s.join(e, nil)
 		if mine {
-			s.renewOne(ctx, c)
+			s.renewOne(ctx, c, found == due)
 		}
 		switch {
 		case found == due:
 			return r.Secret, r.Err
 		case c != nil:
-			s.cache.misses.Add(1)
+			if !mine {
+				c.others.Join(ctx)
+			}
+			s.misses.Add(1)
 			r = s.await(ctx, e, c)
 			return r.Secret, r.Err
 		}
 	}
-	s.cache.misses.Add(1)
+	s.misses.Add(1)
 	return s.through.Fetch(ctx, ref)
 }
 
@@ -172,6 +183,9 @@ func (s *space) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Res
 		waits   []waiting
 		ahead   []*call
 		fresh   = secrets.Fresh(ctx)
+		// Those who wait for renewals that this call begins, and those of others that know of this call.
+		others, othersAhead joined.List
+		told                []*joined.List
 	)
 	for i, ref := range refs {
 		if fresh {
@@ -183,16 +197,16 @@ func (s *space) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Res
 		if found == answer || found == due {
 			results[i] = r
 			if found == due {
-				if c, mine := s.join(e); mine {
+				if c, mine := s.join(e, &othersAhead); mine {
 					c.place = len(ahead)
 					ahead = append(ahead, c)
 				}
 			}
 			continue
 		}
-		s.cache.misses.Add(1)
+		s.misses.Add(1)
 		if found == expired {
-			if c, mine := s.join(e); c != nil {
+			if c, mine := s.share(ctx, e, &others, &told); c != nil {
 				waits = append(waits, waiting{i, e, c})
 				if !mine {
 					continue
@@ -224,7 +238,7 @@ func (s *space) ask(ctx context.Context, refs []secrets.Ref, calls []*call) []se
 	if len(calls) == 0 {
 		return s.through.FetchMany(ctx, refs)
 	}
-	answers := s.renew(ctx, calls, func(ctx context.Context) []secrets.Result { return s.through.FetchMany(ctx, refs) })
+	answers := s.renew(ctx, calls, false, func(ctx context.Context) []secrets.Result { return s.through.FetchMany(ctx, refs) })
 	select {
 	case results := <-answers:
 		return results
@@ -241,45 +255,74 @@ func (s *space) ask(ctx context.Context, refs []secrets.Ref, calls []*call) []se
 type call struct {
 	entry  *entry
 	place  int            // of the answer, in the batch that brings it
+	others *joined.List   // those who wait for the batch, beside who has begun it
 	done   chan struct{}  // closed after result is set
 	result secrets.Result // settled by renew
 }
 
-// join returns the renewal of e. If mine is true, the caller has to run it. There is none if s is closed.
-func (s *space) join(e *entry) (c *call, mine bool) {
+// flight is the fetch of a renewal, as the layers below see it.
+type flight struct {
+	*joined.List
+	background bool
+}
+
+// Background reports whether the renewal began ahead of the TTL.
+func (f flight) Background() bool { return f.background }
+
+var _ secrets.Flight = flight{}
+
+// join returns the renewal of e. If mine is true, the caller has to run it; others, or a list of its own if that is nil,
+// then takes those who wait for it. There is none if s is closed.
+func (s *space) join(e *entry, others *joined.List) (c *call, mine bool) {
 	s.cache.mu.Lock()
 	defer s.cache.mu.Unlock()
 	if c := e.renewal.Load(); c != nil || s.closed {
 		return c, false
 	}
-	c = &call{entry: e, done: make(chan struct{})}
+	if others == nil {
+		others = new(joined.List)
+	}
+	c = &call{entry: e, others: others, done: make(chan struct{})}
 	e.renewal.Store(c)
 	s.running.Add(1) // here, where Close can not have passed
 	return c, true
 }
 
-func (s *space) renewOne(ctx context.Context, c *call) {
-	s.renew(ctx, []*call{c}, func(ctx context.Context) []secrets.Result {
+// share is join for a caller that waits. Of those that it joins, and are not in told yet, it becomes one of the others.
+func (s *space) share(ctx context.Context, e *entry, others *joined.List, told *[]*joined.List) (c *call, mine bool) {
+	c, mine = s.join(e, others)
+	if c != nil && !mine && c.others != others && !slices.Contains(*told, c.others) {
+		*told = append(*told, c.others)
+		c.others.Join(ctx)
+	}
+	return c, mine
+}
+
+func (s *space) renewOne(ctx context.Context, c *call, background bool) {
+	s.renew(ctx, []*call{c}, background, func(ctx context.Context) []secrets.Result {
 		secret, err := s.through.Fetch(ctx, c.entry.document.ref())
 		return []secrets.Result{{Secret: secret, Err: err}}
 	})
 }
 
+// renewMany renews the entries of calls in the background.
 func (s *space) renewMany(ctx context.Context, calls []*call) {
 	refs := make([]secrets.Ref, len(calls))
 	for i, c := range calls {
 		refs[i] = c.entry.document.ref()
 	}
-	s.renew(ctx, calls, func(ctx context.Context) []secrets.Result { return s.through.FetchMany(ctx, refs) })
+	s.renew(ctx, calls, true, func(ctx context.Context) []secrets.Result { return s.through.FetchMany(ctx, refs) })
 }
 
-// renew runs fetch, detached from the cancellation of ctx, and settles calls with its answers. All its answers go to the
-// channel too.
+// renew runs fetch, detached from the cancellation of ctx, and settles calls, which share one list of others, with its
+// answers. All its answers go to the channel too.
 func (s *space) renew(
-	ctx context.Context, calls []*call, fetch func(context.Context) []secrets.Result,
+	ctx context.Context, calls []*call, background bool, fetch func(context.Context) []secrets.Result,
 ) <-chan []secrets.Result {
 	answers := make(chan []secrets.Result, 1)
-	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	others := calls[0].others
+	ctx = secrets.WithFlight(context.WithoutCancel(ctx), flight{others, background})
+	ctx, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(s.life, func() { cancel(context.Cause(s.life)) })
 	go func() {
 		var results []secrets.Result
@@ -291,6 +334,7 @@ func (s *space) renew(
 			}
 			stop()
 			cancel(nil)
+			others.End()
 			closed := errors.Is(context.Cause(s.life), secrets.ErrClosed)
 			for _, c := range calls {
 				c.settle(results, fault, closed)
@@ -392,9 +436,13 @@ func (s *space) purge() {
 // Close forgets everything, ends the renewals and waits for them. What belongs to other Clients of the cache stays.
 func (s *space) Close() error {
 	s.cache.mu.Lock()
+	first := !s.closed
 	s.closed = true
 	s.purge()
 	delete(s.cache.spaces, s)
+	if first {
+		s.cache.closed = sum(s.cache.closed, s.CacheStats())
+	}
 	if len(s.cache.spaces) == 0 {
 		s.cache.clock.stop()
 	}

@@ -15,7 +15,8 @@
 // A batch is one flight for the secrets of it that no other flight is fetching already, and joins those flights for the
 // rest, so that overlapping batches ask for each secret once.
 //
-// A flight keeps the context values of its first caller, without its cancellation and deadline. A backend must not let
+// A flight keeps the context values of its first caller, without its cancellation and deadline; what is below finds the
+// others with secrets.FlightOf, if it observes calls. A backend must not let
 // context values decide its answer: give each tenant a Client of its own.
 package dedup
 
@@ -26,6 +27,7 @@ import (
 	"sync"
 
 	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/internal/joined"
 )
 
 // Dedup is the layer. It may be given to several Clients; each has flights of its own. It is safe for concurrent use.
@@ -48,6 +50,7 @@ type group struct {
 
 	mu      sync.Mutex
 	closed  bool
+	boards  uint64                  // the number of calls of board
 	flights map[secrets.Ref]*flight // those that a caller may join
 	runs    map[*run]struct{}       // all that are under way
 }
@@ -57,8 +60,30 @@ type run struct {
 	batch   bool
 	flights []flight
 	cancel  context.CancelCauseFunc
-	wanted  int // flights that have waiters; guarded by group.mu
+	outer   secrets.Flight // that of the first caller, or nil
+	others  joined.List    // the callers beside the first
+	wanted  int            // flights that have waiters; guarded by group.mu
+	board   uint64         // the last call of board that boarded it; guarded by group.mu
 }
+
+// OnJoin tells f of the callers beside the first. Where one of them calls for a flight itself, as a renewal in the cache
+// does, those who share that are told of too.
+func (r *run) OnJoin(f func(context.Context)) {
+	if r.outer != nil {
+		r.outer.OnJoin(f)
+	}
+	r.others.OnJoin(func(caller context.Context) {
+		f(caller)
+		if theirs := secrets.FlightOf(caller); theirs != nil {
+			theirs.OnJoin(f)
+		}
+	})
+}
+
+// Background reports whether the first caller is nobody who waits.
+func (r *run) Background() bool { return r.outer != nil && r.outer.Background() }
+
+var _ secrets.Flight = (*run)(nil)
 
 // flight is the fetch of one secret.
 type flight struct {
@@ -97,18 +122,28 @@ func (g *group) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Res
 // board sets flights to one for each ref, and counts the caller among the waiters of each. Those that it has to begin share
 // one call of next. It reports whether g is open.
 func (g *group) board(ctx context.Context, flights []*flight, refs []secrets.Ref, batch bool) bool {
+	joined, open := g.boardLocked(ctx, flights, refs, batch)
+	for _, r := range joined {
+		r.others.Join(ctx) // not under the lock: it calls observers
+	}
+	return open
+}
+
+// boardLocked is board, and returns the runs of others that the caller shares, once each.
+func (g *group) boardLocked(ctx context.Context, flights []*flight, refs []secrets.Ref, batch bool) (joined []*run, open bool) {
 	fresh := secrets.Fresh(ctx)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closed {
-		return false
+		return nil, false
 	}
+	g.boards++
 	var begun *run
 	for i, ref := range refs {
 		f := g.flights[ref]
 		if f == nil || fresh && f.run != begun {
 			if begun == nil {
-				begun = &run{batch: batch, flights: make([]flight, 0, len(refs))}
+				begun = &run{batch: batch, flights: make([]flight, 0, len(refs)), outer: secrets.FlightOf(ctx), board: g.boards}
 			}
 			begun.flights = append(begun.flights, flight{
 				ref:    ref,
@@ -124,14 +159,18 @@ func (g *group) board(ctx context.Context, flights []*flight, refs []secrets.Ref
 		}
 		f.waiters++
 		flights[i] = f
+		if f.run.board != g.boards {
+			f.run.board = g.boards
+			joined = append(joined, f.run)
+		}
 	}
 	if begun != nil {
-		ctx, begun.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+		ctx, begun.cancel = context.WithCancelCause(secrets.WithFlight(context.WithoutCancel(ctx), begun))
 		g.runs[begun] = struct{}{}
 		g.running.Add(1)
 		go g.carry(ctx, begun)
 	}
-	return true
+	return joined, true
 }
 
 // carry asks next for the flights of r.
@@ -166,6 +205,7 @@ func unknown(detail string) error { return &secrets.Error{Err: secrets.ErrUnknow
 // settle lets the waiters of r have their results. It recovers what is below from a panic.
 func (g *group) settle(r *run) {
 	p := recover()
+	r.others.End()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	r.cancel(nil)

@@ -1,0 +1,44 @@
+package cache
+
+import (
+	"sync/atomic"
+
+	"github.com/seed-5482dd03/secrets"
+)
+
+// paddedCounter is a counter that many processors write, apart from what they only read.
+type paddedCounter struct {
+	atomic.Uint64
+
+	_ [120]byte
+}
+
+// CacheStats returns the figures of this keyspace.
+func (s *space) CacheStats() secrets.CacheStats {
+	return secrets.CacheStats{
+		Hits:         s.hits.Load(),
+		Misses:       s.misses.Load(),
+		Stale:        s.stale.Load(),
+		NegativeHits: s.negativeHits.Load(),
+		BackedOff:    s.backedOff.Load(),
+		Evictions:    s.evictions.Load(),
+		Entries:      int(s.entries.Load()),
+	}
+}
+
+// BackingOff returns how many documents are not asked for at present, because the backend was unavailable.
+func (s *space) BackingOff() (documents int) {
+	now := s.cache.clock.now()
+	s.index.Range(func(_ document, e *entry) bool {
+		if now < e.retryAt() {
+			documents++
+		}
+		return true
+	})
+	return documents
+}
+
+// CountHits makes the keyspace count its hits, as [WithHitCount] does for all of them.
+func (s *space) CountHits() { s.countHits.Store(true) }
+
+var _ secrets.CacheMonitor = (*space)(nil)
