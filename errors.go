@@ -65,11 +65,26 @@ func absences() [3]error { return [...]error{ErrDeleted, ErrFieldNotFound, ErrNo
 
 // Class returns the one sentinel that err belongs to, or nil if err is nil. An error of a timeout is ErrUnavailable, as is
 // a context error: whether the context was the caller's own is for the caller to know. What no rule names is ErrUnknown.
-func Class(err error) (sentinel error) {
-	if err == nil {
+func Class(err error) error {
+	// The forms that layers pass on need no search.
+	switch e := err.(type) { //nolint:errorlint // a wrapped one is searched
+	case nil:
 		return nil
+	case *class:
+		return e
+	case *Error:
+		if e != nil {
+			if c, ok := e.Err.(*class); ok { //nolint:errorlint // the sentinel itself is meant
+				return c
+			}
+		}
 	}
-	// The methods of a foreign error run here, those of a nil pointer among them.
+	return search(err)
+}
+
+// search looks for the class of an error that may be foreign.
+func search(err error) (sentinel error) {
+	// Its methods run here, those of a nil pointer among them.
 	defer func() {
 		if recover() != nil {
 			sentinel = ErrUnknown

@@ -61,21 +61,23 @@ func (d *document) locateAll(ctx context.Context, refs []Ref) ([]place, error) {
 		}
 		return places, nil
 	}
-	if d.resolve == nil || d.guard == nil {
+	if d.resolve == nil || d.guard == nil || len(refs) == 0 {
 		return all()
 	}
 	type answer struct {
 		places []place
 		err    error
 	}
-	lent := slices.Clone(refs)
-	refs = lent
+	refs = slices.Clone(refs) // the goroutine may outlive this call
 	a, _, err := await(ctx, d.guard, d.guard.timeout, 0, func(_ context.Context, answers chan<- answer) {
 		a := answer{err: errEnded}
 		defer func() { answers <- a }()
 		a.places, a.err = all()
 	})
-	return a.places, cmp.Or(err, a.err)
+	if err = cmp.Or(err, a.err); err != nil {
+		return nil, toError(ctx, err, d.guard.name, refs[0].String())
+	}
+	return a.places, nil
 }
 
 func (d *document) Fetch(ctx context.Context, ref Ref) (Secret, error) {

@@ -69,6 +69,9 @@ func parseRef(key string) (Ref, string) {
 
 // String returns the key that [ParseRef] parses into r.
 func (r Ref) String() string {
+	if plain := r.Version == "" && r.Field == "" && !r.Whole; plain && !strings.ContainsAny(r.Path, "%#?") {
+		return r.Path
+	}
 	var b strings.Builder
 	if strings.ContainsAny(r.Path, "%#?") {
 		escape.WriteString(&b, r.Path) //nolint:errcheck // a strings.Builder never fails

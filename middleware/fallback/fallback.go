@@ -191,8 +191,9 @@ var _ secrets.Fetcher = (*chain)(nil)
 // failure returns err as an error of class that is the caller's to change. Nothing of a foreign error is kept.
 func failure(source secrets.Fetcher, err, class error) *secrets.Error {
 	var e secrets.Error
-	var own *secrets.Error
-	if errors.As(err, &own) && own != nil {
+	if own, ok := err.(*secrets.Error); ok && own != nil { //nolint:errorlint // as it comes from a source; what else there is, is searched
+		e = *own
+	} else if own := find(err); own != nil {
 		e = *own
 	}
 	e.Err = class // an error that joins several must not go on as the first of them
@@ -200,6 +201,12 @@ func failure(source secrets.Fetcher, err, class error) *secrets.Error {
 		e.Backend = s.Name()
 	}
 	return &e
+}
+
+func find(err error) *secrets.Error {
+	var own *secrets.Error
+	errors.As(err, &own)
+	return own
 }
 
 // trail is what the sources answered for one ref, in the order in which they were asked. None of it is a secret.
