@@ -6,17 +6,17 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// paddedCounter is a counter that many processors write, apart from what they only read.
+// paddedCounter is a counter that many processors write, on a cache line apart from what they only read.
 type paddedCounter struct {
-	atomic.Uint64
-
-	_ [120]byte
+	_ [64]byte
+	n atomic.Uint64
+	_ [64]byte
 }
 
 // CacheStats returns the figures of this keyspace.
 func (s *space) CacheStats() secrets.CacheStats {
 	return secrets.CacheStats{
-		Hits:         s.hits.Load(),
+		Hits:         s.hits.n.Load(),
 		Misses:       s.misses.Load(),
 		Stale:        s.stale.Load(),
 		NegativeHits: s.negativeHits.Load(),

@@ -30,7 +30,7 @@ func (s *space) Recall(key string) (secret secrets.Secret, known bool) {
 	}
 	m.entry.touch()
 	if s.countHits.Load() && m.entry.isValue() {
-		s.hits.Add(1)
+		s.hits.n.Add(1)
 	}
 	return m.secret, true
 }

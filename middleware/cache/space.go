@@ -94,7 +94,7 @@ func (s *space) look(d document) (finding, *entry, secrets.Result) {
 	case now < e.expireAt:
 		e.touch()
 		if s.countHits.Load() {
-			s.hits.Add(1)
+			s.hits.n.Add(1)
 		}
 		if int64(now) >= e.refreshAt.Load() && e.renewal.Load() == nil {
 			return due, e, secrets.Result{Secret: e.secret}
