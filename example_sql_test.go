@@ -19,18 +19,20 @@ type Connector struct {
 	Secrets *secrets.Client
 	Key     string // of a JSON document with the fields user and password
 	Open    func(ctx context.Context, user, password string) (driver.Conn, error)
+	Refused func(err error) bool // whether err of Open says that the database refused the credentials
 	Base    driver.Driver
 }
 
-// Connect opens one connection. If the database refuses the cached credentials, it asks for new ones, once.
+// Connect opens one connection. If the database refuses the cached credentials, and not for any other failure, it asks for
+// new ones, once.
 func (c *Connector) Connect(ctx context.Context) (driver.Conn, error) {
 	document, err := c.Secrets.Get(ctx, c.Key)
 	if err != nil {
 		return nil, err
 	}
 	conn, err := c.login(ctx, document)
-	if err == nil {
-		return conn, nil
+	if err == nil || !c.Refused(err) {
+		return conn, err
 	}
 	fresh, refreshErr := c.Secrets.Refresh(ctx, c.Key)
 	if refreshErr != nil || fresh.Equal(document) {
@@ -56,13 +58,18 @@ func (c *Connector) Driver() driver.Driver { return c.Base }
 
 var _ driver.Connector = (*Connector)(nil)
 
+// errRefused stands for SQLSTATE 28P01 or 28000 of PostgreSQL, or error 1045 of MySQL.
+var errRefused = errors.New("access denied")
+
+func refused(err error) bool { return errors.Is(err, errRefused) }
+
 // fakeDB stands for a database and its driver.
 type fakeDB struct{ password string }
 
 func (db *fakeDB) login(_ context.Context, user, password string) (driver.Conn, error) {
 	if password != db.password {
 		fmt.Println("refused:", user)
-		return nil, errors.New("access denied for user " + user)
+		return nil, fmt.Errorf("user %s: %w", user, errRefused)
 	}
 	fmt.Println("connected:", user)
 	return fakeConn{}, nil
@@ -85,7 +92,7 @@ func Example_sqlPool() {
 	defer client.Close()
 
 	db := &fakeDB{password: "correct horse"}
-	pool := sql.OpenDB(&Connector{Secrets: client, Key: "database", Open: db.login, Base: db})
+	pool := sql.OpenDB(&Connector{Secrets: client, Key: "database", Open: db.login, Refused: refused, Base: db})
 	defer pool.Close()
 	pool.SetConnMaxLifetime(5 * time.Minute) // how long a connection with old credentials lives
 	pool.SetMaxIdleConns(0)                  // in this example, each ping is a connection
