@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"path"
 	"runtime"
 	"slices"
@@ -494,6 +495,20 @@ func variants() []variant {
 				}
 			},
 			caught: []string{"keys/fetch", "keys/fetch-many", "keys/fetch-resolved"},
+		},
+		{
+			name: "names are put into a URL unescaped",
+			damage: func(b *broken) {
+				b.fetch = func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+					const base = "/v1/"
+					u, err := url.Parse(base + ref.Path)
+					if err != nil {
+						return secrets.Secret{}, secrets.ErrInvalidKey
+					}
+					return b.inner.Fetch(ctx, secrets.Ref{Path: strings.TrimPrefix(u.Path, base), Version: ref.Version})
+				}
+			},
+			caught: []string{"keys/client", "keys/fetch", "keys/fetch-many", "keys/fetch-resolved"},
 		},
 		{
 			name:   "an odd name is an outage",

@@ -652,9 +652,12 @@ func concurrencyCases() []testCase {
 func hostileCases() []testCase {
 	const why = "keys come from configuration and requests: none may lead out of what the backend was told to serve"
 	clean := []error{secrets.ErrInvalidKey, secrets.ErrNotFound, secrets.ErrFieldNotFound, secrets.ErrDeleted}
-	outcome := func(c *check, what string, r secrets.Result) {
+	outcome := func(c *check, what, path string, r secrets.Result) {
 		if r.Err == nil {
 			c.wantKnown(what, r.Secret)
+			if document := unescaped(path); document != "" {
+				c.errorf("%s: it is the document %q: a path is a name as it is, whose ?, # and %% must be escaped in a URL", what, document)
+			}
 			return
 		}
 		c.wantAbsent(what, r.Err, clean...)
@@ -671,8 +674,8 @@ func hostileCases() []testCase {
 				before := asked
 				s, err := c.get(c.t.Context(), client, key)
 				what := "Client.Get of " + short(key)
-				if _, invalid := secrets.ParseRef(key); invalid == nil {
-					outcome(c, what, secrets.Result{Secret: s, Err: err})
+				if ref, invalid := secrets.ParseRef(key); invalid == nil {
+					outcome(c, what, ref.Path, secrets.Result{Secret: s, Err: err})
 					continue
 				}
 				c.wantClass(what, err, secrets.ErrInvalidKey)
@@ -687,7 +690,7 @@ func hostileCases() []testCase {
 				what := "Fetch of " + shortRef(ref)
 				c.do(what, func() {
 					s, err := b.Fetch(c.t.Context(), ref)
-					outcome(c, what, c.sound(c.t.Context(), what, secrets.Result{Secret: s, Err: err}))
+					outcome(c, what, ref.Path, c.sound(c.t.Context(), what, secrets.Result{Secret: s, Err: err}))
 				})
 			}
 		}},
@@ -700,7 +703,7 @@ func hostileCases() []testCase {
 					s, err := b.Fetch(c.t.Context(), doc)
 					r := c.sound(c.t.Context(), what, secrets.Result{Secret: s, Err: err})
 					if field == "" {
-						outcome(c, what, r)
+						outcome(c, what, ref.Path, r)
 					} else if r.Err == nil {
 						c.wantKnown(what, r.Secret)
 					}
@@ -717,7 +720,7 @@ func hostileCases() []testCase {
 			}
 			for i, r := range results {
 				what := "FetchMany of " + shortRef(refs[i])
-				outcome(c, what, c.sound(c.t.Context(), what, r))
+				outcome(c, what, refs[i].Path, c.sound(c.t.Context(), what, r))
 			}
 		}},
 		{"keys/good-one-among-hostile", "one bad key must not fail the good ones", func(c *check) {

@@ -1,6 +1,7 @@
 package secretstest
 
 import (
+	"net/url"
 	"strings"
 
 	"github.com/seed-5482dd03/secrets"
@@ -23,7 +24,8 @@ func hostilePaths() []string {
 		"/database", "database/", "//database", "database//", "text//plain", "a//b", "a/b/", "/a/b", "a///b",
 		// Escapes of URLs, single and double, and overlong UTF-8.
 		"%2e%2e", "%2e%2e/database", "%2E%2E%2Fdatabase", "..%2fdatabase", "%252e%252e%252fdatabase", "database%00", "database%2f..",
-		"%c0%ae%c0%ae/database", "%u002e%u002e/database", "%", "%2", "%zz", "%23database", "database%3Fversion=1",
+		"%c0%ae%c0%ae/database", "%u002e%u002e/database", "%", "%2", "%zz", "%23database", "database%3Fversion=1", "database%3Fx",
+		"database%23x", "datab%61se", "datab%2561se", "%64atabase", "text%2Fplain", "text%252fplain", "text/plain%3Fx", "text/plain%23x",
 		"\xc0\xae\xc0\xae/database", "\xe0\x80\xaf", "\xed\xa0\x80",
 		// NUL, line ends and other controls.
 		"database\x00", "\x00database", "data\x00base", "database\x00.json", "database\n", "\ndatabase", "database\r\nX-Header: x",
@@ -33,7 +35,7 @@ func hostilePaths() []string {
 		// Not UTF-8.
 		"\xff", "database\xff", "data\x80base", "\xc3", "\xf8\x88\x80\x80\x80",
 		// Queries and fields in odd places.
-		"database?", "database?version=", "database?list=true", "database?version=1&version=2", "database?version=1?version=2",
+		"database?", "database?x", "database#x", "text/plain?x", "database?version=", "database?list=true", "database?version=1&version=2", "database?version=1?version=2",
 		"?version=1", "#password", "database#a?version=1", "database?version=1%00", "database?version=../../x",
 		"database?version=1/../..", "database?version=-1", "database?version=99999999999999999999", "database?version=1\n",
 		"database?version=no-such-version",
@@ -49,6 +51,32 @@ func hostilePaths() []string {
 		strings.Repeat("a", 255), strings.Repeat("a", 256), strings.Repeat("a", 512), strings.Repeat("a", 513),
 		strings.Repeat("a", 4097), strings.Repeat("a", 1<<16), strings.Repeat("a/", 255) + "a", strings.Repeat("../", 170) + "a",
 		strings.Repeat("/", 512), strings.Repeat("é", 256), strings.Repeat("é", 257), strings.Repeat("%25", 170), strings.Repeat("日", 170),
+	}
+}
+
+// unescaped returns the name of a document that a backend takes path for if it puts it into a URL as it is: without a query
+// and a fragment, and with escapes undone, however often. It returns "" if there is none, or path is one itself.
+func unescaped(path string) string {
+	documents := standard()
+	if _, own := documents[path]; own {
+		return ""
+	}
+	for {
+		cut := path
+		if i := strings.IndexAny(cut, "?#"); i >= 0 {
+			cut = cut[:i]
+		}
+		if _, found := documents[cut]; found {
+			return cut
+		}
+		plain, err := url.PathUnescape(path)
+		if err != nil {
+			plain, err = url.PathUnescape(cut)
+		}
+		if err != nil || plain == path {
+			return ""
+		}
+		path = plain
 	}
 }
 
