@@ -162,6 +162,9 @@ func (c *config) source(life context.Context, b owned, running *calls) source {
 			s.guard = g
 		}
 	}
+	if h, ok := b.Backend.(interface{ Hint(ref Ref) string }); ok {
+		s.hint = h.Hint
+	}
 	return s
 }
 
@@ -255,7 +258,8 @@ func (c *Client) Refresh(ctx context.Context, key string) (Secret, error) {
 
 // GetMany returns the secrets that keys name, in one pass through the layers. Keys given twice are asked once. What was
 // found is returned also if there is an error. The error is [Errors], with one [*Error] for each key that could not be
-// had; if ctx ended the call, it is the error of ctx, joined with those Errors if there are any.
+// had; if ctx ended the call, it is the error of ctx, joined with those Errors if there are any. If ctx is done before the
+// call, its error is all.
 func (c *Client) GetMany(ctx context.Context, keys ...string) (map[string]Secret, error) {
 	found := make(map[string]Secret, len(keys))
 	if err := ctx.Err(); err != nil {

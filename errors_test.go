@@ -699,3 +699,34 @@ func TestErrorsUnwrap(t *testing.T) {
 	is.True(errors.As(err, &e))
 	is.Equal(e.Key, "a")
 }
+
+// hinting is a backend that knows where else a field could have been.
+type hinting struct {
+	*fake
+	hint func(secrets.Ref) string
+}
+
+func (h *hinting) Hint(ref secrets.Ref) string { return h.hint(ref) }
+
+func TestHintIsToldOfFieldsThatAreNotThere(t *testing.T) {
+	is := is.New(t)
+	hint := func(ref secrets.Ref) string { return ref.Field + " could be elsewhere" }
+	client := open(t, &hinting{newFake("doc", "{}", "text", "no JSON"), hint})
+	for key, want := range map[string]string{
+		"none":   "secrets: fake: none: not found",
+		"none#a": "secrets: fake: none#a: not found: a could be elsewhere",
+		"doc#a":  "secrets: fake: doc#a: field not found: the document has no field a; a could be elsewhere",
+		"text#a": "secrets: fake: text#a: malformed: the document is not JSON, or not JSON alone; a could be elsewhere",
+	} {
+		_, err := client.Get(t.Context(), key)
+		is.Equal(err.Error(), want)
+	}
+
+	client = open(t, &hinting{failing(returns(secrets.ErrPermissionDenied)), hint})
+	_, err := client.Get(t.Context(), "doc#a")
+	is.Equal(err.Error(), "secrets: fake: doc#a: permission denied")
+
+	client = open(t, &hinting{newFake(), func(secrets.Ref) string { panic("s3cr3t") }})
+	_, err = client.Get(t.Context(), "doc#a")
+	is.Equal(err.Error(), "secrets: fake: doc#a: not found") // the failure itself is told all the same
+}

@@ -37,6 +37,8 @@ type Result struct {
 //   - Nonblocking() bool: if true, the backend never waits for anything, and runs on the goroutine of the caller, without
 //     the timeout of [WithTimeout].
 //   - Resolve, of [Resolver].
+//   - Hint(ref Ref) string: where the field of ref could also have been, for a person who gets a not-found for it or an
+//     [ErrMalformed]. It holds no value, and must not block.
 //   - Validate() error: the faults of the backend's options, which New returns.
 type Backend interface {
 	Fetcher

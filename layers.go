@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // named gives a Fetcher the name of the backend below it. Every Fetcher that is handed to a layer around a backend, or to
@@ -25,9 +26,10 @@ func (n named) Local() bool { return n.local }
 // document are one fetch and one version, and selects the fields itself.
 type document struct {
 	next    Fetcher
-	resolve func(Ref) Ref // the backend's, or nil
-	guard   *guard        // bounds resolve, or nil if that does not block
-	health  *health       // is told of stale answers, or nil
+	resolve func(Ref) Ref    // the backend's, or nil
+	hint    func(Ref) string // the backend's, or nil
+	guard   *guard           // bounds resolve, or nil if that does not block
+	health  *health          // is told of stale answers, or nil
 }
 
 // place is where a ref is: a field of a document, or the whole if field is empty.
@@ -155,12 +157,26 @@ func (d *document) choose(ctx context.Context, ref Ref, p place, answer Result, 
 	}
 	e = e.clone()
 	e.Key = ref.String()
-	if c := Class(e.Err); c == ErrNotFound || c == ErrFieldNotFound { //nolint:errorlint // Class returns the sentinels themselves
-		if where := lookedFor(ref, p.doc, p.field); where != "" {
-			e.Detail = join(e.Detail, where)
-		}
+	switch Class(e.Err) { //nolint:errorlint // Class returns the sentinels themselves
+	case ErrNotFound, ErrFieldNotFound:
+		e.Detail = join(e.Detail, lookedFor(ref, p.doc, p.field), d.elsewhere(ref, p))
+	case ErrMalformed:
+		e.Detail = join(e.Detail, d.elsewhere(ref, p))
 	}
 	return Secret{}, e
+}
+
+// elsewhere says where the field of ref, which was looked for in its document, could also have been, if the backend knows.
+func (d *document) elsewhere(ref Ref, p place) (text string) {
+	if d.hint == nil || ref.Field == "" || p.field != ref.Field {
+		return ""
+	}
+	defer func() {
+		if recover() != nil {
+			text = "" // it is the failure that matters
+		}
+	}()
+	return d.hint(ref)
 }
 
 // lookedFor says where a backend looked for ref, if it looked elsewhere than the key says.
@@ -176,11 +192,9 @@ func lookedFor(ref, doc Ref, field string) string {
 	}
 }
 
-func join(detail, more string) string {
-	if detail == "" {
-		return more
-	}
-	return detail + "; " + more
+// join returns those of parts that are not empty, as one text.
+func join(parts ...string) string {
+	return strings.Join(slices.DeleteFunc(parts, func(part string) bool { return part == "" }), "; ")
 }
 
 // checker answers the refs that are no valid keys, which user middleware may have made, and asks next for the others.

@@ -19,6 +19,9 @@
 // A variable that is set and empty is a secret that is empty. One that is not set is [secrets.ErrNotFound], with the names
 // that were looked for. An environment keeps no versions: a key with a version is [secrets.ErrInvalidKey].
 //
+// If PDATABASE is set to something that is no JSON, database#password is [secrets.ErrMalformed], and a fallback does not go
+// on. A prefix keeps variables that other programs set, such as DATABASE, out of the way.
+//
 // # Files
 //
 // With [WithFiles], NAME_FILE may name a file that holds the value of NAME, as the official Docker images have it.
@@ -121,12 +124,25 @@ func (b *Backend) Resolve(ref secrets.Ref) secrets.Ref {
 	return ref
 }
 
+// Hint names the variable that would have been the field of ref alone.
+func (b *Backend) Hint(ref secrets.Ref) string {
+	if ref.Field == "" {
+		return ""
+	}
+	_, name := b.variables(ref.Path + "/" + ref.Field)
+	if b.files {
+		name += " or " + name + fileSuffix
+	}
+	return name + ", for the field alone, is not set either"
+}
+
 var (
-	_ secrets.Backend                 = (*Backend)(nil)
-	_ secrets.Resolver                = (*Backend)(nil)
-	_ interface{ Local() bool }       = (*Backend)(nil)
-	_ interface{ Nonblocking() bool } = (*Backend)(nil)
-	_ interface{ Validate() error }   = (*Backend)(nil)
+	_ secrets.Backend                       = (*Backend)(nil)
+	_ secrets.Resolver                      = (*Backend)(nil)
+	_ interface{ Hint(secrets.Ref) string } = (*Backend)(nil)
+	_ interface{ Local() bool }             = (*Backend)(nil)
+	_ interface{ Nonblocking() bool }       = (*Backend)(nil)
+	_ interface{ Validate() error }         = (*Backend)(nil)
 )
 
 func check(ref secrets.Ref) error {
@@ -237,7 +253,7 @@ func (b *Backend) notFound(exact, portable string) error {
 		d.WriteString("neither " + exact + " nor " + portable + " is set")
 	}
 	if b.files {
-		d.WriteString(", nor with " + fileSuffix)
+		d.WriteString(", nor " + portable + fileSuffix)
 	}
 	return &secrets.Error{Err: secrets.ErrNotFound, Detail: d.String()}
 }

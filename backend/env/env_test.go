@@ -188,6 +188,49 @@ func TestKeys(t *testing.T) {
 	is.True(errors.Is(err, secrets.ErrInvalidKey))
 }
 
+// Whoever asks for a field sees the variable to set.
+func TestNotFoundNamesTheVariableOfAField(t *testing.T) {
+	t.Parallel()
+	variables := map[string]string{"P_OBJECT": `{"user":"app"}`, "P_TEXT": "no JSON"}
+	for _, tt := range []struct {
+		key, want string
+		opts      []env.Option
+	}{
+		{
+			key: "database#password",
+			want: "secrets: env: database#password: not found: neither P_database nor P_DATABASE is set; " +
+				"P_DATABASE_PASSWORD, for the field alone, is not set either",
+		},
+		{
+			key: "object#password",
+			want: "secrets: env: object#password: field not found: the document has no field password; " +
+				"P_OBJECT_PASSWORD, for the field alone, is not set either",
+		},
+		{
+			key: "text#password",
+			want: "secrets: env: text#password: malformed: the document is not JSON, or not JSON alone; " +
+				"P_TEXT_PASSWORD, for the field alone, is not set either",
+		},
+		{key: "database", want: "secrets: env: database: not found: neither P_database nor P_DATABASE is set"},
+		{
+			key:  "DATABASE#password",
+			opts: []env.Option{env.WithFiles()},
+			want: "secrets: env: DATABASE#password: not found: P_DATABASE is not set, nor P_DATABASE_FILE; " +
+				"P_DATABASE_PASSWORD or P_DATABASE_PASSWORD_FILE, for the field alone, is not set either",
+		},
+	} {
+		t.Run(tt.key, func(t *testing.T) {
+			t.Parallel()
+			is := is.New(t)
+			c := client(t, env.New(append(tt.opts, env.WithPrefix("P_"), lookup(variables))...))
+			_, err := c.Get(t.Context(), tt.key)
+			is.Equal(err.Error(), tt.want)
+		})
+	}
+	is := is.New(t)
+	is.Equal(env.New().Hint(secrets.Ref{Path: "database"}), "") // it is for fields
+}
+
 func TestEnvironmentOfTheProcess(t *testing.T) {
 	is := is.New(t)
 	t.Setenv("SECRETS_ENV_TEST_TOKEN", "first")
