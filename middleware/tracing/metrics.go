@@ -1,0 +1,194 @@
+package tracing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/seed-5482dd03/secrets"
+)
+
+// metrics are the instruments of a Tracing, and the caches that they observe.
+type metrics struct {
+	meter    metric.Meter
+	duration metric.Float64Histogram
+	counters []counter
+	levels   []level
+
+	mu     sync.Mutex        // held while a callback is registered or not any more, so that no callback may take it
+	groups map[string]*group // by the name of the backend
+}
+
+// counter is an instrument for a figure that only grows.
+type counter struct {
+	instrument metric.Int64ObservableCounter
+	read       func(s secrets.CacheStats) uint64
+}
+
+// level is an instrument for a figure that goes up and down. It is no gauge, since those of several caches can be summed.
+type level struct {
+	instrument metric.Int64ObservableUpDownCounter
+	read       func(f figures) int
+}
+
+// figures are what can be seen of one cache or several.
+type figures struct {
+	secrets.CacheStats
+
+	backingOff int
+}
+
+func newMetrics(meter metric.Meter) (*metrics, error) {
+	m := &metrics{meter: meter, groups: make(map[string]*group)}
+	var faults []error
+	check := func(err error) {
+		if err != nil {
+			faults = append(faults, fmt.Errorf("tracing: WithMeterProvider: %w", err))
+		}
+	}
+	var err error
+	m.duration, err = meter.Float64Histogram("secrets.fetch.duration",
+		metric.WithUnit("s"),
+		metric.WithDescription("How long fetches from a backend took."),
+		metric.WithExplicitBucketBoundaries(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10))
+	check(err)
+	for _, c := range []struct {
+		name, unit, description string
+		read                    func(s secrets.CacheStats) uint64
+	}{
+		{"hits", "{hit}", "Answers with a fresh value from memory.", func(s secrets.CacheStats) uint64 { return s.Hits }},
+		{"misses", "{miss}", "Questions that memory could not answer.", func(s secrets.CacheStats) uint64 { return s.Misses }},
+		{"stale", "{answer}", "Answers with a value past its TTL.", func(s secrets.CacheStats) uint64 { return s.Stale }},
+		{"negative_hits", "{hit}", "Answers with a remembered not-found.", func(s secrets.CacheStats) uint64 { return s.NegativeHits }},
+		{
+			"backed_off", "{answer}", "Failures without a fetch, in the back-off after an outage.",
+			func(s secrets.CacheStats) uint64 { return s.BackedOff },
+		},
+		{"evictions", "{eviction}", "Values that went because the cache was full.", func(s secrets.CacheStats) uint64 { return s.Evictions }},
+	} {
+		instrument, err := meter.Int64ObservableCounter("secrets.cache."+c.name, metric.WithUnit(c.unit), metric.WithDescription(c.description))
+		check(err)
+		m.counters = append(m.counters, counter{instrument, c.read})
+	}
+	for _, l := range []struct {
+		name, unit, description string
+		read                    func(f figures) int
+	}{
+		{"entries", "{entry}", "Values in memory.", func(f figures) int { return f.Entries }},
+		{
+			"backing_off", "{document}", "Documents that are not asked for at present, since the backend was unavailable.",
+			func(f figures) int { return f.backingOff },
+		},
+	} {
+		instrument, err := meter.Int64ObservableUpDownCounter(
+			"secrets.cache."+l.name, metric.WithUnit(l.unit), metric.WithDescription(l.description))
+		check(err)
+		m.levels = append(m.levels, level{instrument, l.read})
+	}
+	return m, errors.Join(faults...)
+}
+
+// group is the caches before backends of one name. They are one series of each metric. What they have counted stays when
+// one of them closes, since a counter must not fall while it is observed.
+type group struct {
+	registration metric.Registration
+
+	mu     sync.Mutex
+	caches map[*layer]secrets.CacheMonitor
+	past   secrets.CacheStats // of caches that were closed
+}
+
+// observe adds the cache of l to those that are observed.
+func (m *metrics) observe(l *layer, cache secrets.CacheMonitor) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	g := m.groups[l.name]
+	if g == nil {
+		g = &group{caches: make(map[*layer]secrets.CacheMonitor)}
+		if err := m.register(l.name, g); err != nil {
+			return fmt.Errorf("tracing: WithMeterProvider: %w", err)
+		}
+		m.groups[l.name] = g
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.caches[l] = cache
+	return nil
+}
+
+// register makes the meter ask for the figures of g.
+func (m *metrics) register(backend string, g *group) (err error) {
+	attributes := metric.WithAttributeSet(attribute.NewSet(attribute.String(keyBackend, backend)))
+	all := make([]metric.Observable, 0, len(m.counters)+len(m.levels))
+	for _, c := range m.counters {
+		all = append(all, c.instrument)
+	}
+	for _, l := range m.levels {
+		all = append(all, l.instrument)
+	}
+	g.registration, err = m.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		f := g.figures()
+		for _, c := range m.counters {
+			o.ObserveInt64(c.instrument, int64(c.read(f.CacheStats)), attributes) //nolint:gosec // it takes centuries to count that far
+		}
+		for _, l := range m.levels {
+			o.ObserveInt64(l.instrument, int64(l.read(f)), attributes)
+		}
+		return nil
+	}, all...)
+	return err
+}
+
+// forget ends the observation of the cache of l, if there is one.
+func (m *metrics) forget(l *layer) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	g := m.groups[l.name]
+	if g == nil || !g.drop(l) {
+		return nil
+	}
+	delete(m.groups, l.name)
+	return g.registration.Unregister()
+}
+
+// drop removes the cache of l, and reports whether there is no other.
+func (g *group) drop(l *layer) (empty bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	cache, known := g.caches[l]
+	if !known {
+		return false
+	}
+	delete(g.caches, l)
+	past := cache.CacheStats()
+	past.Entries = 0
+	g.past = sum(g.past, past)
+	return len(g.caches) == 0
+}
+
+func (g *group) figures() figures {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	f := figures{CacheStats: g.past}
+	for _, cache := range g.caches {
+		f.CacheStats = sum(f.CacheStats, cache.CacheStats())
+		f.backingOff += cache.BackingOff()
+	}
+	return f
+}
+
+func sum(a, b secrets.CacheStats) secrets.CacheStats {
+	return secrets.CacheStats{
+		Hits:         a.Hits + b.Hits,
+		Misses:       a.Misses + b.Misses,
+		Stale:        a.Stale + b.Stale,
+		NegativeHits: a.NegativeHits + b.NegativeHits,
+		BackedOff:    a.BackedOff + b.BackedOff,
+		Evictions:    a.Evictions + b.Evictions,
+		Entries:      a.Entries + b.Entries,
+	}
+}

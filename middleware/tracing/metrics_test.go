@@ -1,0 +1,244 @@
+package tracing_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/matryer/is"
+	"go.opentelemetry.io/otel/metric"
+	metricnoop "go.opentelemetry.io/otel/metric/noop"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	"go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/middleware"
+	"github.com/seed-5482dd03/secrets/middleware/cache"
+	"github.com/seed-5482dd03/secrets/middleware/fallback"
+	"github.com/seed-5482dd03/secrets/middleware/tracing"
+	"github.com/seed-5482dd03/secrets/secretstest"
+)
+
+// durationsOf returns how many fetches were recorded, by backend and outcome.
+func durationsOf(o *telemetry) map[string]uint64 {
+	o.t.Helper()
+	all := make(map[string]uint64)
+	for _, p := range o.collect()["secrets.fetch.duration"].Data.(metricdata.Histogram[float64]).DataPoints {
+		backend, _ := p.Attributes.Value("secrets.backend")
+		outcome, _ := p.Attributes.Value("secrets.outcome")
+		all[backend.AsString()+" "+outcome.AsString()] += p.Count
+	}
+	return all
+}
+
+func TestDurations(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		o := newTelemetry(t)
+		backend := secretstest.NewBackend(map[string]string{"db": "x"}, secretstest.WithLatency(20*time.Millisecond))
+		client := open(t, backend, secrets.WithTracing(tracing.New(noop.NewTracerProvider(), tracing.WithMeterProvider(o.meters))))
+		for range 3 {
+			_, err := client.Get(t.Context(), "db")
+			is.NoErr(err)
+		}
+		backend.FailPath("denied", secrets.ErrPermissionDenied)
+		_, err := client.Get(t.Context(), "denied")
+		is.True(err != nil)
+		_, err = client.GetMany(t.Context(), "db", "denied")
+		is.True(err != nil)
+
+		m := o.collect()["secrets.fetch.duration"]
+		is.Equal(m.Unit, "s")
+		want := map[string]map[string]any{
+			"ok":                {"secrets.backend": "fake", "secrets.outcome": "ok"},
+			"permission_denied": {"secrets.backend": "fake", "secrets.outcome": "permission_denied", "error.type": "permission_denied"},
+			"mixed":             {"secrets.backend": "fake", "secrets.outcome": "mixed"},
+		}
+		points := m.Data.(metricdata.Histogram[float64]).DataPoints
+		is.Equal(len(points), len(want))
+		for _, p := range points {
+			got := attributes(p.Attributes.ToSlice())
+			is.Equal(got, want[got["secrets.outcome"].(string)])
+			is.Equal(p.Bounds, []float64{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10})
+			is.Equal(p.BucketCounts[4], p.Count) // 20 ms
+			is.True(p.Sum > 0.0199*float64(p.Count) && p.Sum < 0.0201*float64(p.Count))
+		}
+		is.Equal(durationsOf(o), map[string]uint64{"fake ok": 3, "fake permission_denied": 1, "fake mixed": 1})
+	})
+}
+
+type sums = map[string]int64
+
+func TestFiguresOfTheCache(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		o := newTelemetry(t)
+		backend := secretstest.NewBackend(map[string]string{"a": "1", "b": "2", "c": "3"})
+		client := open(t, backend,
+			secrets.WithTracing(tracing.New(o.spans, tracing.WithMeterProvider(o.meters))),
+			middleware.Standard(cache.WithTTL(time.Minute), cache.WithSize(2), cache.WithJitter(0), cache.WithRefreshAhead(0)))
+		get := func(key string) { _, _ = client.Get(t.Context(), key) }
+
+		is.Equal(o.sums("fake"), sums{})
+		get("a")
+		is.Equal(o.sums("fake"), sums{"misses": 1, "entries": 1})
+		for range 5 {
+			get("a")
+		}
+		is.Equal(o.sums("fake"), sums{"misses": 1, "entries": 1, "hits": 5})
+		get("none")
+		get("none")
+		is.Equal(o.sums("fake"), sums{"misses": 2, "entries": 1, "hits": 5, "negative_hits": 1})
+		get("b")
+		get("c")
+		is.Equal(o.sums("fake"), sums{"misses": 4, "entries": 2, "hits": 5, "negative_hits": 1, "evictions": 1})
+
+		backend.Fail(secrets.ErrUnavailable)
+		advance(2 * time.Minute)
+		get("c") // asks, and is stale
+		get("c") // is stale at once
+		get("x") // asks
+		get("x") // fails at once
+		is.Equal(o.sums("fake"), sums{
+			"misses": 6, "entries": 2, "hits": 5, "negative_hits": 1, "evictions": 1, "stale": 2, "backed_off": 1, "backing_off": 2,
+		})
+		advance(time.Minute)
+		is.Equal(o.sums("fake")["backing_off"], int64(0))
+
+		for name, m := range o.collect() {
+			if data, isSum := m.Data.(metricdata.Sum[int64]); isSum {
+				is.Equal(data.IsMonotonic, name != "secrets.cache.entries" && name != "secrets.cache.backing_off")
+				is.True(m.Unit != "" && m.Description != "")
+				for _, p := range data.DataPoints {
+					is.Equal(attributes(p.Attributes.ToSlice()), map[string]any{"secrets.backend": "fake"})
+				}
+			}
+		}
+		is.NoErr(client.Close())
+		is.Equal(o.sums("fake"), sums{})
+	})
+}
+
+// One Tracing and one cache serve two Clients of two backends each; the figures of each backend are its own.
+func TestSharedBetweenClients(t *testing.T) {
+	is := is.New(t)
+	o := newTelemetry(t)
+	layer, memory := tracing.New(o.spans, tracing.WithMeterProvider(o.meters)), cache.New()
+	newClient := func() *secrets.Client {
+		first := secretstest.NewBackend(nil, secretstest.WithName("first"))
+		second := secretstest.NewBackend(map[string]string{"a": "1"}, secretstest.WithName("second"))
+		local := secretstest.NewBackend(nil, secretstest.WithName("local"), secretstest.WithLocal())
+		return open(t, first, secrets.WithFallback(fallback.To(second, local)), secrets.WithTracing(layer), secrets.WithCache(memory), middleware.Standard())
+	}
+	one, two := newClient(), newClient()
+	get := func(c *secrets.Client) {
+		_, err := c.Get(t.Context(), "a")
+		is.NoErr(err)
+	}
+	get(one)
+	get(one)
+	get(two)
+	is.Equal(o.sums("first"), sums{"misses": 2})
+	is.Equal(o.sums("second"), sums{"misses": 2, "entries": 2, "hits": 1})
+	is.Equal(o.sums("local"), sums{}) // it has no cache
+
+	is.NoErr(one.Close())
+	is.Equal(o.sums("second"), sums{"misses": 2, "entries": 1, "hits": 1}) // a counter does not fall
+	get(two)
+	is.Equal(o.sums("second"), sums{"misses": 2, "entries": 1, "hits": 2})
+	is.NoErr(two.Close())
+	is.Equal(o.sums("second"), sums{})
+	is.Equal(memory.Stats().Hits, uint64(2))
+
+	three := newClient() // the layer lives on
+	get(three)
+	is.Equal(o.sums("second"), sums{"misses": 1, "entries": 1})
+}
+
+func TestCollectWhileClientsComeAndGo(t *testing.T) {
+	is := is.New(t)
+	o := newTelemetry(t)
+	layer := tracing.New(o.spans, tracing.WithMeterProvider(o.meters))
+	stop := make(chan struct{})
+	var collector, clients sync.WaitGroup
+	collector.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				o.collect()
+			}
+		}
+	})
+	for range 4 {
+		clients.Go(func() {
+			for range 50 {
+				client, err := secrets.New(secretstest.NewBackend(map[string]string{"a": "1"}), secrets.WithTracing(layer), middleware.Standard())
+				is.NoErr(err)
+				for range 3 {
+					_, err = client.Get(context.Background(), "a")
+					is.NoErr(err)
+				}
+				is.NoErr(client.Close())
+			}
+		})
+	}
+	clients.Wait()
+	close(stop)
+	collector.Wait()
+	is.Equal(o.sums("fake"), sums{})
+}
+
+// Without a meter provider, nobody counts hits.
+func TestHitsAreCountedOnRequest(t *testing.T) {
+	is := is.New(t)
+	for _, opts := range [][]tracing.Option{nil, {tracing.WithMeterProvider(metricnoop.NewMeterProvider())}} {
+		memory := cache.New()
+		client := open(t, secretstest.NewBackend(map[string]string{"a": "1"}), secrets.WithCache(memory),
+			secrets.WithTracing(tracing.New(noop.NewTracerProvider(), opts...)))
+		for range 3 {
+			_, err := client.Get(t.Context(), "a")
+			is.NoErr(err)
+		}
+		is.Equal(memory.Stats().Hits, uint64(2*len(opts)))
+	}
+}
+
+// broken is a meter provider whose meters refuse.
+type broken struct {
+	metricnoop.MeterProvider
+
+	instruments, callbacks error
+}
+
+type brokenMeter struct {
+	metricnoop.Meter
+
+	provider broken
+}
+
+func (b broken) Meter(string, ...metric.MeterOption) metric.Meter { return brokenMeter{provider: b} } //nolint:ireturn // as the interface has it
+
+func (m brokenMeter) Float64Histogram(name string, opts ...metric.Float64HistogramOption) (metric.Float64Histogram, error) { //nolint:ireturn // as the interface has it
+	h, _ := m.Meter.Float64Histogram(name, opts...)
+	return h, m.provider.instruments
+}
+
+func (m brokenMeter) RegisterCallback(f metric.Callback, all ...metric.Observable) (metric.Registration, error) { //nolint:ireturn // as the interface has it
+	r, _ := m.Meter.RegisterCallback(f, all...)
+	return r, m.provider.callbacks
+}
+
+func TestBrokenMeters(t *testing.T) {
+	is := is.New(t)
+	refused := errors.New("refused")
+	for _, provider := range []broken{{instruments: refused}, {callbacks: refused}} {
+		_, err := secrets.New(secretstest.NewBackend(nil), middleware.Standard(),
+			secrets.WithTracing(tracing.New(noop.NewTracerProvider(), tracing.WithMeterProvider(provider))))
+		is.True(errors.Is(err, refused))
+	}
+}

@@ -1,0 +1,158 @@
+package tracing
+
+import (
+	"context"
+	"strings"
+
+	"go.opentelemetry.io/otel/attribute"
+
+	"github.com/seed-5482dd03/secrets"
+)
+
+// The names of attributes. error.type is one of the semantic conventions of OpenTelemetry.
+const (
+	keyBackend    = "secrets.backend"
+	keyOutcome    = "secrets.outcome"
+	keyErrorType  = "error.type"
+	keyBatchSize  = "secrets.batch.size"
+	keyBatch      = "secrets.batch."
+	keyAttempt    = "secrets.attempt"
+	keyBackground = "secrets.background"
+	keyName       = "secrets.key"
+	keyNames      = "secrets.keys"
+	keyLink       = "secrets.link"
+)
+
+// outcome is how a fetch ended. The failures stand before all others, the gravest first.
+type outcome int
+
+const (
+	permissionDenied outcome = iota
+	unauthenticated
+	unavailable
+	malformed
+	invalidKey
+	unknown
+	deadlineExceeded
+
+	closed
+	canceled
+	deleted
+	fieldNotFound
+	notFound
+	ok
+	mixed
+
+	outcomes = iota
+)
+
+// failed reports whether o is an error of a span. That there is no such secret is an answer, and whoever gives up or
+// closes knows that.
+func (o outcome) failed() bool { return o < closed }
+
+func (o outcome) String() string {
+	return [outcomes]string{
+		permissionDenied: "permission_denied",
+		unauthenticated:  "unauthenticated",
+		unavailable:      "unavailable",
+		malformed:        "malformed",
+		invalidKey:       "invalid_key",
+		unknown:          "unknown",
+		deadlineExceeded: "deadline_exceeded",
+		closed:           "closed",
+		canceled:         "canceled",
+		deleted:          "deleted",
+		fieldNotFound:    "field_not_found",
+		notFound:         "not_found",
+		ok:               "ok",
+		mixed:            "mixed",
+	}[o]
+}
+
+// description is the text of a status.
+func (o outcome) description() string { return strings.ReplaceAll(o.String(), "_", " ") }
+
+// attributes are those that say that a fetch ended in o, the gravest failure in which was worst.
+func (o outcome) attributes(worst outcome) []attribute.KeyValue {
+	all := []attribute.KeyValue{attribute.String(keyOutcome, o.String())}
+	if worst.failed() {
+		all = append(all, attribute.String(keyErrorType, worst.String()))
+	}
+	return all
+}
+
+// outcomeOf returns how a fetch with ctx ended that returned secret and err. Of err nothing but the class is looked at.
+//
+//nolint:errorlint // The very error of the callers' own context is meant, which arrives as it is.
+func outcomeOf(ctx context.Context, secret secrets.Secret, err error) outcome {
+	switch {
+	case err == nil && secret.IsZero():
+		return unknown
+	case err == nil:
+		return ok
+	case ctx.Err() != nil && err == context.Canceled:
+		return canceled
+	case ctx.Err() != nil && err == context.DeadlineExceeded:
+		return deadlineExceeded
+	default:
+		return ofClass(secrets.Class(err))
+	}
+}
+
+// ofClass returns the outcome of a class.
+//
+//nolint:errorlint // secrets.Class returns the sentinels themselves.
+func ofClass(class error) outcome {
+	switch class {
+	case secrets.ErrNotFound:
+		return notFound
+	case secrets.ErrDeleted:
+		return deleted
+	case secrets.ErrFieldNotFound:
+		return fieldNotFound
+	case secrets.ErrPermissionDenied:
+		return permissionDenied
+	case secrets.ErrUnauthenticated:
+		return unauthenticated
+	case secrets.ErrUnavailable:
+		return unavailable
+	case secrets.ErrInvalidKey:
+		return invalidKey
+	case secrets.ErrMalformed:
+		return malformed
+	case secrets.ErrClosed:
+		return closed
+	default:
+		return unknown
+	}
+}
+
+// tally is how many results of a batch have each outcome.
+type tally [outcomes]int
+
+// outcome returns the one outcome that all have, or mixed, and the gravest.
+func (t *tally) outcome() (common, worst outcome) {
+	common, worst = ok, ok
+	var different int
+	for o := outcomes - 1; o >= 0; o-- {
+		if t[o] > 0 {
+			different++
+			common, worst = outcome(o), outcome(o)
+		}
+	}
+	if different > 1 {
+		common = mixed
+	}
+	return common, worst
+}
+
+// attributes are the counts of a mixed batch.
+func (t *tally) attributes() []attribute.KeyValue {
+	var all []attribute.KeyValue
+	for o, n := range t {
+		if n > 0 {
+			all = append(all, attribute.Int(keyBatch+outcome(o).String(), n))
+		}
+	}
+	return all
+}

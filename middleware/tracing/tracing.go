@@ -1,0 +1,160 @@
+// Package tracing is the layer that shows fetches to OpenTelemetry: a span for each, and metrics.
+//
+// It belongs into the slot of secrets.WithTracing:
+//
+//	client, err := secrets.New(backend,
+//		secrets.WithTracing(tracing.New(tracerProvider, tracing.WithMeterProvider(meterProvider))),
+//		middleware.Standard(),
+//	)
+//
+// The layer stands below cache and dedup, so that a span is a real fetch from one backend. An answer from memory has no
+// span and touches nothing of OpenTelemetry: hits are counted by the cache, and its counters are read when metrics are
+// collected. The providers of package otel are never used.
+//
+// # Spans
+//
+// A span is named "secrets.fetch" or, for a batch, "secrets.fetch_many". Its kind is client, or internal for a backend that
+// is Local. It is a child of the span of the caller; callers that share the fetch are linked to it, up to 128 of them. A
+// renewal ahead of the TTL, which nobody waits for, is the root of a trace of its own, and linked to the span of the read
+// that caused it. The attributes are:
+//
+//   - secrets.backend: the name of the backend.
+//   - secrets.outcome: ok, not_found, deleted, field_not_found, permission_denied, unauthenticated, unavailable,
+//     invalid_key, malformed, unknown, closed (the Client was), canceled or deadline_exceeded (the context of the callers
+//     was), or, for a batch whose secrets have several of these, mixed.
+//   - error.type: the outcome, if it is a failure; that of a mixed batch is the gravest in it.
+//   - secrets.batch.size: how many documents a batch asks for.
+//   - secrets.batch.ok, secrets.batch.not_found, and so on: how many of a mixed batch have that outcome.
+//   - secrets.attempt: the number of the attempt to get the document, from the second in a row on, as far as the cache
+//     counts them: attempts after an outage, and to renew a value. A batch has none.
+//   - secrets.background: true for a renewal ahead of the TTL.
+//   - secrets.key, or secrets.keys for a batch: only with [WithKeyNames], and no more than 128 of them.
+//   - secrets.link, on a link: "waiter" or "cause".
+//
+// No value and no text of an error is ever recorded. The status of a span follows from the outcome: that of not_found,
+// deleted, field_not_found, closed and canceled is unset, as that of ok is; all others are errors, described by the class
+// alone.
+//
+// # Metrics
+//
+// See [WithMeterProvider].
+package tracing
+
+import (
+	"errors"
+	"reflect"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/seed-5482dd03/secrets"
+)
+
+// scope is the name of the tracer and the meter.
+const scope = "github.com/seed-5482dd03/secrets/middleware/tracing"
+
+// Tracing is the layer. It may be given to several Clients. It is safe for concurrent use.
+type Tracing struct {
+	tracer   trace.Tracer
+	keyNames bool
+	metrics  *metrics // nil without WithMeterProvider
+	faults   []error
+}
+
+// New returns a layer that makes its spans with provider. A nil provider is a fault that secrets.New returns; for no spans,
+// and metrics alone, there is the provider of package go.opentelemetry.io/otel/trace/noop.
+func New(provider trace.TracerProvider, opts ...Option) *Tracing {
+	t := &Tracing{}
+	if isNil(provider) {
+		t.fault("a nil TracerProvider")
+		provider = noop.NewTracerProvider()
+	}
+	t.tracer = provider.Tracer(scope)
+	for _, o := range opts {
+		if o == nil {
+			t.fault("a nil Option")
+			continue
+		}
+		o.apply(t)
+	}
+	return t
+}
+
+func (t *Tracing) fault(text string) { t.faults = append(t.faults, errors.New("tracing: "+text)) }
+
+// Validate returns the faults of the options, joined. secrets.New calls it.
+func (t *Tracing) Validate() error { return errors.Join(t.faults...) }
+
+// Wrap returns a Fetcher that makes a span of each call of next. Its Close, which secrets.Client.Close calls, ends the
+// observation of the cache that stands before it.
+func (t *Tracing) Wrap(next secrets.Fetcher) secrets.Fetcher {
+	l := &layer{tracing: t, next: next}
+	kind := trace.SpanKindClient
+	if n, ok := next.(interface{ Local() bool }); ok && n.Local() {
+		kind = trace.SpanKindInternal
+	}
+	l.start = []trace.SpanStartOption{trace.WithSpanKind(kind)}
+	var backend []attribute.KeyValue
+	if n, ok := next.(interface{ Name() string }); ok {
+		l.name = n.Name()
+		backend = []attribute.KeyValue{attribute.String(keyBackend, l.name)}
+		l.start = append(l.start, trace.WithAttributes(backend...))
+	}
+	if t.metrics != nil {
+		l.durations = durationOptions(backend)
+	}
+	return l
+}
+
+var _ secrets.Middleware = (*Tracing)(nil)
+
+// Option configures a [Tracing].
+type Option interface {
+	apply(t *Tracing)
+}
+
+type optionFunc func(t *Tracing)
+
+func (f optionFunc) apply(t *Tracing) { f(t) }
+
+// WithKeyNames records the keys of the documents that are fetched, as the attributes secrets.key and secrets.keys of spans.
+// Metrics never have them. By default, they are not recorded: names tell a reader of traces what there is to look for.
+func WithKeyNames() Option { return optionFunc(func(t *Tracing) { t.keyNames = true }) }
+
+// WithMeterProvider adds metrics, which provider makes. A nil provider is a fault that secrets.New returns. By default,
+// there are none.
+//
+//   - secrets.fetch.duration, a histogram in seconds: how long fetches took, by secrets.backend, secrets.outcome and
+//     error.type, as spans have them; a mixed batch has no error.type here.
+//   - secrets.cache.hits, .misses, .stale, .negative_hits, .backed_off and .evictions, counters, by secrets.backend: see
+//     secrets.CacheStats.
+//   - secrets.cache.entries, the number of values in memory, and secrets.cache.backing_off, the number of documents that
+//     are not asked for at present because the backend was unavailable: up-down counters, by secrets.backend.
+//
+// The figures of the cache are its own, and read when metrics are collected; this option makes it count hits. They are
+// summed over all Clients that share the Tracing and have backends of one name. Those of a Client end when it closes.
+func WithMeterProvider(provider metric.MeterProvider) Option {
+	return optionFunc(func(t *Tracing) {
+		if isNil(provider) {
+			t.fault("WithMeterProvider: a nil MeterProvider")
+			return
+		}
+		m, err := newMetrics(provider.Meter(scope))
+		if err != nil {
+			t.faults = append(t.faults, err)
+			return
+		}
+		t.metrics = m
+	})
+}
+
+// isNil reports whether provider is nil, or an interface around a nil pointer.
+func isNil(provider any) bool {
+	if provider == nil {
+		return true
+	}
+	v := reflect.ValueOf(provider)
+	return v.Kind() == reflect.Pointer && v.IsNil()
+}

@@ -1,0 +1,551 @@
+package tracing_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/matryer/is"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/codes"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/middleware"
+	"github.com/seed-5482dd03/secrets/middleware/cache"
+	"github.com/seed-5482dd03/secrets/middleware/fallback"
+	"github.com/seed-5482dd03/secrets/middleware/tracing"
+	"github.com/seed-5482dd03/secrets/secretstest"
+)
+
+func TestFetch(t *testing.T) {
+	is := is.New(t)
+	o := newTelemetry(t)
+	backend := secretstest.NewBackend(map[string]string{"db": `{"user":"u","password":"p"}`})
+	client := open(t, backend, secrets.WithTracing(tracing.New(o.spans)), middleware.Standard())
+
+	caller := o.within("request", func(ctx context.Context) {
+		_, err := client.Get(ctx, "db#user")
+		is.NoErr(err)
+	})
+	span := o.one()
+	is.Equal(span.Name, "secrets.fetch")
+	is.Equal(span.SpanKind, trace.SpanKindClient)
+	is.Equal(span.Parent.SpanID(), caller.SpanID())
+	is.Equal(span.SpanContext.TraceID(), caller.TraceID())
+	is.Equal(span.InstrumentationScope.Name, "github.com/seed-5482dd03/secrets/middleware/tracing")
+	is.Equal(attributes(span.Attributes), map[string]any{"secrets.backend": "fake", "secrets.outcome": "ok"})
+	is.Equal(span.Status.Code, codes.Unset)
+	is.Equal(len(span.Links)+len(span.Events), 0)
+
+	_, err := client.Get(t.Context(), "db#user")
+	is.NoErr(err)
+	_, err = client.Get(t.Context(), "db#password")
+	is.NoErr(err)
+	is.Equal(len(o.fetches()), 0) // hits have none
+
+	_, err = client.Refresh(t.Context(), "db")
+	is.NoErr(err)
+	is.Equal(o.one().Name, "secrets.fetch")
+}
+
+func TestFetchMany(t *testing.T) {
+	is := is.New(t)
+	o := newTelemetry(t)
+	backend := secretstest.NewBackend(map[string]string{"a": "1", "b": "2"})
+	client := open(t, backend, secrets.WithTracing(tracing.New(o.spans)))
+	get := func(keys ...string) map[string]any {
+		_, _ = client.GetMany(t.Context(), keys...)
+		span := o.one()
+		is.Equal(span.Name, "secrets.fetch_many")
+		is.Equal(len(span.Events), 0)
+		all := attributes(span.Attributes)
+		all["status"] = strings.TrimSpace(span.Status.Code.String() + " " + span.Status.Description)
+		return all
+	}
+	is.Equal(get("a", "b"), map[string]any{
+		"secrets.backend": "fake", "secrets.outcome": "ok", "secrets.batch.size": int64(2), "status": "Unset",
+	})
+	is.Equal(get("x", "y", "x"), map[string]any{
+		"secrets.backend": "fake", "secrets.outcome": "not_found", "secrets.batch.size": int64(2), "status": "Unset",
+	})
+	is.Equal(get("a", "x", "y"), map[string]any{
+		"secrets.backend": "fake", "secrets.outcome": "mixed", "secrets.batch.size": int64(3),
+		"secrets.batch.ok": int64(1), "secrets.batch.not_found": int64(2), "status": "Unset",
+	})
+	backend.FailPath("down", secrets.ErrUnavailable)
+	backend.FailPath("denied", secrets.ErrPermissionDenied)
+	is.Equal(get("a", "x", "down", "denied"), map[string]any{
+		"secrets.backend": "fake", "secrets.outcome": "mixed", "secrets.batch.size": int64(4),
+		"secrets.batch.ok": int64(1), "secrets.batch.not_found": int64(1), "secrets.batch.unavailable": int64(1),
+		"secrets.batch.permission_denied": int64(1),
+		"error.type":                      "permission_denied", "status": "Error permission denied",
+	})
+	backend.Fail(secrets.ErrUnavailable)
+	is.Equal(get("a", "b"), map[string]any{
+		"secrets.backend": "fake", "secrets.outcome": "unavailable", "secrets.batch.size": int64(2),
+		"error.type": "unavailable", "status": "Error unavailable",
+	})
+	backend.Recover()
+	_, err := client.GetMany(t.Context())
+	is.NoErr(err)
+	is.Equal(len(o.fetches()), 0) // nothing was asked
+}
+
+// classes are all of them, with the name of the outcome and whether it is an error of the span.
+var classes = map[error]struct {
+	name   string
+	failed bool
+}{
+	secrets.ErrNotFound:         {"not_found", false},
+	secrets.ErrDeleted:          {"deleted", false},
+	secrets.ErrFieldNotFound:    {"field_not_found", false},
+	secrets.ErrPermissionDenied: {"permission_denied", true},
+	secrets.ErrUnauthenticated:  {"unauthenticated", true},
+	secrets.ErrUnavailable:      {"unavailable", true},
+	secrets.ErrInvalidKey:       {"invalid_key", true},
+	secrets.ErrMalformed:        {"malformed", true},
+	secrets.ErrUnknown:          {"unknown", true},
+	secrets.ErrClosed:           {"closed", false},
+}
+
+const canary = "canary-7f3Kq9ZxWv2m"
+
+func TestClasses(t *testing.T) {
+	for class, want := range classes {
+		t.Run(want.name, func(t *testing.T) {
+			is := is.New(t)
+			o := newTelemetry(t)
+			backend := secretstest.NewBackend(nil)
+			backend.Fail(fmt.Errorf("%w: a body that quotes %s", &secrets.Error{Err: class, Detail: canary}, canary))
+			layer := tracing.New(o.spans, tracing.WithMeterProvider(o.meters))
+			client := open(t, backend, secrets.WithTracing(layer))
+			_, err := client.Get(t.Context(), "db")
+			is.True(errors.Is(err, class))
+			span := o.one()
+			attrs := attributes(span.Attributes)
+			is.Equal(attrs["secrets.outcome"], want.name)
+			if want.failed {
+				is.Equal(attrs["error.type"], want.name)
+				is.Equal(span.Status, sdktrace.Status{Code: codes.Error, Description: strings.ReplaceAll(want.name, "_", " ")})
+			} else {
+				is.Equal(attrs["error.type"], nil)
+				is.Equal(span.Status, sdktrace.Status{})
+			}
+			secretstest.AssertNoLeak(t, canary, span, o.collect())
+		})
+	}
+}
+
+func TestCallersWhoGiveUp(t *testing.T) {
+	for want, begin := range map[string]func(ctx context.Context) (context.Context, context.CancelFunc){
+		"canceled": func(ctx context.Context) (context.Context, context.CancelFunc) {
+			ctx, cancel := context.WithCancel(ctx)
+			time.AfterFunc(time.Second, cancel)
+			return ctx, cancel
+		},
+		"deadline_exceeded": func(ctx context.Context) (context.Context, context.CancelFunc) {
+			return context.WithTimeout(ctx, time.Second)
+		},
+	} {
+		t.Run(want, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				o := newTelemetry(t)
+				backend := secretstest.NewBackend(map[string]string{"db": "x"}, secretstest.WithLatency(3*time.Second))
+				client := open(t, backend, secrets.WithTracing(tracing.New(o.spans, tracing.WithMeterProvider(o.meters))))
+				ctx, cancel := begin(t.Context())
+				defer cancel()
+				_, err := client.Get(ctx, "db")
+				is.Equal(err, ctx.Err())
+				span := o.one()
+				is.Equal(attributes(span.Attributes)["secrets.outcome"], want)
+				is.Equal(span.Status.Code == codes.Error, want == "deadline_exceeded")
+				is.Equal(durationsOf(o), map[string]uint64{"fake " + want: 1})
+			})
+		})
+	}
+	// The end of the Client is none of the callers' doing, and the timeout is the backend's.
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		o := newTelemetry(t)
+		backend := secretstest.NewBackend(map[string]string{"db": "x"}, secretstest.WithLatency(time.Hour))
+		client := open(t, backend, secrets.WithTracing(tracing.New(o.spans)), middleware.Standard())
+		_, err := client.Get(t.Context(), "db")
+		is.True(errors.Is(err, secrets.ErrUnavailable))
+		is.Equal(attributes(o.one().Attributes)["secrets.outcome"], "unavailable")
+		var wg sync.WaitGroup
+		wg.Go(func() { _, _ = client.Get(t.Context(), "other") })
+		synctest.Wait()
+		is.NoErr(client.Close())
+		wg.Wait()
+		is.Equal(attributes(o.one().Attributes)["secrets.outcome"], "closed")
+	})
+}
+
+func TestWaitersAreLinked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		o := newTelemetry(t)
+		backend := secretstest.NewBackend(map[string]string{"db": "x"}, secretstest.WithLatency(time.Second))
+		client := open(t, backend, secrets.WithTracing(tracing.New(o.spans)), middleware.Standard())
+		var wg sync.WaitGroup
+		var callers [3]trace.SpanContext
+		for i := range callers {
+			wg.Go(func() {
+				callers[i] = o.within("caller", func(ctx context.Context) {
+					for range 2 { // both join the flight
+						wg.Go(func() {
+							_, err := client.Get(ctx, "db")
+							is.NoErr(err)
+						})
+					}
+					advance(2 * time.Second)
+				})
+			})
+			synctest.Wait()
+		}
+		wg.Go(func() { // without a span
+			_, err := client.Get(t.Context(), "db")
+			is.NoErr(err)
+		})
+		wg.Wait()
+		span := o.one()
+		is.Equal(span.Parent.SpanID(), callers[0].SpanID())
+		is.Equal(links(span), map[string][]trace.SpanID{"waiter": {callers[1].SpanID(), callers[2].SpanID()}})
+	})
+}
+
+func TestLinksAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		o := newTelemetry(t)
+		backend := secretstest.NewBackend(map[string]string{"db": "x"}, secretstest.WithLatency(time.Second))
+		client := open(t, backend, secrets.WithTracing(tracing.New(o.spans)), middleware.Standard())
+		var wg sync.WaitGroup
+		for range 300 {
+			wg.Go(func() {
+				o.within("caller", func(ctx context.Context) {
+					_, err := client.Get(ctx, "db")
+					is.NoErr(err)
+				})
+			})
+		}
+		wg.Wait()
+		is.Equal(len(o.one().Links), 128)
+	})
+}
+
+func TestRefreshAheadIsARootOfItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		o := newTelemetry(t)
+		backend := secretstest.NewBackend(map[string]string{"db": "x", "other": "y"})
+		client := open(t, backend, secrets.WithTracing(tracing.New(o.spans)), secrets.WithTimeout(time.Minute),
+			middleware.Standard(cache.WithTTL(100*time.Second), cache.WithJitter(0)))
+		get := func(keys ...string) trace.SpanContext {
+			return o.within("read", func(ctx context.Context) {
+				if len(keys) > 1 {
+					_, err := client.GetMany(ctx, keys...)
+					is.NoErr(err)
+					return
+				}
+				_, err := client.Get(ctx, keys[0])
+				is.NoErr(err)
+			})
+		}
+		get("db")
+		get("other")
+		o.exporter.Reset()
+
+		advance(90 * time.Second)
+		backend.SetLatency(20 * time.Second)
+		reader := get("db")
+		advance(15 * time.Second) // past the TTL
+		waiter := get("db")
+		span := o.one()
+		is.Equal(span.Name, "secrets.fetch")
+		is.True(!span.Parent.IsValid())
+		is.True(span.SpanContext.TraceID() != reader.TraceID())
+		is.Equal(links(span), map[string][]trace.SpanID{"cause": {reader.SpanID()}, "waiter": {waiter.SpanID()}})
+		is.Equal(attributes(span.Attributes)["secrets.background"], true)
+
+		// A renewal past the TTL has a caller who waits, and others who do too.
+		advance(200 * time.Second)
+		var first, second trace.SpanContext
+		var wg sync.WaitGroup
+		wg.Go(func() { first = get("db", "other") })
+		synctest.Wait()
+		wg.Go(func() { second = get("other") })
+		wg.Wait()
+		span = o.one()
+		is.Equal(span.Name, "secrets.fetch_many")
+		is.Equal(span.Parent.SpanID(), first.SpanID())
+		is.Equal(links(span), map[string][]trace.SpanID{"waiter": {second.SpanID()}})
+		is.Equal(attributes(span.Attributes)["secrets.background"], nil)
+
+		advance(65 * time.Second)
+		reader = get("db", "other")
+		advance(time.Minute)
+		span = o.one()
+		is.True(!span.Parent.IsValid())
+		is.Equal(links(span), map[string][]trace.SpanID{"cause": {reader.SpanID()}})
+		is.Equal(attributes(span.Attributes)["secrets.batch.size"], int64(2))
+	})
+}
+
+func TestAttempts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		o := newTelemetry(t)
+		backend := secretstest.NewBackend(map[string]string{"db": "x"})
+		client := open(t, backend, secrets.WithTracing(tracing.New(o.spans)), middleware.Standard())
+		attempt := func() any {
+			_, _ = client.Get(t.Context(), "db")
+			advance(time.Minute)
+			return attributes(o.one().Attributes)["secrets.attempt"]
+		}
+		backend.Fail(secrets.ErrUnavailable)
+		is.Equal(attempt(), nil)
+		is.Equal(attempt(), int64(2))
+		is.Equal(attempt(), int64(3))
+		backend.Recover()
+		is.Equal(attempt(), int64(4))
+		client.Invalidate("db")
+		is.Equal(attempt(), nil)
+	})
+}
+
+// A Client within a backend traces for itself: its fetch is a child, and no part of the flight around it.
+func TestClientWithinABackend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		o := newTelemetry(t)
+		layer := tracing.New(o.spans)
+		inner := open(t, secretstest.NewBackend(map[string]string{"token": "x"}, secretstest.WithName("inner")), secrets.WithTracing(layer))
+		backend := secretstest.NewBackend(map[string]string{"db": "x"})
+		backend.OnCall(func(ctx context.Context, _ []secrets.Ref) error {
+			is.Equal(secrets.FlightOf(ctx), nil)
+			is.Equal(secrets.Attempt(ctx), 0)
+			_, err := inner.Get(ctx, "token")
+			return err
+		})
+		client := open(t, backend, secrets.WithTracing(layer), middleware.Standard(cache.WithTTL(100*time.Second), cache.WithJitter(0)))
+		for _, wait := range []time.Duration{0, 90 * time.Second} {
+			advance(wait)
+			_, err := client.Get(t.Context(), "db")
+			is.NoErr(err)
+			synctest.Wait()
+			spans := o.fetches()
+			is.Equal(len(spans), 2)
+			is.Equal(spans[0].Parent.SpanID(), spans[1].SpanContext.SpanID())
+			is.Equal(attributes(spans[0].Attributes)["secrets.background"], nil)
+			o.exporter.Reset()
+		}
+	})
+}
+
+func TestFallbackHasASpanForEachBackendAsked(t *testing.T) {
+	is := is.New(t)
+	o := newTelemetry(t)
+	first := secretstest.NewBackend(nil, secretstest.WithName("first"))
+	second := secretstest.NewBackend(map[string]string{"db": "x"}, secretstest.WithName("second"), secretstest.WithLocal())
+	third := secretstest.NewBackend(nil, secretstest.WithName("third"))
+	client := open(t, first, secrets.WithFallback(fallback.To(second, third)), secrets.WithTracing(tracing.New(o.spans)), middleware.Standard())
+	caller := o.within("request", func(ctx context.Context) {
+		_, err := client.Get(ctx, "db")
+		is.NoErr(err)
+	})
+	spans := o.fetches()
+	is.Equal(len(spans), 2)
+	for i, want := range []map[string]any{
+		{"secrets.backend": "first", "secrets.outcome": "not_found"},
+		{"secrets.backend": "second", "secrets.outcome": "ok"},
+	} {
+		is.Equal(attributes(spans[i].Attributes), want)
+		is.Equal(spans[i].Parent.SpanID(), caller.SpanID())
+	}
+	is.Equal(spans[0].SpanKind, trace.SpanKindClient)
+	is.Equal(spans[1].SpanKind, trace.SpanKindInternal) // a local backend is no other service
+}
+
+func TestKeyNames(t *testing.T) {
+	is := is.New(t)
+	o := newTelemetry(t)
+	const key = "payroll/canary-of-a-key"
+	backend := secretstest.NewBackend(map[string]string{key: "x"})
+	without := open(t, backend, secrets.WithTracing(tracing.New(o.spans, tracing.WithMeterProvider(o.meters))))
+	with := open(t, backend, secrets.WithTracing(tracing.New(o.spans, tracing.WithKeyNames(), tracing.WithMeterProvider(o.meters))))
+
+	for _, client := range []*secrets.Client{without, with} {
+		_, err := client.Get(t.Context(), key)
+		is.NoErr(err)
+		_, err = client.GetMany(t.Context(), key, "missing?version=2#field")
+		is.True(err != nil)
+	}
+	spans := o.fetches()
+	is.Equal(len(spans), 4)
+	secretstest.AssertNoLeak(t, key, spans[:2], o.collect())
+	is.Equal(attributes(spans[2].Attributes)["secrets.key"], key)
+	is.Equal(attributes(spans[3].Attributes)["secrets.keys"], []string{key, "missing?version=2"})
+
+	o.exporter.Reset()
+	many := make([]string, 500)
+	for i := range many {
+		many[i] = fmt.Sprint("key", i)
+	}
+	_, _ = with.GetMany(t.Context(), many...)
+	is.Equal(len(attributes(o.one().Attributes)["secrets.keys"].([]string)), 128)
+}
+
+// wild is a backend that panics, ends its goroutine, or returns nonsense.
+type wild struct{ act func() []secrets.Result }
+
+func (wild) Name() string { return "wild" }
+
+func (w wild) Fetch(context.Context, secrets.Ref) (secrets.Secret, error) {
+	w.act()
+	return secrets.Secret{}, nil
+}
+
+func (w wild) FetchMany(context.Context, []secrets.Ref) []secrets.Result { return w.act() }
+
+func TestWildBackends(t *testing.T) {
+	for name, act := range map[string]func() []secrets.Result{
+		"panic":   func() []secrets.Result { panic("a panic that quotes " + canary) },
+		"goexit":  func() []secrets.Result { runtime.Goexit(); return nil },
+		"nothing": func() []secrets.Result { return nil },
+	} {
+		ref := secrets.Ref{Path: "db"}
+		for place, fetch := range map[string]func(t *testing.T, layer *tracing.Tracing){
+			"in its slot": func(t *testing.T, layer *tracing.Tracing) {
+				client := open(t, wild{act}, secrets.WithTracing(layer))
+				_, err := client.Get(t.Context(), "db")
+				if !errors.Is(err, secrets.ErrUnknown) {
+					t.Errorf("Get: %v", err)
+				}
+				_, _ = client.GetMany(t.Context(), "db", "x")
+			},
+			"elsewhere": func(t *testing.T, layer *tracing.Tracing) {
+				bare := layer.Wrap(wild{act})
+				for _, f := range []func(){
+					func() { _, _ = bare.Fetch(t.Context(), ref) },
+					func() { bare.FetchMany(t.Context(), []secrets.Ref{ref, ref}) },
+				} {
+					done := make(chan struct{})
+					go func() {
+						defer close(done)
+						defer func() { _ = recover() }()
+						f()
+					}()
+					<-done
+				}
+			},
+		} {
+			t.Run(name+" "+place, func(t *testing.T) {
+				is := is.New(t)
+				o := newTelemetry(t)
+				fetch(t, tracing.New(o.spans, tracing.WithMeterProvider(o.meters)))
+				spans := o.fetches()
+				is.Equal(len(spans), 2)
+				for _, span := range spans {
+					is.Equal(attributes(span.Attributes)["secrets.outcome"], "unknown")
+					is.Equal(span.Status.Code, codes.Error)
+					is.Equal(len(span.Events), 0)
+				}
+				secretstest.AssertNoLeak(t, canary, spans, o.collect())
+				is.Equal(durationsOf(o), map[string]uint64{"wild unknown": 2})
+			})
+		}
+	}
+}
+
+// Everything that is exported is searched for every value that went by.
+func TestNothingLeaks(t *testing.T) {
+	is := is.New(t)
+	o := newTelemetry(t)
+	const field = "field-Qx81mZpLw0Ks"
+	backend := secretstest.NewBackend(map[string]string{"db": `{"password":"` + field + `"}`, "plain": canary})
+	backend.FailPath("quotes", fmt.Errorf("%w: %s %s", secrets.ErrMalformed, canary, field))
+	client := open(t, backend, middleware.Standard(),
+		secrets.WithTracing(tracing.New(o.spans, tracing.WithKeyNames(), tracing.WithMeterProvider(o.meters))))
+	for range 2 {
+		for _, key := range []string{"db#password", "plain", "quotes", "missing"} {
+			_, _ = client.Get(t.Context(), key)
+			_, _ = client.Refresh(t.Context(), key)
+		}
+		_, _ = client.GetMany(t.Context(), "db#password", "plain", "quotes", "missing")
+	}
+	spans, metrics := o.fetches(), o.collect()
+	is.True(len(spans) > 5)
+	is.Equal(len(metrics), 9)
+	for _, value := range []string{canary, field} {
+		secretstest.AssertNoLeak(t, value, spans, metrics)
+	}
+
+	// The control: a span that says too much is found out.
+	_, span := o.spans.Tracer("test").Start(t.Context(), "leaky")
+	span.AddEvent("the password is " + canary)
+	span.End()
+	is.True(len(secretstest.Leaks(canary, o.exporter.GetSpans())) > 0)
+}
+
+func TestFaults(t *testing.T) {
+	is := is.New(t)
+	backend := secretstest.NewBackend(nil)
+	var noTracers *sdktrace.TracerProvider
+	var noMeters *sdkmetric.MeterProvider
+	for _, layer := range []*tracing.Tracing{
+		tracing.New(nil),
+		tracing.New(noTracers),
+		tracing.New(noop.NewTracerProvider(), nil),
+		tracing.New(noop.NewTracerProvider(), tracing.WithMeterProvider(nil)),
+		tracing.New(noop.NewTracerProvider(), tracing.WithMeterProvider(noMeters)),
+	} {
+		_, err := secrets.New(backend, secrets.WithTracing(layer))
+		is.True(err != nil)
+		is.Equal(err.Error(), layer.Validate().Error())
+		is.True(strings.HasPrefix(err.Error(), "tracing: "))
+		_, err = layer.Wrap(backend).Fetch(t.Context(), secrets.Ref{Path: "x"}) // and no panic
+		is.True(errors.Is(err, secrets.ErrNotFound))
+	}
+	all := tracing.New(nil, nil, tracing.WithMeterProvider(nil)).Validate().Error()
+	is.Equal(strings.Count(all, "\n"), 2) // every fault is told
+}
+
+func TestNoGlobals(t *testing.T) {
+	is := is.New(t)
+	tracers, meters, propagator := otel.GetTracerProvider(), otel.GetMeterProvider(), otel.GetTextMapPropagator()
+	o := newTelemetry(t)
+	client := open(t, secretstest.NewBackend(nil), middleware.Standard(),
+		secrets.WithTracing(tracing.New(o.spans, tracing.WithMeterProvider(o.meters))))
+	_, _ = client.Get(t.Context(), "db")
+	is.Equal(otel.GetTracerProvider(), tracers)
+	is.Equal(otel.GetMeterProvider(), meters)
+	is.Equal(otel.GetTextMapPropagator(), propagator)
+	is.Equal(len(o.fetches()), 1)
+}
+
+// A sampler that drops spans drops what is below too, and nothing else changes.
+func TestUnsampled(t *testing.T) {
+	is := is.New(t)
+	o := newTelemetry(t)
+	off := sdktrace.NewTracerProvider(sdktrace.WithSyncer(o.exporter), sdktrace.WithSampler(sdktrace.NeverSample()))
+	client := open(t, secretstest.NewBackend(map[string]string{"db": "x"}), middleware.Standard(),
+		secrets.WithTracing(tracing.New(off, tracing.WithKeyNames(), tracing.WithMeterProvider(o.meters))))
+	_, err := client.Get(t.Context(), "db")
+	is.NoErr(err)
+	_, err = client.GetMany(t.Context(), "db", "x")
+	is.True(errors.Is(err, secrets.ErrNotFound))
+	is.Equal(len(o.fetches()), 0)
+	is.Equal(durationsOf(o), map[string]uint64{"fake ok": 1, "fake not_found": 1})
+}
