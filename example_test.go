@@ -238,16 +238,21 @@ func ExampleClient_Refresh() {
 	// Get:     2 false <nil>
 }
 
+// newMounted returns a client for the files in dir.
+func newMounted(dir string) (*secrets.Client, error) {
+	files, err := file.New(dir)
+	if err != nil {
+		return nil, err
+	}
+	return secrets.New(files, middleware.Standard())
+}
+
 // Files are read anew by each call, so that a rotation needs no Refresh.
 func ExampleClient_Get_rotation() {
 	ctx := context.Background()
 	dir, remove := mounted(map[string]string{"token": "correct horse\n"})
 	defer remove()
-	files, err := file.New(dir)
-	if err != nil {
-		log.Panic(err)
-	}
-	client, err := secrets.New(files, middleware.Standard())
+	client, err := newMounted(dir)
 	if err != nil {
 		log.Panic(err)
 	}
@@ -484,14 +489,13 @@ func ExampleWithRedaction() {
 		log.Panic(err)
 	}
 	defer client.Close()
-	if _, err := client.Get(ctx, "api/token"); err != nil {
-		log.Panic(err)
-	}
-
+	token, err := client.Get(ctx, "api/token") // from now on the layer knows the value
+	fmt.Println(token, err)
 	backend.Fail(&secrets.Error{Err: secrets.ErrMalformed, Detail: `unexpected reply "correct horse battery"`})
 	_, err = client.Get(ctx, "api/token")
 	fmt.Println(err)
 	// Output:
+	// [REDACTED] <nil>
 	// secrets: fake: api/token: malformed: unexpected reply "[REDACTED]"
 }
 
@@ -525,20 +529,33 @@ func ExampleIntercept() {
 	// audit: coupon secrets: not found
 }
 
+// newTenants returns a client for each backend. Those that it returns beside an error are to be closed too.
+func newTenants(memory *cache.Cache, backends map[string]secrets.Backend) (map[string]*secrets.Client, error) {
+	clients := make(map[string]*secrets.Client, len(backends))
+	for tenant, backend := range backends {
+		client, err := secrets.New(backend, secrets.WithCache(memory), middleware.Standard())
+		if err != nil {
+			return clients, err
+		}
+		clients[tenant] = client
+	}
+	return clients, nil
+}
+
 // Each tenant has a Client of its own, with its own credentials. They may share one cache: its capacity is common to them,
 // and none sees what another has put there.
 func ExampleNew_tenants() {
 	ctx := context.Background()
 	memory := cache.New(cache.WithSize(10_000))
-	clients := make(map[string]*secrets.Client)
-	for _, tenant := range []string{"red", "blue"} {
-		backend := secretstest.NewBackend(map[string]string{"api/token": "the token of " + tenant})
-		client, err := secrets.New(backend, secrets.WithCache(memory), middleware.Standard())
-		if err != nil {
-			log.Panic(err)
-		}
+	clients, err := newTenants(memory, map[string]secrets.Backend{
+		"red":  secretstest.NewBackend(map[string]string{"api/token": "the token of red"}),
+		"blue": secretstest.NewBackend(map[string]string{"api/token": "the token of blue"}),
+	})
+	for _, client := range clients {
 		defer client.Close()
-		clients[tenant] = client
+	}
+	if err != nil {
+		log.Panic(err)
 	}
 
 	red, err := clients["red"].Get(ctx, "api/token")

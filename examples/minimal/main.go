@@ -19,13 +19,14 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	client, err := secrets.New(env.New(), middleware.Standard())
+	// The environment needs neither cache nor dedup: of Standard it gets redaction, and other backends all three.
+	client, err := secrets.New(env.New(env.WithPrefix("SHOP_")), middleware.Standard())
 	if err != nil {
 		return err
 	}
 	defer client.Close()
 
-	password, err := client.Get(ctx, "database#password") // DATABASE_PASSWORD, or a field of the JSON in DATABASE
+	password, err := client.Get(ctx, "database#password") // SHOP_DATABASE_PASSWORD, or a field of the JSON in SHOP_DATABASE
 	if err != nil {
 		return err
 	}

@@ -15,9 +15,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestRun(t *testing.T) {
 	is := is.New(t)
-	t.Setenv("DATABASE_PASSWORD", "correct horse")
+	t.Setenv("SHOP_DATABASE_PASSWORD", "correct horse")
 	is.NoErr(run(t.Context()))
 
-	is.NoErr(os.Unsetenv("DATABASE_PASSWORD")) // t.Setenv puts back what was there
+	is.NoErr(os.Unsetenv("SHOP_DATABASE_PASSWORD")) // t.Setenv puts back what was there
 	is.True(errors.Is(run(t.Context()), secrets.ErrNotFound))
 }
