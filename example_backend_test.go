@@ -43,7 +43,7 @@ func (s *Store) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, err
 		return fail(secrets.ErrInvalidKey, "the store keeps no versions")
 	}
 	u := *s.base
-	u.Path += "/v1/" + ref.Path
+	u.Path += "/v1/" + ref.Path // a url.URL escapes it
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), http.NoBody)
 	if err != nil {
 		return fail(secrets.ErrInvalidKey, "the key makes no URL")
@@ -84,7 +84,7 @@ func (s *Store) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Res
 	return secrets.FetchEach(ctx, s.Fetch, refs)
 }
 
-// Close is optional, as are Local, Resolve and Validate. The Client calls it last.
+// Close is optional, as are Local, Nonblocking, Resolve, Hint and Validate. The Client calls it last.
 func (s *Store) Close() error {
 	s.client.CloseIdleConnections()
 	return nil

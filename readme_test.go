@@ -20,7 +20,7 @@ import (
 )
 
 // TestReadme holds README.md to code that compiles: each block of Go in it stands, line by line, in one file of the
-// examples. A line "…" leaves lines out.
+// examples. A line "// …" leaves lines out.
 func TestReadme(t *testing.T) {
 	is := is.New(t)
 	readme, err := os.ReadFile("README.md")
@@ -40,10 +40,10 @@ func TestReadme(t *testing.T) {
 func TestReadmeCheckFails(t *testing.T) {
 	is := is.New(t)
 	sources := []string{"a := 1\n\tb := 2\n\n\tc := 3\n"}
-	is.True(shownIn(sources, "a := 1\nb := 2\n"))    // whatever the indent
-	is.True(shownIn(sources, "a := 1\n…\nc := 3\n")) // with lines left out
-	is.True(!shownIn(sources, "a := 1\nc := 3\n"))   // not without a mark
-	is.True(!shownIn(sources, "c := 3\n…\na := 1\n"))
+	is.True(shownIn(sources, "a := 1\nb := 2\n"))       // whatever the indent
+	is.True(shownIn(sources, "a := 1\n// …\nc := 3\n")) // with lines left out
+	is.True(!shownIn(sources, "a := 1\nc := 3\n"))      // not without a mark
+	is.True(!shownIn(sources, "c := 3\n// …\na := 1\n"))
 	is.True(!shownIn(sources, "a := 2\n"))
 	is.True(!shownIn(sources, ":= 1\n"))
 }
@@ -108,14 +108,14 @@ func goBlocks(markdown string) []string {
 
 func unixLines(text string) string { return strings.ReplaceAll(text, "\r\n", "\n") }
 
-// shownIn reports whether one of sources has the pieces of block, which its lines "…" divide, one after the other.
+// shownIn reports whether one of sources has the pieces of block, which its lines "// …" divide, one after the other.
 func shownIn(sources []string, block string) bool {
 	for _, source := range sources {
 		rest, found := flat(source), true
-		for piece := range strings.SplitSeq(flat(block), "\n…\n") {
+		for piece := range strings.SplitSeq(flat(block), "\n// …\n") {
 			piece = strings.Trim(piece, "\n")
 			if piece == "" {
-				continue // the block begins or ends with "…"
+				continue // the block begins or ends with "// …"
 			}
 			if _, rest, found = strings.Cut("\n"+rest, "\n"+piece+"\n"); !found {
 				break
