@@ -32,6 +32,8 @@ type source struct {
 	name   string
 	memory recaller  // of the cache, or nil
 	slots  []Fetcher // what the layers of the slots returned, innermost first
+
+	recipient recipient // of redaction, or nil
 }
 
 // Name returns the name of the backend.
@@ -58,6 +60,9 @@ func build(cfg *config, backends []owned) (*Client, error) {
 	chain := make([]Fetcher, 0, len(backends))
 	for _, b := range backends {
 		s := cfg.source(life, b, running)
+		if cfg.redaction.taken {
+			s.recipient, _ = s.slots[0].(recipient) //nolint:errcheck // nil if it is none
+		}
 		c.sources = append(c.sources, s)
 		chain = append(chain, s)
 	}
@@ -156,14 +161,9 @@ func (c *config) source(life context.Context, b owned, running *calls) source {
 		}
 	}
 	s.document = &document{next: f, health: health}
-	if r, ok := b.Backend.(Resolver); ok {
-		s.resolve = r.Resolve
-		if local && !g.inline {
-			s.guard = g
-		}
-	}
-	if h, ok := b.Backend.(interface{ Hint(ref Ref) string }); ok {
-		s.hint = h.Hint
+	s.learn(b.Backend)
+	if s.resolve != nil && local && !g.inline {
+		s.guard = g
 	}
 	return s
 }
@@ -303,6 +303,7 @@ func (c *Client) GetMany(ctx context.Context, keys ...string) (map[string]Secret
 					continue
 				}
 				found[names[i]] = r.Secret
+				c.handOut(refs[i], r.Secret)
 				c.memorize(names[i], refs[i])
 				c.primary.replaced(ctx, r.Secret, refs[i])
 			}
@@ -440,6 +441,7 @@ func (c *Client) fetch(ctx context.Context, key string) (Secret, error) {
 	if err := atDoor(ctx, result.Err, key); err != nil {
 		return Secret{}, err
 	}
+	c.handOut(ref, result.Secret)
 	c.memorize(key, ref)
 	c.primary.replaced(ctx, result.Secret, ref)
 	return result.Secret, nil

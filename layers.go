@@ -32,6 +32,16 @@ type document struct {
 	health  *health          // is told of stale answers, or nil
 }
 
+// learn takes from b what it says of its refs.
+func (d *document) learn(b Backend) {
+	if r, ok := b.(Resolver); ok {
+		d.resolve = r.Resolve
+	}
+	if h, ok := b.(interface{ Hint(ref Ref) string }); ok {
+		d.hint = h.Hint
+	}
+}
+
 // place is where a ref is: a field of a document, or the whole if field is empty.
 type place struct {
 	doc   Ref
@@ -157,8 +167,8 @@ func (d *document) choose(ctx context.Context, ref Ref, p place, answer Result, 
 	}
 	e = e.clone()
 	e.Key = ref.String()
-	switch Class(e.Err) { //nolint:errorlint // Class returns the sentinels themselves
-	case ErrNotFound, ErrFieldNotFound:
+	switch Class(e.Err) {
+	case ErrNotFound, ErrFieldNotFound: //nolint:errorlint // Class returns the sentinels themselves
 		e.Detail = join(e.Detail, lookedFor(ref, p.doc, p.field), d.elsewhere(ref, p))
 	case ErrMalformed:
 		e.Detail = join(e.Detail, d.elsewhere(ref, p))

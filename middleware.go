@@ -12,6 +12,9 @@ import "context"
 //   - Close() error: ends what this part of the layer runs. [Client.Close] calls it.
 //   - Invalidate(refs ...Ref): forget these documents. [Client.Invalidate] calls it.
 //   - Fill(next Fetcher) Fetcher, on a cache: the half of the cache that stores, to be placed inside the dedup layer.
+//   - HandedOut(ref Ref, s Secret), on the layer of redaction: the caller gets s for ref. It is called for what this backend
+//     answered, field by field as it was asked for, but not for what the Client knows from memory: it was handed out before.
+//     It must not block.
 //   - The methods of [CacheMonitor], on a cache.
 //   - ObserveCache(cache CacheMonitor) error, on a layer that observes: what there is to see of the cache before the same
 //     backend, if there is one. New calls it once, and returns its error.

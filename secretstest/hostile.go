@@ -35,7 +35,8 @@ func hostilePaths() []string {
 		// Not UTF-8.
 		"\xff", "database\xff", "data\x80base", "\xc3", "\xf8\x88\x80\x80\x80",
 		// Queries and fields in odd places.
-		"database?", "database?x", "database#x", "text/plain?x", "database?version=", "database?list=true", "database?version=1&version=2", "database?version=1?version=2",
+		"database?", "database?x", "database#x", "text/plain?x",
+		"database?version=", "database?list=true", "database?version=1&version=2", "database?version=1?version=2",
 		"?version=1", "#password", "database#a?version=1", "database?version=1%00", "database?version=../../x",
 		"database?version=1/../..", "database?version=-1", "database?version=99999999999999999999", "database?version=1\n",
 		"database?version=no-such-version",

@@ -137,12 +137,12 @@ func (b *Backend) Hint(ref secrets.Ref) string {
 }
 
 var (
-	_ secrets.Backend                       = (*Backend)(nil)
-	_ secrets.Resolver                      = (*Backend)(nil)
-	_ interface{ Hint(secrets.Ref) string } = (*Backend)(nil)
-	_ interface{ Local() bool }             = (*Backend)(nil)
-	_ interface{ Nonblocking() bool }       = (*Backend)(nil)
-	_ interface{ Validate() error }         = (*Backend)(nil)
+	_ secrets.Backend                           = (*Backend)(nil)
+	_ secrets.Resolver                          = (*Backend)(nil)
+	_ interface{ Hint(ref secrets.Ref) string } = (*Backend)(nil)
+	_ interface{ Local() bool }                 = (*Backend)(nil)
+	_ interface{ Nonblocking() bool }           = (*Backend)(nil)
+	_ interface{ Validate() error }             = (*Backend)(nil)
 )
 
 func check(ref secrets.Ref) error {
