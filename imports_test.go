@@ -61,7 +61,7 @@ func faultyDeps(p listed) []string {
 		foreign := strings.Contains(first, ".")
 		switch {
 		case rel == "" && foreign,
-			under(rel, "backend/env", "backend/file", "secretstest", "internal") && heavy(dep),
+			under(rel, "backend/env", "backend/file", "secretstest", "internal", "examples/minimal", "examples/quickstart") && heavy(dep),
 			under(rel, "middleware") && !under(rel, "middleware/tracing") && heavy(dep),
 			under(rel, "backend/vault") && heavy(dep) && !under(dep, "github.com/hashicorp/vault"),
 			under(rel, "backend/awssm") && heavy(dep) && !under(dep, "github.com/aws"),
@@ -131,6 +131,7 @@ func TestImportRulesCatch(t *testing.T) {
 		"middleware/fallback": "github.com/aws/aws-sdk-go-v2/service/secretsmanager",
 		"secretstest":         "go.opentelemetry.io/otel",
 		"internal/x":          "github.com/aws/smithy-go",
+		"examples/minimal":    "go.opentelemetry.io/otel/trace",
 	} {
 		p := listed{ImportPath: strings.TrimSuffix(module+"/"+rel, "/"), Deps: []string{"fmt", "vendor/golang.org/x/net/dns/dnsmessage", dep}}
 		is.Equal(faultyDeps(p), []string{dep})
