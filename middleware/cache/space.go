@@ -146,7 +146,8 @@ func (s *space) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, err
 		return r.Secret, r.Err
 	}
 	if found == due || found == expired {
-		c, mine := s.join(e, nil)
+		var others *joined.List
+		c, mine := s.join(e, &others)
 		if mine {
 			s.renewOne(ctx, c, found == due)
 		}
@@ -184,7 +185,7 @@ func (s *space) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Res
 		ahead   []*call
 		fresh   = secrets.Fresh(ctx)
 		// Those who wait for renewals that this call begins, and those of others that know of this call.
-		others, othersAhead joined.List
+		others, othersAhead *joined.List
 		told                []*joined.List
 	)
 	for i, ref := range refs {
@@ -271,27 +272,27 @@ func (f flight) Background() bool { return f.background }
 
 var _ secrets.Flight = flight{}
 
-// join returns the renewal of e. If mine is true, the caller has to run it; others, or a list of its own if that is nil,
-// then takes those who wait for it. There is none if s is closed.
-func (s *space) join(e *entry, others *joined.List) (c *call, mine bool) {
+// join returns the renewal of e. If mine is true, the caller has to run it; others then takes those who wait for it, and is
+// made if it is nil. There is none if s is closed.
+func (s *space) join(e *entry, others **joined.List) (c *call, mine bool) {
 	s.cache.mu.Lock()
 	defer s.cache.mu.Unlock()
 	if c := e.renewal.Load(); c != nil || s.closed {
 		return c, false
 	}
-	if others == nil {
-		others = new(joined.List)
+	if *others == nil {
+		*others = new(joined.List)
 	}
-	c = &call{entry: e, others: others, done: make(chan struct{})}
+	c = &call{entry: e, others: *others, done: make(chan struct{})}
 	e.renewal.Store(c)
 	s.running.Add(1) // here, where Close can not have passed
 	return c, true
 }
 
 // share is join for a caller that waits. Of those that it joins, and are not in told yet, it becomes one of the others.
-func (s *space) share(ctx context.Context, e *entry, others *joined.List, told *[]*joined.List) (c *call, mine bool) {
+func (s *space) share(ctx context.Context, e *entry, others **joined.List, told *[]*joined.List) (c *call, mine bool) {
 	c, mine = s.join(e, others)
-	if c != nil && !mine && c.others != others && !slices.Contains(*told, c.others) {
+	if c != nil && !mine && c.others != *others && !slices.Contains(*told, c.others) {
 		*told = append(*told, c.others)
 		c.others.Join(ctx)
 	}
