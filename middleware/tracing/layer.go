@@ -88,9 +88,11 @@ func (l *layer) begin(ctx context.Context, name string) call {
 	caller := trace.SpanContextFromContext(ctx)
 	opts := l.start
 	background := flight != nil && flight.Background()
+	room := most // past which the SDK drops the first link, which is the cause
 	if background {
 		opts = append(slices.Clip(opts), trace.WithNewRoot())
 		if caller.IsValid() {
+			room--
 			opts = append(opts, trace.WithLinks(link(caller, "cause")))
 		}
 	}
@@ -103,7 +105,7 @@ func (l *layer) begin(ctx context.Context, name string) call {
 			c.span.SetAttributes(attribute.Bool(keyBackground, true))
 		}
 		if flight != nil {
-			linkJoining(flight, c.span, caller)
+			linkJoining(flight, c.span, caller, room)
 		}
 	}
 	// A backend may have a Client of its own, whose fetches are no part of this flight.
@@ -133,8 +135,9 @@ func (c *call) end(result, worst outcome, counts *tally) {
 	c.span.End()
 }
 
-// linkJoining links the spans of the callers that join flight to span, each once. The first caller's is its parent.
-func linkJoining(flight secrets.Flight, span trace.Span, first trace.SpanContext) {
+// linkJoining links the spans of the callers that join flight to span, each once and no more than room. The first caller's
+// needs none: it is the parent of span, or its cause.
+func linkJoining(flight secrets.Flight, span trace.Span, first trace.SpanContext, room int) {
 	type id struct {
 		trace trace.TraceID
 		span  trace.SpanID
@@ -146,10 +149,11 @@ func linkJoining(flight secrets.Flight, span trace.Span, first trace.SpanContext
 	isNew := func(id id) bool {
 		mu.Lock()
 		defer mu.Unlock()
-		if linked[id] || len(linked) > most {
+		if linked[id] || room == 0 {
 			return false
 		}
 		linked[id] = true
+		room--
 		return true
 	}
 	flight.OnJoin(func(caller context.Context) {

@@ -230,18 +230,32 @@ func TestLinksAreBounded(t *testing.T) {
 		is := is.New(t)
 		o := newTelemetry(t)
 		backend := secretstest.NewBackend(map[string]string{"db": "x"}, secretstest.WithLatency(time.Second))
-		client := open(t, backend, secrets.WithTracing(tracing.New(o.spans)), middleware.Standard())
-		var wg sync.WaitGroup
-		for range 300 {
-			wg.Go(func() {
-				o.within("caller", func(ctx context.Context) {
-					_, err := client.Get(ctx, "db")
-					is.NoErr(err)
-				})
+		client := open(t, backend, secrets.WithTracing(tracing.New(o.spans)),
+			middleware.Standard(cache.WithTTL(100*time.Second), cache.WithJitter(0)))
+		get := func() trace.SpanContext {
+			return o.within("caller", func(ctx context.Context) {
+				_, err := client.Get(ctx, "db")
+				is.NoErr(err)
 			})
 		}
-		wg.Wait()
+		crowd := func() {
+			var wg sync.WaitGroup
+			for range 300 {
+				wg.Go(func() { get() })
+			}
+			wg.Wait()
+		}
+		crowd()
 		is.Equal(len(o.one().Links), 128)
+
+		advance(99*time.Second - 500*time.Millisecond)
+		cause := get() // a renewal, during which the value expires
+		advance(time.Second - time.Millisecond)
+		crowd()
+		span := o.one()
+		is.Equal(len(span.Links), 128)
+		is.Equal(span.DroppedLinks, 0)
+		is.Equal(links(span)["cause"], []trace.SpanID{cause.SpanID()})
 	})
 }
 
@@ -467,6 +481,22 @@ func TestWildBackends(t *testing.T) {
 			})
 		}
 	}
+}
+
+// The control for panics: a layer that ends its span as tutorials do puts their text into it.
+func TestPanicsAreSeen(t *testing.T) {
+	is := is.New(t)
+	o := newTelemetry(t)
+	naive := secrets.FetcherFunc(func(ctx context.Context, _ secrets.Ref) (secrets.Secret, error) {
+		_, span := o.spans.Tracer("naive").Start(ctx, "fetch")
+		defer span.End()
+		panic("a panic that quotes " + canary)
+	})
+	func() {
+		defer func() { _ = recover() }()
+		_, _ = naive.Fetch(t.Context(), secrets.Ref{Path: "db"})
+	}()
+	is.True(len(secretstest.Leaks(canary, o.one())) > 0)
 }
 
 // Everything that is exported is searched for every value that went by.
