@@ -2,8 +2,14 @@ package redact_test
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/seed-5482dd03/secrets"
 	"github.com/seed-5482dd03/secrets/middleware/redact"
@@ -31,4 +37,92 @@ func BenchmarkScrub(b *testing.B) {
 			b.Fatal("no error")
 		}
 	}
+}
+
+// thousand returns a Redactor of which 1,000 values of several kinds were handed out.
+func thousand() *redact.Redactor {
+	r := redact.New()
+	r.Handler(slog.DiscardHandler)
+	random := rand.New(rand.NewPCG(1, 2))
+	l := tell(r)
+	for i := range 1000 {
+		value := fmt.Sprintf("%016x", random.Uint64())
+		switch i % 4 {
+		case 0:
+			value = "p@ss/" + value + "&=" // every form of it is different
+		case 1:
+			value = "hvs." + value + value
+		case 2:
+			value = base64.StdEncoding.EncodeToString([]byte(value + value))
+		}
+		l.value(fmt.Sprint("key", i), value)
+	}
+	return r
+}
+
+const line = `time=2026-11-24T07:26:05.000Z level=INFO msg="request served" path=/v1/orders status=200 took=1.2ms ` +
+	`trace=4bf92f3577b34da6a3ce929d0e0e4736 user=app-7 agent="curl/8.5.0 (x86_64-pc-linux-gnu)"` + "\n"
+
+// BenchmarkWriter is the throughput of a Writer with 1,000 values.
+func BenchmarkWriter(b *testing.B) {
+	r := thousand()
+	tell(r).value("canary", canary)
+	for name, text := range map[string]string{
+		"line by line":         line,
+		"100 lines":            strings.Repeat(line, 100),
+		"a value in each line": strings.Repeat(strings.ReplaceAll(line, "app-7", canary), 100),
+		"nothing but values":   strings.Repeat(canary, 1000),
+	} {
+		b.Run(name, func(b *testing.B) {
+			w, text := r.Writer(io.Discard), []byte(text)
+			b.SetBytes(int64(len(text)))
+			b.ReportAllocs()
+			for b.Loop() {
+				_, _ = w.Write(text)
+			}
+			b.ReportMetric(float64(r.Stats().Patterns), "patterns")
+			b.ReportMetric(float64(r.Stats().Size)/1e6, "MB")
+		})
+	}
+}
+
+// BenchmarkHandler is the price of a record of three attributes, with 1,000 values.
+func BenchmarkHandler(b *testing.B) {
+	r := thousand()
+	l := tell(r)
+	l.value("canary", canary)
+	for name, text := range map[string]string{"without a value": "/v1/orders/of-canary-7", "with a value": "/v1/orders/" + canary} {
+		b.Run(name, func(b *testing.B) {
+			h := r.Handler(slog.DiscardHandler)
+			record := slog.NewRecord(time.Now(), slog.LevelInfo, "request served", 0)
+			record.AddAttrs(slog.String("path", text), slog.Int("status", 200), slog.Duration("took", time.Millisecond))
+			ctx := b.Context()
+			b.ReportAllocs()
+			for b.Loop() {
+				_ = h.Handle(ctx, record)
+			}
+		})
+	}
+}
+
+// BenchmarkRebuild is what the first log line pays after a change: one value more beside 1,000, and all of them anew.
+func BenchmarkRebuild(b *testing.B) {
+	b.Run("one more", func(b *testing.B) {
+		r := thousand()
+		r.Stats()
+		l := tell(r)
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			l.value("key", fmt.Sprint("value-", i))
+			r.Stats()
+		}
+	})
+	b.Run("all", func(b *testing.B) {
+		r := thousand()
+		b.ReportAllocs()
+		for b.Loop() {
+			_ = tell(r).end() // what closes makes a new beginning
+			r.Stats()
+		}
+	})
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
+	"iter"
 	"math/bits"
 	"net/url"
 	"strconv"
@@ -109,43 +110,64 @@ func (s *splitter) add(piece string) bool {
 	return true
 }
 
-// takeLeaves takes each string and number of the JSON in text, as far as it is JSON: a document that is broken further on
-// is still a secret. Strings are taken as they are written and as they are meant. Keys are not secret.
+// takeLeaves takes each string and number of the JSON in text. Strings are taken as they are written and as they are meant.
 func (s *splitter) takeLeaves(text string) {
-	if i := strings.IndexAny(text, "{[\""); i < 0 || strings.TrimLeft(text[:i], " \t\r\n") != "" {
-		return // a number is all of its text, and the rest has no leaves
-	}
-	type level struct {
-		object bool
-		tokens int
-	}
-	decoder := json.NewDecoder(strings.NewReader(text))
-	decoder.UseNumber()
-	levels := []level{{}}
-	for from := 0; s.step(); {
-		token, err := decoder.Token()
-		if err != nil {
-			return
+	for l := range leaves(text, s.step) {
+		s.take(l.written)
+		if !l.number {
+			s.take(l.meant)
 		}
-		to := int(decoder.InputOffset())
-		source := strings.TrimLeft(text[from:to], " \t\r\n,:")
-		from = to
-		if token == json.Delim('}') || token == json.Delim(']') {
-			levels = levels[:len(levels)-1]
-			continue
+	}
+}
+
+// leaf is a string or a number of a JSON document.
+type leaf struct {
+	written, meant string // what is meant is for strings only
+	number         bool
+}
+
+// leaves returns each string and number of the JSON in text, as far as it is JSON: a document that is broken further on is
+// still a secret. Keys are not secret. It ends where step, which is called for each token, returns false.
+func leaves(text string, step func() bool) iter.Seq[leaf] {
+	return func(yield func(leaf) bool) {
+		if i := strings.IndexAny(text, "{[\""); i < 0 || strings.TrimLeft(text[:i], " \t\r\n") != "" {
+			return // a number is all of its text, and the rest has no leaves
 		}
-		in := &levels[len(levels)-1]
-		isKey := in.object && in.tokens%2 == 0
-		in.tokens++
-		switch token := token.(type) {
-		case json.Delim:
-			levels = append(levels, level{object: token == '{'})
-		case json.Number:
-			s.take(source)
-		case string:
-			if !isKey {
-				s.take(source[1 : len(source)-1])
-				s.take(token)
+		type level struct {
+			object bool
+			tokens int
+		}
+		decoder := json.NewDecoder(strings.NewReader(text))
+		decoder.UseNumber()
+		levels := []level{{}}
+		for from := 0; step(); {
+			token, err := decoder.Token()
+			if err != nil {
+				return
+			}
+			to := int(decoder.InputOffset())
+			source := strings.TrimLeft(text[from:to], " \t\r\n,:")
+			from = to
+			if token == json.Delim('}') || token == json.Delim(']') {
+				levels = levels[:len(levels)-1]
+				continue
+			}
+			in := &levels[len(levels)-1]
+			isKey := in.object && in.tokens%2 == 0
+			in.tokens++
+			found := leaf{}
+			switch token := token.(type) {
+			case json.Delim:
+				levels = append(levels, level{object: token == '{'})
+			case json.Number:
+				found = leaf{written: source, number: true}
+			case string:
+				if !isKey {
+					found = leaf{written: inner(source), meant: token}
+				}
+			}
+			if found.written != "" && !yield(found) {
+				return
 			}
 		}
 	}

@@ -31,6 +31,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"slices"
 	"sync"
 
@@ -58,11 +60,13 @@ func WithSize(documents int) Option { return optionFunc(func(r *Redactor) { r.si
 type Redactor struct {
 	size   int
 	faults []error
+	known  func() *register
 }
 
 // New returns the layer with the options opts.
 func New(opts ...Option) *Redactor {
-	r := &Redactor{size: defaultSize}
+	known := newRegister()
+	r := &Redactor{size: defaultSize, known: func() *register { return known }}
 	for _, o := range opts {
 		if o == nil {
 			r.faults = append(r.faults, errors.New("redact: a nil Option"))
@@ -81,14 +85,66 @@ func (r *Redactor) Validate() error { return errors.Join(r.faults...) }
 
 // Wrap returns a Fetcher that takes values out of the errors of next.
 func (r *Redactor) Wrap(next secrets.Fetcher) secrets.Fetcher {
-	seen, err := simplelru.NewLRU[document, versions](max(1, r.size), nil)
-	if err != nil {
+	s := &scrubber{next: next, known: r.known}
+	var errs [2]error
+	s.seen, errs[0] = simplelru.NewLRU[document, versions](max(1, r.size), nil)
+	s.handed, errs[1] = simplelru.NewLRU(max(1, r.size), func(_ secrets.Ref, p pair) {
+		r.known().release(p.current)
+		r.known().release(p.previous)
+	})
+	if err := errors.Join(errs[:]...); err != nil {
 		panic(err) // the size is more than 0
 	}
-	return &scrubber{next: next, seen: seen}
+	r.known().open(s)
+	return s
 }
 
 var _ secrets.Middleware = (*Redactor)(nil)
+
+// Handler returns a slog.Handler that masks what the Clients of r have handed out, and hands the records to next: the
+// message, keys and names of groups, and attributes of all kinds but numbers and times, also those of With and in groups. A
+// LogValuer is resolved. An error, and any other value of which a text shows a secret, as %+v, as JSON or by its own
+// methods, becomes that text, masked; if none does, it is handed on as it is. The place in the source is left alone.
+//
+// An attribute of With is masked by what is known then. Where a value could show that is in the text of no attribute, but
+// in what next makes of them, a [Redactor.Writer] under the Handler finds it.
+func (r *Redactor) Handler(next slog.Handler) slog.Handler {
+	r.known().activate()
+	return &handler{next: next, known: r.known}
+}
+
+// Writer returns an io.WriteCloser that masks what the Clients of r have handed out, and writes the rest to next, in order.
+// It is safe for concurrent use.
+//
+// It finds values wherever a Write may cut them: what may be the beginning of one is held back, until more has come or
+// Close. Most lines of a log are passed on at once, since no value begins with the end of one. What is held is less than
+// the longest text that is looked for, which is no more than 40 KiB.
+//
+// Write returns the error of next, and returns it again from then on: what next has of a value is not known. Close writes
+// what is held and does not close next, which is not its own. It may be called more than once; a Write after it fails.
+func (r *Redactor) Writer(next io.Writer) io.WriteCloser {
+	r.known().activate()
+	s := &stream{next: next, register: r.known()}
+	return &writer{write: s.write, close: s.close}
+}
+
+// Stats are the figures of what Handlers and Writers mask. Without one of these, they are zero.
+type Stats struct {
+	// Values is the number of different values that are known.
+	Values int
+	// Patterns is the number of texts that are looked for: the forms of all values, their lines and strings.
+	Patterns int
+	// Skipped is the number of values, and strings in documents, that are not looked for: those of less than 8 bytes, of
+	// letters alone, of digits alone, and those that were too many.
+	Skipped int
+	// Masked is how often something was masked.
+	Masked uint64
+	// Size is how many bytes of memory the search takes, about.
+	Size int
+}
+
+// Stats returns the figures of what Handlers and Writers mask.
+func (r *Redactor) Stats() Stats { return r.known().stats() }
 
 type document struct{ path, version string }
 
@@ -105,11 +161,17 @@ type value struct {
 // recognition returns what a value is recognised by, unless that is too much.
 type recognition func() (needles []needle, all bool)
 
+// pair is the last two values that were handed out for a ref.
+type pair struct{ current, previous secrets.Secret }
+
 type scrubber struct {
-	next secrets.Fetcher
+	next  secrets.Fetcher
+	known func() *register
 
 	mu     sync.Mutex
 	seen   *simplelru.LRU[document, versions]
+	handed *simplelru.LRU[secrets.Ref, pair] // held in the register, as are those in before
+	before []secrets.Secret                  // what was seen before there was a Handler or Writer
 	closed bool
 }
 
@@ -185,13 +247,55 @@ func (v *value) recognise() bool {
 	return true
 }
 
+// HandedOut makes Handlers and Writers mask secret, if there are any.
+func (s *scrubber) HandedOut(ref secrets.Ref, secret secrets.Secret) {
+	known := s.known()
+	if !known.live.Load() || secret.IsZero() {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	p, _ := s.handed.Get(ref)
+	if !p.current.IsZero() && p.current.Reveal() == secret.Reveal() {
+		return
+	}
+	known.hold(secret)
+	known.release(p.previous)
+	s.handed.Add(ref, pair{current: secret, previous: p.current})
+}
+
+// handOutAll makes Handlers and Writers mask all that was seen.
+func (s *scrubber) handOutAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, v := range s.seen.Values() {
+		for _, v := range []value{v.previous, v.current} {
+			s.known().hold(v.secret)
+			s.before = append(s.before, v.secret)
+		}
+	}
+}
+
 // Close forgets the values.
 func (s *scrubber) Close() error {
+	s.forget()
+	s.known().close(s)
+	return nil
+}
+
+func (s *scrubber) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
 	s.seen.Purge()
-	return nil
+	s.handed.Purge()
+	for _, secret := range s.before {
+		s.known().release(secret)
+	}
+	s.before = nil
 }
 
 var _ secrets.Fetcher = (*scrubber)(nil)
