@@ -2,8 +2,12 @@ package redact_test
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
+	"io"
 	"log"
+	"log/slog"
+	"os"
 
 	"github.com/seed-5482dd03/secrets"
 	"github.com/seed-5482dd03/secrets/middleware/redact"
@@ -30,4 +34,58 @@ func Example() {
 	_, err = client.Get(ctx, "database#password")
 	fmt.Println(err)
 	// Output: secrets: fake: database#password: unavailable: no route to postgres://app:[REDACTED]@db/orders
+}
+
+// A driver quotes its DSN, and somebody logs the password by mistake.
+func ExampleRedactor_Handler() {
+	backend := secretstest.NewBackend(map[string]string{"database": `{"user":"app","password":"s3cr3t/pa55"}`})
+
+	redaction := redact.New()
+	logger := slog.New(redaction.Handler(slog.NewTextHandler(os.Stdout, withoutTime)))
+	client, err := secrets.New(backend, secrets.WithRedaction(redaction), secrets.WithLogger(logger))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+
+	password, err := client.Get(context.Background(), "database#password")
+	if err != nil {
+		log.Fatal(err)
+	}
+	logger.Info("connected", "user", "app", "password", password.Reveal())
+	logger.Error("lost the database", "error", fmt.Errorf("dial postgres://app:%s@db: refused", "s3cr3t%2Fpa55"))
+	// Output:
+	// level=INFO msg=connected user=app password=[REDACTED]
+	// level=ERROR msg="lost the database" error="dial postgres://app:[REDACTED]@db: refused"
+}
+
+var withoutTime = &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+	if a.Key == slog.TimeKey {
+		return slog.Attr{}
+	}
+	return a
+}}
+
+// The output of anything that writes can be masked, wherever it cuts a value.
+func ExampleRedactor_Writer() {
+	backend := secretstest.NewBackend(map[string]string{"api/token": "hvs.CAESIJ-7f3Kq9ZxWv2m"})
+
+	redaction := redact.New()
+	output := redaction.Writer(os.Stdout)
+	defer output.Close() // writes what is held back
+	client, err := secrets.New(backend, secrets.WithRedaction(redaction))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+
+	token, err := client.Get(context.Background(), "api/token")
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, _ = io.WriteString(output, "Authorization: Bearer hvs.CAESIJ-")
+	_, _ = fmt.Fprintf(output, "7f3Kq9ZxWv2m\nbase64: %s\n", base64.StdEncoding.EncodeToString(token.Bytes()))
+	// Output:
+	// Authorization: Bearer [REDACTED]
+	// base64: [REDACTED]=
 }
