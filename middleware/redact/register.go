@@ -14,8 +14,8 @@ const (
 	// few is how many values may come or go before all of them are put together anew. Those that have come are looked for
 	// beside the others until then: to put a few together takes some 100 µs each.
 	few = 32
-	// mostPatterns bounds what is looked for, in bytes. An automaton takes at most 13 times as much memory, while it is
-	// made some 40 times.
+	// mostPatterns bounds what is looked for in all forms, in bytes, and once more what is looked for asPrinted alone. An
+	// automaton takes at most 13 times as much memory, and while it is made some 40 times.
 	mostPatterns = 8 << 20
 	fewPatterns  = mostPatterns / 32
 )
@@ -50,8 +50,9 @@ type part struct {
 	entries   []*entry
 	automaton *ahocorasick.Automaton // or nil
 	patterns  int
-	bytes     int
+	bytes     int // of those in all forms
 	skipped   int
+	reduced   int
 }
 
 func newRegister() *register {
@@ -177,20 +178,26 @@ func (r *register) build() *matcher {
 	return m
 }
 
-// newPart puts entries together. If they are too many, those that came first are left out.
+// newPart puts entries together. If they are too many, those that came first are looked for in few forms or left out.
 func newPart(entries []*entry) part {
 	p := part{entries: entries}
 	var all []string
+	var printed int // the bytes of those in few forms
 	for _, e := range slices.Backward(entries) {
 		texts, skipped := texts(e.value)
 		p.skipped += skipped
-		patterns, bytes := patterns(texts, mostPatterns-p.bytes)
-		if p.bytes+bytes > mostPatterns {
-			p.skipped++
+		if patterns, bytes := patterns(texts, allForms, mostPatterns-p.bytes); p.bytes+bytes <= mostPatterns {
+			all = append(all, patterns...)
+			p.bytes += bytes
 			continue
 		}
-		all = append(all, patterns...)
-		p.bytes += bytes
+		if patterns, bytes := patterns(texts, asPrinted, mostPatterns-printed); printed+bytes <= mostPatterns {
+			all = append(all, patterns...)
+			printed += bytes
+			p.reduced++
+			continue
+		}
+		p.skipped++
 	}
 	slices.Sort(all)
 	all = slices.Compact(all)
@@ -212,6 +219,7 @@ func (r *register) stats() Stats {
 	for _, p := range []part{r.old, r.young} {
 		s.Patterns += p.patterns
 		s.Skipped += p.skipped
+		s.Reduced += p.reduced
 		if p.automaton != nil {
 			s.Size += p.automaton.Size()
 		}

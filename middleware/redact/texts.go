@@ -123,11 +123,14 @@ func isDocument(text string) bool {
 	return text != "" && (text[0] == '{' || text[0] == '[') && json.Valid([]byte(text))
 }
 
-// patterns returns the forms of all texts, and how many bytes they have together. If these are more than most, it does not
-// come to the end.
-func patterns(texts []string, most int) (all []string, bytes int) {
+// asPrinted are the forms in which logs mostly print a text.
+const asPrinted = 1<<plain | 1<<jsonString | 1<<jsonStringForHTML | 1<<goString
+
+// patterns returns all texts in those forms that wanted has a bit for, and how many bytes they have together. If these are
+// more than most, it does not come to the end.
+func patterns(texts []string, wanted uint32, most int) (all []string, bytes int) {
 	for _, text := range texts {
-		for _, form := range forms(text, allForms) {
+		for _, form := range forms(text, wanted) {
 			if form != "" {
 				all = append(all, form)
 				bytes += len(form)
