@@ -12,3 +12,6 @@ func Mask(text, value string) string {
 	}
 	return m.String()
 }
+
+// Searches reports whether r holds something that finds values.
+func Searches(r *Redactor) bool { return r.known().current.Load() != nil }

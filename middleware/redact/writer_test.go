@@ -233,6 +233,28 @@ func TestTheWriterAgreesWithTheReference(t *testing.T) {
 	is.True(tried >= n)
 }
 
+// What was handed out lately is looked for beside the rest, and must be found as well where both overlap.
+func TestTheWriterAgreesWithTheReferenceWhereValuesAreNew(t *testing.T) {
+	is := is.New(t)
+	var many [40]string
+	for i := range many {
+		many[i] = fmt.Sprintf("%d/many/%d", i, i)
+	}
+	tried, missed, masked := compare(cases(t)/10, func(phrases []string) func(...string) string {
+		old := len(phrases) / 2
+		r := knowing(slices.Concat(many[:], phrases[:old])...)
+		r.Stats() // puts together what there is
+		l := tell(r)
+		for i, p := range phrases[old:] {
+			l.value(strconv.Itoa(i), p)
+		}
+		return func(pieces ...string) string { return streamed(t, r, pieces...) }
+	})
+	t.Logf("%d cases: %d missed, %d masked that should not be", tried, missed, masked)
+	is.Equal(missed, 0)
+	is.Equal(masked, 0)
+}
+
 // The controls: what others do leaks in the same comparison.
 func TestOtherMaskersLeakInTheSameComparison(t *testing.T) {
 	byLength := func(phrases []string) []string {
