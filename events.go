@@ -71,16 +71,17 @@ func (h *health) change(down bool) bool {
 
 // served notes that s was served for ref.
 func (h *health) served(ctx context.Context, s Secret, ref Ref) {
-	if h == nil || s.IsZero() || !s.meta.Stale || h.stale.Swap(true) {
+	if h == nil || s.IsZero() || !s.meta.Stale || h.stale.Load() {
 		return
 	}
 	h.mu.Lock()
-	told := time.Since(h.staleTold) < damping
-	if !told {
+	tell := !h.stale.Load() && time.Since(h.staleTold) >= damping
+	if tell {
+		h.stale.Store(true) // only with the line: what is not told now is told later
 		h.staleTold = time.Now()
 	}
 	h.mu.Unlock()
-	if !told {
+	if tell {
 		h.tell(ctx, slog.LevelWarn, "secrets: serving stale values", ref, slog.Time("fetched_at", s.meta.FetchedAt))
 	}
 }
@@ -102,6 +103,7 @@ func (h *health) replaced(ctx context.Context, s Secret, ref Ref) {
 }
 
 func (h *health) tell(ctx context.Context, level slog.Level, message string, ref Ref, more ...slog.Attr) {
+	defer func() { _ = recover() }() //nolint:errcheck // a log that fails must cost nobody the secret
 	attrs := append([]slog.Attr{slog.String("backend", h.backend)}, more...)
 	if h.keys {
 		attrs = append(attrs, slog.String("key", printable(ref.String())))

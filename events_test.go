@@ -164,6 +164,52 @@ func TestLoggerKnowsWhatIsNoOutage(t *testing.T) {
 	is.Equal(log.take(), "")
 }
 
+// A second outage soon after the first is told of too, if it lasts.
+func TestLoggerTellsStaleValuesOfEachOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		var log journal
+		remote := secretstest.NewBackend(map[string]string{"db": "value-in-remote"})
+		client := open(t, remote, secrets.WithLogger(log.logger()),
+			middleware.Standard(cache.WithTTL(time.Second), cache.WithJitter(0), cache.WithRefreshAhead(0)))
+		stale := func(d time.Duration) bool {
+			for end := time.Now().Add(d); time.Now().Before(end); <-time.After(time.Second) {
+				_, err := client.Get(t.Context(), "db")
+				is.NoErr(err)
+			}
+			return strings.Contains(log.take(), "serving stale values")
+		}
+		is.True(!stale(3 * time.Second))
+		remote.Fail(secrets.ErrUnavailable)
+		is.True(stale(3 * time.Second))
+		remote.Recover()
+		is.True(!stale(3 * time.Second))
+		remote.Fail(secrets.ErrUnavailable)
+		is.True(stale(time.Minute))
+	})
+}
+
+type panicky struct{ slog.Handler }
+
+func (panicky) Handle(context.Context, slog.Record) error { panic("a log that fails") }
+
+func TestLoggerThatPanicsCostsNoSecret(t *testing.T) {
+	is := is.New(t)
+	first, second := newFake(), newFake("a", "1")
+	second.name = "second"
+	first.fetch = func(context.Context, secrets.Ref) (secrets.Secret, error) {
+		return secrets.Secret{}, &secrets.Error{Err: secrets.ErrUnavailable}
+	}
+	client := open(t, first, secrets.WithFallback(fallback.To(second)),
+		secrets.WithLogger(slog.New(panicky{slog.DiscardHandler})))
+	s, err := client.Get(t.Context(), "a")
+	is.NoErr(err)
+	is.Equal(s.Reveal(), "1")
+	found, err := client.GetMany(t.Context(), "a")
+	is.NoErr(err)
+	is.Equal(len(found), 1)
+}
+
 func TestLoggerFaults(t *testing.T) {
 	is := is.New(t)
 	_, err := secrets.New(newFake(), secrets.WithLogger(nil))

@@ -24,14 +24,19 @@ const largeDocument = 64 << 10
 // Recall returns the secret that key means, if that is in memory and fresh: see [space.Memorize]. A zero Secret that is
 // known is a remembered not-found. If the answer is not known, Fetch has it.
 func (s *space) Recall(key string) (secret secrets.Secret, known bool) {
+	secret, known = s.recall(key)
+	if known && !secret.IsZero() && s.countHits.Load() {
+		s.hits.n.Add(1)
+	}
+	return secret, known
+}
+
+func (s *space) recall(key string) (secret secrets.Secret, known bool) {
 	m, found := s.memos.Load(key)
 	if !found || !s.cache.clock.before(m.until) {
 		return secrets.Secret{}, false
 	}
 	m.entry.touch()
-	if s.countHits.Load() && m.entry.isValue() {
-		s.hits.n.Add(1)
-	}
 	return m.secret, true
 }
 
@@ -40,13 +45,19 @@ func (s *space) Recall(key string) (secret secrets.Secret, known bool) {
 func (s *space) RecallMany(keys []string, found map[string]secrets.Secret) bool {
 	inserts := s.inserts.Load()
 	for _, key := range keys {
-		secret, known := s.Recall(key)
+		secret, known := s.recall(key)
 		if !known || secret.IsZero() {
 			return false
 		}
 		found[key] = secret
 	}
-	return s.inserts.Load() == inserts
+	if s.inserts.Load() != inserts {
+		return false
+	}
+	if s.countHits.Load() { // only now: a batch that fails is asked again, and counted then
+		s.hits.n.Add(uint64(len(keys)))
+	}
+	return true
 }
 
 // Memorize makes Recall know what key means: field of doc, or the whole if field is empty. It does so only as long as doc

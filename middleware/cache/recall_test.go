@@ -332,6 +332,23 @@ func TestHitWithAFinishedContext(t *testing.T) {
 	is.Equal(len(found), 0)
 }
 
+// A batch that memory can not answer whole is asked anew, and its hits are counted once.
+func TestHitsOfAPartialBatchAreCountedOnce(t *testing.T) {
+	is := is.New(t)
+	memory := cache.New(cache.WithHitCount())
+	client := newClient(t, &pair{name: "pair"}, secrets.WithCache(memory))
+	ask := func(keys ...string) cache.Stats {
+		before := memory.Stats()
+		_, _ = client.GetMany(t.Context(), keys...)
+		now := memory.Stats()
+		return cache.Stats{Hits: now.Hits - before.Hits, Misses: now.Misses - before.Misses}
+	}
+	is.Equal(ask("a", "b", "c"), cache.Stats{Misses: 3})
+	is.Equal(ask("a", "b", "c"), cache.Stats{Hits: 3})
+	is.Equal(ask("a", "b", "c", "new"), cache.Stats{Hits: 3, Misses: 1})
+	is.Equal(ask("a", "b", "c", ".."), cache.Stats{Hits: 3})
+}
+
 func TestMemoryIsBounded(t *testing.T) {
 	is := is.New(t)
 	backend := secretsOfManyFields{}
