@@ -32,9 +32,9 @@ type telemetry struct {
 	meters   *sdkmetric.MeterProvider
 }
 
-func newTelemetry(t *testing.T) *telemetry {
+func newTelemetry(t *testing.T, opts ...sdkmetric.ManualReaderOption) *telemetry {
 	t.Helper()
-	o := &telemetry{t: t, exporter: tracetest.NewInMemoryExporter(), reader: sdkmetric.NewManualReader()}
+	o := &telemetry{t: t, exporter: tracetest.NewInMemoryExporter(), reader: sdkmetric.NewManualReader(opts...)}
 	o.spans = sdktrace.NewTracerProvider(sdktrace.WithSyncer(o.exporter))
 	o.meters = sdkmetric.NewMeterProvider(sdkmetric.WithReader(o.reader))
 	t.Cleanup(func() {

@@ -178,12 +178,12 @@ func (l *layer) ObserveCache(cache secrets.CacheMonitor) error {
 	return l.tracing.metrics.observe(l, cache)
 }
 
-// Close ends what ObserveCache began.
+// Close ends what ObserveCache began. The cache is held no longer, and what it has counted stays in the metrics.
 func (l *layer) Close() error {
-	if l.tracing.metrics == nil {
-		return nil
+	if l.tracing.metrics != nil {
+		l.tracing.metrics.forget(l)
 	}
-	return l.tracing.metrics.forget(l)
+	return nil
 }
 
 var _ secrets.Fetcher = (*layer)(nil)

@@ -19,8 +19,8 @@ type metrics struct {
 	counters []counter
 	levels   []level
 
-	mu     sync.Mutex        // held while a callback is registered or not any more, so that no callback may take it
-	groups map[string]*group // by the name of the backend
+	mu     sync.Mutex        // held while a callback is registered, so that no callback may take it
+	groups map[string]*group // by the name of the backend; none is ever removed
 }
 
 // counter is an instrument for a figure that only grows.
@@ -93,10 +93,9 @@ func newMetrics(meter metric.Meter) (*metrics, error) {
 }
 
 // group is the caches before backends of one name. They are one series of each metric. What they have counted stays when
-// one of them closes, since a counter must not fall while it is observed.
+// they close, since a counter must not fall. The series goes on without any cache too: an SDK forgets one that has paused,
+// and for a delta would then report all of it once more.
 type group struct {
-	registration metric.Registration
-
 	mu     sync.Mutex
 	caches map[*layer]secrets.CacheMonitor
 	past   secrets.CacheStats // of caches that were closed
@@ -120,8 +119,8 @@ func (m *metrics) observe(l *layer, cache secrets.CacheMonitor) error {
 	return nil
 }
 
-// register makes the meter ask for the figures of g.
-func (m *metrics) register(backend string, g *group) (err error) {
+// register makes the meter ask for the figures of g, from now on.
+func (m *metrics) register(backend string, g *group) error {
 	attributes := metric.WithAttributeSet(attribute.NewSet(attribute.String(keyBackend, backend)))
 	all := make([]metric.Observable, 0, len(m.counters)+len(m.levels))
 	for _, c := range m.counters {
@@ -130,7 +129,7 @@ func (m *metrics) register(backend string, g *group) (err error) {
 	for _, l := range m.levels {
 		all = append(all, l.instrument)
 	}
-	g.registration, err = m.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+	_, err := m.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		f := g.figures()
 		for _, c := range m.counters {
 			o.ObserveInt64(c.instrument, int64(c.read(f.CacheStats)), attributes) //nolint:gosec // it takes centuries to count that far
@@ -143,31 +142,27 @@ func (m *metrics) register(backend string, g *group) (err error) {
 	return err
 }
 
-// forget ends the observation of the cache of l, if there is one.
-func (m *metrics) forget(l *layer) error {
+// forget ends the observation of the cache of l, if there is one. What it has counted stays.
+func (m *metrics) forget(l *layer) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	g := m.groups[l.name]
-	if g == nil || !g.drop(l) {
-		return nil
+	m.mu.Unlock()
+	if g != nil {
+		g.drop(l)
 	}
-	delete(m.groups, l.name)
-	return g.registration.Unregister()
 }
 
-// drop removes the cache of l, and reports whether there is no other.
-func (g *group) drop(l *layer) (empty bool) {
+func (g *group) drop(l *layer) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	cache, known := g.caches[l]
 	if !known {
-		return false
+		return
 	}
 	delete(g.caches, l)
 	past := cache.CacheStats()
 	past.Entries = 0
 	g.past = sum(g.past, past)
-	return len(g.caches) == 0
 }
 
 func (g *group) figures() figures {

@@ -3,6 +3,7 @@ package tracing_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -11,6 +12,7 @@ import (
 	"github.com/matryer/is"
 	"go.opentelemetry.io/otel/metric"
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/trace/noop"
 
@@ -117,8 +119,15 @@ func TestFiguresOfTheCache(t *testing.T) {
 				}
 			}
 		}
+		backend.Fail(secrets.ErrUnavailable)
+		advance(time.Minute)
+		get("x")
+		before := o.sums("fake")
+		is.True(before["entries"] > 0 && before["backing_off"] > 0)
+		delete(before, "entries")
+		delete(before, "backing_off")
 		is.NoErr(client.Close())
-		is.Equal(o.sums("fake"), sums{})
+		is.Equal(o.sums("fake"), before)
 	})
 }
 
@@ -150,12 +159,76 @@ func TestSharedBetweenClients(t *testing.T) {
 	get(two)
 	is.Equal(o.sums("second"), sums{"misses": 2, "entries": 1, "hits": 2})
 	is.NoErr(two.Close())
-	is.Equal(o.sums("second"), sums{})
+	is.Equal(o.sums("second"), sums{"misses": 2, "hits": 2})
 	is.Equal(memory.Stats().Hits, uint64(2))
 
 	three := newClient() // the layer lives on
 	get(three)
-	is.Equal(o.sums("second"), sums{"misses": 1, "entries": 1})
+	is.Equal(o.sums("second"), sums{"misses": 3, "entries": 1, "hits": 2})
+}
+
+// A program that reloads its configuration replaces its Clients, with or without a collection in between. No counter falls,
+// and none is reported twice.
+func TestCountersGoOnAfterReloads(t *testing.T) {
+	for _, way := range []struct {
+		name        string
+		temporality sdkmetric.TemporalitySelector
+		delta       bool
+	}{
+		{"cumulative", sdkmetric.CumulativeTemporalitySelector, false},
+		{"delta", func(sdkmetric.InstrumentKind) metricdata.Temporality { return metricdata.DeltaTemporality }, true},
+	} {
+		for _, between := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, collected in between: %v", way.name, between), func(t *testing.T) {
+				is := is.New(t)
+				o := newTelemetry(t, sdkmetric.WithTemporalitySelector(way.temporality))
+				layer := tracing.New(o.spans, tracing.WithMeterProvider(o.meters))
+				total := sums{}
+				collect := func() sums {
+					got := o.sums("fake")
+					if !way.delta {
+						total = got
+						return got
+					}
+					for name, n := range got {
+						is.True(n > 0 || name == "entries") // a counter does not fall
+						if total[name] += n; total[name] == 0 {
+							delete(total, name)
+						}
+					}
+					return total
+				}
+				newClient := func() *secrets.Client {
+					return open(t, secretstest.NewBackend(map[string]string{"a": "1"}), secrets.WithTracing(layer), middleware.Standard())
+				}
+				get := func(c *secrets.Client, n int) {
+					for range n {
+						_, err := c.Get(t.Context(), "a")
+						is.NoErr(err)
+					}
+				}
+
+				one, two := newClient(), newClient()
+				get(one, 101)
+				get(two, 21)
+				is.Equal(collect(), sums{"misses": 2, "entries": 2, "hits": 120})
+				for reload := range int64(2) {
+					get(one, 1) // is in no collection before the end of the Client
+					hits := 120 + reload*11 + 1
+					is.NoErr(one.Close())
+					is.NoErr(two.Close())
+					if between {
+						is.Equal(collect(), sums{"misses": 2 + 2*reload, "hits": hits})
+						is.Equal(collect(), sums{"misses": 2 + 2*reload, "hits": hits})
+					}
+					one, two = newClient(), newClient()
+					get(one, 6)
+					get(two, 6)
+					is.Equal(collect(), sums{"misses": 4 + 2*reload, "entries": 2, "hits": hits + 10})
+				}
+			})
+		}
+	}
 }
 
 func TestCollectWhileClientsComeAndGo(t *testing.T) {
@@ -190,7 +263,7 @@ func TestCollectWhileClientsComeAndGo(t *testing.T) {
 	clients.Wait()
 	close(stop)
 	collector.Wait()
-	is.Equal(o.sums("fake"), sums{})
+	is.Equal(o.sums("fake"), sums{"misses": 200, "hits": 400})
 }
 
 // Without a meter provider, nobody counts hits.

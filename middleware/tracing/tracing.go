@@ -25,8 +25,9 @@
 //   - error.type: the outcome, if it is a failure; that of a mixed batch is the gravest in it.
 //   - secrets.batch.size: how many documents a batch asks for.
 //   - secrets.batch.ok, secrets.batch.not_found, and so on: how many of a mixed batch have that outcome.
-//   - secrets.attempt: the number of the attempt to get the document, from the second in a row on, as far as the cache
-//     counts them: attempts after an outage, and to renew a value. A batch has none.
+//   - secrets.attempt: 2 or more, one more than the fetches of the document that failed just before, one after another, as
+//     the cache remembers them: in an outage, or when a value was to be renewed. It is absent for a first attempt, for a
+//     batch, without a cache, and after an answer such as a not-found or a denial, with which the count begins anew.
 //   - secrets.background: true for a renewal ahead of the TTL.
 //   - secrets.key, or secrets.keys for a batch: only with [WithKeyNames], and no more than 128 of them.
 //   - secrets.link, on a link: "waiter" or "cause".
@@ -134,7 +135,9 @@ func WithKeyNames() Option { return optionFunc(func(t *Tracing) { t.keyNames = t
 //     are not asked for at present because the backend was unavailable: up-down counters, by secrets.backend.
 //
 // The figures of the cache are its own, and read when metrics are collected; this option makes it count hits. They are
-// summed over all Clients that share the Tracing and have backends of one name. Those of a Client end when it closes.
+// summed over all Clients that share the Tracing and have backends of one name. When a Client closes, what it has counted
+// stays in the counters, which never fall, and its part of the up-down counters goes: both are reported for as long as
+// provider lives, after the last Client too. A program that replaces its Client gives the new one the same Tracing.
 func WithMeterProvider(provider metric.MeterProvider) Option {
 	return optionFunc(func(t *Tracing) {
 		if isNil(provider) {
