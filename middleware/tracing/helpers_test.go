@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -95,7 +96,7 @@ func (o *telemetry) sums(backend string) map[string]int64 {
 	all := make(map[string]int64)
 	for name, m := range o.collect() {
 		data, isSum := m.Data.(metricdata.Sum[int64])
-		if !isSum {
+		if !isSum || !strings.HasPrefix(name, prefix) {
 			continue
 		}
 		for _, p := range data.DataPoints {

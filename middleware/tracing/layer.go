@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -24,6 +25,8 @@ type layer struct {
 	name      string                  // of the backend, or ""
 	start     []trace.SpanStartOption // of every span
 	durations *durations              // nil without metrics
+
+	unavailable atomic.Int64 // fetches in a row that found the backend so
 }
 
 // Fetch asks next within a span.
@@ -120,6 +123,7 @@ func (l *layer) begin(ctx context.Context, name string) call {
 
 // end ends c with the outcome result, the gravest failure in which is worst.
 func (c *call) end(result, worst outcome, counts *tally) {
+	c.layer.note(result)
 	if d := c.layer.durations; d != nil {
 		c.layer.tracing.metrics.duration.Record(c.inner, time.Since(c.began).Seconds(), d[result]...)
 	}
@@ -133,6 +137,20 @@ func (c *call) end(result, worst outcome, counts *tally) {
 		}
 	}
 	c.span.End()
+}
+
+// note counts the fetches in a row that found the backend unavailable. One that the caller or the Client has ended, or a
+// panic has, tells nothing of the backend.
+func (l *layer) note(result outcome) {
+	switch result { //nolint:exhaustive // all others are answers of the backend
+	case unavailable:
+		l.unavailable.Add(1)
+	case canceled, deadlineExceeded, closed, unknown:
+	default:
+		if l.unavailable.Load() != 0 {
+			l.unavailable.Store(0)
+		}
+	}
 }
 
 // linkJoining links the spans of the callers that join flight to span, each once and no more than room. The first caller's

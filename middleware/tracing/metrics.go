@@ -40,6 +40,7 @@ type figures struct {
 	secrets.CacheStats
 
 	backingOff int
+	outages    int
 }
 
 func newMetrics(meter metric.Meter) (*metrics, error) {
@@ -78,19 +79,27 @@ func newMetrics(meter metric.Meter) (*metrics, error) {
 		name, unit, description string
 		read                    func(f figures) int
 	}{
-		{"entries", "{entry}", "Values in memory.", func(f figures) int { return f.Entries }},
+		{"cache.entries", "{entry}", "Values in memory.", func(f figures) int { return f.Entries }},
 		{
-			"backing_off", "{document}", "Documents that are not asked for at present, since the backend was unavailable.",
+			"cache.backing_off", "{document}", "Documents that are not asked for at present, since the backend was unavailable.",
 			func(f figures) int { return f.backingOff },
+		},
+		{
+			"backend.outages", "{outage}", "1 while the backend has been unavailable for the last three fetches or more, for each Client.",
+			func(f figures) int { return f.outages },
 		},
 	} {
 		instrument, err := meter.Int64ObservableUpDownCounter(
-			"secrets.cache."+l.name, metric.WithUnit(l.unit), metric.WithDescription(l.description))
+			"secrets."+l.name, metric.WithUnit(l.unit), metric.WithDescription(l.description))
 		check(err)
 		m.levels = append(m.levels, level{instrument, l.read})
 	}
 	return m, errors.Join(faults...)
 }
+
+// outage is how many fetches in a row must find a backend unavailable before that is taken for an outage of the backend, and
+// not of one document.
+const outage = 3
 
 // group is the caches before backends of one name. They are one series of each metric. What they have counted stays when
 // they close, since a counter must not fall. The series goes on without any cache too: an SDK forgets one that has paused,
@@ -169,9 +178,12 @@ func (g *group) figures() figures {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	f := figures{CacheStats: g.past}
-	for _, cache := range g.caches {
+	for l, cache := range g.caches {
 		f.CacheStats = sum(f.CacheStats, cache.CacheStats())
 		f.backingOff += cache.BackingOff()
+		if l.unavailable.Load() >= outage {
+			f.outages++
+		}
 	}
 	return f
 }

@@ -112,7 +112,7 @@ func TestFiguresOfTheCache(t *testing.T) {
 
 		for name, m := range o.collect() {
 			if data, isSum := m.Data.(metricdata.Sum[int64]); isSum {
-				is.Equal(data.IsMonotonic, name != "secrets.cache.entries" && name != "secrets.cache.backing_off")
+				is.Equal(data.IsMonotonic, name != "secrets.cache.entries" && name != "secrets.cache.backing_off" && name != "secrets.backend.outages")
 				is.True(m.Unit != "" && m.Description != "")
 				for _, p := range data.DataPoints {
 					is.Equal(attributes(p.Attributes.ToSlice()), map[string]any{"secrets.backend": "fake"})
@@ -128,6 +128,38 @@ func TestFiguresOfTheCache(t *testing.T) {
 		delete(before, "backing_off")
 		is.NoErr(client.Close())
 		is.Equal(o.sums("fake"), before)
+	})
+}
+
+// An outage of a backend is three fetches in a row that find it unavailable, whatever documents they are for, and ends with
+// any other answer of it.
+func TestOutages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		o := newTelemetry(t)
+		backend := secretstest.NewBackend(map[string]string{"a": "1"})
+		client := open(t, backend,
+			secrets.WithTracing(tracing.New(o.spans, tracing.WithMeterProvider(o.meters))), middleware.Standard())
+		outages := func() int64 {
+			points := o.collect()["secrets.backend.outages"].Data.(metricdata.Sum[int64]).DataPoints
+			is.Equal(len(points), 1)
+			return points[0].Value
+		}
+		is.Equal(outages(), int64(0))
+		backend.Fail(secrets.ErrUnavailable)
+		for n, key := range []string{"a", "b", "c", "d"} {
+			_, err := client.Get(t.Context(), key)
+			is.True(err != nil)
+			is.Equal(outages() == 1, n >= 2)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, _ = client.Get(ctx, "e") // says nothing of the backend
+		is.Equal(outages(), int64(1))
+		backend.Recover()
+		_, err := client.Get(t.Context(), "none") // an answer
+		is.True(err != nil)
+		is.Equal(outages(), int64(0))
 	})
 }
 

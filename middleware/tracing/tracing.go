@@ -133,6 +133,8 @@ func WithKeyNames() Option { return optionFunc(func(t *Tracing) { t.keyNames = t
 //     secrets.CacheStats.
 //   - secrets.cache.entries, the number of values in memory, and secrets.cache.backing_off, the number of documents that
 //     are not asked for at present because the backend was unavailable: up-down counters, by secrets.backend.
+//   - secrets.backend.outages, an up-down counter, by secrets.backend: 1 while the last three fetches or more have found
+//     the backend unavailable, for each Client with a cache before it.
 //
 // The figures of the cache are its own, and read when metrics are collected; this option makes it count hits. They are
 // summed over all Clients that share the Tracing and have backends of one name. When a Client closes, what it has counted

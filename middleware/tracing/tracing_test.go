@@ -517,7 +517,7 @@ func TestNothingLeaks(t *testing.T) {
 	}
 	spans, metrics := o.fetches(), o.collect()
 	is.True(len(spans) > 5)
-	is.Equal(len(metrics), 9)
+	is.Equal(len(metrics), 10)
 	for _, value := range []string{canary, field} {
 		secretstest.AssertNoLeak(t, value, spans, metrics)
 	}
