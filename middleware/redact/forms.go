@@ -182,6 +182,11 @@ const (
 	goASCIIString
 	xmlText
 	xmlTextByNames
+	xmlTextMixed
+	jsonInJSON
+	goInJSON
+	urlWholePath
+	urlFragment
 	urlQuery
 	urlQueryLower
 	urlQueryWith20
@@ -193,6 +198,7 @@ const (
 	hexLower
 	hexUpper
 	goBytes
+	jsonBytes
 	base64Std // 4 places: the whole, and the cores of the three shifts
 )
 
@@ -219,6 +225,7 @@ func forms(s string, wanted uint32) [formCount]string {
 		f[hexLower] = hex.EncodeToString([]byte(s))
 		f[hexUpper] = strings.ToUpper(f[hexLower])
 		f[goBytes] = inner(fmt.Sprint([]byte(s)))
+		f[jsonBytes] = strings.ReplaceAll(f[goBytes], " ", ",")
 	}
 	if wanted&base64s != 0 {
 		inBase64(f[base64Std:], base64.RawStdEncoding, s)
@@ -248,13 +255,16 @@ func isSpecial(r rune) bool {
 func escape(f *[formCount]string, s string) {
 	f[jsonString], f[jsonStringForHTML] = jsonText(s, false), jsonText(s, true)
 	f[goString], f[goASCIIString] = inner(strconv.Quote(s)), inner(strconv.QuoteToASCII(s))
+	f[jsonInJSON], f[goInJSON] = jsonText(f[jsonStringForHTML], false), jsonText(f[goString], false)
 
 	var b strings.Builder
 	_ = xml.EscapeText(&b, []byte(s)) //nolint:errcheck // a strings.Builder never fails
 	f[xmlText] = b.String()
 	// encoding/xml writes these two as numbers, others by their names.
 	f[xmlTextByNames] = strings.ReplaceAll(strings.ReplaceAll(f[xmlText], "&#34;", "&quot;"), "&#39;", "&apos;")
+	f[xmlTextMixed] = strings.ReplaceAll(strings.ReplaceAll(f[xmlText], "&#34;", "&quot;"), "&#39;", "&#x27;")
 
+	f[urlWholePath], f[urlFragment] = (&url.URL{Path: s}).EscapedPath(), (&url.URL{Fragment: s}).EscapedFragment()
 	f[urlQuery], f[urlPath] = url.QueryEscape(s), url.PathEscape(s)
 	f[urlQueryWith20] = strings.ReplaceAll(f[urlQuery], "+", "%20")
 	f[urlUserinfo] = strings.TrimPrefix(url.UserPassword("", s).String(), ":")

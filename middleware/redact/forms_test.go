@@ -71,6 +71,10 @@ func printed(s string) map[string]string {
 		"query":            url.QueryEscape(s),
 		"query with %20":   strings.ReplaceAll(url.QueryEscape(s), "+", "%20"),
 		"path":             url.PathEscape(s),
+		"whole path":       (&url.URL{Scheme: "https", Host: "h", Path: "/x/" + s}).String(),
+		"fragment":         (&url.URL{Scheme: "https", Host: "h", Fragment: s}).String(),
+		"XML, mixed":       strings.NewReplacer("&#34;", "&quot;", "&#39;", "&#x27;").Replace(x.String()),
+		"JSON in JSON":     string(must(json.Marshal(string(must(json.Marshal(s)))))),
 		"URL with user":    user.String(),
 		"%x":               hex.EncodeToString([]byte(s)),
 		"%X":               fmt.Sprintf("%X", s),
@@ -82,10 +86,22 @@ func printed(s string) map[string]string {
 		"base64 shift 1":   base64.StdEncoding.EncodeToString([]byte("u:x:" + s + "\n")),
 		"base64 shift 2":   base64.URLEncoding.EncodeToString([]byte("u:" + s + "\x00\xff")),
 	}
+	var quoted bytes.Buffer
+	e := json.NewEncoder(&quoted)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(fmt.Sprintf("%q", s))
+	forms["%q in JSON"] = quoted.String()
 	for _, name := range []string{"query", "query with %20", "path", "URL with user"} {
 		forms[name+" in lower case"] = lower(forms[name])
 	}
 	return forms
+}
+
+func must(text []byte, err error) []byte {
+	if err != nil {
+		panic(err)
+	}
+	return text
 }
 
 // The values show no 8 bytes that the frame of a form might have.
@@ -140,6 +156,17 @@ func TestEveryPrintedFormOfAValueIsHidden(t *testing.T) {
 }
 
 // In prose of any alignment, a form is replaced as a whole and nothing beside it.
+// An array of bytes is a list in JSON.
+func TestAListOfBytesIsHidden(t *testing.T) {
+	for _, value := range []string{"hunter2-Zx9!", "pässwörd-日本語-😀-9q"} {
+		is := is.New(t)
+		list := fmt.Sprintf("[%s]", strings.ReplaceAll(strings.Trim(fmt.Sprint([]byte(value)), "[]"), " ", ","))
+		is.Equal(scrubber(value)(list), "["+mark+"]")
+		is.Equal(streamed(t, knowing(value), list), "["+mark+"]")
+		is.Equal(scrubber("another value")(list), list) // the control
+	}
+}
+
 func TestAFormIsReplacedExactly(t *testing.T) {
 	for _, value := range slices.Concat(values, one()) {
 		scrub := scrubber(value)

@@ -35,6 +35,7 @@ type (
 	marshaler struct{ text func() ([]byte, error) }
 	jsoner    struct{ text func() string }
 	namedText []byte
+	named     string
 	verbose   struct{ text func() string }
 	panicky   struct{ text func() string }
 	formatter struct{ text func() string }
@@ -148,9 +149,10 @@ func TestTheHandlerMasksTheTextOfWhatItIsGiven(t *testing.T) {
 	for _, c := range []struct{ value, want any }{
 		{"with " + canary, "with " + mark},
 		{errors.New("refused: " + canary), errors.New("refused: " + mark)},
-		{stringer{canary}, "stringer of " + mark},
-		{[]byte(canary), mark},
-		{map[string]string{"k": canary}, `{"k":"` + mark + `"}`},
+		{named("with " + canary), "with " + mark},
+		{stringer{"of " + canary}, mark},
+		{[]byte("of " + canary), mark},
+		{map[string]string{"k": canary, "other": "x"}, mark},
 	} {
 		is := is.New(t)
 		k := &keeper{}
@@ -186,8 +188,7 @@ func TestWhatShowsNoValueIsHandedOnAsItIs(t *testing.T) {
 	r := knowing(canary)
 	k := &keeper{}
 	h := r.Handler(k)
-	pointer, self := &struct{ A int }{1}, map[string]any{}
-	self["self"] = self
+	pointer := &struct{ A int }{1}
 	fault := errors.New("plain")
 	var none *stringer
 	given := []slog.Attr{
@@ -195,7 +196,7 @@ func TestWhatShowsNoValueIsHandedOnAsItIs(t *testing.T) {
 		slog.Time("time", time.Unix(1, 2)), slog.Uint64("uint", 9), slog.String("string", "s"), slog.Any("nil", nil),
 		slog.Group("group", slog.Int("a", 1)), slog.Any("error", fault), slog.Any("pointer", pointer), slog.Any("bytes", []byte("b")),
 		slog.Any("source", &slog.Source{File: canary}), slog.Any("nil pointer", none), slog.Any("chan", make(chan int)), {},
-		slog.Any("panic", panicky{func() string { return "x" }}), slog.Any("a slice", []int{1}),
+		slog.Any("a slice", []int{1}), slog.Any("raw", json.RawMessage(`{}`)), slog.Any("text", named("x")),
 	}
 	record := slog.NewRecord(time.Unix(5, 6), slog.LevelWarn, "message", 42)
 	record.AddAttrs(given...)
@@ -216,11 +217,160 @@ func TestWhatShowsNoValueIsHandedOnAsItIs(t *testing.T) {
 	}
 	is.True(k.attrs(0)[9].Value.Any() == fault)
 	is.True(k.attrs(0)[10].Value.Any() == any(pointer))
-	slog.New(h).Info("m", "self", self) // and this one ends
 	is.True(!h.Enabled(t.Context(), slog.LevelDebug))
 	is.True(h.Enabled(t.Context(), slog.LevelInfo))
 	is.Equal(h.WithAttrs(nil), h)
 	is.Equal(h.WithGroup(""), h)
+}
+
+// shy is a value that shows less of itself than JSON does, and guarded is one that shows less than %+v does.
+type shy struct{ Token, Password string }
+
+func (shy) String() string { return "shy{***}" }
+
+type guarded struct{ token, password string }
+
+// A value in which one is found is replaced whole: its other rendering may show what next would never have shown.
+func TestNothingIsShownThatNextWouldNotShow(t *testing.T) {
+	const weak = "hunter2"
+	for _, known := range []bool{false, true} {
+		is := is.New(t)
+		r := knowing("another-value")
+		if known {
+			r = knowing(canary)
+		}
+		var b bytes.Buffer
+		seen := func() string { defer b.Reset(); return b.String() }
+		text, json := slog.New(r.Handler(slog.NewTextHandler(&b, nil))), slog.New(r.Handler(slog.NewJSONHandler(&b, nil)))
+		text.Info("m", "v", shy{canary, weak})
+		is.True(strings.Contains(seen(), "shy{***}"))
+		json.Info("m", "v", guarded{canary, weak})
+		is.True(strings.Contains(seen(), `"v":{}`))
+		json.Info("m", "v", shy{canary, weak}) // the control: JSON does show it
+		is.Equal(strings.Contains(seen(), weak), !known)
+		text.Info("m", "v", guarded{canary, weak})
+		is.Equal(strings.Contains(seen(), weak), !known)
+	}
+}
+
+type locked struct{ mu *sync.Mutex }
+
+func (l locked) MarshalJSON() ([]byte, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return []byte("1"), nil
+}
+
+// MarshalJSON may wait for a lock that the caller has. It is called for a JSONHandler alone, which does so itself.
+func TestMarshalJSONIsNotCalledInVain(t *testing.T) {
+	is := is.New(t)
+	var b bytes.Buffer
+	k := &keeper{}
+	l := locked{&sync.Mutex{}}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		slog.New(knowing(canary).Handler(slog.NewTextHandler(&b, nil))).Info("m", "v", l)
+		slog.New(knowing(canary).Handler(k)).Info("m", "v", l)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(5 * time.Second):
+		t.Fatal("it waits for the lock")
+	}
+	is.True(strings.Contains(b.String(), "v={mu:"))
+	is.Equal(k.attrs(0)[0].Value.Any(), mark) // it may show anything
+	b.Reset()
+	slog.New(knowing(canary).Handler(slog.NewJSONHandler(&b, nil))).Info("m", "v", l)
+	is.True(strings.Contains(b.String(), `"v":1`)) // the control
+}
+
+type node struct {
+	Password string
+	Parent   *node
+	Children []*node
+}
+
+func TestWhatContainsItselfIsMasked(t *testing.T) {
+	root := &node{Password: canary}
+	root.Children = []*node{{Parent: root}}
+	self := map[string]any{}
+	self["self"] = self
+	large := make([]struct{}, 1<<21)
+	for _, value := range []any{root, *root, self, large, panicky{func() string { return "x" }}} {
+		is := is.New(t)
+		k := &keeper{}
+		slog.New(knowing(canary).Handler(k)).Info("m", "v", value)
+		is.Equal(k.attrs(0)[0].Value.Any(), mark)
+		for _, h := range handlers() {
+			var b bytes.Buffer
+			slog.New(knowing(canary).Handler(h.open(&b))).Info("m", "v", value)
+			secretstest.AssertNoLeak(t, canary, b.String())
+		}
+	}
+	var b bytes.Buffer
+	slog.New(knowing().Handler(slog.NewTextHandler(&b, nil))).Info("m", "v", root) // the control
+	is.New(t).True(len(secretstest.Leaks(canary, b.String())) > 0)
+}
+
+// An error keeps its own text under any Handler, and loses its type where one of its texts shows a value.
+func TestAnErrorKeepsItsText(t *testing.T) {
+	is := is.New(t)
+	r, k := knowing(canary), &keeper{}
+	slog.New(r.Handler(k)).Info("m", "v", verbose{func() string { return canary }})
+	is.Equal(k.attrs(0)[0].Value.Any(), errors.New("see the details"))
+	is.Equal(r.Stats().Masked, uint64(1))
+	var b bytes.Buffer
+	slog.New(r.Handler(slog.NewTextHandler(&b, nil))).Info("m", "v", verbose{func() string { return canary }})
+	is.True(strings.Contains(b.String(), "v="+mark)) // next prints another text than Error
+	b.Reset()
+	slog.New(r.Handler(slog.NewJSONHandler(&b, nil))).Info("m", "v", verbose{func() string { return canary }})
+	is.True(strings.Contains(b.String(), `"v":"see the details"`))
+}
+
+// A LogValuer, or a method that prints a value, may fetch a secret and show it: also if it is the first one.
+func TestWhatALineFetchesIsMaskedInIt(t *testing.T) {
+	for name, fetching := range map[string]func(get func() string) any{
+		"LogValuer": func(get func() string) any { return valuer{func() slog.Value { return slog.StringValue(get()) }} },
+		"in a group": func(get func() string) any {
+			return slog.GroupValue(slog.Any("g", valuer{func() slog.Value { return slog.StringValue(get()) }}))
+		},
+		"TextMarshaler": func(get func() string) any { return marshaler{func() ([]byte, error) { return []byte(get()), nil }} },
+	} {
+		for _, with := range []bool{false, true} {
+			is := is.New(t)
+			r := redact.New()
+			var b bytes.Buffer
+			l := slog.New(r.Handler(slog.NewTextHandler(&b, nil)))
+			c := client(t, secretstest.NewBackend(map[string]string{"key": canary}), secrets.WithRedaction(r))
+			value := fetching(func() string {
+				s, err := c.Get(t.Context(), "key")
+				is.NoErr(err)
+				return s.Reveal()
+			})
+			if with {
+				l.With("v", value).Info("m")
+			} else {
+				l.Info("m", "v", value)
+			}
+			secretstest.AssertNoLeak(t, canary, b.String())
+			if !strings.Contains(b.String(), mark) {
+				t.Errorf("%s: %s", name, b.String())
+			}
+		}
+	}
+}
+
+type endless struct{}
+
+func (e endless) LogValue() slog.Value { return slog.GroupValue(slog.Any("again", e)) }
+
+func TestALogValuerThatHoldsItselfEnds(t *testing.T) {
+	var b bytes.Buffer
+	slog.New(knowing().Handler(slog.NewTextHandler(&b, nil))).Info("m", "v", endless{})
+	is.New(t).True(strings.Contains(b.String(), "again.again="+mark))
 }
 
 func TestTheAttributesOfTheCallerAreNotWrittenTo(t *testing.T) {
