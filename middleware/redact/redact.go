@@ -9,8 +9,9 @@
 // It is a second net. The first is that an error of the library holds no foreign error and no value: only a backend's own
 // Detail reaches the caller. The layer remembers the values that it has seen pass, the current and one previous version of
 // each document, and replaces them in every Detail, that of Causes included, by "[REDACTED]": as they are, line by line,
-// each string and number inside a JSON document, and the JSON-, URL-, XML-, base64-, hex- and Go-quoted forms of them, and
-// Go's list of their bytes.
+// each string and number inside a JSON document, and the JSON-, URL-, XML-, base64-, hex- and Go-quoted forms of them, what
+// JSON makes of a JSON- or Go-quoted form, and the lists of their bytes in Go and JSON. Other forms of forms are not found,
+// nor are those of bytes by the verbs %#v and "% x".
 //
 // It can not know a value that was never fetched, and finds none that was cut in two. Texts under 4 bytes are left alone,
 // and so are the keys of a JSON document. Where a value is also a word of the Detail, that word is replaced.
@@ -21,7 +22,8 @@
 // stream of bytes: each value and selected field, the current and one previous version, in the forms that are named above,
 // and line by line. Of a document that was handed out as a whole, each string in it is masked. What lies side by side or
 // overlaps becomes one "[REDACTED]". They are a second net, too: the first is that a [secrets.Secret] shows nothing. A
-// program that cuts a value, reverses it or compresses it defeats them.
+// program that cuts a value, reverses it or compresses it defeats them. The default of Client.GetOr is in the program, and
+// is never masked: nobody has fetched it.
 //
 //	redaction := redact.New()
 //	logger := slog.New(redaction.Handler(slog.NewJSONHandler(os.Stderr, nil)))
@@ -32,8 +34,9 @@
 // its Client is closed; one that was rotated away or fell out of memory may be masked for a while longer.
 //
 // Values of less than 8 bytes, of letters alone and of digits alone are left alone, for they are found in what is no secret;
-// so are numbers in a document and the lines that frame a PEM block. [Redactor.Stats] counts what is skipped. Where another
-// value is also a word of the log, such as the name of a region, that word is masked.
+// so are such lines of a value of several lines, numbers in a document, and the lines that frame a PEM block.
+// [Redactor.Stats] counts the values and strings that are skipped. Where another value is also a word of the log, such as
+// the name of a region, that word is masked.
 //
 // The search costs 4 MB of memory for 1,000 values of some 30 bytes, and no more than 220 MB whatever they are: beyond 8 MiB
 // of forms, which are those of some 80 private keys of 2,048 bits or of 10,000 tokens, those that came first are looked for as they
@@ -130,12 +133,24 @@ func (r *Redactor) Wrap(next secrets.Fetcher) secrets.Fetcher {
 var _ secrets.Middleware = (*Redactor)(nil)
 
 // Handler returns a slog.Handler that masks what the Clients of r have handed out, and hands the records to next: the
-// message, keys and names of groups, and attributes of all kinds but numbers and times, also those of With and in groups. A
-// LogValuer is resolved. An error, and any other value of which a text shows a secret, as %+v, as JSON or by its own
-// methods, becomes that text, masked; if none does, it is handed on as it is. The place in the source is left alone.
+// message, keys and names of groups, and attributes of all kinds but numbers and times, also those of With and in groups. The
+// place in the source is left alone. A LogValuer is resolved, before the values to look for are loaded: one that fetches a
+// secret is masked as well.
 //
-// An attribute of With is masked by what is known then. Where a value could show that is in the text of no attribute, but
-// in what next makes of them, a [Redactor.Writer] under the Handler finds it.
+// In an attribute that is a string or an error, the mark stands in the place of the value; the error becomes one with that
+// text alone. So it is with a TextMarshaler, and under a slog.TextHandler with bytes, where next prints just that text. Any
+// other value, such as a struct or a map, is looked through as next prints it, and replaced whole by "[REDACTED]" if that
+// shows a value: nothing comes into the log that next would not have shown. If it does not, it is handed on as it is.
+//
+// A slog.TextHandler prints MarshalText or %+v, a slog.JSONHandler prints JSON, and no method is called for one of these
+// that it would not call itself. If next is another Handler, all of these are looked through, but MarshalJSON of an
+// attribute is not called, which may wait for a lock of the caller; that of a value inside it is. An attribute that is a
+// json.Marshaler, and neither a TextMarshaler nor bytes, is then replaced whole (an error by its text). So is, under any
+// Handler, what can not be looked through: what panics, is too large or deep for fmt, or contains itself. To have more of
+// such values in the log, put the Handler directly before a slog.TextHandler or slog.JSONHandler.
+//
+// An attribute of With is masked by what is known then. What a ReplaceAttr of next makes of an attribute is not looked
+// through; a [Redactor.Writer] under next finds values there, in the forms that are named above.
 func (r *Redactor) Handler(next slog.Handler) slog.Handler {
 	r.known().activate()
 	return &handler{next: next, known: r.known}
