@@ -126,3 +126,52 @@ func BenchmarkRebuild(b *testing.B) {
 		}
 	})
 }
+
+// countless takes all records, unlike slog.DiscardHandler, and does nothing with them.
+type countless struct{ slog.Handler }
+
+func (countless) Enabled(context.Context, slog.Level) bool  { return true }
+func (countless) Handle(context.Context, slog.Record) error { return nil }
+
+// BenchmarkOneByOne is the first log line after each of n values, in sum.
+func BenchmarkOneByOne(b *testing.B) {
+	random := rand.New(rand.NewPCG(1, 2))
+	keys := make([]string, 320)
+	for i := range keys {
+		keys[i], _ = privateKey(random)
+	}
+	for name, values := range map[string][]string{"80 private keys": keys[:80], "160 private keys": keys[:160], "320 private keys": keys} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				r := redact.New()
+				logger, l := slog.New(r.Handler(countless{})), tell(r)
+				var slowest time.Duration
+				for i, value := range values {
+					l.value(fmt.Sprint("key", i), value)
+					began := time.Now()
+					logger.Info("loaded")
+					slowest = max(slowest, time.Since(began))
+				}
+				b.ReportMetric(float64(slowest.Milliseconds()), "ms/slowest")
+			}
+		})
+	}
+}
+
+// BenchmarkMask is a text full of the values of two automata.
+func BenchmarkMask(b *testing.B) {
+	r := thousand()
+	r.Stats()
+	tell(r).value("canary", canary)
+	tell(r).value("canary-2", "old-"+canary)
+	logger := slog.New(r.Handler(countless{}))
+	for _, n := range []int{1000, 10_000, 100_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			text := strings.Repeat(canary+",old-"+canary+",", n)
+			b.SetBytes(int64(len(text)))
+			for b.Loop() {
+				logger.Info(text)
+			}
+		})
+	}
+}

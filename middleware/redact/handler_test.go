@@ -3,13 +3,11 @@ package redact_test
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
 	"net/url"
 	"strconv"
 	"strings"
@@ -487,45 +485,16 @@ func TestTheMemoryForMasksIsBounded(t *testing.T) {
 	is.Equal(seen(), "value-1!")
 
 	// What is far too large is left out, and takes nothing from the others.
-	layer.value("large", strings.Repeat("large-1,", 1<<20+99))
+	var large strings.Builder
+	for i := 0; large.Len() < 9<<20; i++ {
+		fmt.Fprintf(&large, "large-%d,", i)
+	}
+	layer.value("large", large.String())
 	layer.value("small", canary)
 	l.Info(canary + " value-199!")
 	is.Equal(seen(), `"`+mark+" "+mark+`"`)
 	is.True(r.Stats().Size < 13*16<<20)
 	is.Equal(r.Stats().Skipped, 1)
-}
-
-// Where there are too many large values for all forms, each is still masked as logs print it.
-func TestManyLargeValuesAreMaskedAsTheyArePrinted(t *testing.T) {
-	is := is.New(t)
-	random := rand.New(rand.NewPCG(3, 3))
-	keys := make([]string, 300)
-	lineOf := make([]string, len(keys))
-	for i := range keys {
-		var b strings.Builder
-		for range 26 {
-			var raw [48]byte
-			for k := range raw {
-				raw[k] = byte(random.Uint32())
-			}
-			lineOf[i] = base64.StdEncoding.EncodeToString(raw[:])
-			b.WriteString(lineOf[i] + "\n")
-		}
-		keys[i] = b.String()
-	}
-	r := knowing(keys...)
-	stats := r.Stats()
-	t.Logf("%+v", stats)
-	is.Equal(stats.Skipped, 0)
-	is.True(stats.Reduced > 100 && stats.Reduced < 250)
-	is.True(stats.Size < 13*16<<20)
-	for i, key := range keys {
-		is.Equal(streamed(t, r, key), mark+"\n")
-		is.Equal(streamed(t, r, fmt.Sprintf("%q", key)), `"`+mark+`\n"`)
-		is.Equal(streamed(t, r, "x "+lineOf[i]), "x "+mark)
-	}
-	last := fmt.Sprintf("%x", lineOf[len(keys)-1])
-	is.Equal(streamed(t, r, last), mark) // the last that came is looked for in all forms
 }
 
 func TestWeakValuesAreSkippedAndCounted(t *testing.T) {

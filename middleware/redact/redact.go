@@ -38,11 +38,22 @@
 // [Redactor.Stats] counts the values and strings that are skipped. Where another value is also a word of the log, such as
 // the name of a region, that word is masked.
 //
-// The search costs 4 MB of memory for 1,000 values of some 30 bytes, and no more than 220 MB whatever they are: beyond 8 MiB
-// of forms, which are those of some 80 private keys of 2,048 bits or of 10,000 tokens, those that came first are looked for as they
-// are, JSON-escaped and Go-quoted alone, and beyond another 8 MiB not at all. [Redactor.Stats] counts these, too. It passes
-// over some 600 MB of log in a second. The first line after a new value pays some 30 µs for it, and each 32nd value some
-// 50 ms, if there are 1,000, to put all together.
+// What was handed out of as many documents is masked as WithSize says, and of each 64 fields on average. Beyond that, those
+// documents are forgotten that were not fetched for the longest time, and what a cache still hands out of them, or the
+// program holds, may go unmasked: [Redactor.Stats] counts them as Forgotten. A hit of a cache is no fetch, but each renewal
+// is one, also of a refresh ahead. So let WithSize be well above the number of documents in use; by default, it is four
+// times what a cache holds by default.
+//
+// The search costs 4 MB of memory for 1,000 values of some 30 bytes, and no more than 220 MB whatever they are, but for as
+// long as it is put together anew: beyond 8 MiB of forms, which are those of some 90 private keys of 4,096 bits or of
+// 10,000 tokens, those that came first are looked for as they are, JSON-escaped and Go-quoted alone, and beyond another
+// 8 MiB, which are some 800 such keys, not at all. [Redactor.Stats] counts these, too. A text of several lines and of 1 KiB
+// or more, such as a key, is looked for as a whole in those few forms only where each of its lines is looked for in all:
+// of its base64 or hex, what stands between the lines may remain.
+//
+// It passes over some 600 MB of log in a second, and less where values came lately. A new value is masked from the first
+// line on, which pays less than a millisecond for one of ordinary size, and some 5 ms for a private key. What is larger is
+// put together while logs go on.
 //
 // # Limits of the search in errors
 //
@@ -64,6 +75,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"slices"
 	"sync"
 
@@ -72,7 +84,11 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-const defaultSize = 1000
+const (
+	defaultSize = 4096
+	// fieldsOfOne is how many fields a document has, on average, at most, that are masked.
+	fieldsOfOne = 64
+)
 
 // Option configures a [Redactor]. A value out of range is a fault that secrets.New returns.
 type Option interface {
@@ -83,8 +99,9 @@ type optionFunc func(r *Redactor)
 
 func (f optionFunc) apply(r *Redactor) { f(r) }
 
-// WithSize sets of how many documents the values are remembered, for each backend, in the order of their last fetch, and of
-// how many keys the values are masked in logs. It must be more than 0. By default, it is 1,000.
+// WithSize sets of how many documents the values are remembered, for each backend, in the order of their last fetch, both for
+// errors and for logs. Where more are in use, the values of those that were not fetched for the longest time may show. It
+// must be more than 0. By default, it is 4,096.
 func WithSize(documents int) Option { return optionFunc(func(r *Redactor) { r.size = documents }) }
 
 // Redactor is the layer. It may be given to several Clients; each has a memory of its own. It is safe for concurrent use.
@@ -116,13 +133,11 @@ func (r *Redactor) Validate() error { return errors.Join(r.faults...) }
 
 // Wrap returns a Fetcher that takes values out of the errors of next.
 func (r *Redactor) Wrap(next secrets.Fetcher) secrets.Fetcher {
-	s := &scrubber{next: next, known: r.known}
+	s := &scrubber{next: next, known: r.known, size: max(1, r.size)}
 	var errs [2]error
 	s.seen, errs[0] = simplelru.NewLRU[document, versions](max(1, r.size), nil)
-	s.handed, errs[1] = simplelru.NewLRU(max(1, r.size), func(_ secrets.Ref, p pair) {
-		r.known().release(p.current)
-		r.known().release(p.previous)
-	})
+	s.handed, errs[1] = simplelru.NewLRU(max(1, r.size), func(_ document, f *fields) { f.Purge() })
+	s.most = fieldsOfOne * max(1, min(r.size, math.MaxInt/fieldsOfOne))
 	if err := errors.Join(errs[:]...); err != nil {
 		panic(err) // the size is more than 0
 	}
@@ -183,6 +198,8 @@ type Stats struct {
 	// Reduced is the number of values that are looked for as they are, JSON-escaped and Go-quoted alone: there are too many
 	// large ones for more.
 	Reduced int
+	// Forgotten is how many values and fields are no longer masked, since more were handed out than WithSize allows.
+	Forgotten uint64
 	// Masked is how often something was masked.
 	Masked uint64
 	// Size is how many bytes of memory the search takes, about.
@@ -210,14 +227,20 @@ type recognition func() (needles []needle, all bool)
 // pair is the last two values that were handed out for a ref.
 type pair struct{ current, previous secrets.Secret }
 
+// fields are what was handed out of a document, by the names of the fields.
+type fields = simplelru.LRU[string, pair]
+
 type scrubber struct {
 	next  secrets.Fetcher
 	known func() *register
 
 	mu     sync.Mutex
 	seen   *simplelru.LRU[document, versions]
-	handed *simplelru.LRU[secrets.Ref, pair] // held in the register, as are those in before
-	before []secrets.Secret                  // what was seen before there was a Handler or Writer
+	handed *simplelru.LRU[document, *fields] // held in the register, as are those in before
+	size   int
+	fields int // that are handed out, and how many may be
+	most   int
+	before []secrets.Secret // what was seen before there was a Handler or Writer
 	closed bool
 }
 
@@ -255,6 +278,7 @@ func (s *scrubber) remember(ref secrets.Ref, secret secrets.Secret) {
 	if s.closed {
 		return
 	}
+	s.handed.Get(d) // it is in use
 	v, _ := s.seen.Get(d)
 	if !v.current.secret.IsZero() && v.current.secret.Reveal() == secret.Reveal() {
 		return
@@ -304,13 +328,55 @@ func (s *scrubber) HandedOut(ref secrets.Ref, secret secrets.Secret) {
 	if s.closed {
 		return
 	}
-	p, _ := s.handed.Get(ref)
-	if !p.current.IsZero() && p.current.Reveal() == secret.Reveal() {
+	d := document{ref.Path, ref.Version}
+	f, ok := s.handed.Get(d)
+	if !ok {
+		f = s.newFields()
+		if s.handed.Len() >= s.size {
+			s.forgetOldest()
+		}
+		s.handed.Add(d, f)
+	}
+	p, ok := f.Get(ref.Field)
+	if ok && p.current.Reveal() == secret.Reveal() {
 		return
 	}
 	known.hold(secret)
 	known.release(p.previous)
-	s.handed.Add(ref, pair{current: secret, previous: p.current})
+	f.Add(ref.Field, pair{current: secret, previous: p.current})
+	if ok {
+		return
+	}
+	for s.fields++; s.fields > s.most; {
+		if s.handed.Len() > 1 {
+			s.forgetOldest()
+			continue
+		}
+		f.RemoveOldest()
+		known.forget()
+	}
+}
+
+// newFields returns an empty memory for the fields of a document.
+func (s *scrubber) newFields() *fields {
+	f, err := simplelru.NewLRU(math.MaxInt, func(_ string, p pair) {
+		s.known().release(p.current)
+		s.known().release(p.previous)
+		s.fields--
+	})
+	if err != nil {
+		panic(err) // the size is more than 0
+	}
+	return f
+}
+
+// forgetOldest forgets what was handed out of the document that was not fetched for the longest time.
+func (s *scrubber) forgetOldest() {
+	_, f, _ := s.handed.GetOldest()
+	for range f.Len() {
+		s.known().forget()
+	}
+	s.handed.RemoveOldest()
 }
 
 // handOutAll makes Handlers and Writers mask all that was seen.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"sync"
 
 	"github.com/seed-5482dd03/secrets/internal/ahocorasick"
@@ -30,12 +31,13 @@ type stream struct {
 
 	mu      sync.Mutex
 	matcher *matcher
-	states  []ahocorasick.State // of the automata of matcher, behind all that was written
-	held    []byte              // may be the beginning of a value
-	spans   spans               // of held and what was written now
-	hidden  bool                // what was passed on ends in a mark
-	out     []byte              // a buffer
-	err     error               // of all writes to come
+	search  []pursuit // by the automata of matcher
+	former  []pursuit // by those of before, as long as they may end in what is held
+	held    []byte    // may be the beginning of a value
+	spans   spans     // of held and what was written now
+	hidden  bool      // what was passed on ends in a mark
+	out     []byte    // a buffer
+	err     error     // of all writes to come
 	closed  bool
 	closing error // what Close returned
 }
@@ -67,37 +69,88 @@ func (s *stream) close() error {
 	}
 	s.closing = s.err
 	s.err = fmt.Errorf("redact: Write: %w", fs.ErrClosed)
-	s.held, s.out, s.spans, s.matcher, s.states = nil, nil, nil, nil, nil
+	s.held, s.out, s.spans, s.matcher, s.search, s.former = nil, nil, nil, nil, nil, nil
 	return s.closing
 }
 
 // take masks piece, the next of the stream, and passes on what is decided.
 func (s *stream) take(piece []byte) error {
 	s.renew()
-	pending := s.scan(piece, len(s.held))
+	pending := s.scanAll(piece)
 	return s.pass(piece, pending)
 }
 
-// renew sees to it that the values of now are looked for, also in what is held.
+// pursuit is the search by one automaton, behind all that was written.
+type pursuit struct {
+	automaton *ahocorasick.Automaton
+	state     ahocorasick.State
+	since     int // how many bytes came since it was a former one
+}
+
+// renew sees to it that the values of now are looked for, also in what is held. What is held may be the beginning of a value
+// that is none any more: those of before are looked for until that is decided.
 func (s *stream) renew() {
 	m := s.register.matcher()
 	if m == s.matcher {
 		return
 	}
-	s.matcher = m
-	s.states = make([]ahocorasick.State, len(m.automata))
-	s.scan(s.held, 0)
+	before := s.search
+	s.matcher, s.search = m, make([]pursuit, len(m.automata))
+	var fresh []*pursuit
+	for i, a := range m.automata {
+		s.search[i].automaton = a
+		same := func(old pursuit) bool { return old.automaton == a }
+		if k := slices.IndexFunc(before, same); k >= 0 {
+			s.search[i] = before[k]
+			before = slices.Delete(before, k, k+1)
+			continue
+		}
+		fresh = append(fresh, &s.search[i])
+	}
+	for _, old := range before {
+		if old.automaton.Pending(old.state) > 0 {
+			s.former = append(s.former, old)
+		}
+	}
+	for _, one := range fresh {
+		s.scan(one, s.held, 0)
+	}
 }
 
-// scan goes on in piece, which begins at a place of what is held and written now. It returns how much of the end may be the
-// beginning of a value.
-func (s *stream) scan(piece []byte, place int) (pending int) {
-	for i, a := range s.matcher.automata {
-		s.states[i] = ahocorasick.Scan(a, s.states[i], piece, func(end, length int) {
-			s.spans.add(place+end-length, place+end)
-		})
-		pending = max(pending, a.Pending(s.states[i]))
+// scan goes on with one in piece, which begins at a place of what is held and written now. It returns how much of the end
+// may be the beginning of a value.
+func (s *stream) scan(one *pursuit, piece []byte, place int) (pending int) {
+	var found spans
+	into := &found
+	if len(s.spans) == 0 || s.spans[len(s.spans)-1].to <= place {
+		into = &s.spans // what is found is in order with them
 	}
+	one.state = ahocorasick.Scan(one.automaton, one.state, piece, func(end, length int) {
+		into.add(place+end-length, place+end)
+	})
+	s.spans.merge(found)
+	return one.automaton.Pending(one.state)
+}
+
+// scanAll goes on with all searches in piece, which follows what is held.
+func (s *stream) scanAll(piece []byte) (pending int) {
+	for i := range s.search {
+		pending = max(pending, s.scan(&s.search[i], piece, len(s.held)))
+	}
+	if len(s.former) == 0 {
+		return pending
+	}
+	still := s.former[:0]
+	for _, old := range s.former {
+		// It is done with as soon as nothing is pending that begins in what was held then.
+		old.since += len(piece)
+		if n := s.scan(&old, piece, len(s.held)); n > old.since {
+			pending = max(pending, n)
+			still = append(still, old)
+		}
+	}
+	clear(s.former[len(still):])
+	s.former = still
 	return pending
 }
 

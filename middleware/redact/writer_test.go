@@ -389,6 +389,32 @@ func TestAValueLearnedInTheMiddleOfAStream(t *testing.T) {
 }
 
 // What is masked already stays so while it is held, also if its value is forgotten.
+// A value that is dropped while its beginning is held is masked once more, and then no longer.
+func TestAValueThatIsDroppedInTheMiddleOfAStream(t *testing.T) {
+	for cut := 1; cut < len(canary); cut++ {
+		is := is.New(t)
+		r := redact.New()
+		var b strings.Builder
+		w := r.Writer(&b)
+		write := func(text string) {
+			_, err := io.WriteString(w, text)
+			is.NoErr(err)
+		}
+		l := tell(r)
+		l.value("key", canary)
+		write("pw=" + canary[:cut])
+		is.NoErr(l.end())
+		for i := cut; i < len(canary); i++ {
+			tell(r).value("another", fmt.Sprintf("value-%d", i)) // what finds values changes again
+			write(canary[i : i+1])
+		}
+		write(".\n")
+		write(canary + "\n")
+		is.NoErr(w.Close())
+		is.Equal(b.String(), "pw="+mark+".\n"+canary+"\n")
+	}
+}
+
 func TestAMaskedStretchStaysMaskedWhileItIsHeld(t *testing.T) {
 	is := is.New(t)
 	r := redact.New()
