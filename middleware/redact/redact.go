@@ -44,16 +44,17 @@
 // is one, also of a refresh ahead. So let WithSize be well above the number of documents in use; by default, it is four
 // times what a cache holds by default.
 //
-// The search costs 4 MB of memory for 1,000 values of some 30 bytes, and no more than 220 MB whatever they are, but for as
-// long as it is put together anew: beyond 8 MiB of forms, which are those of some 90 private keys of 4,096 bits or of
-// 10,000 tokens, those that came first are looked for as they are, JSON-escaped and Go-quoted alone, and beyond another
+// The search costs 4 MB of memory for 1,000 values of some 30 bytes, and no more than 240 MB whatever they are, but for as
+// long as it is put together anew: beyond 8 MiB of forms, which are those of some 60 to 90 private keys of 4,096 bits
+// or of 10,000 tokens, those that came first are looked for as they are, JSON-escaped and Go-quoted alone, and beyond another
 // 8 MiB, which are some 800 such keys, not at all. [Redactor.Stats] counts these, too. A text of several lines and of 1 KiB
 // or more, such as a key, is looked for as a whole in those few forms only where each of its lines is looked for in all:
 // of its base64 or hex, what stands between the lines may remain.
 //
 // It passes over some 600 MB of log in a second, and less where values came lately. A new value is masked from the first
 // line on, which pays less than a millisecond for one of ordinary size, and some 5 ms for a private key. What is larger is
-// put together while logs go on.
+// put together while logs go on; only where more than 2 MiB of forms are new by then, some 25 such keys, a line waits for
+// that, for less than a second.
 //
 // # Limits of the search in errors
 //

@@ -1,6 +1,7 @@
 package redact
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"sync"
@@ -203,11 +204,11 @@ func (r *register) matcher() *matcher {
 	case weight == 0:
 	case weight <= small && r.merging.TryLock():
 		defer r.merging.Unlock()
-		return r.merge()
+		return cmp.Or(r.merge(), m)
 	case r.excess():
 		r.merging.Lock()
 		defer r.merging.Unlock()
-		return r.merge()
+		return cmp.Or(r.merge(), m)
 	case r.mergers.CompareAndSwap(0, 1):
 		go func() {
 			r.merging.Lock()
@@ -302,8 +303,8 @@ func (r *register) due() int {
 	return due
 }
 
-// merge merges the parts that are due, and returns what finds all values. Meanwhile, parts may be added. The caller holds
-// the mutex of merging.
+// merge merges the parts that are due, and returns what finds all values, or nil if a Client was closed since it was put
+// together. Meanwhile, parts may be added. The caller holds the mutex of merging.
 func (r *register) merge() *matcher {
 	r.building.Lock()
 	defer r.building.Unlock()
