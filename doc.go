@@ -27,7 +27,8 @@
 // The first '#' splits off the field, the first '?' before it the query; "%23", "%3F" and "%25" stand for '#', '?' and '%'
 // in a path. "database" is the whole document of that name, byte for byte. "database#password" is a field of it, if it is
 // a JSON object: see [Secret.Field]. "database/password" is what the backend makes of it, and "database/password#" is the
-// whole document at that very path. "database#password" is the portable form: it works on every backend.
+// whole document at that very path. "database#password" is the portable form: every
+// backend can hold what it names.
 //
 // A key is refused as [ErrInvalidKey] before any input or output if it is empty, longer than 512 bytes or not valid UTF-8,
 // if it has control, format or line-separator characters, or a path with empty, "." or ".." segments.

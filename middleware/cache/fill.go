@@ -144,7 +144,7 @@ func (s *space) settle(t *ticket, r secrets.Result) {
 		// The failure says nothing about the value, and is the answer to those who wait. It must not be sought again by
 		// every read until the value expires.
 		failures := old.failures() + 1
-		old.trouble.Store(&trouble{failures: failures, retryAt: old.retryAt()})
+		old.trouble.Store(&trouble{failures: failures}) // the backend has answered: its outage, and the back-off, are over
 		old.postpone(c.clock.now() + age(backoff(failures)))
 	}
 }
