@@ -273,12 +273,20 @@ func (f flight) Background() bool { return f.background }
 var _ secrets.Flight = flight{}
 
 // join returns the renewal of e. If mine is true, the caller has to run it; others then takes those who wait for it, and is
-// made if it is nil. There is none if s is closed.
+// made if it is nil. There is none if s is closed, or if e needs none any more.
 func (s *space) join(e *entry, others **joined.List) (c *call, mine bool) {
 	s.cache.mu.Lock()
 	defer s.cache.mu.Unlock()
 	if c := e.renewal.Load(); c != nil || s.closed {
 		return c, false
+	}
+	// One that was due may have come and gone since the caller looked.
+	now, current := s.cache.clock.now(), false
+	if latest, found := s.index.Load(e.document); found {
+		current = latest == e
+	}
+	if now < e.expireAt && (!current || int64(now) < e.refreshAt.Load()) {
+		return nil, false
 	}
 	if *others == nil {
 		*others = new(joined.List)
