@@ -57,10 +57,6 @@ package file
 import (
 	"bytes"
 	"context"
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -71,6 +67,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/internal/fingerprint"
 	"github.com/seed-5482dd03/secrets/internal/regular"
 )
 
@@ -104,7 +101,7 @@ func New(dir string, opts ...Option) (*Backend, error) {
 		return nil, err
 	}
 	return &Backend{
-		dir: dir, name: c.name, maxSize: c.maxSize, raw: c.raw, caching: c.caching, version: versions(),
+		dir: dir, name: c.name, maxSize: c.maxSize, raw: c.raw, caching: c.caching, version: fingerprint.New(),
 	}, nil
 }
 
@@ -135,20 +132,6 @@ func openRoot(dir string) (*os.Root, error) {
 		dir += string(filepath.Separator)
 	}
 	return os.OpenRoot(dir)
-}
-
-// versions returns the function that names the version of a file. The name changes with the content and tells nothing
-// about it: under a key that nobody knows, a guess can not be checked, and equal contents of two files have different names.
-// The key is a captured variable, so that no dump of the Backend shows it.
-func versions() func(path, content string) string {
-	key := make([]byte, sha256.Size)
-	_, _ = rand.Read(key) // it never fails, by its documentation
-	return func(path, content string) string {
-		const enough = 8 // bytes, to tell the versions of one file apart
-		h := hmac.New(sha256.New, key)
-		h.Write([]byte(path + "\x00" + content))
-		return hex.EncodeToString(h.Sum(nil)[:enough])
-	}
 }
 
 // Name returns "file", or what [WithName] says.
