@@ -1,0 +1,124 @@
+package vaultserver
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+)
+
+const (
+	// binaryVariable names the binary of the server.
+	binaryVariable = "VAULT_TEST_BINARY"
+	serverPackage  = "github.com/hashicorp/vault"
+	readable       = 0o755
+	hashLength     = 12 // bytes of a hash that tell builds apart
+)
+
+// Binary returns the path of the server's binary. That is VAULT_TEST_BINARY, if it is set. Otherwise it is built from tools/vault
+// into the user's cache directory, once for each state of that module and each version of Go. The first build takes minutes:
+// more, perhaps, than the 10 minutes after which go test gives up. What is compiled by then is not compiled again.
+func Binary() (string, error) {
+	if binary := os.Getenv(binaryVariable); binary != "" {
+		if _, err := os.Stat(binary); err != nil { //nolint:gosec // the one who runs the tests names it
+			return "", fmt.Errorf("vaultserver: %s: %w", binaryVariable, err)
+		}
+		return binary, nil
+	}
+	module, version, err := goEnv()
+	if err != nil {
+		return "", err
+	}
+	module = filepath.Join(filepath.Dir(module), "tools", "vault")
+	key, err := buildKey(module, version)
+	if err != nil {
+		return "", err
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("vaultserver: neither %s nor a cache directory: %w", binaryVariable, err)
+	}
+	dir = filepath.Join(dir, "secrets-vaultserver")
+	if err := os.MkdirAll(dir, readable); err != nil {
+		return "", fmt.Errorf("vaultserver: %w", err)
+	}
+	binary := filepath.Join(dir, "vault-"+key)
+	if runtime.GOOS == "windows" {
+		binary += ".exe"
+	}
+	return binary, buildOnce(module, binary)
+}
+
+// goEnv returns the go.mod of the tests, and the version of Go.
+func goEnv() (module, version string, err error) {
+	output, err := exec.Command("go", "env", "GOMOD", "GOVERSION").Output() //nolint:noctx // it takes milliseconds
+	if err != nil {
+		return "", "", fmt.Errorf("vaultserver: go env: %w", err)
+	}
+	module, version, _ = strings.Cut(strings.TrimSpace(string(output)), "\n")
+	return strings.TrimSpace(module), version, nil
+}
+
+// buildKey tells builds apart.
+func buildKey(module, version string) (string, error) {
+	hash := sha256.New()
+	for _, name := range []string{"go.mod", "go.sum"} {
+		content, err := os.ReadFile(filepath.Join(module, name)) //nolint:gosec // files of this repository
+		if err != nil {
+			return "", fmt.Errorf("vaultserver: %w", err)
+		}
+		hash.Write(content)
+	}
+	hash.Write([]byte(version + runtime.GOOS + runtime.GOARCH))
+	return hex.EncodeToString(hash.Sum(nil)[:hashLength]), nil
+}
+
+// buildOnce builds the binary unless it is there. Of many processes that need it, as go test runs packages side by side, one builds
+// and the others wait for it.
+func buildOnce(module, binary string) error {
+	if exists(binary) {
+		return nil
+	}
+	lock, err := os.OpenFile(binary+".lock", newFile, private) //nolint:gosec // a name of ours
+	if err != nil {
+		return fmt.Errorf("vaultserver: %w", err)
+	}
+	defer lock.Close()                  //nolint:errcheck // nothing was written; the lock goes with it
+	if err := flock(lock); err != nil { // It is free again when its holder ends, in whatever way.
+		return fmt.Errorf("vaultserver: %w", err)
+	}
+	if exists(binary) {
+		return nil
+	}
+	fmt.Fprintf(os.Stderr, "vaultserver: building the Vault server from %s into %s: minutes the first time, later seconds\n", module, binary)
+
+	// A build that is cut short must not leave a file of that name.
+	temporary := fmt.Sprintf("%s.%d.tmp", binary, os.Getpid())
+	defer os.Remove(temporary) //nolint:errcheck // it has been renamed, or never was
+	log := temporary + ".log"
+	defer os.Remove(log) //nolint:errcheck // it stands in the error
+	build, err := startProcess("go", []string{"-C", module, "build", "-ldflags=-s -w", "-o", temporary, serverPackage}, os.Environ(), log)
+	if err != nil {
+		return err
+	}
+	<-build.done
+	if build.err != nil {
+		output, err := os.ReadFile(log) //nolint:gosec // a name of ours
+		return fmt.Errorf("vaultserver: building the server: %w\n%s", errors.Join(build.err, err), bytes.TrimSpace(output))
+	}
+	if err := os.Rename(temporary, binary); err != nil {
+		return fmt.Errorf("vaultserver: %w", err)
+	}
+	return nil
+}
+
+func exists(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil
+}

@@ -1,0 +1,56 @@
+package vaultserver
+
+import (
+	"net"
+	"sync"
+)
+
+// A BlackHole is a server that accepts connections and never answers.
+type BlackHole struct {
+	Addr string // as http://127.0.0.1:8200
+
+	listener net.Listener
+	done     chan struct{}
+
+	mu          sync.Mutex
+	connections []net.Conn
+}
+
+// NewBlackHole starts a black hole, until t ends.
+func NewBlackHole(t TB) *BlackHole {
+	t.Helper()
+	listener, err := listen()
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	b := &BlackHole{Addr: "http://" + listener.Addr().String(), listener: listener, done: make(chan struct{})}
+	go b.accept()
+	t.Cleanup(func() {
+		_ = listener.Close() //nolint:errcheck // it ends accept, and no more is asked of it
+		<-b.done
+		for _, connection := range b.connections {
+			_ = connection.Close() //nolint:errcheck // nothing was written to it
+		}
+	})
+	return b
+}
+
+func (b *BlackHole) accept() {
+	defer close(b.done)
+	for {
+		connection, err := b.listener.Accept()
+		if err != nil {
+			return
+		}
+		b.mu.Lock()
+		b.connections = append(b.connections, connection)
+		b.mu.Unlock()
+	}
+}
+
+// Connections returns how many connections were accepted.
+func (b *BlackHole) Connections() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.connections)
+}
