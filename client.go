@@ -19,6 +19,7 @@ type Client struct {
 	memory  recaller // asked before top, or nil
 	primary *health  // of the first of several backends, or nil
 	sources []source
+	leases  bool // a read of one of the sources may make a lease
 	closed  atomic.Bool
 
 	shutdown func() error
@@ -64,6 +65,7 @@ func build(cfg *config, backends []owned) (*Client, error) {
 			s.recipient, _ = s.slots[0].(recipient) //nolint:errcheck // nil if it is none
 		}
 		c.sources = append(c.sources, s)
+		c.leases = c.leases || s.leases
 		chain = append(chain, s)
 	}
 	c.top, c.memory = chain[0], c.sources[0].memory
@@ -162,6 +164,13 @@ func (c *config) source(life context.Context, b owned, running *calls) source {
 	}
 	s.document = &document{next: f, health: health}
 	s.learn(b.Backend)
+	if l, ok := b.Backend.(leaser); ok {
+		c.try("backend "+b.name+": Leases", func() { s.leases = l.Leases() })
+		s.peek, _ = f.(peeker) //nolint:errcheck // nil if it is none
+	}
+	if r, ok := b.Backend.(revoker); ok {
+		c.try("backend "+b.name+": OnRevoke", func() { r.OnRevoke(s.forget) })
+	}
 	if s.resolve != nil && local && !g.inline {
 		s.guard = g
 	}
@@ -238,8 +247,12 @@ func (c *Client) GetOr(ctx context.Context, key, def string) (Secret, error) {
 }
 
 // Has reports whether there is a secret that key names. It is false only if the error of a Get would be [ErrNotFound];
-// every other error is returned. It reads the value and drops it.
+// every other error is returned. It reads the value and drops it, unless reading would make a lease: of a backend that
+// makes them, Has knows what is in the cache, and is [ErrInvalidKey] otherwise.
 func (c *Client) Has(ctx context.Context, key string) (bool, error) {
+	if c.leases {
+		ctx = withPeek(ctx)
+	}
 	_, err := c.Get(ctx, key)
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
@@ -355,24 +368,39 @@ func (c *Client) Invalidate(keys ...string) {
 	}
 }
 
-// invalidate makes the layers forget the documents that hold refs. It goes from the outside in: a cache must have stopped
-// taking answers of old fetches before the layer below it begins new ones.
+// invalidate makes the layers forget the documents that hold refs.
 func (s source) invalidate(refs []Ref) {
+	if len(s.invalidators()) == 0 { // to locate a ref may cost a look at files
+		return
+	}
 	var docs []Ref
-	for _, f := range slices.Backward(s.slots) {
-		layer, ok := f.(interface{ Invalidate(refs ...Ref) })
-		if !ok {
-			continue
+	for _, ref := range refs {
+		if p, err := s.locate(ref); err == nil {
+			docs = append(docs, p.doc)
 		}
-		if docs == nil {
-			for _, ref := range refs {
-				if p, err := s.locate(ref); err == nil {
-					docs = append(docs, p.doc)
-				}
-			}
-		}
+	}
+	s.forget(docs...)
+}
+
+// forget makes the layers forget docs. It goes from the outside in: a cache must have stopped taking answers of old fetches
+// before the layer below it begins new ones.
+func (s source) forget(docs ...Ref) {
+	for _, layer := range s.invalidators() {
 		layer.Invalidate(docs...)
 	}
+}
+
+type invalidator interface{ Invalidate(refs ...Ref) }
+
+// invalidators returns the layers that remember documents, outermost first.
+func (s source) invalidators() []invalidator {
+	var layers []invalidator
+	for _, f := range slices.Backward(s.slots) {
+		if layer, ok := f.(invalidator); ok {
+			layers = append(layers, layer)
+		}
+	}
+	return layers
 }
 
 // Close ends the Client: it refuses new calls, ends those under way with [ErrClosed], and closes layers and backends,

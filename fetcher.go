@@ -39,6 +39,9 @@ type Result struct {
 //   - Resolve, of [Resolver].
 //   - Hint(ref Ref) string: where the field of ref could also have been, for a person who gets a not-found for it or an
 //     [ErrMalformed]. It holds no value, and must not block.
+//   - Leases() bool: if true, a read may make a lease, as one of dynamic credentials does. [Client.Has] then reads nothing.
+//   - OnRevoke(forget func(docs ...Ref)): New calls it, and the backend calls forget when documents that it has returned are
+//     void before their time, as leases are that have been revoked. No cache serves them from then on.
 //   - Validate() error: the faults of the backend's options, which New returns.
 type Backend interface {
 	Fetcher

@@ -12,6 +12,7 @@ import "context"
 //   - Close() error: ends what this part of the layer runs. [Client.Close] calls it.
 //   - Invalidate(refs ...Ref): forget these documents. [Client.Invalidate] calls it.
 //   - Fill(next Fetcher) Fetcher, on a cache: the half of the cache that stores, to be placed inside the dedup layer.
+//   - Peek(doc Ref) (Result, bool), on a cache: what Fetch would return for doc, if that is known without a fetch.
 //   - HandedOut(ref Ref, s Secret), on the layer of redaction: the caller gets s for ref. It is called for what this backend
 //     answered, field by field as it was asked for, but not for what the Client knows from memory: it was handed out before.
 //     It must not block.

@@ -1,0 +1,128 @@
+package secrets_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/matryer/is"
+
+	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/backend/env"
+	"github.com/seed-5482dd03/secrets/middleware"
+	"github.com/seed-5482dd03/secrets/middleware/fallback"
+)
+
+// lessor is a fake whose reads make leases.
+type lessor struct {
+	*fake
+	made   int
+	forget func(docs ...secrets.Ref)
+}
+
+func newLessor() *lessor {
+	l := &lessor{fake: newFake()}
+	l.fetch = func(_ context.Context, ref secrets.Ref) (secrets.Secret, error) {
+		if ref.Path == "missing" {
+			return secrets.Secret{}, secrets.ErrNotFound
+		}
+		l.made++
+		return secrets.NewSecret(`{"user":"u"}`, secrets.Meta{ExpiresAt: time.Now().Add(time.Minute)}), nil
+	}
+	return l
+}
+
+func (l *lessor) Leases() bool                              { return true }
+func (l *lessor) OnRevoke(forget func(docs ...secrets.Ref)) { l.forget = forget }
+
+func TestHasMakesNoLease(t *testing.T) {
+	audit := secrets.WithMiddleware(secrets.Intercept(
+		func(ctx context.Context, refs []secrets.Ref, next func(context.Context, []secrets.Ref) []secrets.Result) []secrets.Result {
+			refs = append(refs[:1:1], secrets.Ref{Path: "other", Field: "user"}) // a layer that asks for a batch
+			return next(ctx, refs)[:1]
+		}))
+	for name, opts := range map[string][]secrets.Option{
+		"without a cache":   nil,
+		"with a cache":      {middleware.Standard()},
+		"with a fallback":   {middleware.Standard(), secrets.WithFallback(fallback.To(env.New(env.WithPrefix("NONE_"))))},
+		"below a layer":     {middleware.Standard(), secrets.WithMiddleware(pass())},
+		"below a batcher":   {middleware.Standard(), audit},
+		"with every option": {middleware.Standard(), audit, secrets.WithFallback(fallback.To(env.New(env.WithPrefix("NONE_"))))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			backend := newLessor()
+			client := open(t, backend, opts...)
+			for _, key := range []string{"a", "a#user", "missing"} {
+				has, err := client.Has(t.Context(), key)
+				is.True(!has)
+				is.True(errors.Is(err, secrets.ErrInvalidKey)) // neither "no" nor a guess
+			}
+			is.Equal(backend.made, 0)
+			_, err := client.Get(t.Context(), "a#user")
+			is.NoErr(err)
+			is.True(backend.made > 0) // a Get makes one
+		})
+	}
+}
+
+func TestHasKnowsWhatTheCacheKnowsOfLeases(t *testing.T) {
+	is := is.New(t)
+	backend := newLessor()
+	client := open(t, backend, middleware.Standard())
+	_, err := client.Get(t.Context(), "a#user")
+	is.NoErr(err)
+	_, err = client.Get(t.Context(), "missing")
+	is.True(errors.Is(err, secrets.ErrNotFound))
+	for key, want := range map[string]bool{"a": true, "a#user": true, "a#password": false, "missing": false} {
+		has, err := client.Has(t.Context(), key)
+		is.NoErr(err)
+		is.Equal(has, want)
+	}
+	is.Equal(backend.made, 1)
+}
+
+func TestRevokedLeasesAreNotServed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		backend := newLessor()
+		client := open(t, backend, middleware.Standard())
+		get := func(key string) {
+			_, err := client.Get(t.Context(), key)
+			is.NoErr(err)
+		}
+		get("a#user")
+		get("b#user")
+		get("a#user")
+		is.Equal(backend.made, 2) // the control: leases are cached
+		backend.forget(secrets.Ref{Path: "a"})
+		get("a#user")
+		get("b#user")
+		is.Equal(backend.made, 3)
+
+		// One that is revoked while it is read is not kept either.
+		backend.forget(secrets.Ref{Path: "a"})
+		fetch := backend.fetch
+		backend.fetch = func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+			defer backend.forget(ref)
+			return fetch(ctx, ref)
+		}
+		get("a#user")
+		get("a#user")
+		is.Equal(backend.made, 5)
+	})
+}
+
+func TestFaultsOfBackendsThatPanicWhenTheyAreAsked(t *testing.T) {
+	is := is.New(t)
+	_, err := secrets.New(&panicker{newFake()})
+	is.True(err != nil)
+	is.Equal(err.Error(), "secrets: backend fake: Leases: a panic with a string\nsecrets: backend fake: OnRevoke: a panic with a string")
+}
+
+type panicker struct{ *fake }
+
+func (*panicker) Leases() bool                       { panic("secret") }
+func (*panicker) OnRevoke(func(docs ...secrets.Ref)) { panic("secret") }
