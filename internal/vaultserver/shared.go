@@ -12,7 +12,8 @@ import "sync"
 //	func TestRead(t *testing.T) {
 //		server := shared.Get(t)
 //
-// Tests that share a server each use paths and mounts of their own, and neither seal nor stop it.
+// Tests that share a server each use paths and mounts of their own, and neither seal nor stop it. A test that looks for goroutines
+// which it left gets the server before goleak.IgnoreCurrent, since one goroutine waits for the process as long as that runs.
 type Shared struct {
 	Options []Option
 
