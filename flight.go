@@ -47,6 +47,20 @@ func Attempt(ctx context.Context) int {
 	return n
 }
 
+type probeKey struct{}
+
+// WithProbe returns a ctx for a fetch that is a probe, or is none: the backend is in an outage, and the fetch shows whether
+// it is back. The cache says so of those it sends.
+func WithProbe(ctx context.Context, probe bool) context.Context {
+	return context.WithValue(ctx, probeKey{}, probe)
+}
+
+// Probe reports whether [WithProbe] has made ctx for a probe.
+func Probe(ctx context.Context) bool {
+	probe, _ := ctx.Value(probeKey{}).(bool) //nolint:errcheck // false if there is none
+	return probe
+}
+
 // CacheStats are the figures of a cache since it was made.
 type CacheStats struct {
 	// Hits are answers with a fresh value from memory. They are counted only where the program asks for it: with the
@@ -59,7 +73,7 @@ type CacheStats struct {
 	// NegativeHits are answers with a remembered not-found. One that is only passed over on the way to the cached value of
 	// a fallback is no answer.
 	NegativeHits uint64
-	// BackedOff are answers with ErrUnavailable without a fetch, during the back-off after one.
+	// BackedOff are answers with ErrUnavailable without a fetch, in the back-off of a document or an outage of the backend.
 	BackedOff uint64
 	// Evictions are values that went because the cache was full.
 	Evictions uint64
@@ -75,6 +89,9 @@ type CacheMonitor interface {
 	// BackingOff returns how many documents are not asked for at present, because the backend was unavailable. It looks at
 	// all that are in memory.
 	BackingOff() int
+	// Outage reports whether the whole backend is taken to be unavailable: three fetches in a row have found it so, or more,
+	// and it has not answered since. It takes no lock.
+	Outage() bool
 	// CountHits makes the cache count the hits of this part from now on.
 	CountHits()
 }

@@ -31,6 +31,11 @@ func TestFlightOfContext(t *testing.T) {
 	ctx = secrets.WithAttempt(ctx, 2)
 	is.Equal(secrets.Attempt(ctx), 2)
 	is.Equal(secrets.Attempt(secrets.WithAttempt(ctx, 0)), 0)
+
+	is.True(!secrets.Probe(ctx))
+	ctx = secrets.WithProbe(ctx, true)
+	is.True(secrets.Probe(ctx))
+	is.True(!secrets.Probe(secrets.WithProbe(ctx, false)))
 }
 
 // observing is a layer in the slot of tracing that asks for the caches.

@@ -58,27 +58,34 @@ type lease struct {
 
 // trouble is what failed attempts to fetch a document leave behind. It is immutable.
 type trouble struct {
-	failures int   // in a row
-	outage   error // the last of them that was an ErrUnavailable, or nil
-	retryAt  age   // after an outage, the backend is not asked before it
+	failures int    // in a row
+	outage   error  // the last of them that was an ErrUnavailable, or nil
+	retryAt  age    // after an outage, the backend is not asked before it
+	ended    uint64 // outages of the whole backend that had ended by then
 }
 
 func (e *entry) isValue() bool { return e.err == nil }
 
-// failures returns how many attempts to fetch the document have failed in a row.
-func (e *entry) failures() int {
-	if t := e.trouble.Load(); t != nil {
-		return t.failures
+// troubles returns what failed attempts to fetch the document have left behind. What an outage of the whole backend has, is
+// over with that.
+func (e *entry) troubles() trouble {
+	t := e.trouble.Load()
+	if t == nil || t.outage != nil && t.ended != e.space.outage.ended.Load() {
+		return trouble{}
 	}
-	return 0
+	return *t
 }
 
-// retryAt returns the age before which the backend is not asked.
-func (e *entry) retryAt() age {
-	if t := e.trouble.Load(); t != nil {
-		return t.retryAt
+// holds reports whether e, which is an error, is the answer at the age now.
+func (e *entry) holds(now age) bool {
+	switch {
+	case now >= e.expireAt:
+		return false
+	case e.trouble.Load() == nil:
+		return true // a not-found
+	default:
+		return now < e.troubles().retryAt && e.space.outage.state.Load() == nil
 	}
-	return 0
 }
 
 // touch marks e as used. It writes only where that changes something, since a write takes the memory from the caches of
@@ -158,11 +165,15 @@ func (s *space) newValue(d document, secret secrets.Secret, began age) *entry {
 
 // newFault returns an entry for an error that holds for doc until the age until.
 func (s *space) newFault(doc document, err error, until age) *entry {
-	var e *secrets.Error
-	if !errors.As(err, &e) {
-		e = &secrets.Error{Err: secrets.Class(err)}
+	return &entry{space: s, document: doc, err: asError(err), expireAt: until}
+}
+
+// asError returns err as an error of its class alone, if it is none yet.
+func asError(err error) *secrets.Error {
+	if e, ok := errors.AsType[*secrets.Error](err); ok {
+		return e
 	}
-	return &entry{space: s, document: doc, err: e, expireAt: until}
+	return &secrets.Error{Err: secrets.Class(err)}
 }
 
 // fault returns a copy of the error of e, which the caller may change.

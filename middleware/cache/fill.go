@@ -20,14 +20,19 @@ func (f *filler) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, er
 		return r.Secret, r.Err
 	}
 	if e, found := f.space.index.Load(d); found {
-		if failures := e.failures(); failures > 0 {
+		if failures := e.troubles().failures; failures > 0 {
 			ctx = secrets.WithAttempt(ctx, failures+1)
 		}
 	}
-	t := f.space.begin(d)
+	if f.space.isProbe(ctx) {
+		ctx = secrets.WithProbe(ctx, true)
+	}
+	a, t := f.space.outage.begin(f.space.cache.clock.now()), f.space.begin(d)
 	defer f.space.abandon(&t)
 	secret, err := f.next.Fetch(ctx, ref)
-	f.space.settle(&t, secrets.Result{Secret: secret, Err: err})
+	r := secrets.Result{Secret: secret, Err: err}
+	f.space.settle(&t, r)
+	f.space.judge(a, r)
 	return secret, err
 }
 
@@ -49,6 +54,7 @@ func (f *filler) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Re
 	if len(ask) == 0 {
 		return results
 	}
+	a := f.space.outage.begin(f.space.cache.clock.now())
 	for _, ref := range ask {
 		tickets = append(tickets, f.space.begin(documentOf(ref)))
 	}
@@ -57,29 +63,38 @@ func (f *filler) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Re
 			f.space.abandon(&tickets[n])
 		}
 	}()
-	for n, r := range f.next.FetchMany(ctx, ask) {
+	answers := f.next.FetchMany(ctx, ask)
+	for n, r := range answers {
 		if n < len(ask) {
 			results[places[n]] = r
 			f.space.settle(&tickets[n], r)
 		}
 	}
+	f.space.judge(a, answers...)
 	return results
 }
 
-// secondLook answers from memory what an earlier flight has brought since the caller looked. A value that is being renewed
-// is no answer: this fetch may be the renewal.
+// secondLook answers from memory what an earlier flight has brought since the caller looked, or that an outage has begun. A
+// value that is being renewed is no answer: this fetch may be the renewal.
 func (f *filler) secondLook(ctx context.Context, d document) (secrets.Result, bool) {
 	if secrets.Fresh(ctx) {
 		return secrets.Result{}, false
 	}
-	e, found := f.space.index.Load(d)
-	if !found || f.space.cache.clock.now() >= e.expireAt || e.leaseOver() || e.renewal.Load() != nil {
-		return secrets.Result{}, false
+	now := f.space.cache.clock.now()
+	if e, found := f.space.index.Load(d); found {
+		switch {
+		case !e.isValue():
+			if e.holds(now) {
+				return secrets.Result{Err: e.fault()}, true
+			}
+		case now < e.expireAt && !e.leaseOver() && e.renewal.Load() == nil:
+			return secrets.Result{Secret: e.secret}, true
+		}
 	}
-	if e.isValue() {
-		return secrets.Result{Secret: e.secret}, true
+	if o := f.space.outage.state.Load(); o != nil && !f.space.isProbe(ctx) {
+		return secrets.Result{Err: o.fault(d.ref(), now)}, true
 	}
-	return secrets.Result{Err: e.fault()}, true
+	return secrets.Result{}, false
 }
 
 // fetches keeps the fetches of one document in order, so that no answer is followed by an older one. It lives as long as one
@@ -122,8 +137,7 @@ func (s *space) settle(t *ticket, r secrets.Result) {
 	}
 	old, _ := s.index.Load(t.document)
 	switch {
-	case class == nil && r.Secret.IsZero(), errors.Is(class, secrets.ErrClosed), isContextError(r.Err):
-		// No answer at all. The end of a caller's context says nothing about the document.
+	case saysNothing(r, class):
 	case class == nil:
 		if e := s.newValue(t.document, r.Secret, t.began); e != nil {
 			c.insert(e, old)
@@ -143,7 +157,7 @@ func (s *space) settle(t *ticket, r secrets.Result) {
 	default:
 		// The failure says nothing about the value, and is the answer to those who wait. It must not be sought again by
 		// every read until the value expires.
-		failures := old.failures() + 1
+		failures := old.troubles().failures + 1
 		old.trouble.Store(&trouble{failures: failures}) // the backend has answered: its outage, and the back-off, are over
 		old.postpone(c.clock.now() + age(backoff(failures)))
 	}
@@ -153,9 +167,9 @@ func (s *space) settle(t *ticket, r secrets.Result) {
 func (s *space) backOff(d document, old *entry, err error) {
 	failures := 1
 	if old != nil {
-		failures += old.failures()
+		failures += old.troubles().failures
 	}
-	t := &trouble{failures: failures, outage: err, retryAt: s.cache.clock.now() + age(backoff(failures))}
+	t := &trouble{failures: failures, outage: err, retryAt: s.cache.clock.now() + age(backoff(failures)), ended: s.outage.ended.Load()}
 	if old != nil && old.isValue() {
 		old.trouble.Store(t)
 		old.postpone(t.retryAt)
@@ -164,6 +178,12 @@ func (s *space) backOff(d document, old *entry, err error) {
 	e := s.newFault(d, err, t.retryAt)
 	e.trouble.Store(t)
 	s.cache.insert(e, old)
+}
+
+// saysNothing reports whether r, which is of that class, is no answer at all. The end of a caller's context says nothing
+// about the document, nor about the backend.
+func saysNothing(r secrets.Result, class error) bool {
+	return class == nil && r.Secret.IsZero() || errors.Is(class, secrets.ErrClosed) || isContextError(r.Err)
 }
 
 // postpone puts the next renewal ahead of the TTL off.

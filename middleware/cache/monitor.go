@@ -29,14 +29,18 @@ func (s *space) CacheStats() secrets.CacheStats {
 // BackingOff returns how many documents are not asked for at present, because the backend was unavailable.
 func (s *space) BackingOff() (documents int) {
 	now := s.cache.clock.now()
+	all := s.outage.state.Load().holds(now)
 	s.index.Range(func(_ document, e *entry) bool {
-		if now < e.retryAt() {
+		if t := e.troubles(); t.outage != nil && (all || now < t.retryAt) {
 			documents++
 		}
 		return true
 	})
 	return documents
 }
+
+// Outage reports whether the backend as a whole is in an outage.
+func (s *space) Outage() bool { return s.outage.state.Load() != nil }
 
 // CountHits makes the keyspace count its hits, as [WithHitCount] does for all of them.
 func (s *space) CountHits() { s.countHits.Store(true) }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/puzpuzpuz/xsync/v4"
 
@@ -32,9 +33,11 @@ type space struct {
 	misses, stale, negativeHits, backedOff, evictions atomic.Uint64
 	hits                                              paddedCounter
 
+	outage outage // of the backend
+
 	life    context.Context         //nolint:containedctx // of the space, not of a call: renewals outlive their callers
 	cancel  context.CancelCauseFunc // of life
-	running sync.WaitGroup          // of renewals
+	running sync.WaitGroup          // of renewals and probes
 
 	// Guarded by Cache.mu:
 	fetching map[document]fetches
@@ -69,8 +72,12 @@ const (
 	unknown finding = iota // ask, on the caller's context
 	answer                 // the result is there
 	due                    // the result is there, and a renewal is due that nobody has begun
+	putOff                 // the result is there, and the renewal that is due has time until an outage is over
 	expired                // the value is past its TTL: renew it, and serve it stale if that fails
 )
+
+// known reports whether the result is there.
+func (f finding) known() bool { return f != unknown && f != expired }
 
 // look returns what memory knows about d. It takes no lock where it has an answer.
 func (s *space) look(d document) (finding, *entry, secrets.Result) {
@@ -82,8 +89,11 @@ func (s *space) look(d document) (finding, *entry, secrets.Result) {
 	now := c.clock.now()
 	switch {
 	case e.leaseOver(), e.isValue() && now >= e.staleUntil():
-		return s.bury(e)
-	case now < e.expireAt && !e.isValue():
+		s.bury(e)
+		return s.look(d)
+	case !e.isValue() && !e.holds(now):
+		return unknown, nil, secrets.Result{} // the entry stays: its failures count on
+	case !e.isValue():
 		e.touch()
 		if errors.Is(e.err, secrets.ErrNotFound) {
 			s.negativeHits.Add(1)
@@ -100,11 +110,9 @@ func (s *space) look(d document) (finding, *entry, secrets.Result) {
 			return due, e, secrets.Result{Secret: e.secret}
 		}
 		return answer, e, secrets.Result{Secret: e.secret}
-	case !e.isValue():
-		return unknown, nil, secrets.Result{} // the entry stays: its failures count on
 	}
 	e.touch()
-	if now < e.retryAt() {
+	if now < e.troubles().retryAt && s.outage.state.Load() == nil {
 		return answer, e, s.staleResult(e)
 	}
 	return expired, e, secrets.Result{}
@@ -116,23 +124,21 @@ func (s *space) staleResult(e *entry) secrets.Result {
 }
 
 // bury removes a value that must not be served any more. The back-off that it may be in outlives it.
-func (s *space) bury(e *entry) (finding, *entry, secrets.Result) {
+func (s *space) bury(e *entry) {
 	c := s.cache
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if now, found := s.index.Load(e.document); found && now == e {
-		t := e.trouble.Load()
-		if t == nil || c.clock.now() >= t.retryAt {
-			c.drop(e)
-			return unknown, nil, secrets.Result{}
-		}
-		outage := s.newFault(e.document, t.outage, t.retryAt)
-		outage.trouble.Store(t)
-		c.insert(outage, e)
-		s.backedOff.Add(1)
-		return answer, outage, secrets.Result{Err: outage.fault()}
+	if now, found := s.index.Load(e.document); !found || now != e {
+		return
 	}
-	return unknown, nil, secrets.Result{}
+	t := e.troubles()
+	if c.clock.now() >= t.retryAt {
+		c.drop(e)
+		return
+	}
+	fault := s.newFault(e.document, t.outage, t.retryAt)
+	fault.trouble.Store(&t)
+	c.insert(fault, e)
 }
 
 // Fetch answers from memory, or asks for the secret and waits for it.
@@ -141,8 +147,11 @@ func (s *space) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, err
 		s.leave(ref)
 		return s.through.Fetch(ctx, ref)
 	}
-	found, e, r := s.look(documentOf(ref))
-	if found == answer {
+	found, e, r := s.consult(ctx, documentOf(ref))
+	if found == putOff {
+		s.probeAhead(ctx, e)
+	}
+	if found == answer || found == putOff {
 		return r.Secret, r.Err
 	}
 	if found == due || found == expired {
@@ -170,6 +179,8 @@ func (s *space) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, err
 // FetchMany answers from memory what it can, and asks once for the rest. If some of that are renewals of expired values,
 // the whole batch is detached from the caller, as a renewal is. Renewals that are merely due are one batch more, in the
 // background.
+//
+// In an outage, one document of the batch may be a probe. If that is answered in time, the rest is asked for as ever.
 func (s *space) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Result {
 	type waiting struct {
 		place int
@@ -182,11 +193,11 @@ func (s *space) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Res
 		places  []int // of ask, in results
 		calls   []*call
 		waits   []waiting
-		ahead   []*call
+		ahead   renewals
 		fresh   = secrets.Fresh(ctx)
 		// Those who wait for renewals that this call begins, and those of others that know of this call.
-		others, othersAhead *joined.List
-		told                []*joined.List
+		others *joined.List
+		told   []*joined.List
 	)
 	for i, ref := range refs {
 		if fresh {
@@ -194,15 +205,10 @@ func (s *space) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Res
 			ask, places = append(ask, ref), append(places, i)
 			continue
 		}
-		found, e, r := s.look(documentOf(ref))
-		if found == answer || found == due {
+		found, e, r := s.consult(ctx, documentOf(ref))
+		if found.known() {
 			results[i] = r
-			if found == due {
-				if c, mine := s.join(e, &othersAhead); mine {
-					c.place = len(ahead)
-					ahead = append(ahead, c)
-				}
-			}
+			ahead.add(s, found, e)
 			continue
 		}
 		s.misses.Add(1)
@@ -218,9 +224,7 @@ func (s *space) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Res
 		}
 		ask, places = append(ask, ref), append(places, i)
 	}
-	if len(ahead) > 0 {
-		s.renewMany(ctx, ahead)
-	}
+	ahead.begin(ctx, s)
 	if len(ask) > 0 {
 		for n, r := range s.ask(ctx, ask, calls) {
 			if n < len(places) {
@@ -232,6 +236,37 @@ func (s *space) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Res
 		results[w.place] = s.await(ctx, w.entry, w.call)
 	}
 	return results
+}
+
+// renewals are those ahead of the TTL that a batch causes.
+type renewals struct {
+	calls  []*call
+	others *joined.List // those who wait for calls
+	putOff *entry       // one whose renewal may be a probe, if no document that is needed more is
+}
+
+// add adds the renewal of e, if found says that there is to be one and nobody else runs it.
+func (r *renewals) add(s *space, found finding, e *entry) {
+	if found == putOff {
+		r.putOff = e
+	}
+	if found != due {
+		return
+	}
+	if c, mine := s.join(e, &r.others); mine {
+		c.place = len(r.calls)
+		r.calls = append(r.calls, c)
+	}
+}
+
+// begin runs them in the background.
+func (r *renewals) begin(ctx context.Context, s *space) {
+	if len(r.calls) > 0 {
+		s.renewMany(ctx, r.calls)
+	}
+	if r.putOff != nil {
+		s.probeAhead(ctx, r.putOff)
+	}
 }
 
 // ask asks for refs, the places of calls among them, which it settles.
@@ -252,13 +287,14 @@ func (s *space) ask(ctx context.Context, refs []secrets.Ref, calls []*call) []se
 	}
 }
 
-// call is a renewal that callers wait for.
+// call is a renewal, or a probe, that callers may wait for.
 type call struct {
-	entry  *entry
-	place  int            // of the answer, in the batch that brings it
-	others *joined.List   // those who wait for the batch, beside who has begun it
-	done   chan struct{}  // closed after result is set
-	result secrets.Result // settled by renew
+	document document
+	entry    *entry         // the value that it renews, or nil
+	place    int            // of the answer, in the batch that brings it
+	others   *joined.List   // those who wait for the batch, beside who has begun it
+	done     chan struct{}  // closed after result is set
+	result   secrets.Result // settled by renew
 }
 
 // flight is the fetch of a renewal, as the layers below see it.
@@ -291,7 +327,7 @@ func (s *space) join(e *entry, others **joined.List) (c *call, mine bool) {
 	if *others == nil {
 		*others = new(joined.List)
 	}
-	c = &call{entry: e, others: *others, done: make(chan struct{})}
+	c = &call{document: e.document, entry: e, others: *others, done: make(chan struct{})}
 	e.renewal.Store(c)
 	s.running.Add(1) // here, where Close can not have passed
 	return c, true
@@ -309,7 +345,7 @@ func (s *space) share(ctx context.Context, e *entry, others **joined.List, told 
 
 func (s *space) renewOne(ctx context.Context, c *call, background bool) {
 	s.renew(ctx, []*call{c}, background, func(ctx context.Context) []secrets.Result {
-		secret, err := s.through.Fetch(ctx, c.entry.document.ref())
+		secret, err := s.through.Fetch(ctx, c.document.ref())
 		return []secrets.Result{{Secret: secret, Err: err}}
 	})
 }
@@ -318,7 +354,7 @@ func (s *space) renewOne(ctx context.Context, c *call, background bool) {
 func (s *space) renewMany(ctx context.Context, calls []*call) {
 	refs := make([]secrets.Ref, len(calls))
 	for i, c := range calls {
-		refs[i] = c.entry.document.ref()
+		refs[i] = c.document.ref()
 	}
 	s.renew(ctx, calls, true, func(ctx context.Context) []secrets.Result { return s.through.FetchMany(ctx, refs) })
 }
@@ -346,6 +382,7 @@ func (s *space) renew(
 			others.End()
 			closed := errors.Is(context.Cause(s.life), secrets.ErrClosed)
 			for _, c := range calls {
+				s.outage.release(c)
 				c.settle(results, fault, closed)
 				s.running.Done()
 			}
@@ -367,35 +404,49 @@ func (c *call) settle(results []secrets.Result, fault string, closed bool) {
 	case closed && isContextError(c.result.Err):
 		c.result.Err = &secrets.Error{Err: secrets.ErrClosed}
 	}
-	c.entry.renewal.CompareAndSwap(c, nil) // after a refresh it is another's
+	if c.entry != nil {
+		c.entry.renewal.CompareAndSwap(c, nil) // after a refresh it is another's
+	}
 	close(c.done)
+}
+
+// wait returns the answer of c, and whether it is final. It is not if it is an outage, or if the deadline of ctx or the
+// patience comes first: then there may be something better in memory.
+func (c *call) wait(ctx context.Context, patience <-chan time.Time) (r secrets.Result, final bool) {
+	select {
+	case <-c.done:
+		return c.result, !errors.Is(c.result.Err, secrets.ErrUnavailable)
+	case <-ctx.Done():
+		err := ctx.Err()
+		return secrets.Result{Err: err}, !errors.Is(err, context.DeadlineExceeded)
+	case <-patience:
+		return secrets.Result{}, false
+	}
 }
 
 // await returns the answer of the renewal c of e. If that is an outage, or the deadline of ctx comes first, it is the old
 // value, as long as that may be served.
 func (s *space) await(ctx context.Context, e *entry, c *call) secrets.Result {
-	r := secrets.Result{}
-	select {
-	case <-c.done:
-		r = c.result
-		if !errors.Is(r.Err, secrets.ErrUnavailable) {
-			return r
-		}
-	case <-ctx.Done():
-		r.Err = ctx.Err()
-		if !errors.Is(r.Err, context.DeadlineExceeded) {
-			return r
+	r, final := c.wait(ctx, nil)
+	if !final {
+		if old, ok := s.recollect(e.document); ok {
+			return old
 		}
 	}
-	// An invalidation in the meantime forbids the old value, a refresh has brought a better one.
-	now, found := s.index.Load(e.document)
-	switch age := s.cache.clock.now(); {
-	case !found || !now.isValue() || now.leaseOver() || age >= now.staleUntil():
-		return r
-	case age < now.expireAt:
-		return secrets.Result{Secret: now.secret}
+	return r
+}
+
+// recollect returns the value of d that memory has after a fetch that came to nothing, as long as that may be served. An
+// invalidation in the meantime forbids the old value, a refresh has brought a better one.
+func (s *space) recollect(d document) (r secrets.Result, ok bool) {
+	e, found := s.index.Load(d)
+	switch now := s.cache.clock.now(); {
+	case !found || !e.isValue() || e.leaseOver() || now >= e.staleUntil():
+		return r, false
+	case now < e.expireAt:
+		return secrets.Result{Secret: e.secret}, true
 	default:
-		return s.staleResult(now)
+		return s.staleResult(e), true
 	}
 }
 
