@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -25,8 +24,6 @@ type layer struct {
 	name      string                  // of the backend, or ""
 	start     []trace.SpanStartOption // of every span
 	durations *durations              // nil without metrics
-
-	unavailable atomic.Int64 // fetches in a row that found the backend so
 }
 
 // Fetch asks next within a span.
@@ -87,12 +84,12 @@ type call struct {
 
 func (l *layer) begin(ctx context.Context, name string) call {
 	c := call{layer: l, began: time.Now()}
-	flight, attempt := secrets.FlightOf(ctx), secrets.Attempt(ctx)
+	flight, attempt, probe := secrets.FlightOf(ctx), secrets.Attempt(ctx), secrets.Probe(ctx)
 	caller := trace.SpanContextFromContext(ctx)
 	opts := l.start
 	background := flight != nil && flight.Background()
-	room := most // past which the SDK drops the first link, which is the cause
-	if background {
+	room := most             // past which the SDK drops the first link, which is the cause
+	if background || probe { // detached from the caller
 		opts = append(slices.Clip(opts), trace.WithNewRoot())
 		if caller.IsValid() {
 			room--
@@ -107,6 +104,9 @@ func (l *layer) begin(ctx context.Context, name string) call {
 		if background {
 			c.span.SetAttributes(attribute.Bool(keyBackground, true))
 		}
+		if probe {
+			c.span.SetAttributes(attribute.Bool(keyProbe, true))
+		}
 		if flight != nil {
 			linkJoining(flight, c.span, caller, room)
 		}
@@ -118,12 +118,14 @@ func (l *layer) begin(ctx context.Context, name string) call {
 	if attempt > 0 {
 		c.inner = secrets.WithAttempt(c.inner, 0)
 	}
+	if probe {
+		c.inner = secrets.WithProbe(c.inner, false)
+	}
 	return c
 }
 
 // end ends c with the outcome result, the gravest failure in which is worst.
 func (c *call) end(result, worst outcome, counts *tally) {
-	c.layer.note(result)
 	if d := c.layer.durations; d != nil {
 		c.layer.tracing.metrics.duration.Record(c.inner, time.Since(c.began).Seconds(), d[result]...)
 	}
@@ -137,20 +139,6 @@ func (c *call) end(result, worst outcome, counts *tally) {
 		}
 	}
 	c.span.End()
-}
-
-// note counts the fetches in a row that found the backend unavailable. One that the caller or the Client has ended, or a
-// panic has, tells nothing of the backend.
-func (l *layer) note(result outcome) {
-	switch result { //nolint:exhaustive // all others are answers of the backend
-	case unavailable:
-		l.unavailable.Add(1)
-	case canceled, deadlineExceeded, closed, unknown:
-	default:
-		if l.unavailable.Load() != 0 {
-			l.unavailable.Store(0)
-		}
-	}
 }
 
 // linkJoining links the spans of the callers that join flight to span, each once and no more than room. The first caller's

@@ -85,7 +85,7 @@ func newMetrics(meter metric.Meter) (*metrics, error) {
 			func(f figures) int { return f.backingOff },
 		},
 		{
-			"backend.outages", "{outage}", "1 while the backend has been unavailable for the last three fetches or more, for each Client.",
+			"backend.outages", "{outage}", "1 while the backend is in an outage, for each Client: three fetches in a row found it unavailable.",
 			func(f figures) int { return f.outages },
 		},
 	} {
@@ -96,10 +96,6 @@ func newMetrics(meter metric.Meter) (*metrics, error) {
 	}
 	return m, errors.Join(faults...)
 }
-
-// outage is how many fetches in a row must find a backend unavailable before that is taken for an outage of the backend, and
-// not of one document.
-const outage = 3
 
 // group is the caches before backends of one name. They are one series of each metric. What they have counted stays when
 // they close, since a counter must not fall. The series goes on without any cache too: an SDK forgets one that has paused,
@@ -178,10 +174,10 @@ func (g *group) figures() figures {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	f := figures{CacheStats: g.past}
-	for l, cache := range g.caches {
+	for _, cache := range g.caches {
 		f.CacheStats = sum(f.CacheStats, cache.CacheStats())
 		f.backingOff += cache.BackingOff()
-		if l.unavailable.Load() >= outage {
+		if cache.Outage() {
 			f.outages++
 		}
 	}

@@ -157,9 +157,14 @@ func TestOutages(t *testing.T) {
 		_, _ = client.Get(ctx, "e") // says nothing of the backend
 		is.Equal(outages(), int64(1))
 		backend.Recover()
-		_, err := client.Get(t.Context(), "none") // an answer
-		is.True(err != nil)
+		_, err := client.Get(t.Context(), "none")
+		is.True(errors.Is(err, secrets.ErrUnavailable)) // at once: it is not time for a probe
+		is.Equal(outages(), int64(1))
+		advance(time.Second)
+		_, err = client.Get(t.Context(), "none") // an answer
+		is.True(errors.Is(err, secrets.ErrNotFound))
 		is.Equal(outages(), int64(0))
+		is.Equal(backend.Calls(), 4) // three to begin it, and the probe
 	})
 }
 

@@ -18,6 +18,7 @@ const (
 	keyBatch      = "secrets.batch."
 	keyAttempt    = "secrets.attempt"
 	keyBackground = "secrets.background"
+	keyProbe      = "secrets.probe"
 	keyName       = "secrets.key"
 	keyNames      = "secrets.keys"
 	keyLink       = "secrets.link"

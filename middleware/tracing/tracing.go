@@ -16,7 +16,8 @@
 // A span is named "secrets.fetch" or, for a batch, "secrets.fetch_many". Its kind is client, or internal for a backend that
 // is Local. It is a child of the span of the caller; callers that share the fetch are linked to it, up to 128 of them. A
 // renewal ahead of the TTL, which nobody waits for, is the root of a trace of its own, and linked to the span of the read
-// that caused it. The attributes are:
+// that caused it; so is a probe, which the cache sends in an outage of the backend and whose caller waits for a second at the
+// most. The attributes are:
 //
 //   - secrets.backend: the name of the backend.
 //   - secrets.outcome: ok, not_found, deleted, field_not_found, permission_denied, unauthenticated, unavailable,
@@ -29,6 +30,7 @@
 //     the cache remembers them: in an outage, or when a value was to be renewed. It is absent for a first attempt, for a
 //     batch, without a cache, and after an answer such as a not-found or a denial, with which the count begins anew.
 //   - secrets.background: true for a renewal ahead of the TTL.
+//   - secrets.probe: true for a probe.
 //   - secrets.key, or secrets.keys for a batch: only with [WithKeyNames], and no more than 128 of them.
 //   - secrets.link, on a link: "waiter" or "cause".
 //
@@ -133,8 +135,9 @@ func WithKeyNames() Option { return optionFunc(func(t *Tracing) { t.keyNames = t
 //     secrets.CacheStats.
 //   - secrets.cache.entries, the number of values in memory, and secrets.cache.backing_off, the number of documents that
 //     are not asked for at present because the backend was unavailable: up-down counters, by secrets.backend.
-//   - secrets.backend.outages, an up-down counter, by secrets.backend: 1 while the last three fetches or more have found
-//     the backend unavailable, for each Client with a cache before it.
+//   - secrets.backend.outages, an up-down counter, by secrets.backend: 1 while the backend is in an outage, for each Client
+//     with a cache before it. It is the state of that cache: the last three fetches or more have found the backend
+//     unavailable, and readers are answered without it.
 //
 // The figures of the cache are its own, and read when metrics are collected; this option makes it count hits. They are
 // summed over all Clients that share the Tracing and have backends of one name. When a Client closes, what it has counted

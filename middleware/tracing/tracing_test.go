@@ -579,3 +579,57 @@ func TestUnsampled(t *testing.T) {
 	is.Equal(len(o.fetches()), 0)
 	is.Equal(durationsOf(o), map[string]uint64{"fake ok": 1, "fake not_found": 1})
 }
+
+// A probe in an outage is detached from its caller as a renewal is.
+func TestProbe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		o := newTelemetry(t)
+		backend := secretstest.NewBackend(map[string]string{"db": "1", "other": "2"})
+		var inner context.Context
+		client := open(t, backend, secrets.WithTracing(tracing.New(o.spans)), middleware.Standard(cache.WithTTL(time.Minute)),
+			secrets.WithBackendMiddleware(secrets.Intercept(func(
+				ctx context.Context, refs []secrets.Ref, next func(context.Context, []secrets.Ref) []secrets.Result,
+			) []secrets.Result {
+				inner = ctx
+				return next(ctx, refs)
+			})))
+		get := func(stale bool) trace.SpanContext {
+			return o.within("caller", func(ctx context.Context) {
+				s, err := client.Get(ctx, "db")
+				is.NoErr(err)
+				is.Equal(s.Meta().Stale, stale)
+			})
+		}
+		get(false)
+		advance(2 * time.Minute)
+		backend.Fail(secrets.ErrUnavailable)
+		for range 3 {
+			_, err := client.Refresh(t.Context(), "db")
+			is.True(err != nil)
+		}
+		for _, span := range o.fetches() {
+			is.Equal(attributes(span.Attributes)["secrets.probe"], nil)
+		}
+		o.exporter.Reset()
+
+		backend.Recover()
+		backend.SetLatency(3 * time.Second)
+		get(true) // at once
+		advance(500 * time.Millisecond)
+		reader := get(true) // after its patience
+		backend.SetLatency(0)
+		_, err := client.Refresh(t.Context(), "other") // ends the outage
+		is.NoErr(err)
+		is.Equal(attributes(o.one().Attributes)["secrets.probe"], nil)
+		waiter := get(false)
+		span := o.one()
+		is.True(!span.Parent.IsValid())
+		is.Equal(links(span), map[string][]trace.SpanID{"cause": {reader.SpanID()}, "waiter": {waiter.SpanID()}})
+		got := attributes(span.Attributes)
+		is.Equal(got["secrets.probe"], true)
+		is.Equal(got["secrets.background"], nil)
+		is.Equal(got["secrets.outcome"], "ok")
+		is.True(!secrets.Probe(inner)) // what a backend fetches for itself is none
+	})
+}
