@@ -1,0 +1,218 @@
+package vault
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/hashicorp/vault/api"
+
+	"github.com/seed-5482dd03/secrets/internal/regular"
+)
+
+// Auth is a login at an auth method of Vault, for [WithAuth]. It is made by [AppRole], [Kubernetes] or [JWT].
+//
+// It reads its credential anew for each login, so that one which is rotated, as Kubernetes and others do, counts from the
+// next login on. It keeps no state, is safe for concurrent use, and may be given to several backends. No dump of it shows a
+// credential.
+type Auth struct {
+	kind       string // the function that made it
+	mount      string
+	role       string // the name of its parameter
+	roleValue  func() string
+	credential string // the name of its parameter
+	read       func() (string, error)
+	faults     []error
+}
+
+// AuthOption configures an [Auth].
+type AuthOption interface {
+	applyAuth(a *Auth)
+}
+
+type authOptionFunc func(a *Auth)
+
+func (f authOptionFunc) applyAuth(a *Auth) { f(a) }
+
+var _ AuthOption = authOptionFunc(nil)
+
+// WithAuthMount sets the path at which the auth method is mounted, without "auth/" before it. It may have several segments,
+// as team/approle. The last one given counts. By default, it is "approle", "kubernetes" or "jwt".
+func WithAuthMount(path string) AuthOption {
+	return authOptionFunc(func(a *Auth) {
+		mount := strings.TrimSuffix(path, "/") // as Vault itself writes it
+		switch {
+		case !validPath(mount):
+			a.fault("WithAuthMount: %q is not the path of a mount", path)
+		case strings.HasPrefix(mount, "auth/"):
+			a.fault("WithAuthMount: %q is to be given without auth/ before it", path)
+		default:
+			a.mount = mount
+		}
+	})
+}
+
+// WithServiceAccountToken sets where [Kubernetes] finds the token of the service account, for a projected volume with an
+// audience of its own. The last one given counts. By default, it is the file
+// /var/run/secrets/kubernetes.io/serviceaccount/token.
+func WithServiceAccountToken(token Credential) AuthOption {
+	return authOptionFunc(func(a *Auth) {
+		switch fault := token.problem(); {
+		case a.kind != kindKubernetes:
+			a.fault("WithServiceAccountToken is an option of Kubernetes")
+		case fault != "":
+			a.fault("WithServiceAccountToken: %s", fault)
+		default:
+			a.read = token.read
+		}
+	})
+}
+
+const (
+	kindAppRole    = "AppRole"
+	kindKubernetes = "Kubernetes"
+	kindJWT        = "JWT"
+
+	serviceAccountToken = "/var/run/secrets/kubernetes.io/serviceaccount/token" //nolint:gosec // the name of a file
+)
+
+// AppRole logs in with a role ID and a secret ID. The secret ID must be good for more than one login, since the backend logs
+// in again whenever its token can not be renewed any more: secret_id_num_uses is 0 in the role, or well above 1.
+func AppRole(roleID string, secretID Credential, opts ...AuthOption) *Auth {
+	return newAuth(kindAppRole, "approle", "role_id", roleID, "secret_id", secretID, opts)
+}
+
+// Kubernetes logs in as the service account of the pod, whose token it reads anew for each login: a projected token, which
+// the kubelet replaces every hour or so, never goes stale.
+func Kubernetes(role string, opts ...AuthOption) *Auth {
+	return newAuth(kindKubernetes, "kubernetes", "role", role, "jwt", File(serviceAccountToken), opts)
+}
+
+// JWT logs in with a signed token of an identity provider, such as those that the runners of GitHub and GitLab get. An empty
+// role is the default one of the auth method.
+func JWT(role string, token Credential, opts ...AuthOption) *Auth {
+	return newAuth(kindJWT, "jwt", "role", role, "jwt", token, opts)
+}
+
+func newAuth(kind, mount, role, roleValue, credential string, c Credential, opts []AuthOption) *Auth {
+	a := &Auth{
+		kind: kind, mount: mount,
+		role: role, roleValue: func() string { return roleValue },
+		credential: credential, read: c.read,
+	}
+	if strings.TrimSpace(roleValue) == "" && kind != kindJWT {
+		a.fault("an empty %s", role)
+	}
+	if fault := c.problem(); fault != "" {
+		a.fault("%s: %s", credential, fault)
+	}
+	for i, o := range opts {
+		if o == nil {
+			a.fault("option %d is nil", i+1)
+			continue
+		}
+		o.applyAuth(a)
+	}
+	return a
+}
+
+func (a *Auth) fault(format string, args ...any) {
+	a.faults = append(a.faults, fmt.Errorf(a.kind+": "+format, args...))
+}
+
+// Validate returns the faults in what a was made of, joined. [New] returns them too.
+func (a *Auth) Validate() error { return errors.Join(a.faults...) }
+
+// Login logs in through client. The token is in the Auth of the result; that of client is not changed. The error is a
+// [secrets.Error] that quotes nothing of the credential or of the answer, or that of ctx.
+//
+//	secrets.ErrUnauthenticated  the server refuses the credential, or has no such auth method at the mount; the credential
+//	                            can not be used
+//	secrets.ErrUnavailable      the server does not answer, is sealed, or has had too many requests; the file with the
+//	                            credential is missing or empty
+//	secrets.ErrMalformed        the answer is not one of Vault
+func (a *Auth) Login(ctx context.Context, client *api.Client) (*api.Secret, error) {
+	if err := a.Validate(); err != nil {
+		return nil, unauthenticated(err.Error())
+	}
+	credential, err := a.read()
+	if err != nil {
+		return nil, err
+	}
+	fields := map[string]string{a.credential: credential}
+	if role := a.roleValue(); role != "" {
+		fields[a.role] = role
+	}
+	body, err := json.Marshal(fields)
+	if err != nil {
+		return nil, unauthenticated("the credential can not be sent")
+	}
+	resp, err := client.Logical().WriteRawWithContext(ctx, "auth/"+a.mount+"/login", body)
+	if resp != nil {
+		defer resp.Body.Close() //nolint:errcheck // it was read
+	}
+	var secret *api.Secret
+	if err == nil {
+		secret, err = api.ParseSecret(resp.Body)
+	}
+	switch {
+	case err == nil:
+		return secret, nil
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	default:
+		return nil, loginFailure(ctx, a.mount, err)
+	}
+}
+
+var _ api.AuthMethod = (*Auth)(nil)
+
+// Credential is where a login finds what it proves itself with: [Value], [File] or [Env]. It is read anew for each login.
+// The zero Credential is none. No dump of one shows its value.
+type Credential struct {
+	read  func() (string, error)
+	fault string
+}
+
+// problem says what is wrong with c.
+func (c Credential) problem() string {
+	if c.read == nil && c.fault == "" {
+		return "no credential"
+	}
+	return c.fault
+}
+
+// Value is a credential that the program has.
+func Value(value string) Credential {
+	if value == "" {
+		return Credential{fault: "an empty value"}
+	}
+	return Credential{read: func() (string, error) { return value, nil }}
+}
+
+// File is a credential in a file of at most 64 KiB, which must be a regular one. A newline at its end does not count. While
+// it is missing or empty, a login is [secrets.ErrUnavailable]; if it must not be read, [secrets.ErrUnauthenticated].
+func File(path string) Credential {
+	if path == "" {
+		return Credential{fault: "an empty path"}
+	}
+	return Credential{read: func() (string, error) { return readFile("the credential in", path, regular.TrimNewline) }}
+}
+
+// Env is a credential in a variable of the environment. While that is not set or empty, a login is
+// [secrets.ErrUnauthenticated].
+func Env(name string) Credential {
+	if name == "" {
+		return Credential{fault: "an empty name of a variable"}
+	}
+	return Credential{read: func() (string, error) {
+		value := os.Getenv(name)
+		if value == "" {
+			return "", unauthenticated("the credential in the variable " + name + " is not set")
+		}
+		return value, nil
+	}}
+}

@@ -1,0 +1,505 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+
+	"github.com/seed-5482dd03/secrets"
+)
+
+const (
+	loginTimeout  = 10 * time.Second
+	renewTimeout  = 10 * time.Second
+	revokeTimeout = 2 * time.Second
+	// closeTimeout bounds the wait for a login that does not heed its context.
+	closeTimeout = 2 * time.Second
+	// The pauses between two attempts double from least to most.
+	leastPause = time.Second
+	mostPause  = 30 * time.Second
+)
+
+// session is a source of tokens that logs in, at the first use and whenever there is no token, and renews what it has got.
+//
+// Nothing runs while there is no token, or one without an end. Otherwise one goroutine, that of keep, extends the token
+// ahead of its end, by a renewal or else by another login. If it can not, the token ends, the goroutine ends with it, and
+// the next caller logs in.
+type session struct {
+	server *server
+	method api.AuthMethod
+	ended  func(serial uint64) // called outside of mu, for each token that is no longer used; or nil
+	ctx    context.Context     //nolint:containedctx // the life of the session: no call's
+	cancel context.CancelFunc
+
+	running sync.WaitGroup // logins and keep; added to under mu, unless closed
+
+	mu       sync.Mutex
+	closed   bool
+	current  *grant // or nil
+	login    *login // the one that is under way, or nil
+	serial   uint64 // of the last token
+	refusal  error  // of the last login, if that failed and was no outage
+	resume   time.Time
+	pause    time.Duration // after the last refusal
+	patience time.Duration // a token that is younger is not given up because the server calls it invalid
+}
+
+// grant is a token that a login has got.
+type grant struct {
+	token token
+	since time.Time
+	stop  context.CancelFunc // ends keep
+
+	// Guarded by session.mu.
+	ttl       time.Duration // of the last answer; 0 for a token without an end
+	end       time.Time
+	renewable bool
+}
+
+func (g *grant) over(now time.Time) bool { return g.ttl > 0 && !now.Before(g.end) }
+
+// login is one call of the method, which callers share.
+type login struct {
+	done chan struct{} // closed after got or err is set
+	got  token
+	err  error
+}
+
+// newSession returns a source of tokens that logs in to s with method. It is called before anything is asked of s.
+func newSession(s *server, method api.AuthMethod, ended func(serial uint64)) *session {
+	s.client.SetCheckRetry(exceptOnce(s.client.CheckRetry()))
+	ctx, cancel := context.WithCancel(context.Background())
+	return &session{server: s, method: method, ended: ended, ctx: ctx, cancel: cancel, patience: leastPause}
+}
+
+// once marks the context of requests that are not repeated by the client: who makes them pauses by rules of its own.
+type once struct{}
+
+type checkRetry = func(ctx context.Context, resp *http.Response, err error) (bool, error)
+
+// exceptOnce is the rule check, but that nothing is repeated which once marks.
+func exceptOnce(check checkRetry) checkRetry {
+	return func(ctx context.Context, resp *http.Response, err error) (bool, error) {
+		if ctx.Value(once{}) != nil {
+			return false, nil
+		}
+		return check(ctx, resp, err)
+	}
+}
+
+// token returns the current token. If there is none it logs in, with all who ask meanwhile.
+func (s *session) token(ctx context.Context) (token, error) {
+	if err := ctx.Err(); err != nil {
+		return token{}, err
+	}
+	s.mu.Lock()
+	g := s.current
+	over := g != nil && g.over(time.Now())
+	s.mu.Unlock()
+	if over {
+		s.drop(g)
+	}
+	return s.obtain(ctx, nil)
+}
+
+// obtain returns the current token, unless that is in place of which another is wanted, or else that of a login.
+func (s *session) obtain(ctx context.Context, inPlaceOf *grant) (token, error) {
+	s.mu.Lock()
+	now := time.Now()
+	switch g := s.current; {
+	case s.closed:
+		s.mu.Unlock()
+		return token{}, errClosed()
+	case g != nil && g != inPlaceOf && !g.over(now):
+		s.mu.Unlock()
+		return g.token, nil
+	case s.login == nil && now.Before(s.resume):
+		err := s.refusal
+		s.mu.Unlock()
+		return token{}, err
+	case s.login == nil:
+		s.begin(ctx)
+	}
+	l := s.login
+	s.mu.Unlock()
+
+	select {
+	case <-l.done:
+		return l.got, l.err
+	case <-ctx.Done():
+		return token{}, ctx.Err()
+	}
+}
+
+// begin begins a login. The caller holds s.mu.
+func (s *session) begin(ctx context.Context) {
+	l := &login{done: make(chan struct{})}
+	s.login = l
+	// It outlives its first caller, of whose context it keeps the values, and ends with the session.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loginTimeout)
+	unhook := context.AfterFunc(s.ctx, cancel)
+	// A method that does not heed its context must not keep callers, nor be called a second time beside itself.
+	late := time.AfterFunc(loginTimeout+time.Second, func() { s.answer(l, token{}, errLate()) })
+	s.running.Go(func() {
+		defer func() {
+			late.Stop()
+			unhook()
+			cancel()
+		}()
+		s.carry(ctx, l)
+	})
+}
+
+// carry logs in, and answers l.
+func (s *session) carry(ctx context.Context, l *login) {
+	began := time.Now()
+	var secret *api.Secret
+	err := fail(secrets.ErrUnknown, "the login ended its goroutine")
+	defer func() { // deferred, for neither a panic nor a runtime.Goexit in the method may leave callers waiting
+		if p := recover(); p != nil {
+			secret, err = nil, fail(secrets.ErrUnknown, fmt.Sprintf("a panic with a %T in the login", p)) // its text may quote a credential
+		}
+		s.settle(ctx, l, began, secret, err)
+	}()
+	// A client of its own, for a method may set the token and the namespace of the one that it is given.
+	client := s.server.client.WithNamespace(s.server.client.Namespace())
+	secret, err = s.method.Login(ctx, client)
+}
+
+// settle takes what a login has brought.
+func (s *session) settle(ctx context.Context, l *login, began time.Time, secret *api.Secret, err error) {
+	var g *grant
+	if err != nil {
+		err = loginFailure(ctx, "", err)
+	} else {
+		g, err = granted(secret, began)
+	}
+	replaced := s.install(l, g, err)
+	if replaced != nil && s.ended != nil {
+		s.ended(replaced.token.serial)
+	}
+	if err != nil {
+		s.answer(l, token{}, err)
+	} else {
+		s.answer(l, g.token, nil)
+	}
+}
+
+// install makes g the current token, or remembers the refusal that err is, and returns the token that it replaced.
+func (s *session) install(l *login, g *grant, err error) (replaced *grant) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.login == l {
+		s.login = nil
+	}
+	if err != nil {
+		if !errors.Is(err, secrets.ErrUnavailable) {
+			s.pause = longer(s.pause)
+			s.refusal, s.resume = err, time.Now().Add(s.pause)
+		}
+		return nil
+	}
+	s.refusal, s.resume, s.pause = nil, time.Time{}, 0
+	s.serial++
+	g.token.serial = s.serial
+	if replaced = s.current; replaced != nil {
+		replaced.stop()
+	}
+	s.current = g
+	ctx, stop := context.WithCancel(s.ctx)
+	g.stop = stop
+	if g.ttl > 0 && !s.closed { // if it is closed, then close revokes it
+		s.running.Go(func() { s.keep(ctx, g) })
+	}
+	return replaced
+}
+
+// answer lets the callers of l go on. Only the first answer counts.
+func (s *session) answer(l *login, got token, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-l.done:
+		return
+	default:
+	}
+	l.got, l.err = got, err
+	close(l.done)
+}
+
+// granted returns the token in secret, the answer to a login that began then.
+func granted(secret *api.Secret, began time.Time) (*grant, error) {
+	switch {
+	case secret == nil:
+		return nil, malformed("the login brought an empty answer")
+	case secret.WrapInfo != nil:
+		return nil, malformed("the login brought a wrapped answer")
+	case secret.Auth == nil:
+		return nil, malformed("the login brought an answer without a token")
+	case secret.Auth.ClientToken == "" && secret.Auth.MFARequirement != nil:
+		return nil, unauthenticated("the login asks for a second factor, which a program does not have")
+	}
+	value := strings.TrimSpace(secret.Auth.ClientToken)
+	if value == "" || !printable(value) || secret.Auth.LeaseDuration < 0 {
+		return nil, malformed("the login brought no usable token")
+	}
+	ttl := lease(secret.Auth)
+	return &grant{
+		token:     token{value: secrets.NewSecret(value, secrets.Meta{})},
+		since:     began,
+		ttl:       ttl,
+		end:       began.Add(ttl),
+		renewable: secret.Auth.Renewable,
+	}, nil
+}
+
+// lease returns for how long the server grants a token.
+func lease(auth *api.SecretAuth) time.Duration {
+	return time.Duration(min(max(auth.LeaseDuration, 0), int(century/time.Second))) * time.Second
+}
+
+// drop forgets g, if that is the current token.
+func (s *session) drop(g *grant) {
+	s.mu.Lock()
+	was := s.current == g
+	if was {
+		s.current = nil
+		g.stop()
+	}
+	s.mu.Unlock()
+	if was && s.ended != nil {
+		s.ended(g.token.serial)
+	}
+}
+
+// keep extends g ahead of its end, again and again, until ctx ends, another token is there, or g is over.
+func (s *session) keep(ctx context.Context, g *grant) {
+	ctx = context.WithValue(ctx, once{}, true)
+	var pause time.Duration
+	next := s.ahead(g)
+	for {
+		end, renewable := s.state(g)
+		if next.After(end) {
+			next = end
+		}
+		if !sleep(ctx, time.Until(next)) {
+			return
+		}
+		now := time.Now()
+		if !now.Before(end) {
+			s.drop(g)
+			return
+		}
+		replaced, err := s.extend(ctx, g, end, renewable)
+		switch {
+		case ctx.Err() != nil, replaced:
+			return
+		case err == nil:
+			pause, next = 0, s.ahead(g)
+		case errors.Is(err, errDead):
+			s.drop(g)
+			return
+		default:
+			pause = longer(pause)
+			next = time.Now().Add(pause + rand.N(pause/4)) //nolint:gosec // not for security: it only spreads load
+		}
+	}
+}
+
+func (s *session) state(g *grant) (end time.Time, renewable bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return g.end, g.renewable
+}
+
+// ahead returns when to extend g: at two thirds of its time, more or less.
+func (s *session) ahead(g *grant) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	twoThirds := g.ttl / 3 * 2
+	return g.end.Add(twoThirds - g.ttl).Add(rand.N(twoThirds/5+1) - twoThirds/10) //nolint:gosec // not for security: it only spreads load
+}
+
+// errDead says that the server does not know the token any more.
+var errDead = errors.New("dead")
+
+// extend makes g last longer, which is about to end, or else gets another token in its place.
+func (s *session) extend(ctx context.Context, g *grant, end time.Time, renewable bool) (replaced bool, err error) {
+	ctx, cancel := context.WithDeadline(ctx, end)
+	defer cancel()
+	if renewable {
+		extended, err := s.renew(ctx, g)
+		if extended || err != nil {
+			return false, err
+		}
+	}
+	_, err = s.obtain(ctx, g)
+	return err == nil, err
+}
+
+// renew asks the server to let g last longer, and reports whether it does. If it will not, that is no error.
+func (s *session) renew(ctx context.Context, g *grant) (extended bool, err error) {
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, renewTimeout)
+	defer cancel()
+	secret, err := s.server.as(g.token).Auth().Token().RenewSelfWithContext(ctx, 0)
+	if err != nil {
+		a, answered := answerOf(err)
+		switch {
+		case answered && a.says("invalid token"):
+			return false, errDead
+		case answered && a.refuses():
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			g.renewable = false
+			return false, nil
+		default:
+			return false, unavailable("the token was not renewed")
+		}
+	}
+	if secret == nil || secret.Auth == nil {
+		return false, unavailable("the token was not renewed")
+	}
+	return s.extended(g, began, secret.Auth), nil
+}
+
+// extended takes the answer to a renewal that began then, and reports whether g lasts longer by it.
+func (s *session) extended(g *grant, began time.Time, auth *api.SecretAuth) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ttl := lease(auth)
+	end := began.Add(ttl)
+	capped := ttl < g.ttl
+	if capped {
+		end = end.Add(-time.Second) // what is left until the maximum is rounded up by the server
+	}
+	g.renewable = auth.Renewable && !capped // near the maximum, a login comes next
+	if end.Sub(g.end) < g.ttl/10 {
+		g.renewable = false
+		return false
+	}
+	s.patience = leastPause
+	g.ttl, g.end = end.Sub(began), end
+	return true
+}
+
+// another reports whether there is a token beside t, or one may be had. A token that the server calls invalid is given up,
+// but not at once after the login, or else a server that knows none of the tokens that it gives would be asked for ever
+// more of them.
+func (s *session) another(t token, invalid bool) bool {
+	s.mu.Lock()
+	g := s.current
+	switch {
+	case s.closed:
+		s.mu.Unlock()
+		return false
+	case g == nil || g.token.serial != t.serial:
+		s.mu.Unlock()
+		return true
+	case !invalid:
+		s.mu.Unlock()
+		return false
+	}
+	age := time.Since(g.since)
+	if age < s.patience {
+		s.mu.Unlock()
+		return false
+	}
+	if age < 2*mostPause {
+		s.patience = longer(s.patience)
+	} else {
+		s.patience = leastPause
+	}
+	s.mu.Unlock()
+	s.drop(g)
+	return true
+}
+
+// close ends the renewals, waits for what runs, and revokes the token.
+func (s *session) close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	l := s.login
+	s.mu.Unlock()
+	if l != nil {
+		s.answer(l, token{}, errClosed()) // before the end of its context is
+	}
+	s.cancel()
+	s.wait()
+
+	s.mu.Lock()
+	g := s.current
+	s.current = nil
+	s.mu.Unlock()
+	if g == nil || g.over(time.Now()) {
+		return nil
+	}
+	g.stop()
+	return s.revoke(g.token)
+}
+
+// wait waits for what runs, for a while.
+func (s *session) wait() {
+	done := make(chan struct{})
+	go func() {
+		s.running.Wait()
+		close(done)
+	}()
+	timer := time.NewTimer(closeTimeout)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	}
+}
+
+// revoke makes the server forget t.
+func (s *session) revoke(t token) error {
+	ctx, cancel := context.WithTimeout(context.WithValue(context.Background(), once{}, true), revokeTimeout)
+	defer cancel()
+	err := s.server.as(t).Auth().Token().RevokeSelfWithContext(ctx, "")
+	const stays = "; it stays valid until its TTL is over"
+	switch a, answered := answerOf(err); {
+	case err == nil:
+		return nil
+	case answered && a.says("invalid token"), answered && a.says("batch tokens cannot be revoked"):
+		return nil
+	case answered && a.status == http.StatusForbidden:
+		return denied("the token must not revoke itself" + stays)
+	case answered:
+		return unavailable(fmt.Sprintf("the token was not revoked (status %d)%s", a.status, stays))
+	default:
+		return unavailable("the token was not revoked" + reason(err) + stays)
+	}
+}
+
+var _ tokens = (*session)(nil)
+
+func errClosed() error { return &secrets.Error{Err: secrets.ErrClosed} }
+func errLate() error   { return unavailable("the login took too long") }
+
+// longer returns the pause after one of d.
+func longer(d time.Duration) time.Duration { return min(max(2*d, leastPause), mostPause) }
+
+// sleep waits for d, and reports whether ctx is not done.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return ctx.Err() == nil
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,142 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"sync"
+	"syscall"
+	"unicode"
+
+	"github.com/hashicorp/vault/api"
+
+	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/internal/regular"
+)
+
+// noToken is for an agent or proxy that adds a token of its own to each request.
+type noToken struct{}
+
+func (noToken) token(ctx context.Context) (token, error) { return token{}, ctx.Err() }
+func (noToken) another(token, bool) bool                 { return false }
+func (noToken) close() error                             { return nil }
+
+// fixedToken is a token that the program has given.
+type fixedToken token
+
+// staticToken returns a source of the one token value.
+func staticToken(value string) (*fixedToken, error) {
+	value = strings.TrimSpace(value)
+	switch {
+	case value == "":
+		return nil, errors.New("an empty token")
+	case !printable(value):
+		return nil, errors.New("the token holds what is no printable ASCII, such as a newline")
+	}
+	return &fixedToken{value: secrets.NewSecret(value, secrets.Meta{})}, nil
+}
+
+func (f *fixedToken) token(ctx context.Context) (token, error) { return token(*f), ctx.Err() }
+func (*fixedToken) another(token, bool) bool                   { return false }
+func (*fixedToken) close() error                               { return nil }
+
+// foreignToken is a token that somebody else keeps and renews: it is looked at for each request.
+type foreignToken struct {
+	read  func() (string, error)
+	ended func(serial uint64) // called outside of mu, for each token that another has replaced; or nil
+
+	mu   sync.Mutex
+	last token // the zero token until there was one
+}
+
+// fileToken returns the source of the token that the file path holds.
+func fileToken(path string, ended func(serial uint64)) *foreignToken {
+	return &foreignToken{ended: ended, read: func() (string, error) {
+		return readFile("the token in", path, strings.TrimSpace)
+	}}
+}
+
+// clientToken returns the source of the token of client, which the program renews.
+func clientToken(client *api.Client, ended func(serial uint64)) *foreignToken {
+	return &foreignToken{ended: ended, read: func() (string, error) {
+		value := strings.TrimSpace(client.Token())
+		if value == "" {
+			return "", unauthenticated("the client of the program has no token")
+		}
+		return value, nil
+	}}
+}
+
+func (f *foreignToken) token(ctx context.Context) (token, error) {
+	if err := ctx.Err(); err != nil {
+		return token{}, err
+	}
+	now, replaced, err := f.look()
+	if replaced != 0 && f.ended != nil {
+		f.ended(replaced)
+	}
+	return now, err
+}
+
+// look reads the token, and returns the serial number of the one that it replaces, or 0.
+func (f *foreignToken) look() (now token, replaced uint64, err error) {
+	f.mu.Lock() // over the reading, too: who reads later has the later token
+	defer f.mu.Unlock()
+	value, err := f.read()
+	if err != nil {
+		return token{}, 0, err
+	}
+	if !printable(value) {
+		return token{}, 0, unauthenticated("the token holds what is no printable ASCII, such as a second line")
+	}
+	if s := secrets.NewSecret(value, secrets.Meta{}); !f.last.value.Equal(s) {
+		replaced = f.last.serial
+		f.last = token{value: s, serial: f.last.serial + 1}
+	}
+	return f.last, replaced, nil
+}
+
+func (f *foreignToken) another(t token, _ bool) bool {
+	now, err := f.token(context.Background())
+	return err == nil && now.serial != t.serial
+}
+
+func (*foreignToken) close() error { return nil }
+
+var (
+	_ tokens = noToken{}
+	_ tokens = (*fixedToken)(nil)
+	_ tokens = (*foreignToken)(nil)
+)
+
+// printable reports whether value can stand in a header. No token of Vault holds anything but printable ASCII.
+func printable(value string) bool {
+	return !strings.ContainsFunc(value, func(r rune) bool { return r > unicode.MaxASCII || !unicode.IsPrint(r) })
+}
+
+// maxCredential is the most bytes of a file that holds a token or another credential.
+const maxCredential = 64 << 10
+
+// readFile returns what the file path holds, once trimmed. What is not there yet may come, so that it is an outage; what can
+// not be used is a credential that is missing.
+func readFile(what, path string, trim func(string) string) (string, error) {
+	content, err := regular.ReadFile(path, maxCredential)
+	switch content = trim(content); {
+	case err == nil && content == "":
+		return "", unavailable(fmt.Sprintf("%s %s: the file is empty", what, path))
+	case err == nil:
+		return content, nil
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		return "", unavailable(fmt.Sprintf("%s %s: there is no such file", what, path))
+	case errors.Is(err, fs.ErrPermission):
+		return "", unauthenticated(fmt.Sprintf("%s %s: the file must not be read", what, path))
+	case errors.Is(err, regular.ErrNotRegular):
+		return "", unauthenticated(fmt.Sprintf("%s %s: it is not a regular file", what, path))
+	case errors.Is(err, regular.ErrTooLarge):
+		return "", unauthenticated(fmt.Sprintf("%s %s: the file is larger than %d bytes", what, path, maxCredential))
+	default:
+		return "", unavailable(fmt.Sprintf("%s %s: the file can not be read%s", what, path, reason(err)))
+	}
+}
