@@ -164,13 +164,7 @@ func (c *config) source(life context.Context, b owned, running *calls) source {
 	}
 	s.document = &document{next: f, health: health}
 	s.learn(b.Backend)
-	if l, ok := b.Backend.(leaser); ok {
-		c.try("backend "+b.name+": Leases", func() { s.leases = l.Leases() })
-		s.peek, _ = f.(peeker) //nolint:errcheck // nil if it is none
-	}
-	if r, ok := b.Backend.(revoker); ok {
-		c.try("backend "+b.name+": OnRevoke", func() { r.OnRevoke(s.forget) })
-	}
+	c.lease(&s, b, f)
 	if s.resolve != nil && local && !g.inline {
 		s.guard = g
 	}

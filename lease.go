@@ -23,6 +23,17 @@ type peeker interface {
 	Peek(doc Ref) (r Result, known bool)
 }
 
+// lease learns from b whether its reads make leases, and lets it end those that s remembers. cache is the Fetcher before b.
+func (c *config) lease(s *source, b owned, cache Fetcher) {
+	if l, ok := b.Backend.(leaser); ok {
+		c.try("backend "+b.name+": Leases", func() { s.leases = l.Leases() })
+		s.peek, _ = cache.(peeker) //nolint:errcheck // nil if it is none
+	}
+	if r, ok := b.Backend.(revoker); ok {
+		c.try("backend "+b.name+": OnRevoke", func() { r.OnRevoke(s.forget) })
+	}
+}
+
 type peekKey struct{}
 
 // withPeek returns a ctx of a call that must make no lease.

@@ -1,0 +1,66 @@
+// Package vault is the backend of HashiCorp Vault: the secrets of one mount of a server.
+//
+//	backend, err := vault.New(vault.WithMount("team/kv"), vault.WithAuth(vault.Kubernetes("web")))
+//	…
+//	client, err := secrets.New(backend, middleware.Standard())
+//	…
+//	password, err := client.Get(ctx, "database/password")
+//
+// It speaks through the official client, github.com/hashicorp/vault/api, and takes its settings from the variables that
+// users of Vault know, as far as no option gives them: VAULT_ADDR, VAULT_AGENT_ADDR, VAULT_TOKEN, VAULT_NAMESPACE,
+// VAULT_CACERT, VAULT_CACERT_BYTES, VAULT_CAPATH, VAULT_CLIENT_CERT, VAULT_CLIENT_KEY, VAULT_TLS_SERVER_NAME and
+// VAULT_SKIP_VERIFY, and one of its own, VAULT_TOKEN_FILE. The official client reads a few more itself, such as
+// VAULT_HEADERS, VAULT_PROXY_ADDR and VAULT_RATE_LIMIT. [New] contacts nobody.
+//
+// # Keys
+//
+// The last segment of a path is a field, and the mount is not part of it:
+//
+//	database/password          the field password of the secret M/database
+//	database#password          the same: one document, one call, one version
+//	team/app/database#         the whole secret M/team/app/database, as JSON
+//	database                   the whole secret M/database: a path of one segment has no field
+//	database?version=3#user    the field user of version 3
+//
+// The document is the JSON object that the server keeps. KV version 2 of Vault reads numbers as floating-point ones, so that
+// those of more than 15 digits come back changed; keep them as strings.
+//
+// Whether the mount is KV version 1 or 2 is asked of the server once, with the first secret; [WithKVVersion] says it instead.
+// An upgrade from 1 to 2 is noticed. Where the token must not ask, the answers to a read tell. The policy of the token must
+// grant read on M/data/PATH for version 2, and on M/PATH for version 1. Versions can be pinned on version 2 only.
+//
+// # Tokens
+//
+// The token is one of [WithToken] and [WithTokenFile], or a login brings it: [WithAuth] with [AppRole], [Kubernetes], [JWT]
+// or any method of the official client. A login happens at the first request, once for all that wait for it. The backend
+// renews its token at about two thirds of its time to live, logs in again before the token reaches its last end or when the
+// server does not know it any more, and lets failed attempts wait for a second and more. Nothing runs before the first login
+// and after [Backend.Close], which revokes the token if a login brought it.
+//
+// The token is sent to the server of the address, and to no other host: a redirect elsewhere is an error, unless
+// [WithRedirectHosts] names the host.
+//
+// # Leases
+//
+// Secrets of KV have none, whatever duration Vault gives for them. [WithDynamicSecrets] is for the engines that make
+// credentials at each read. Meta.ExpiresAt is then the end of the lease, past which no cache serves the secret; if the token
+// ends before, what was got with it is not served either.
+//
+// # Errors
+//
+// Each is a [secrets.Error] of one class, or the error of the context. The Detail is of this package's own words: neither
+// what the server has said nor its address is in it, which proxies fill with tokens.
+//
+//	secrets.ErrNotFound          Vault says that nothing is there, or nothing is mounted
+//	secrets.ErrDeleted           the version was deleted or destroyed
+//	secrets.ErrPermissionDenied  the policies do not grant the read. A missing secret that they do not cover is this too
+//	secrets.ErrUnauthenticated   the token is unknown, expired or revoked, or the login was refused
+//	secrets.ErrUnavailable       the network, a sealed server, a standby, a quota, a server error, a redirect elsewhere, a 404
+//	                             that is not Vault's
+//	secrets.ErrInvalidKey        no version, a version of KV version 1, a mount that is no KV
+//	secrets.ErrMalformed         an answer that is empty, wrapped, too large or not Vault's
+//
+// A request is tried three times in all, within the time that its context has, and a server that asks for a longer pause is
+// given a second. What lasts longer is for the layers above: the cache with its stale values and its back-off, and the next
+// backend.
+package vault

@@ -1,0 +1,85 @@
+package vault
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"syscall"
+
+	"github.com/seed-5482dd03/secrets"
+)
+
+// unreached returns the error of a request that has brought no answer. Of err it tells only what is known to quote
+// nothing: the client's own texts hold addresses and bodies.
+func unreached(ctx context.Context, err error) error {
+	if own, ok := refusal(err); ok {
+		return own
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if errors.Is(err, errTooLarge) {
+		return malformed("the answer is too large; see WithMaxSize")
+	}
+	return unavailable("no answer from the server" + reason(err))
+}
+
+// refusal returns the error of the transport that err is, or wraps.
+func refusal(err error) (*secrets.Error, bool) { return errors.AsType[*secrets.Error](err) }
+
+func isRefusal(err error) bool {
+	var own *secrets.Error
+	return errors.As(err, &own)
+}
+
+// reason says what is known of a failure of the network.
+func reason(err error) string {
+	var (
+		verification *tls.CertificateVerificationError
+		name         *net.DNSError
+		errno        syscall.Errno
+		timeout      interface{ Timeout() bool }
+	)
+	switch {
+	case errors.As(err, &verification):
+		return ": " + distrust(verification.Err)
+	case errors.As(err, &name):
+		return ": its name can not be resolved"
+	case errors.As(err, &errno):
+		return ": " + errno.Error()
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return ": it took too long"
+	default:
+		return ""
+	}
+}
+
+// distrust says why a certificate is not trusted.
+func distrust(err error) string {
+	var (
+		authority x509.UnknownAuthorityError
+		host      x509.HostnameError
+		invalid   x509.CertificateInvalidError
+	)
+	switch {
+	case errors.As(err, &authority):
+		return "its certificate is from an authority that is not trusted; see WithTLSCACert"
+	case errors.As(err, &host):
+		return "its certificate is for another name; see WithTLSServerName"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "its certificate has expired, or is not valid yet"
+	default:
+		return "its certificate is not trusted"
+	}
+}
+
+func fail(class error, detail string) error { return &secrets.Error{Err: class, Detail: detail} }
+
+func notFound(detail string) error        { return fail(secrets.ErrNotFound, detail) }
+func denied(detail string) error          { return fail(secrets.ErrPermissionDenied, detail) }
+func unauthenticated(detail string) error { return fail(secrets.ErrUnauthenticated, detail) }
+func unavailable(detail string) error     { return fail(secrets.ErrUnavailable, detail) }
+func malformed(detail string) error       { return fail(secrets.ErrMalformed, detail) }
+func invalid(detail string) error         { return fail(secrets.ErrInvalidKey, detail) }

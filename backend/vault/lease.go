@@ -1,0 +1,115 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/seed-5482dd03/secrets"
+)
+
+// dynamic reads ref from a secrets engine of any other kind.
+func (b *Backend) dynamic(ctx context.Context, t token, ref secrets.Ref) (secrets.Secret, error) {
+	if ref.Version != "" {
+		return secrets.Secret{}, invalid("a dynamic secret has no versions; leave ?version= out")
+	}
+	where := b.plainPath(ref)
+	began := time.Now()
+	a, err := b.server.get(ctx, t, where, nil)
+	if err != nil {
+		return secrets.Secret{}, err
+	}
+	fields, err := a.success(where)
+	if err != nil {
+		return secrets.Secret{}, err
+	}
+	// A static role has no lease. Its password changes on a schedule, and the answer says when.
+	var rotation time.Time
+	if _, rotates := fields["rotation_period"]; rotates {
+		rotation = began.Add(seconds(fields["ttl"]))
+	}
+	return b.leased(t, ref, a, began, rotation)
+}
+
+// errVoid says that the token ended while it was used to get a lease, which ended with it.
+var errVoid = errors.New("the token of the lease has ended")
+
+// leased returns the secret in a, an answer that was asked for at began, with the end of its lease, or until if it has none.
+// Only a lease_id makes a lease of the duration that Vault gives: KV version 1 says 32 days of every secret.
+func (b *Backend) leased(t token, ref secrets.Ref, a answer, began, until time.Time) (secrets.Secret, error) {
+	text := string(a.data)
+	meta := secrets.Meta{Version: b.version(ref.Path, text), ExpiresAt: until}
+	if a.leaseID != "" && a.lease > 0 {
+		meta.ExpiresAt = began.Add(a.lease)
+		if !b.leases.note(ref, t.serial, meta.ExpiresAt) {
+			return secrets.Secret{}, errVoid
+		}
+	}
+	return secrets.NewSecret(text, meta), nil
+}
+
+// leases knows which documents were got with which token. When that ends, the server revokes their leases, and they must not
+// be served from a cache any more.
+type leases struct {
+	mu     sync.Mutex
+	forget func(refs ...secrets.Ref) // or nil
+	held   map[secrets.Ref]held
+	floor  uint64 // tokens with a lower serial have ended
+}
+
+type held struct {
+	serial uint64
+	until  time.Time
+}
+
+// manyLeases is how many leases are kept before those that are over are looked for.
+const manyLeases = 1000
+
+// note notes that ref has a lease of the token serial. It reports whether that is still valid.
+func (l *leases) note(ref secrets.Ref, serial uint64, until time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if serial < l.floor {
+		return false
+	}
+	if l.held == nil {
+		l.held = make(map[secrets.Ref]held)
+	}
+	if len(l.held) >= manyLeases {
+		for ref, h := range l.held {
+			if time.Now().After(h.until) {
+				delete(l.held, ref)
+			}
+		}
+	}
+	l.held[ref] = held{serial, until}
+	return true
+}
+
+// end notes that the token serial has ended, and those before it.
+func (l *leases) end(serial uint64) {
+	if forget, refs := l.drop(serial); forget != nil && len(refs) > 0 {
+		forget(refs...)
+	}
+}
+
+func (l *leases) drop(serial uint64) (forget func(refs ...secrets.Ref), refs []secrets.Ref) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.floor = max(l.floor, serial+1)
+	for ref, h := range l.held {
+		if h.serial <= serial {
+			refs = append(refs, ref)
+			delete(l.held, ref)
+		}
+	}
+	return l.forget, refs
+}
+
+// onEnd sets who is told of documents whose leases have ended.
+func (l *leases) onEnd(forget func(refs ...secrets.Ref)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.forget = forget
+}

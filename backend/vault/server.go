@@ -1,0 +1,157 @@
+package vault
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+)
+
+// The retries of a request, the one retry layer there is. What goes on for longer than a moment is for the cache above: its
+// back-off, its stale values, the next backend.
+const (
+	retries      = 2
+	retryAtLeast = 100 * time.Millisecond
+	retryAtMost  = time.Second
+)
+
+// server is the Vault server as this package speaks to it: through the official client, whose conveniences it leaves alone.
+// They read many different answers as "nothing there".
+type server struct {
+	client  *api.Client // has no token, no retries of its own choice, and follows no redirect
+	release func()      // lets go of idle connections that are the backend's own, or nil
+}
+
+// newServer returns a server for the settings of config, which it changes.
+func newServer(config *api.Config, origin *url.URL, peers []string, maxSize int64) (*server, error) {
+	config.Address, config.AgentAddress = origin.String(), ""
+	config.Timeout = 0 // every call has a context with a deadline
+	config.MaxRetries, config.MinRetryWait, config.MaxRetryWait = retries, retryAtLeast, retryAtMost
+	config.CheckRetry, config.Backoff = worthRetrying, wait
+	config.Logger = nil // it would write addresses
+	config.DisableRedirects = true
+	config.ReadYourWrites = false
+	config.OutputCurlString, config.OutputPolicy = false, false
+	config.HttpClient.Transport = &transport{next: config.HttpClient.Transport, origin: origin, peers: peers, maxSize: maxSize}
+	client, err := api.NewClient(config)
+	if err != nil {
+		return nil, err
+	}
+	// NewClient has taken these from the environment, whatever it was told.
+	client.ClearToken()
+	client.ClearNamespace()
+	client.SetWrappingLookupFunc(func(_, _ string) string { return "" })
+	return &server{client: client}, nil
+}
+
+// worthRetrying is the rule of the client, but for what the transport refused.
+func worthRetrying(ctx context.Context, resp *http.Response, err error) (bool, error) {
+	if isRefusal(err) {
+		return false, err
+	}
+	return api.DefaultRetryPolicy(ctx, resp, err)
+}
+
+// wait returns how long to wait before another attempt. A server may ask for more time, and does not get it: a caller waits.
+func wait(least, most time.Duration, attempt int, resp *http.Response) time.Duration {
+	if resp != nil && resp.Header.Get("Retry-After") != "" {
+		return most
+	}
+	d := min(most, least<<min(attempt, 10)) //nolint:mnd // beyond any attempt
+	return d/2 + rand.N(d/2+1)              //nolint:gosec // not for security: it only spreads load
+}
+
+// as returns a client that sends t.
+func (s *server) as(t token) *api.Client {
+	return s.client.WithRequestCallbacks(func(r *api.Request) { r.ClientToken = t.value.Reveal() })
+}
+
+// get reads path with t. An answer of any status is no error; none is.
+func (s *server) get(ctx context.Context, t token, path string, query url.Values) (answer, error) {
+	resp, err := s.as(t).Logical().ReadRawWithDataWithContext(ctx, path, query)
+	if resp == nil {
+		return answer{}, unreached(ctx, err)
+	}
+	defer resp.Body.Close() //nolint:errcheck // it was read
+	body, err := io.ReadAll(resp.Body)
+	if err != nil && resp.StatusCode < http.StatusBadRequest {
+		return answer{}, unreached(ctx, err)
+	}
+	a := parse(resp.StatusCode, body)
+	a.anonymous = t.value.IsZero()
+	return a, nil
+}
+
+// answer is what the server said.
+type answer struct {
+	status    int
+	vaults    bool // it has the form of an answer of Vault; a proxy's has not
+	anonymous bool // the request had no token
+	errors    []string
+	warnings  []string
+	data      json.RawMessage // nil if there is none, or null
+	wrapped   bool
+	leaseID   string
+	lease     time.Duration
+}
+
+// parse reads body, an answer with that status.
+func parse(status int, body []byte) answer {
+	a := answer{status: status}
+	fields, ok := object(body)
+	if !ok {
+		return a
+	}
+	_, hasErrors := fields["errors"]
+	_, hasData := fields["data"]
+	a.vaults = hasErrors || hasData
+	a.data = present(fields["data"])
+	a.wrapped = present(fields["wrap_info"]) != nil
+	decode(fields["errors"], &a.errors)
+	decode(fields["warnings"], &a.warnings)
+	decode(fields["lease_id"], &a.leaseID)
+	a.lease = seconds(fields["lease_duration"])
+	return a
+}
+
+// says reports whether one of the errors, or of the warnings, holds text.
+func (a answer) says(text string) bool {
+	has := func(line string) bool { return strings.Contains(line, text) }
+	return slices.ContainsFunc(a.errors, has) || slices.ContainsFunc(a.warnings, has)
+}
+
+// object returns the members of the JSON object text, by their exact names.
+func object(text []byte) (members map[string]json.RawMessage, ok bool) {
+	err := json.Unmarshal(text, &members)
+	return members, err == nil && members != nil
+}
+
+// present returns value, or nil for a null.
+func present(value json.RawMessage) json.RawMessage {
+	if string(value) == "null" {
+		return nil
+	}
+	return value
+}
+
+// decode sets v from value, if that is of the right kind. Its errors would quote the value.
+func decode(value json.RawMessage, v any) {
+	_ = json.Unmarshal(value, v) //nolint:errcheck // what can not be read stays what it was
+}
+
+// seconds returns the duration that value counts in seconds, or 0.
+func seconds(value json.RawMessage) time.Duration {
+	var n int64
+	decode(value, &n)
+	return time.Duration(min(max(n, 0), int64(century/time.Second))) * time.Second
+}
+
+// century is longer than every lease.
+const century = 100 * 365 * 24 * time.Hour

@@ -1,0 +1,139 @@
+package vault
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+const (
+	// mostHops bounds the redirects of one request. A standby node sends to the active one, and a path that is not clean
+	// to the clean one.
+	mostHops = 3
+	// maxFailure is the most bytes that are read of an answer that is no success. Those of Vault are a line.
+	maxFailure = 64 << 10
+)
+
+// transport is what stands between the client of Vault and the network. That client, left alone, sends the token to every
+// host that an answer redirects to, and reads a body of any size.
+type transport struct {
+	next    http.RoundTripper
+	origin  *url.URL
+	peers   []string // hosts, with a port or for every port, that may be redirected to
+	maxSize int64    // of a body
+}
+
+// RoundTrip sends r, follows redirects as far as they are allowed, and bounds the body of the answer.
+func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	for range mostHops + 1 {
+		resp, err := t.next.RoundTrip(r)
+		if err != nil {
+			return nil, err
+		}
+		if !redirects(resp) {
+			limit := t.maxSize
+			if resp.StatusCode >= http.StatusBadRequest {
+				limit = min(limit, maxFailure)
+			}
+			resp.Body = &bounded{ReadCloser: resp.Body, left: limit}
+			return resp, nil
+		}
+		target, err := resp.Location()
+		_ = resp.Body.Close() //nolint:errcheck // nothing of it is wanted
+		if err != nil {
+			return nil, unavailable("a redirect without a usable address")
+		}
+		if r, err = t.follow(r, resp, target); err != nil {
+			return nil, err
+		}
+	}
+	return nil, unavailable(fmt.Sprintf("more than %d redirects", mostHops))
+}
+
+func redirects(r *http.Response) bool {
+	switch r.StatusCode {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		return true
+	default:
+		return false
+	}
+}
+
+// follow returns the request that the redirect of r to target asks for, if it is allowed.
+func (t *transport) follow(r *http.Request, resp *http.Response, target *url.URL) (*http.Request, error) {
+	target.User = nil
+	if !t.trusts(target) {
+		return nil, unavailable(fmt.Sprintf("a redirect to %q, which the token must not be sent to; "+
+			"if it is a node of the same cluster, WithRedirectHosts allows it", target.Scheme+"://"+target.Host))
+	}
+	keepsMethod := resp.StatusCode == http.StatusTemporaryRedirect || resp.StatusCode == http.StatusPermanentRedirect
+	if r.Method != http.MethodGet && !keepsMethod {
+		return nil, unavailable(fmt.Sprintf("a redirect with status %d, which would drop the body of the request", resp.StatusCode))
+	}
+	next := r.Clone(r.Context())
+	next.URL, next.Host = target, ""
+	if r.GetBody != nil {
+		body, err := r.GetBody()
+		if err != nil {
+			return nil, unavailable("a redirect of a request that can not be sent again")
+		}
+		next.Body = body
+	}
+	return next, nil
+}
+
+// trusts reports whether the token may be sent to target: to the very origin, or to a peer that the program named, over a
+// connection that is no less safe.
+func (t *transport) trusts(target *url.URL) bool {
+	if target.Scheme == t.origin.Scheme && authority(target) == authority(t.origin) {
+		return true
+	}
+	if target.Scheme != schemeHTTPS && target.Scheme != t.origin.Scheme {
+		return false
+	}
+	return slices.ContainsFunc(t.peers, func(peer string) bool {
+		return strings.EqualFold(peer, target.Hostname()) || strings.EqualFold(peer, target.Host) || strings.EqualFold(peer, authority(target))
+	})
+}
+
+// authority returns the host of u, in lower case, with its port.
+func authority(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{schemeHTTP: "80", schemeHTTPS: "443"}[u.Scheme]
+	}
+	return strings.ToLower(u.Hostname()) + ":" + port
+}
+
+// CloseIdleConnections lets http.Client close those of what is below.
+func (t *transport) CloseIdleConnections() {
+	if c, ok := t.next.(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
+}
+
+var _ http.RoundTripper = (*transport)(nil)
+
+// errTooLarge says that an answer holds more bytes than are read of one.
+var errTooLarge = errors.New("too large")
+
+// bounded is a body of which no more than left bytes are read. It counts what comes out of decompression.
+type bounded struct {
+	io.ReadCloser
+	left int64
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if int64(len(p)) > b.left+1 {
+		p = p[:b.left+1]
+	}
+	n, err := b.ReadCloser.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		return n, errTooLarge
+	}
+	return n, err
+}
