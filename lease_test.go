@@ -3,6 +3,7 @@ package secrets_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,7 +19,7 @@ import (
 // lessor is a fake whose reads make leases.
 type lessor struct {
 	*fake
-	made   int
+	made   atomic.Int32
 	forget func(docs ...secrets.Ref)
 }
 
@@ -28,7 +29,7 @@ func newLessor() *lessor {
 		if ref.Path == "missing" {
 			return secrets.Secret{}, secrets.ErrNotFound
 		}
-		l.made++
+		l.made.Add(1)
 		return secrets.NewSecret(`{"user":"u"}`, secrets.Meta{ExpiresAt: time.Now().Add(time.Minute)}), nil
 	}
 	return l
@@ -60,10 +61,10 @@ func TestHasMakesNoLease(t *testing.T) {
 				is.True(!has)
 				is.True(errors.Is(err, secrets.ErrInvalidKey)) // neither "no" nor a guess
 			}
-			is.Equal(backend.made, 0)
+			is.Equal(backend.made.Load(), int32(0))
 			_, err := client.Get(t.Context(), "a#user")
 			is.NoErr(err)
-			is.True(backend.made > 0) // a Get makes one
+			is.True(backend.made.Load() > 0) // a Get makes one
 		})
 	}
 }
@@ -81,7 +82,7 @@ func TestHasKnowsWhatTheCacheKnowsOfLeases(t *testing.T) {
 		is.NoErr(err)
 		is.Equal(has, want)
 	}
-	is.Equal(backend.made, 1)
+	is.Equal(backend.made.Load(), int32(1))
 }
 
 func TestRevokedLeasesAreNotServed(t *testing.T) {
@@ -96,11 +97,11 @@ func TestRevokedLeasesAreNotServed(t *testing.T) {
 		get("a#user")
 		get("b#user")
 		get("a#user")
-		is.Equal(backend.made, 2) // the control: leases are cached
+		is.Equal(backend.made.Load(), int32(2)) // the control: leases are cached
 		backend.forget(secrets.Ref{Path: "a"})
 		get("a#user")
 		get("b#user")
-		is.Equal(backend.made, 3)
+		is.Equal(backend.made.Load(), int32(3))
 
 		// One that is revoked while it is read is not kept either.
 		backend.forget(secrets.Ref{Path: "a"})
@@ -111,7 +112,7 @@ func TestRevokedLeasesAreNotServed(t *testing.T) {
 		}
 		get("a#user")
 		get("a#user")
-		is.Equal(backend.made, 5)
+		is.Equal(backend.made.Load(), int32(5))
 	})
 }
 

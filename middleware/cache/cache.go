@@ -24,8 +24,8 @@
 //
 // # Outages
 //
-// When three fetches in a row have found a backend unavailable, whatever they asked for, it is in an outage, until it answers
-// anything else. Meanwhile nobody waits for it: fresh values and remembered not-founds are served as ever, expired values
+// When three fetches in a row have found a backend unavailable, it is in an outage, or the one document that all of them
+// asked for, until it answers anything else. Meanwhile nobody waits for it: fresh values and remembered not-founds are served as ever, expired values
 // are served stale as long as they may be, and the rest is secrets.ErrUnavailable at once. A Refresh asks all the same.
 //
 // After a step of the same back-off, which begins with 400 ms, the next reader that needs a fetch causes a probe: one fetch

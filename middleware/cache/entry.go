@@ -84,7 +84,7 @@ func (e *entry) holds(now age) bool {
 	case e.trouble.Load() == nil:
 		return true // a not-found
 	default:
-		return now < e.troubles().retryAt && e.space.outage.state.Load() == nil
+		return now < e.troubles().retryAt && e.space.outage.open(e.document) == nil
 	}
 }
 

@@ -27,7 +27,7 @@ func (f *filler) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, er
 	if f.space.isProbe(ctx) {
 		ctx = secrets.WithProbe(ctx, true)
 	}
-	a, t := f.space.outage.begin(f.space.cache.clock.now()), f.space.begin(d)
+	a, t := f.space.outage.begin(f.space.cache.clock.now(), ref), f.space.begin(d)
 	defer f.space.abandon(&t)
 	secret, err := f.next.Fetch(ctx, ref)
 	r := secrets.Result{Secret: secret, Err: err}
@@ -54,7 +54,7 @@ func (f *filler) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Re
 	if len(ask) == 0 {
 		return results
 	}
-	a := f.space.outage.begin(f.space.cache.clock.now())
+	a := f.space.outage.begin(f.space.cache.clock.now(), ask...)
 	for _, ref := range ask {
 		tickets = append(tickets, f.space.begin(documentOf(ref)))
 	}
@@ -91,7 +91,7 @@ func (f *filler) secondLook(ctx context.Context, d document) (secrets.Result, bo
 			return secrets.Result{Secret: e.secret}, true
 		}
 	}
-	if o := f.space.outage.state.Load(); o != nil && !f.space.isProbe(ctx) {
+	if o := f.space.outage.open(d); o != nil && !f.space.isProbe(ctx) {
 		return secrets.Result{Err: o.fault(d.ref(), now)}, true
 	}
 	return secrets.Result{}, false

@@ -29,9 +29,8 @@ func (s *space) CacheStats() secrets.CacheStats {
 // BackingOff returns how many documents are not asked for at present, because the backend was unavailable.
 func (s *space) BackingOff() (documents int) {
 	now := s.cache.clock.now()
-	all := s.outage.state.Load().holds(now)
-	s.index.Range(func(_ document, e *entry) bool {
-		if t := e.troubles(); t.outage != nil && (all || now < t.retryAt) {
+	s.index.Range(func(d document, e *entry) bool {
+		if t := e.troubles(); t.outage != nil && (s.outage.open(d).holds(now) || now < t.retryAt) {
 			documents++
 		}
 		return true
@@ -39,7 +38,7 @@ func (s *space) BackingOff() (documents int) {
 	return documents
 }
 
-// Outage reports whether the backend as a whole is in an outage.
+// Outage reports whether the backend is in an outage, as far as fetches have shown.
 func (s *space) Outage() bool { return s.outage.state.Load() != nil }
 
 // CountHits makes the keyspace count its hits, as [WithHitCount] does for all of them.

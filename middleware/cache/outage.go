@@ -22,6 +22,9 @@ const (
 // and opens when that many in a row have found it unavailable, whatever they asked for. While it is open, readers are
 // answered at once. When a step of the back-off is over, one of them asks: its fetch is the probe. Any answer closes it.
 //
+// As long as all failures were of one document, that may be what is sick: the outage is then one for it alone, and others are
+// asked for as ever. Their answer closes it, and their failure shows that it is the backend.
+//
 // It takes the place of the back-offs of documents: while it is open, it alone says when the backend is asked, and when it
 // closes, those that were noted before are void.
 type outage struct {
@@ -30,6 +33,7 @@ type outage struct {
 
 	mu       sync.Mutex // may be taken under Cache.mu, and holds none itself
 	failures int        // fetches in a row that found the backend unavailable
+	of       cause      // those failures
 	next     int        // the number of the next fetch to begin
 	floor    int        // the lowest number whose failure counts: those below began before the backend last answered
 }
@@ -37,6 +41,7 @@ type outage struct {
 // spell is an outage that is open. It is immutable.
 type spell struct {
 	failures int            // in a row
+	of       cause          // them
 	last     *secrets.Error // the last of them
 	step     int            // of the back-off
 	retryAt  age            // the backend is not asked before it
@@ -47,14 +52,21 @@ type spell struct {
 type attempt struct {
 	number int
 	began  age
+	cause
 }
 
-// begin returns an attempt that begins now.
-func (o *outage) begin(now age) attempt {
+// cause is what fetches have asked for: one document, or several.
+type cause struct {
+	document document // one of them
+	several  bool
+}
+
+// begin returns an attempt to fetch refs that begins now.
+func (o *outage) begin(now age, refs ...secrets.Ref) attempt {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.next++
-	return attempt{number: o.next - 1, began: now}
+	return attempt{number: o.next - 1, began: now, cause: cause{documentOf(refs[0]), len(refs) > 1}}
 }
 
 // answered notes that the backend has answered. What began before may still fail, and says nothing about the time after.
@@ -76,7 +88,11 @@ func (o *outage) failed(a attempt, err error, now age) {
 	if a.number < o.floor {
 		return
 	}
-	if o.failures++; o.failures < outageAfter {
+	if o.failures++; o.failures == 1 {
+		o.of = a.cause
+	}
+	o.of.several = o.of.several || a.several || a.document != o.of.document
+	if o.failures < outageAfter {
 		return
 	}
 	// The first step is that of a document that has failed as often.
@@ -88,8 +104,17 @@ func (o *outage) failed(a attempt, err error, now age) {
 		s.step++
 		s.retryAt = now + age(backoff(s.step))
 	}
-	s.failures, s.last = o.failures, asError(err)
+	s.failures, s.of, s.last = o.failures, o.of, asError(err)
 	o.state.Store(&s)
+}
+
+// open returns the outage that d is in, or nil.
+func (o *outage) open(d document) *spell {
+	s := o.state.Load()
+	if s == nil || !s.of.several && s.of.document != d {
+		return nil
+	}
+	return s
 }
 
 // claim makes c the probe, and reports whether there is to be one.

@@ -190,7 +190,7 @@ func TestRecoveryIsNoticedWithinOneStep(t *testing.T) {
 	t.Run("by the document that failed itself", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRemote(t, 1)
-			r.breakDown(numbered(0), numbered(0), numbered(0), numbered(0), numbered(0), numbered(0))
+			r.breakDown(numbered(0), numbered(0), numbered(0), numbered(0), numbered(0), "another")
 			r.backend.Recover()
 			advance(past(firstStep)) // though its own back-off is of 3.2 s
 			r.has(false, numbered(0))
@@ -199,7 +199,7 @@ func TestRecoveryIsNoticedWithinOneStep(t *testing.T) {
 	t.Run("long ago", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRemote(t, 2)
-			r.breakDown(numbered(0), numbered(0), numbered(0))
+			r.breakDown(numbered(0), numbered(0), "another")
 			r.backend.Recover()
 			advance(time.Hour)
 			r.has(false, numbered(1))
@@ -208,7 +208,7 @@ func TestRecoveryIsNoticedWithinOneStep(t *testing.T) {
 	t.Run("back-offs begin anew", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRemote(t, 2)
-			r.breakDown(numbered(0), numbered(0), numbered(0), numbered(0), numbered(0), numbered(0))
+			r.breakDown(numbered(0), numbered(0), numbered(0), numbered(0), numbered(0), "another")
 			r.backend.Recover()
 			_, err := r.Refresh(t.Context(), numbered(1))
 			r.NoErr(err)
@@ -231,7 +231,7 @@ func TestStaleAtOnceInAnOutage(t *testing.T) {
 		r.has(false, numbered(1))
 		_, err := r.Get(t.Context(), "none")
 		r.True(errors.Is(err, secrets.ErrNotFound))
-		r.breakDown(numbered(2), numbered(2), numbered(2))
+		r.breakDown(numbered(2), numbered(2), "another")
 		_, err = r.Get(t.Context(), "none")
 		r.True(errors.Is(err, secrets.ErrNotFound)) // remembered
 
@@ -261,7 +261,7 @@ func TestRenewalsAheadInAnOutage(t *testing.T) {
 		r := newRemote(t, 3, cache.WithTTL(100*time.Second), cache.WithRefreshAhead(0.8))
 		r.has(false, numbered(0), numbered(1))
 		advance(80 * time.Second)
-		r.breakDown(numbered(2), numbered(2), numbered(2))
+		r.breakDown(numbered(2), numbered(2), "another")
 		for range 10 { // within the step
 			r.has(false, numbered(0), numbered(1))
 		}
@@ -305,7 +305,7 @@ func TestRenewalsAheadInAnOutage(t *testing.T) {
 			r := newRemote(t, 3, cache.WithTTL(100*time.Second), cache.WithRefreshAhead(0.8))
 			r.has(false, numbered(0), numbered(1))
 			advance(80 * time.Second)
-			r.breakDown(numbered(2), numbered(2), numbered(2))
+			r.breakDown(numbered(2), numbered(2), "another")
 			r.backend.Recover()
 			advance(past(firstStep))
 			found, err := r.GetMany(t.Context(), numbered(0), numbered(1), numbered(2))
@@ -433,7 +433,7 @@ func TestBatchInAnOutage(t *testing.T) {
 		r.has(false, "key-1")
 		advance(time.Minute)
 		r.has(false, "key-0")
-		r.breakDown("key-5", "key-5", "key-5")
+		r.breakDown("key-5", "key-5", "another")
 		r.backend.ResetCounts()
 		return r
 	}
@@ -488,7 +488,7 @@ func TestBatchInAnOutage(t *testing.T) {
 func TestRefreshInAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRemote(t, 4)
-		r.breakDown("key-0", "key-0", "key-0")
+		r.breakDown("key-0", "key-0", "another")
 		// Failures do not put the end of the step off, however many they are.
 		for range 31 { // the step takes 320 ms at the least
 			advance(10 * time.Millisecond)
@@ -510,7 +510,7 @@ func TestRefreshInAnOutage(t *testing.T) {
 	t.Run("after the step is a probe", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRemote(t, 4)
-			r.breakDown("key-0", "key-0", "key-0")
+			r.breakDown("key-0", "key-0", "another")
 			advance(past(firstStep))
 			r.breakDown("key-1")
 			r.fails(0, "key-2")
@@ -542,6 +542,39 @@ func TestRenewalFromBeforeTheOutage(t *testing.T) {
 	})
 }
 
+// TestOneSickDocument has one document that can not be had, and others that can: they must not suffer for it.
+func TestOneSickDocument(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		backend := &source{}
+		layer := cache.New(exact).Wrap(secrets.FetcherFunc(func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+			if ref.Path == "sick" || ref.Path == "sick too" {
+				return secrets.Secret{}, secrets.ErrUnavailable
+			}
+			return backend.Fetch(ctx, ref)
+		}))
+		get := func(path string) (secrets.Secret, error) { return layer.Fetch(t.Context(), secrets.Ref{Path: path}) }
+		fresh := func(path string) {
+			is.True(isUnavailable(layer.Fetch(secrets.WithFresh(t.Context()), secrets.Ref{Path: path})))
+		}
+		for range 10 {
+			fresh("sick")
+		}
+		is.True(monitor(layer).Outage()) // for that document, whose reads are answered at once
+		is.True(isUnavailable(get("sick")))
+		_, err := get("healthy")
+		is.NoErr(err)
+		is.True(!monitor(layer).Outage())
+
+		// The control: after the failure of another one, it is the backend's.
+		fresh("sick")
+		fresh("sick")
+		fresh("sick too")
+		is.True(isUnavailable(get("cold")))
+		is.NoErr(closeLayer(layer))
+	})
+}
+
 // TestOutageBetweenTheHalves lets an outage begin while a fetch is on its way from the reading half to the filling half.
 func TestOutageBetweenTheHalves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -549,8 +582,8 @@ func TestOutageBetweenTheHalves(t *testing.T) {
 		source := &source{err: secrets.ErrUnavailable}
 		var filler secrets.Fetcher
 		layer := cache.New().Wrap(secrets.FetcherFunc(func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
-			for range 3 {
-				_, err := filler.Fetch(secrets.WithFresh(ctx), secrets.Ref{Path: "other"})
+			for _, path := range []string{"a", "b", "c"} {
+				_, err := filler.Fetch(secrets.WithFresh(ctx), secrets.Ref{Path: path})
 				is.True(err != nil)
 			}
 			return filler.Fetch(ctx, ref)
@@ -597,7 +630,7 @@ func TestInvalidateEndsNoOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRemote(t, 4)
 		r.has(false, "key-1")
-		r.breakDown("key-0", "key-0", "key-0")
+		r.breakDown("key-0", "key-0", "another")
 		r.Invalidate("key-0", "key-1", "key-2")
 		r.memory.Purge()
 		r.fails(0, "key-0", "key-1", "key-2")

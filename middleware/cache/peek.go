@@ -6,7 +6,7 @@ import "github.com/seed-5482dd03/secrets"
 func (s *space) Peek(ref secrets.Ref) (r secrets.Result, known bool) {
 	d := documentOf(ref)
 	found, _, r := s.look(d)
-	if o := s.outage.state.Load(); o != nil && !found.known() {
+	if o := s.outage.open(d); o != nil && !found.known() {
 		return s.withoutAsking(d, o), true
 	}
 	return r, found.known()

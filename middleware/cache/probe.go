@@ -16,7 +16,7 @@ func (s *space) consult(ctx context.Context, d document) (finding, *entry, secre
 	if found == answer {
 		return answer, e, r
 	}
-	o := s.outage.state.Load()
+	o := s.outage.open(d)
 	switch {
 	case o == nil:
 		return found, e, r
@@ -26,7 +26,7 @@ func (s *space) consult(ctx context.Context, d document) (finding, *entry, secre
 	c := s.claim(d, e)
 	if c != nil {
 		result, final := s.probe(ctx, c)
-		if o = s.outage.state.Load(); o == nil && !final {
+		if o = s.outage.open(d); o == nil && !final {
 			return found, e, r // another fetch has ended it
 		}
 		s.misses.Add(1)
@@ -53,7 +53,7 @@ func (s *space) withoutAsking(d document, o *spell) secrets.Result {
 // not the time for one, if d is asked for already, or if s is closed.
 func (s *space) claim(d document, e *entry) *call {
 	now := s.cache.clock.now()
-	if s.outage.state.Load().holds(now) {
+	if s.outage.open(d).holds(now) {
 		return nil // most readers need no lock
 	}
 	s.cache.mu.Lock()
@@ -94,7 +94,7 @@ func (s *space) probe(ctx context.Context, c *call) (r secrets.Result, final boo
 func (s *space) probeAhead(ctx context.Context, e *entry) {
 	if c := s.claim(e.document, e); c != nil {
 		s.renewOne(context.WithValue(ctx, probeKey{}, s), c, true)
-	} else if o := s.outage.state.Load(); o != nil {
+	} else if o := s.outage.open(e.document); o != nil {
 		e.postpone(o.retryAt)
 	}
 }

@@ -112,7 +112,7 @@ func (s *space) look(d document) (finding, *entry, secrets.Result) {
 		return answer, e, secrets.Result{Secret: e.secret}
 	}
 	e.touch()
-	if now < e.troubles().retryAt && s.outage.state.Load() == nil {
+	if now < e.troubles().retryAt && s.outage.open(e.document) == nil {
 		return answer, e, s.staleResult(e)
 	}
 	return expired, e, secrets.Result{}
