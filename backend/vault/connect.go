@@ -148,7 +148,7 @@ func (c *config) settings() *api.Config {
 		if transport == nil {
 			transport = http.DefaultTransport
 		}
-		settings.HttpClient = &http.Client{Transport: transport, CheckRedirect: settings.HttpClient.CheckRedirect}
+		settings.HttpClient = &http.Client{Transport: transport}
 		return settings
 	}
 	transport, ok := settings.HttpClient.Transport.(*http.Transport)

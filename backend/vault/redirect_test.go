@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hashicorp/vault/api"
 	"github.com/matryer/is"
 
 	"github.com/seed-5482dd03/secrets"
@@ -34,7 +35,7 @@ func redirect(f *fake, status int, to string) {
 }
 
 func TestARedirectBringsNothingToAnotherHost(t *testing.T) {
-	for _, status := range []int{301, 302, 307, 308} {
+	for _, status := range []int{301, 302, 303, 307, 308} {
 		is := is.New(t)
 		f := newFake(t)
 		other, seen := stranger(t)
@@ -57,6 +58,26 @@ func TestARedirectBringsNothingToAnotherHost(t *testing.T) {
 			is.Equal(s.Reveal(), `{"a":"of the stranger"}`)
 			is.Equal(*seen, []string{fakeToken + "team"})
 		}
+	}
+}
+
+func TestARedirectIsNotFollowedByTheHTTPClientOfTheProgram(t *testing.T) {
+	for _, status := range []int{300, 301, 302, 303, 304, 305, 307, 308} {
+		is := is.New(t)
+		f := newFake(t)
+		other, seen := stranger(t)
+		redirect(f, status, other.URL+"/v1/secret/data/app")
+		settings := api.DefaultConfig()
+		settings.Address, settings.HttpClient = f.URL, new(http.Client) // which follows
+		theirs, err := api.NewClient(settings)
+		is.NoErr(err)
+		theirs.SetToken(fakeToken)
+		b, err := vault.New(vault.WithClient(theirs), vault.WithKVVersion(2), vault.WithLookup(noEnvironment))
+		is.NoErr(err)
+		_, err = b.Fetch(t.Context(), secrets.Ref{Path: "app"})
+		is.True(err != nil)
+		is.True(!errors.Is(err, secrets.ErrNotFound))
+		is.Equal(len(*seen), 0)
 	}
 }
 

@@ -39,7 +39,11 @@ func newServer(config *api.Config, origin *url.URL, peers []string, maxSize int6
 	config.DisableRedirects = true
 	config.ReadYourWrites = false
 	config.OutputCurlString, config.OutputPolicy = false, false
-	config.HttpClient.Transport = &transport{next: config.HttpClient.Transport, origin: origin, peers: peers, maxSize: maxSize}
+	// A client of its own: that of a program may have a timeout, cookies, and a will to follow redirects with the token.
+	config.HttpClient = &http.Client{
+		Transport:     &transport{next: config.HttpClient.Transport, origin: origin, peers: peers, maxSize: maxSize},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 	client, err := api.NewClient(config)
 	if err != nil {
 		return nil, err
