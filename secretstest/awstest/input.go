@@ -1,0 +1,167 @@
+package awstest
+
+import (
+	"fmt"
+	"unicode/utf8"
+)
+
+// input has the parameters of all operations.
+//
+//nolint:tagliatelle // The names are AWS's.
+type input struct {
+	SecretID            *string  `json:"SecretId,omitempty"`
+	SecretIDList        []string `json:"SecretIdList,omitempty"`
+	VersionID           *string  `json:"VersionId,omitempty"`
+	VersionStage        *string  `json:"VersionStage,omitempty"`
+	VersionStages       []string `json:"VersionStages,omitempty"`
+	MoveToVersionID     *string  `json:"MoveToVersionId,omitempty"`
+	RemoveFromVersionID *string  `json:"RemoveFromVersionId,omitempty"`
+	ClientRequestToken  *string  `json:"ClientRequestToken,omitempty"`
+	SecretString        *string  `json:"SecretString,omitempty"`
+	SecretBinary        []byte   `json:"SecretBinary,omitempty"`
+	Name                *string  `json:"Name,omitempty"`
+	Description         *string  `json:"Description,omitempty"`
+	KmsKeyID            *string  `json:"KmsKeyId,omitempty"`
+	Tags                []tag    `json:"Tags,omitempty"`
+	Filters             []filter `json:"Filters,omitempty"`
+	MaxResults          *int     `json:"MaxResults,omitempty"`
+	NextToken           *string  `json:"NextToken,omitempty"`
+	SortBy              *string  `json:"SortBy,omitempty"`
+	SortOrder           *string  `json:"SortOrder,omitempty"`
+	IncludeDeleted      bool     `json:"IncludePlannedDeletion,omitempty"`
+	IncludeDeprecated   bool     `json:"IncludeDeprecated,omitempty"`
+	RecoveryWindow      *int     `json:"RecoveryWindowInDays,omitempty"`
+	Force               bool     `json:"ForceDeleteWithoutRecovery,omitempty"`
+}
+
+//nolint:tagliatelle // The names are AWS's.
+type tag struct {
+	Key   string `json:"Key"`
+	Value string `json:"Value"`
+}
+
+//nolint:tagliatelle // The names are AWS's.
+type filter struct {
+	Key    string   `json:"Key"`
+	Values []string `json:"Values"`
+}
+
+func value(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+// ids returns the secrets that a request names.
+func (in *input) ids() []string {
+	switch {
+	case in.SecretID != nil:
+		return []string{*in.SecretID}
+	case in.Name != nil:
+		return []string{*in.Name}
+	}
+	return in.SecretIDList
+}
+
+// check returns a fault for what the service model does not allow.
+func (in *input) check(operation string) *Response {
+	type limit struct {
+		name     string
+		value    *string
+		min, max int
+		secret   bool
+	}
+	maxResults := 100
+	switch operation {
+	case batchOperation:
+		maxResults = batchLimit
+	case "CreateSecret":
+		if in.Name == nil {
+			return missing("name")
+		}
+	case "ListSecrets":
+	default:
+		if in.SecretID == nil {
+			return missing("secretId")
+		}
+	}
+	limits := []limit{
+		{"secretId", in.SecretID, 1, 2048, false},
+		{"name", in.Name, 1, nameLimit, false},
+		{"versionId", in.VersionID, 32, 64, false},
+		{"versionStage", in.VersionStage, 1, 256, false},
+		{"moveToVersionId", in.MoveToVersionID, 32, 64, false},
+		{"removeFromVersionId", in.RemoveFromVersionID, 32, 64, false},
+		{"clientRequestToken", in.ClientRequestToken, 32, 64, false},
+		{"secretString", in.SecretString, 1, valueLimit, true},
+		{"description", in.Description, 0, 2048, false},
+		{"kmsKeyId", in.KmsKeyID, 0, 2048, false},
+		{"nextToken", in.NextToken, 1, 4096, false},
+	}
+	for _, id := range in.SecretIDList {
+		limits = append(limits, limit{"secretIdList", &id, 1, 2048, false})
+	}
+	for _, stage := range in.VersionStages {
+		limits = append(limits, limit{"versionStages", &stage, 1, 256, false})
+	}
+	for _, t := range in.Tags {
+		limits = append(limits, limit{"tags.key", &t.Key, 1, 128, false}, limit{"tags.value", &t.Value, 0, 256, false})
+	}
+	for _, l := range limits {
+		if l.value == nil {
+			continue
+		}
+		size := utf8.RuneCountInString(*l.value)
+		if l.secret {
+			size = len(*l.value)
+		}
+		shown := fmt.Sprintf(" '%s'", *l.value)
+		if l.secret {
+			shown = "" // AWS does not repeat a value either.
+		}
+		if fault := length(l.name, shown, size, l.min, l.max); fault != nil {
+			return fault
+		}
+	}
+	for _, l := range []struct {
+		name     string
+		set      bool
+		size     int
+		min, max int
+	}{
+		{"secretBinary", in.SecretBinary != nil, len(in.SecretBinary), 1, valueLimit},
+		{"versionStages", in.VersionStages != nil, len(in.VersionStages), 1, stageLimit},
+		{"filters", in.Filters != nil, len(in.Filters), 0, 10},
+	} {
+		if fault := length(l.name, "", l.size, l.min, l.max); l.set && fault != nil {
+			return fault
+		}
+	}
+	for _, f := range in.Filters {
+		if fault := length("filters.values", "", len(f.Values), 1, 10); fault != nil {
+			return fault
+		}
+	}
+	if n := in.MaxResults; n != nil && (*n < 1 || *n > maxResults) {
+		return violated("maxResults", fmt.Sprintf(" '%d'", *n), fmt.Sprintf("Member must have value between 1 and %d", maxResults))
+	}
+	return nil
+}
+
+func length(name, shown string, size, least, most int) *Response {
+	switch {
+	case size < least:
+		return violated(name, shown, fmt.Sprintf("Member must have length greater than or equal to %d", least))
+	case size > most:
+		return violated(name, shown, fmt.Sprintf("Member must have length less than or equal to %d", most))
+	}
+	return nil
+}
+
+func missing(name string) *Response { return violated(name, " null", "Member must not be null") }
+
+func violated(name, shown, constraint string) *Response {
+	return Fault("ValidationException",
+		"1 validation error detected: Value"+shown+" at '"+name+"' failed to satisfy constraint: "+constraint)
+}

@@ -1,0 +1,399 @@
+package awstest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Credentials are the keys that requests are signed with.
+type Credentials struct {
+	AccessKeyID     string
+	SecretAccessKey string
+	SessionToken    string // empty for keys of a user; temporary ones have it
+}
+
+// Server is AWS Secrets Manager on loopback. It is safe for concurrent use, its methods that change it included: each is one
+// step, and no request sees a half of it.
+//
+// A method that a test calls wrongly, such as with a name that the service refuses, fails the test if the server is
+// [NewServer]'s, and panics if it is [New]'s.
+type Server struct {
+	shared *shared
+	region string
+}
+
+// shared is what the servers of all regions have in common, and those that [Server.In] returns.
+type shared struct {
+	http    *httptest.Server
+	t       testing.TB // nil if New made the server
+	account string
+	user    string
+	close   func()
+
+	mu          sync.Mutex
+	credentials Credentials
+	expired     bool
+	regions     map[string]map[string]*secret // by region, then by name
+	created     int                           // of all secrets, for their ARNs
+	denials     []rule
+	allowances  []rule
+	hooks       []*func(*Request) *Response
+	next        []*failure
+	failures    []*failure
+	pages       []int
+	repeat      bool
+	calls       []*Call
+}
+
+// Option configures a [Server].
+type Option func(*Server)
+
+// WithRegion sets the region of the server. By default, it is "us-east-1".
+func WithRegion(region string) Option {
+	return func(s *Server) { s.region = region }
+}
+
+// WithAccount sets the 12 digits of the account that owns the secrets. By default, it is "123456789012".
+func WithAccount(account string) Option {
+	return func(s *Server) { s.shared.account = account }
+}
+
+// WithCredentials sets the keys that the server knows. By default, they are "AKIDEXAMPLE" and
+// "EXAMPLE-KEY-wJalrXUtnFEMI-K7MDENG-bPxRfiCY", without a session token.
+func WithCredentials(c Credentials) Option {
+	return func(s *Server) { s.shared.credentials = c }
+}
+
+// WithUser sets the principal that denials name. By default, it is the user "app" of the account,
+// "arn:aws:iam::123456789012:user/app".
+func WithUser(arn string) Option {
+	return func(s *Server) { s.shared.user = arn }
+}
+
+// NewServer starts a server, which stops at the end of the test.
+func NewServer(t testing.TB, opts ...Option) *Server {
+	t.Helper()
+	s := start(&shared{t: t}, opts)
+	t.Cleanup(s.Close)
+	return s
+}
+
+// New starts a server outside a test, such as in TestMain or an example. [Server.Close] stops it.
+func New(opts ...Option) *Server { return start(&shared{}, opts) }
+
+var (
+	regionPattern  = regexp.MustCompile(`^([a-z]+-)+\d+$`) // that of the service model
+	accountPattern = regexp.MustCompile(`^\d{12}$`)
+)
+
+func start(c *shared, opts []Option) *Server {
+	c.account = "123456789012"
+	c.credentials = Credentials{AccessKeyID: "AKIDEXAMPLE", SecretAccessKey: "EXAMPLE-KEY-wJalrXUtnFEMI-K7MDENG-bPxRfiCY"} //nolint:gosec // none
+	c.regions = make(map[string]map[string]*secret)
+	s := &Server{region: "us-east-1", shared: c}
+	for _, o := range opts {
+		o(s)
+	}
+	if s.shared.user == "" {
+		s.shared.user = "arn:aws:iam::" + s.shared.account + ":user/app"
+	}
+	if !accountPattern.MatchString(s.shared.account) {
+		s.misused("WithAccount: %q is not 12 digits", s.shared.account)
+	}
+	if c := s.shared.credentials; c.AccessKeyID == "" || c.SecretAccessKey == "" {
+		s.misused("WithCredentials: a key pair is needed")
+	}
+	s = s.In(s.region)
+	s.shared.http = httptest.NewServer(s.shared)
+	s.shared.close = sync.OnceFunc(func() {
+		s.shared.http.CloseClientConnections() // what stalls, ends
+		s.shared.http.Close()
+	})
+	return s
+}
+
+// misused reports a fault of the test.
+func (s *Server) misused(format string, args ...any) {
+	if s.shared.t == nil {
+		panic("awstest: " + fmt.Sprintf(format, args...))
+	}
+	s.shared.t.Helper()
+	s.shared.t.Fatalf("awstest: "+format, args...)
+}
+
+// Close ends all requests, which the clients see as broken connections, and stops the server. It may be called more than once.
+func (s *Server) Close() { s.shared.close() }
+
+// URL returns the address of the server, such as "http://127.0.0.1:34567": the endpoint of every region.
+func (s *Server) URL() string { return s.shared.http.URL }
+
+// Region returns the region of the server.
+func (s *Server) Region() string { return s.region }
+
+// Account returns the account of the server.
+func (s *Server) Account() string { return s.shared.account }
+
+// Credentials returns the keys that the server knows.
+func (s *Server) Credentials() Credentials {
+	s.shared.mu.Lock()
+	defer s.shared.mu.Unlock()
+	return s.shared.credentials
+}
+
+// SetCredentials changes the keys that the server knows: from now on, those known before are refused. It ends
+// [Server.ExpireSession].
+func (s *Server) SetCredentials(c Credentials) {
+	if c.AccessKeyID == "" || c.SecretAccessKey == "" {
+		s.misused("SetCredentials: a key pair is needed")
+	}
+	s.shared.mu.Lock()
+	defer s.shared.mu.Unlock()
+	s.shared.credentials, s.shared.expired = c, false
+}
+
+// ExpireSession makes every request an ExpiredTokenException, until [Server.SetCredentials].
+func (s *Server) ExpireSession() {
+	s.shared.mu.Lock()
+	defer s.shared.mu.Unlock()
+	s.shared.expired = true
+}
+
+// In returns the same server in another region. It has secrets of its own, which Put, Stage and so on change there and
+// requests signed for that region find; all else is shared. Requests signed for a region that was neither the server's first
+// nor asked for by In are an InvalidSignatureException.
+func (s *Server) In(region string) *Server {
+	if !regionPattern.MatchString(region) {
+		s.misused("%q is not a region", region)
+	}
+	s.shared.mu.Lock()
+	defer s.shared.mu.Unlock()
+	if s.shared.regions[region] == nil {
+		s.shared.regions[region] = make(map[string]*secret)
+	}
+	return &Server{shared: s.shared, region: region}
+}
+
+// Env returns environment variables, as "NAME=value", with which the default configuration of an SDK finds the server, its
+// region and its keys, and neither a profile nor other credentials of whoever runs the test. It is for other processes; in a
+// test, see [Server.Setenv].
+func (s *Server) Env() []string {
+	c := s.Credentials()
+	return []string{
+		"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + s.URL(),
+		"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS=false",
+		"AWS_REGION=" + s.region,
+		"AWS_DEFAULT_REGION=" + s.region,
+		"AWS_ACCESS_KEY_ID=" + c.AccessKeyID,
+		"AWS_SECRET_ACCESS_KEY=" + c.SecretAccessKey,
+		"AWS_SESSION_TOKEN=" + c.SessionToken,
+		"AWS_EC2_METADATA_DISABLED=true",
+		"AWS_CONFIG_FILE=" + os.DevNull,
+		"AWS_SHARED_CREDENTIALS_FILE=" + os.DevNull,
+		"AWS_PROFILE=",
+		"AWS_DEFAULT_PROFILE=",
+		"AWS_ROLE_ARN=",
+		"AWS_WEB_IDENTITY_TOKEN_FILE=",
+		"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=",
+		"AWS_CONTAINER_CREDENTIALS_FULL_URI=",
+		"AWS_CA_BUNDLE=",
+		"AWS_USE_FIPS_ENDPOINT=false", // FIPS and an endpoint of one's own do not go together
+		"AWS_USE_DUALSTACK_ENDPOINT=false",
+	}
+}
+
+// Setenv sets the variables of [Server.Env] until the test ends. As t.Setenv, it can not be used in parallel tests.
+func (s *Server) Setenv(t testing.TB) {
+	t.Helper()
+	for _, v := range s.Env() {
+		name, value, _ := strings.Cut(v, "=")
+		t.Setenv(name, value)
+	}
+}
+
+// Call is a request that the server has seen.
+type Call struct {
+	Operation   string   // "GetSecretValue"; empty if the request named none
+	IDs         []string // SecretIdList in its order, or the one SecretId or Name; names and ARNs as they were asked for
+	VersionID   string   // of GetSecretValue
+	Stage       string   // of GetSecretValue and UpdateSecretVersionStage
+	NextToken   string
+	Region      string // that of the signature
+	AccessKeyID string // that of the signature
+	Session     bool   // it carried a session token
+	Attempt     int    // of the SDK for one call of its client, from 1; 0 if the request did not say
+	MaxAttempts int    // 0 if the request did not say
+	Invocation  string // what the attempts of one call of a client have in common
+	UserAgent   string
+	Began       time.Time
+	Status      int    // of the answer; 0 while there is none, and for a connection that only stalls or is reset
+	Code        string // of the answer, such as "ResourceNotFoundException"; empty if it is none of AWS's errors
+}
+
+// Calls returns the requests seen so far, in the order of their arrival, those included that were refused or still wait.
+func (s *Server) Calls() []Call {
+	s.shared.mu.Lock()
+	defer s.shared.mu.Unlock()
+	calls := make([]Call, len(s.shared.calls))
+	for i, c := range s.shared.calls {
+		calls[i] = *c
+		calls[i].IDs = slices.Clone(c.IDs)
+	}
+	return calls
+}
+
+// Count returns the number of requests for operation so far, attempts that an SDK repeated included. The operation "*"
+// stands for all.
+func (s *Server) Count(operation string) int {
+	s.shared.mu.Lock()
+	defer s.shared.mu.Unlock()
+	n := 0
+	for _, c := range s.shared.calls {
+		if operation == "*" || operation == c.Operation {
+			n++
+		}
+	}
+	return n
+}
+
+// ResetCalls forgets the requests that Calls and Count tell.
+func (s *Server) ResetCalls() {
+	s.shared.mu.Lock()
+	defer s.shared.mu.Unlock()
+	s.shared.calls = nil
+}
+
+// Request is what a hook of [Server.Handle] gets. Its signature has been verified.
+type Request struct {
+	Call // without Status and Code
+
+	Header http.Header
+	Body   []byte
+
+	ctx    context.Context //nolint:containedctx // it is the request's, as in http.Request
+	answer func() *Response
+}
+
+// Context returns a context that ends when the client has left, or the server is closed.
+func (r *Request) Context() context.Context { return r.ctx }
+
+// Answer does what the request asks for, and returns what the answer would be without this hook. The hook may change that
+// and return it, and it may wait, before Answer or after.
+func (r *Request) Answer() *Response { return r.answer() }
+
+// bodyLimit is more than any valid request needs: a binary value of the greatest size, in base64.
+const bodyLimit = 1 << 20
+
+const (
+	targetPrefix = "secretsmanager."
+	contentType  = "application/x-amz-json-1.1"
+)
+
+// ServeHTTP answers a request. It is not a method of Server, since the tests of users have no need of it.
+func (c *shared) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(io.LimitReader(r.Body, bodyLimit+1))
+	if err != nil {
+		return // The client has left.
+	}
+	call := newCall(r, body)
+	c.mu.Lock()
+	c.calls = append(c.calls, call)
+	seen := *call
+	c.mu.Unlock()
+
+	response := c.respond(r, seen, body)
+	c.mu.Lock()
+	if call.Code = response.code; !response.silent() {
+		call.Status = response.status()
+	}
+	c.mu.Unlock()
+	response.write(r.Context(), w)
+}
+
+// newCall returns what can be told of a request, be it valid or not.
+func newCall(r *http.Request, body []byte) *Call {
+	operation, ok := strings.CutPrefix(r.Header.Get("X-Amz-Target"), targetPrefix)
+	if !ok {
+		operation = ""
+	}
+	call := &Call{
+		Operation:  operation,
+		Session:    r.Header.Get("X-Amz-Security-Token") != "",
+		Invocation: r.Header.Get("Amz-Sdk-Invocation-Id"),
+		UserAgent:  r.UserAgent(),
+		Began:      time.Now(),
+	}
+	for part := range strings.SplitSeq(r.Header.Get("Amz-Sdk-Request"), ";") {
+		name, value, _ := strings.Cut(strings.TrimSpace(part), "=")
+		switch n, err := strconv.Atoi(value); {
+		case err != nil:
+		case name == "attempt":
+			call.Attempt = n
+		case name == "max":
+			call.MaxAttempts = n
+		}
+	}
+	if a, fault := parseAuthorization(r); fault == nil {
+		call.Region, call.AccessKeyID = a.region, a.keyID
+	}
+	var in input
+	if json.Unmarshal(body, &in) == nil {
+		call.IDs = in.ids()
+		call.VersionID, call.Stage, call.NextToken = value(in.VersionID), value(in.VersionStage), value(in.NextToken)
+	}
+	return call
+}
+
+// respond checks what every request needs, and asks the hooks, then the failures, then the service.
+func (c *shared) respond(r *http.Request, call Call, body []byte) *Response {
+	if fault := c.refuse(r, call, body); fault != nil {
+		return fault
+	}
+	c.mu.Lock()
+	hooks := slices.Clone(c.hooks)
+	c.mu.Unlock()
+	answer := func() *Response {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if failure := c.failing(call.Operation, c.aliases(call.Region, call.IDs)); failure != nil {
+			return failure.clone()
+		}
+		return c.serve(call, body)
+	}
+	for _, hook := range hooks {
+		inner := answer
+		answer = func() *Response {
+			own := call
+			own.IDs = slices.Clone(call.IDs)
+			request := &Request{Call: own, Header: r.Header.Clone(), Body: slices.Clone(body), ctx: r.Context(), answer: inner}
+			if response := (*hook)(request); response != nil {
+				return response.clone()
+			}
+			return inner()
+		}
+	}
+	return answer()
+}
+
+// refuse returns the answer to a request that is none of the protocol, or nil.
+func (c *shared) refuse(r *http.Request, call Call, body []byte) *Response {
+	media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	switch {
+	case r.Method != http.MethodPost, r.URL.Path != "/", call.Operation == "", strings.TrimSpace(media) != contentType:
+		return Fault("UnknownOperationException", "")
+	case len(body) > bodyLimit:
+		return Fault("RequestEntityTooLargeException", "").withStatus(http.StatusRequestEntityTooLarge)
+	}
+	return c.authenticate(r, body, time.Now())
+}
