@@ -80,7 +80,7 @@ func (a answer) badRequest(where string) error {
 // proxy of a Vault that is gone answers with that status too.
 func (a answer) missing(where string) error {
 	switch {
-	case !a.vaults:
+	case !a.vaults, a.errors == nil && a.warnings == nil: // its own has a list of errors, which may be empty, or warnings
 		return unavailable("an answer with status 404 that is not Vault's: a proxy stands before it, or the address has a wrong path")
 	case a.says("no handler for route"):
 		return notFound("no secrets engine is mounted there: " + where)

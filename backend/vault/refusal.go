@@ -23,7 +23,7 @@ func answerOf(err error) (a answer, answered bool) {
 	if !ok {
 		return answer{}, false
 	}
-	a = answer{status: e.StatusCode, vaults: !e.RawError}
+	a = answer{status: e.StatusCode, vaults: !e.RawError && e.Errors != nil}
 	if a.vaults {
 		a.errors = e.Errors
 	}

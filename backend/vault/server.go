@@ -113,12 +113,10 @@ func parse(status int, body []byte) answer {
 	if !ok {
 		return a
 	}
-	_, hasErrors := fields["errors"]
 	_, hasData := fields["data"]
-	a.vaults = hasErrors || hasData
+	a.vaults = decode(fields["errors"], &a.errors) && a.errors != nil || hasData
 	a.data = present(fields["data"])
 	a.wrapped = present(fields["wrap_info"]) != nil
-	decode(fields["errors"], &a.errors)
 	decode(fields["warnings"], &a.warnings)
 	decode(fields["lease_id"], &a.leaseID)
 	a.lease = seconds(fields["lease_duration"])
@@ -145,10 +143,8 @@ func present(value json.RawMessage) json.RawMessage {
 	return value
 }
 
-// decode sets v from value, if that is of the right kind. Its errors would quote the value.
-func decode(value json.RawMessage, v any) {
-	_ = json.Unmarshal(value, v) //nolint:errcheck // what can not be read stays what it was
-}
+// decode sets v from value, and reports whether that is of the right kind. Its errors would quote the value.
+func decode(value json.RawMessage, v any) bool { return json.Unmarshal(value, v) == nil }
 
 // seconds returns the duration that value counts in seconds, or 0.
 func seconds(value json.RawMessage) time.Duration {
