@@ -162,6 +162,10 @@ func (e *engine) answer(w http.ResponseWriter, r *http.Request, path string) {
 		return
 	}
 	path, ok := strings.CutPrefix(path, "data/")
+	if !ok && path == "config" {
+		respond(w, http.StatusOK, bodyConfig)
+		return
+	}
 	if !ok {
 		respond(w, http.StatusNotFound, bodyOtherVersion)
 		return
@@ -191,6 +195,7 @@ const (
 	bodyMissing         = `{"errors":[]}`
 	bodyMountMissing    = `{"errors":["no handler for route \"nomount/data/x\". route entry not found."]}`
 	bodyOtherVersion    = `{"request_id":"8","lease_id":"","renewable":false,"lease_duration":0,"data":null,"wrap_info":null,"warnings":["Invalid path for a versioned K/V secrets engine. See the API docs for the appropriate API endpoints to use. If using the Vault CLI, use 'vault kv get' for this operation."],"auth":null,"mount_type":""}`
+	bodyConfig          = `{"request_id":"8","lease_id":"","renewable":false,"lease_duration":0,"data":{"cas_required":false,"delete_version_after":"0s","max_versions":0},"wrap_info":null,"warnings":null,"auth":null,"mount_type":"kv"}`
 	bodyDeleted         = `{"request_id":"8","lease_id":"","renewable":false,"lease_duration":0,"data":{"data":null,"metadata":{"created_time":"2026-11-24T02:41:16.41092911Z","custom_metadata":null,"deletion_time":"2026-11-24T02:41:16.421288153Z","destroyed":false,"version":2}},"wrap_info":null,"warnings":null,"auth":null,"mount_type":"kv"}`
 	bodyDestroyed       = `{"data":{"data":null,"metadata":{"created_time":"2026-11-24T02:41:16.41092911Z","deletion_time":"","destroyed":true,"version":1}}}`
 	bodyDenied          = `{"errors":["1 error occurred:\n\t* permission denied\n\n"]}`

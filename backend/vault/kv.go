@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -32,12 +33,17 @@ func (b *Backend) kv(ctx context.Context, t token, ref secrets.Ref) (secrets.Sec
 			if !b.mount.forget(version) {
 				return secrets.Secret{}, invalid("the mount " + b.mount.path + " is not of the version that WithKVVersion says")
 			}
-		case errors.Is(err, secrets.ErrNotFound) && b.mount.doubt(version):
+		case ofWrongPath(err) && b.mount.doubt(version):
 		default:
 			return secret, err
 		}
 	}
 	return secrets.Secret{}, unavailable("the mount " + b.mount.path + " changes its version")
+}
+
+// ofWrongPath reports whether err may come of a read at the path of another version. Policies follow an upgrade, too.
+func ofWrongPath(err error) bool {
+	return errors.Is(err, secrets.ErrNotFound) || errors.Is(err, secrets.ErrPermissionDenied) || errors.Is(err, secrets.ErrInvalidKey)
 }
 
 func (b *Backend) kvOf(ctx context.Context, version kvVersion, t token, ref secrets.Ref) (secrets.Secret, error) {
@@ -152,13 +158,22 @@ func (b *Backend) kvOne(ctx context.Context, t token, ref secrets.Ref) (secrets.
 	if err != nil {
 		return secrets.Secret{}, err
 	}
-	if a.status == http.StatusNotFound && a.says("Invalid path for a versioned K/V secrets engine") {
+	switch {
+	case a.status == http.StatusNotFound && a.says("Invalid path for a versioned K/V secrets engine"),
+		a.status == http.StatusOK && a.lease == 0 && isEndpoint(ref.Path):
 		return secrets.Secret{}, errOtherVersion
 	}
 	if _, err := a.success(where); err != nil {
 		return secrets.Secret{}, err
 	}
 	return b.leased(t, ref, a, began, time.Time{})
+}
+
+// isEndpoint reports whether path is one at which KV version 2 answers with something else than a secret, such as the settings
+// of the mount at config. There may be a secret of version 1 at it, which has a duration, as all of version 1 have.
+func isEndpoint(path string) bool {
+	first, _, _ := strings.Cut(path, "/")
+	return slices.Contains([]string{"config", "data", "metadata", "subkeys"}, first)
 }
 
 // checkVersion refuses what names no version of a secret. The server takes 0 and negative numbers for the latest.

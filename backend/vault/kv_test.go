@@ -190,6 +190,69 @@ func TestALiveUpgradeGoesUnnoticed(t *testing.T) {
 	is.True(errors.Is(err, secrets.ErrInvalidKey)) // the program said otherwise: that is no "not found"
 }
 
+func TestASettingOfTheMountIsNoSecret(t *testing.T) {
+	for _, told := range []bool{true, false} { // whether the token may ask for the version
+		is := is.New(t)
+		f := newFake(t)
+		if !told {
+			f.reply("sys/internal/ui/mounts/secret", http.StatusForbidden, bodyPreflightDenied)
+		}
+		f.kv["secret"].version = 1
+		b := f.backend(t)
+		read := func() (string, error) {
+			s, err := b.Fetch(t.Context(), secrets.Ref{Path: "config"})
+			return s.Reveal(), err
+		}
+		_, err := read()
+		is.True(errors.Is(err, secrets.ErrNotFound))
+		f.put("config", `{"password":"one"}`)
+		for _, version := range []int{1, 2} { // an upgrade
+			f.kv["secret"].version = version
+			value, err := read()
+			is.NoErr(err)
+			is.Equal(value, `{"password":"one"}`)
+		}
+		f.put("config", "")
+		_, err = read()
+		is.True(errors.Is(err, secrets.ErrDeleted))
+		delete(f.kv["secret"].values, "config")
+		_, err = read()
+		is.True(errors.Is(err, secrets.ErrNotFound))
+		_, err = f.backend(t).Fetch(t.Context(), secrets.Ref{Path: "config"})
+		is.True(errors.Is(err, secrets.ErrNotFound))
+	}
+}
+
+func TestAnUpgradeThatPoliciesFollowGoesUnnoticed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		f := inMemory(t)
+		f.kv["secret"].version = 1
+		f.put("app", `{"x":"1"}`)
+		b := f.backend(t)
+		read := func(version string) error {
+			_, err := b.Fetch(t.Context(), secrets.Ref{Path: "app", Version: version})
+			return err
+		}
+		is.NoErr(read(""))
+		f.kv["secret"].version = 2
+		f.reply("secret/app", http.StatusForbidden, bodyDenied)
+		is.True(errors.Is(read(""), secrets.ErrPermissionDenied))
+		is.True(errors.Is(read("1"), secrets.ErrInvalidKey))
+		advance(time.Minute)
+		is.NoErr(read(""))
+		is.NoErr(read("1"))
+
+		f.kv["secret"].version = 1
+		is.NoErr(b.Close())
+		b = f.backend(t)
+		is.True(errors.Is(read("1"), secrets.ErrInvalidKey))
+		f.kv["secret"].version = 2
+		advance(time.Minute)
+		is.NoErr(read("1")) // though nobody has read anything else
+	})
+}
+
 func TestWithKVVersionAsksNothing(t *testing.T) {
 	is := is.New(t)
 	f := newFake(t)

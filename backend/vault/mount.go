@@ -21,8 +21,8 @@ const (
 	kv2
 )
 
-// recheck is how old the knowledge of a mount's version may be before a not-found is believed. A mount that was removed and
-// made again with another version answers so for everything.
+// recheck is how old the knowledge of a mount's version may be before a not-found, a denial or a refusal is believed. A mount
+// that was removed and made again with another version, or upgraded together with its policies, answers so for everything.
 const recheck = time.Minute
 
 // mount is the mount of a KV secrets engine. Its version decides at which path a secret is, and is asked of the server.
@@ -164,7 +164,7 @@ func (m *mount) forget(version kvVersion) bool {
 	return true
 }
 
-// doubt is forget if version was learned too long ago to believe a not-found.
+// doubt is forget if version was learned too long ago to believe what may be for another version.
 func (m *mount) doubt(version kvVersion) bool {
 	m.mu.Lock()
 	old := !m.fixed && time.Since(m.learned) >= recheck
