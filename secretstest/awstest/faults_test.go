@@ -255,6 +255,16 @@ func TestFaultsAsTheSDKSeesThem(t *testing.T) {
 			is.Equal(value, "canary") // the next one is answered
 		})
 	}
+	t.Run("truncated on the wire", func(t *testing.T) {
+		is := is.New(t)
+		c, w := newClient(t, s)
+		defer s.Recover()
+		s.Handle(func(r *awstest.Request) *awstest.Response { return r.Answer().Truncated() })
+		_, err := c.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: aws.String("db")})
+		is.True(err != nil)
+		is.True(errors.Is(w.broken, io.ErrUnexpectedEOF)) // not just half of a document
+		is.True(strings.HasPrefix(w.last(), `{"ARN":`))
+	})
 	t.Run("an empty 200", func(t *testing.T) {
 		is := is.New(t)
 		s.FailNext(1, "*", &awstest.Response{})

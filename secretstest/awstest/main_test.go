@@ -30,6 +30,7 @@ type wire struct {
 	mu     sync.Mutex
 	bodies []string
 	header http.Header
+	broken error // that of the last body
 }
 
 func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -49,8 +50,8 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.bodies, w.header = append(w.bodies, string(body)), res.Header
-	return res, nil
+	w.bodies, w.header, w.broken = append(w.bodies, string(body)), res.Header, err
+	return res, nil //nolint:nilerr // whoever reads the body gets it
 }
 
 type failingReader struct{ err error }
