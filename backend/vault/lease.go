@@ -24,9 +24,11 @@ func (b *Backend) dynamic(ctx context.Context, t token, ref secrets.Ref) (secret
 	if err != nil {
 		return secrets.Secret{}, err
 	}
-	// A static role has no lease. Its password changes on a schedule, and the answer says when.
+	// A static role has no lease. Its password changes after a period or by a schedule, and the answer says when.
 	var rotation time.Time
-	if _, rotates := fields["rotation_period"]; rotates {
+	_, periodic := fields["rotation_period"]
+	_, scheduled := fields["rotation_schedule"]
+	if periodic || scheduled {
 		rotation = began.Add(seconds(fields["ttl"]))
 	}
 	return b.leased(t, ref, a, began, rotation)

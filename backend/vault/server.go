@@ -148,9 +148,9 @@ func decode(value json.RawMessage, v any) bool { return json.Unmarshal(value, v)
 
 // seconds returns the duration that value counts in seconds, or 0.
 func seconds(value json.RawMessage) time.Duration {
-	var n int64
+	var n float64
 	decode(value, &n)
-	return time.Duration(min(max(n, 0), int64(century/time.Second))) * time.Second
+	return time.Duration(min(max(n, 0), century.Seconds()) * float64(time.Second))
 }
 
 // century is longer than every lease.
