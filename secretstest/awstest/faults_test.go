@@ -476,6 +476,7 @@ func TestMisuseFailsTheTest(t *testing.T) {
 		"no name":    func(s *awstest.Server) { s.Create("a#b") },
 		"no secret":  func(s *awstest.Server) { s.Delete("absent") },
 		"no version": func(s *awstest.Server) { s.Stage("db", "1", "AWSCURRENT") },
+		"no pending": func(s *awstest.Server) { s.Promote("db") },
 		"no stage":   func(s *awstest.Server) { s.Unstage("db", "AWSPENDING") },
 		"no value":   func(s *awstest.Server) { s.PutBinary("db", nil) },
 		"no text":    func(s *awstest.Server) { s.Put("db", "\xff") },

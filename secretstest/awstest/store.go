@@ -222,7 +222,15 @@ func (s *Server) put(name string, v *version, stages []string) string {
 
 // Promote makes the version that is AWSPENDING also AWSCURRENT, and the one that was so before AWSPREVIOUS: the last step of
 // a rotation.
-func (s *Server) Promote(name string) { s.Stage(name, s.VersionID(name, pending), current) }
+func (s *Server) Promote(name string) {
+	s.change(name, func(found *secret) bool {
+		id := found.stages[pending]
+		if id != "" {
+			found.attach(current, id)
+		}
+		return id != ""
+	})
+}
 
 // Stage moves a staging label to a version. If it is AWSCURRENT, the version that loses it becomes AWSPREVIOUS.
 func (s *Server) Stage(name, versionID, stage string) {
