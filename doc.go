@@ -1,6 +1,6 @@
-// Package secrets is a client for secrets: one [Client] that reads from environment variables, files, HashiCorp Vault or a
-// backend of your own, with the layers around them that a service needs: a cache, deduplication, a fallback chain, tracing and
-// redaction.
+// Package secrets is a client for secrets: one [Client] that reads from environment variables, files, HashiCorp Vault, AWS Secrets
+// Manager or a backend of your own, with the layers around them that a service needs: a cache, deduplication, a fallback chain,
+// tracing and redaction.
 //
 // A program builds a Client in main, passes it to what needs secrets, and closes it at the end:
 //

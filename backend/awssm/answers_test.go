@@ -1,0 +1,184 @@
+package awssm_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/matryer/is"
+
+	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/backend/awssm"
+	"github.com/seed-5482dd03/secrets/secretstest"
+)
+
+// canary stands wherever an answer could carry a secret.
+const canary = "canary-8c2e4f60b1"
+
+// page is what a proxy answers with.
+const page = "<html><body>" + canary + "</body></html>"
+
+// TestAnswers replays what the service and what stands before it answer, to the real SDK.
+func TestAnswers(t *testing.T) {
+	fault := func(code, message string) string {
+		return fmt.Sprintf(`{"__type":%q,"Message":%q}`, code, message+" "+canary)
+	}
+	const arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:db-AbCdEf"
+	for _, c := range []struct {
+		name     string
+		status   int
+		body     string
+		header   string // x-amzn-ErrorType
+		class    error
+		detail   string
+		attempts int64 // 1 if it is 0
+	}{
+		{name: "not found", status: 400, body: fault("ResourceNotFoundException", "Secrets Manager can't find the specified secret."),
+			class: secrets.ErrNotFound, detail: "no such secret"},
+		{name: "no value yet", status: 400, body: fault("ResourceNotFoundException", "Secrets Manager can't find the specified secret value for staging label: AWSCURRENT"),
+			class: secrets.ErrNotFound, detail: "no value yet"},
+		{name: "no such version", status: 400, body: fault("ResourceNotFoundException", "Secrets Manager can't find the specified secret value for VersionId: x"),
+			class: secrets.ErrNotFound, detail: "no such version"},
+		{name: "no such stage", status: 400, body: fault("ResourceNotFoundException", "Secrets Manager can't find the specified secret value for staging label: AWSPENDING"),
+			class: secrets.ErrNotFound, detail: "no such version"},
+		{name: "a namespace before the code", status: 400, body: fault("com.amazonaws.secretsmanager#ResourceNotFoundException", "x"), class: secrets.ErrNotFound},
+		{name: "a suffix behind the code", status: 400, body: fault("ResourceNotFoundException:http://internal.amazon.com/x/", "x"), class: secrets.ErrNotFound},
+		{name: "the code of the header wins", status: 400, header: "AccessDeniedException", body: fault("ResourceNotFoundException", "x"), class: secrets.ErrPermissionDenied},
+		{name: "deleted", status: 400, body: fault("InvalidRequestException", "You can't perform this operation on the secret because it was marked for deletion."),
+			class: secrets.ErrDeleted, detail: "marked for deletion"},
+		{name: "stage of another version", status: 400, body: fault("InvalidRequestException", "You provided a VersionStage that is not associated to the provided VersionId."),
+			class: secrets.ErrInvalidKey, detail: "stage"},
+		{name: "another account", status: 400, body: fault("InvalidRequestException",
+			"You can't access a secret from a different AWS account if you encrypt the secret with the default KMS service key."),
+			class: secrets.ErrPermissionDenied, detail: "another account"},
+		{name: "another state", status: 400, body: fault("InvalidRequestException", "x"), class: secrets.ErrUnknown},
+		{name: "invalid parameter", status: 400, body: fault("InvalidParameterException", "x"), class: secrets.ErrInvalidKey},
+		{name: "validation", status: 400, body: fault("ValidationException", "x"), class: secrets.ErrInvalidKey},
+		{name: "denied", status: 400, body: fault("AccessDeniedException",
+			"User: arn:aws:iam::123456789012:user/app is not authorized to perform: secretsmanager:GetSecretValue on resource: db"),
+			class: secrets.ErrPermissionDenied, detail: "secretsmanager:GetSecretValue"},
+		{name: "decryption", status: 400, body: fault("DecryptionFailure", "x"), class: secrets.ErrPermissionDenied, detail: "KMS"},
+		{name: "throttled", status: 400, body: fault("ThrottlingException", "Rate exceeded"), class: secrets.ErrUnavailable, detail: "too many requests", attempts: 3},
+		{name: "limit", status: 400, body: fault("LimitExceededException", "x"), class: secrets.ErrUnavailable, detail: "too many requests", attempts: 3},
+		{name: "429", status: 429, body: "", class: secrets.ErrUnavailable, attempts: 3},
+		{name: "internal", status: 500, body: fault("InternalServiceError", "x"), class: secrets.ErrUnavailable, detail: "InternalServiceError", attempts: 3},
+		{name: "unknown client", status: 400, body: fault("UnrecognizedClientException", "The security token included in the request is invalid."),
+			class: secrets.ErrUnauthenticated, detail: "UnrecognizedClientException"},
+		{name: "expired token", status: 400, body: fault("ExpiredTokenException", "x"), class: secrets.ErrUnauthenticated, detail: "expired"},
+		{name: "signature", status: 400, body: fault("InvalidSignatureException", "x"), class: secrets.ErrUnauthenticated},
+		{name: "503 without a body", status: 503, class: secrets.ErrUnavailable, attempts: 3},
+		{name: "502 of a proxy", status: 502, body: page, class: secrets.ErrUnavailable, attempts: 3},
+		{name: "504 of a proxy", status: 504, body: page, class: secrets.ErrUnavailable, attempts: 3},
+		{name: "404 of a proxy", status: 404, body: page, class: secrets.ErrUnavailable},
+		{name: "404 without a body", status: 404, class: secrets.ErrUnavailable},
+		{name: "403 of a proxy", status: 403, body: page, class: secrets.ErrPermissionDenied},
+		{name: "403 of the service", status: 403, body: fault("Other", "x"), class: secrets.ErrPermissionDenied},
+		{name: "401", status: 401, body: page, class: secrets.ErrUnauthenticated},
+		{name: "a code that is none", status: 400, body: fault(canary+" "+canary, "x"), class: secrets.ErrUnknown},
+		{name: "an unknown code", status: 400, body: fault("SomethingNewException", "x"), class: secrets.ErrUnknown, detail: "SomethingNewException"},
+		{name: "302", status: 302, body: page, class: secrets.ErrUnavailable},
+		{name: "empty 200", status: 200, class: secrets.ErrMalformed, detail: "neither"},
+		{name: "200 {}", status: 200, body: "{}", class: secrets.ErrMalformed, detail: "neither"},
+		{name: "200 null", status: 200, body: "null", class: secrets.ErrMalformed},
+		{name: "200 of a proxy", status: 200, body: page, class: secrets.ErrMalformed},
+		{name: "200 cut short", status: 200, body: `{"Name":"db","SecretString":"` + canary, class: secrets.ErrMalformed},
+		{name: "200 of another kind", status: 200, body: `{"Name":"db","SecretString":{"` + canary + `":1}}`, class: secrets.ErrMalformed},
+		{name: "200 with bad base64", status: 200, body: `{"Name":"db","SecretBinary":"` + canary + `!"}`, class: secrets.ErrMalformed},
+		{name: "200 for another secret", status: 200, body: `{"Name":"other","SecretString":"` + canary + `"}`, class: secrets.ErrMalformed, detail: "another secret"},
+		{name: "secret", status: 200, body: `{"ARN":"` + arn + `","Name":"db","SecretString":"s","VersionId":"v"}`},
+		{name: "empty secret", status: 200, body: `{"ARN":"` + arn + `","Name":"db","SecretString":"","VersionId":"v"}`},
+		{name: "binary secret", status: 200, body: `{"ARN":"` + arn + `","Name":"db","SecretBinary":"AAH/","VersionId":"v"}`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel() // some are tried again
+			is := is.New(t)
+			var attempts atomic.Int64
+			b := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+				attempts.Add(1)
+				w.Header().Set("X-Amzn-Requestid", canary)
+				if c.header != "" {
+					w.Header().Set("X-Amzn-Errortype", c.header)
+				}
+				w.WriteHeader(c.status)
+				_, _ = w.Write([]byte(c.body)) // the client hangs up
+			})
+			s, err := client(t, b).Get(t.Context(), "db")
+			is.Equal(secrets.Class(err), c.class)
+			is.Equal(attempts.Load(), max(1, c.attempts))
+			if c.class == nil {
+				is.Equal(s.Meta().Version, "v")
+				return
+			}
+			var e *secrets.Error
+			is.True(errors.As(err, &e))
+			is.True(strings.Contains(e.Detail, c.detail)) // says what is wrong
+			secretstest.AssertNoLeak(t, canary, err)
+			is.True(s.IsZero())
+		})
+	}
+}
+
+func TestAnAnswerIsBounded(t *testing.T) {
+	is := is.New(t)
+	var bomb bytes.Buffer
+	z := gzip.NewWriter(&bomb)
+	_, err := z.Write([]byte(`{"Name":"db","SecretString":"`))
+	is.NoErr(err)
+	_, err = z.Write(bytes.Repeat([]byte("x"), 64<<20))
+	is.NoErr(err)
+	is.NoErr(z.Close())
+	b := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Encoding", "gzip")
+		_, _ = w.Write(bomb.Bytes()) // the client hangs up
+	})
+	_, err = b.Fetch(t.Context(), secrets.Ref{Path: "db"})
+	is.True(errors.Is(err, secrets.ErrMalformed))
+}
+
+// serve returns a backend whose service is answer.
+func serve(t testing.TB, answer http.HandlerFunc, opts ...awssm.Option) *awssm.Backend {
+	t.Helper()
+	server := httptest.NewServer(answer)
+	t.Cleanup(server.Close)
+	return backend(t, server.URL, opts...)
+}
+
+// backend returns a backend for the service at url.
+func backend(t testing.TB, url string, opts ...awssm.Option) *awssm.Backend {
+	t.Helper()
+	b, err := awssm.New(t.Context(), append([]awssm.Option{awssm.WithConfig(config()), awssm.WithEndpoint(url)}, opts...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.Close() }) // it never fails
+	return b
+}
+
+// config is a configuration that looks at nothing of the machine.
+func config() aws.Config {
+	return aws.Config{
+		Region: "eu-west-1",
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: "AKIDEXAMPLE", SecretAccessKey: "EXAMPLEKEY"}, nil
+		}),
+	}
+}
+
+// client returns a client for b.
+func client(t testing.TB, b secrets.Backend, opts ...secrets.Option) *secrets.Client {
+	t.Helper()
+	c, err := secrets.New(b, opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() }) // it has nothing that fails
+	return c
+}

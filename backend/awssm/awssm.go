@@ -1,0 +1,154 @@
+package awssm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"github.com/seed-5482dd03/secrets"
+)
+
+// Backend reads the secrets of one account and region of AWS Secrets Manager, and, by ARN, of others. It is safe for
+// concurrent use.
+type Backend struct {
+	name   string
+	prefix string
+	region string
+	client clients
+	single atomic.Bool // batches are not to be used, or not allowed
+	joint  *coalescer  // or nil
+	closed atomic.Bool
+}
+
+// New returns a Backend with the default configuration of the SDK, as far as no option says otherwise. It looks at the
+// environment and the files of the configuration, and contacts nobody: credentials are got with the first secret. The error
+// holds every fault of the options, joined: no region, an endpoint that begins with http:// and is not of this machine, a
+// client that would log bodies.
+func New(ctx context.Context, opts ...Option) (*Backend, error) {
+	c := newSettings(opts)
+	b := &Backend{name: c.name, prefix: c.prefix}
+	b.client, b.region = c.connect(ctx)
+	if err := errors.Join(c.faults...); err != nil {
+		return nil, err
+	}
+	b.single.Store(c.single)
+	if c.window > 0 && !c.single {
+		b.joint = newCoalescer(c.window, b.fetchAll)
+	}
+	return b, nil
+}
+
+// Name returns "aws", or what [WithName] says.
+func (b *Backend) Name() string { return b.name }
+
+// Fetch returns the secret at ref.Path behind the prefix, or with that ARN: its SecretString, byte for byte, or the bytes of
+// its SecretBinary. ref.Version is a VersionId if it is a UUID, and else a stage; by default, it is the stage AWSCURRENT.
+// Meta.Version is the VersionId.
+func (b *Backend) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+	q, err := b.query(ref)
+	switch {
+	case err != nil:
+		return secrets.Secret{}, err
+	case b.closed.Load():
+		return secrets.Secret{}, fail(secrets.ErrClosed, "")
+	case b.joint != nil && !q.pinned() && !b.single.Load():
+		return b.joint.fetch(ctx, q)
+	default:
+		return b.get(ctx, q)
+	}
+}
+
+// FetchMany answers refs in order. Three secrets and more are read with one BatchGetSecretValue for each 20 of them; those
+// of a version, and those that a batch does not bring, are read one by one, up to 8 at a time.
+func (b *Backend) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Result {
+	results := make([]secrets.Result, len(refs))
+	var (
+		queries []query
+		places  = make(map[query][]int) // of each query, in results
+	)
+	for i, ref := range refs {
+		q, err := b.query(ref)
+		if err == nil && b.closed.Load() {
+			err = fail(secrets.ErrClosed, "")
+		}
+		if err != nil {
+			results[i].Err = err
+			continue
+		}
+		if places[q] == nil {
+			queries = append(queries, q)
+		}
+		places[q] = append(places[q], i)
+	}
+	for n, r := range b.fetchAll(ctx, queries) {
+		for _, i := range places[queries[n]] {
+			results[i] = r
+		}
+	}
+	return results
+}
+
+// get reads one secret. Code of the program runs within the SDK, such as a provider of credentials, and may panic.
+func (b *Backend) get(ctx context.Context, q query) (s secrets.Secret, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fail(secrets.ErrUnknown, fmt.Sprintf("a panic with a %T", p)) // its text may quote a value
+		}
+	}()
+	ctx, cancel := bound(ctx)
+	defer cancel()
+	input := &secretsmanager.GetSecretValueInput{SecretId: &q.id}
+	if q.versionID != "" {
+		input.VersionId = &q.versionID
+	}
+	if q.stage != "" {
+		input.VersionStage = &q.stage
+	}
+	output, err := b.client(q.region).GetSecretValue(ctx, input)
+	switch {
+	case err != nil:
+		return secrets.Secret{}, failure(ctx, err)
+	case !q.answers(output.Name, output.ARN):
+		return secrets.Secret{}, malformed("the service answered with another secret")
+	case q.versionID != "" && output.VersionId != nil && *output.VersionId != q.versionID:
+		return secrets.Secret{}, malformed("the service answered with another version")
+	}
+	return secret(output.SecretString, output.SecretBinary, output.VersionId)
+}
+
+// secret returns the secret of an answer, which has a text or bytes.
+func secret(text *string, bytes []byte, version *string) (secrets.Secret, error) {
+	var meta secrets.Meta
+	if version != nil {
+		meta.Version = *version
+	}
+	switch {
+	case text != nil:
+		return secrets.NewSecret(*text, meta), nil
+	case bytes != nil:
+		return secrets.NewSecret(string(bytes), meta), nil
+	default: // an empty answer is no error to the SDK
+		return secrets.Secret{}, malformed("the answer holds neither a SecretString nor a SecretBinary")
+	}
+}
+
+// bound returns ctx with a deadline.
+func bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, has := ctx.Deadline(); has {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, callTimeout)
+}
+
+// Close ends the calls that coalescing has under way. Requests after it are [secrets.ErrClosed]. A second Close does nothing.
+func (b *Backend) Close() error {
+	if !b.closed.Swap(true) && b.joint != nil {
+		b.joint.close()
+	}
+	return nil
+}
+
+var _ secrets.Backend = (*Backend)(nil)

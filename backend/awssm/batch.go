@@ -1,0 +1,166 @@
+package awssm
+
+import (
+	"context"
+	"errors"
+
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+	"github.com/aws/smithy-go"
+
+	"github.com/seed-5482dd03/secrets"
+)
+
+const (
+	// mostIDs is how many secrets one BatchGetSecretValue may ask for.
+	mostIDs = 20
+	// fewestIDs is from how many on a batch is used: it has a limit of 100 calls a second, single reads one of 10,000.
+	fewestIDs = 3
+	// mostPages bounds the pages of one batch. Each has a secret, or an error, in all that was seen; empty ones are allowed.
+	mostPages = 2 * mostIDs
+)
+
+// fetchAll answers queries, which are distinct, in order.
+func (b *Backend) fetchAll(ctx context.Context, queries []query) []secrets.Result {
+	answers := make(map[query]secrets.Result, len(queries))
+	batches, single := b.divide(queries)
+	for n, found := range parallel(ctx, batches, b.batch) {
+		for _, q := range batches[n] {
+			if r, answered := found[q]; answered {
+				answers[q] = r
+			} else {
+				single = append(single, q)
+			}
+		}
+	}
+	for n, r := range parallel(ctx, single, func(ctx context.Context, q query) secrets.Result {
+		s, err := b.get(ctx, q)
+		return secrets.Result{Secret: s, Err: err}
+	}) {
+		answers[single[n]] = r
+	}
+	results := make([]secrets.Result, len(queries))
+	for i, q := range queries {
+		results[i] = answers[q]
+	}
+	return results
+}
+
+// divide divides queries into batches, each of one region, and those that are to be read by themselves.
+func (b *Backend) divide(queries []query) (batches [][]query, single []query) {
+	var (
+		regions []string
+		of      = make(map[string][]query)
+	)
+	for _, q := range queries {
+		if q.pinned() || b.single.Load() {
+			single = append(single, q)
+			continue
+		}
+		if of[q.region] == nil {
+			regions = append(regions, q.region)
+		}
+		of[q.region] = append(of[q.region], q)
+	}
+	for _, region := range regions {
+		rest := of[region]
+		for len(rest) >= fewestIDs {
+			n := min(len(rest), mostIDs)
+			batches, rest = append(batches, rest[:n]), rest[n:]
+		}
+		single = append(single, rest...)
+	}
+	return batches, single
+}
+
+// batch reads queries, of one region, with one BatchGetSecretValue. Those that it brings no certain answer for are not in
+// what it returns.
+func (b *Backend) batch(ctx context.Context, queries []query) (found map[query]secrets.Result) {
+	found = make(map[query]secrets.Result, len(queries))
+	defer func() { _ = recover() }() //nolint:errcheck // see get, which is asked then
+	ctx, cancel := bound(ctx)
+	defer cancel()
+	input := &secretsmanager.BatchGetSecretValueInput{}
+	for _, q := range queries {
+		input.SecretIdList = append(input.SecretIdList, q.id)
+	}
+	seen := make(map[string]bool) // tokens
+	for range mostPages {
+		output, err := b.client(queries[0].region).BatchGetSecretValue(ctx, input)
+		if err != nil {
+			b.refused(ctx, err, queries, found)
+			return found
+		}
+		b.collect(output, queries, found)
+		token := output.NextToken
+		if token == nil || *token == "" || seen[*token] {
+			return found
+		}
+		seen[*token] = true
+		input.NextToken = token
+	}
+	return found
+}
+
+// collect puts the answers in output into found.
+func (b *Backend) collect(output *secretsmanager.BatchGetSecretValueOutput, queries []query, found map[query]secrets.Result) {
+	for _, value := range output.SecretValues {
+		for _, q := range queries {
+			if named(q, value) {
+				s, err := secret(value.SecretString, value.SecretBinary, value.VersionId)
+				found[q] = secrets.Result{Secret: s, Err: err}
+			}
+		}
+	}
+	for _, e := range output.Errors {
+		for _, q := range queries {
+			_, answered := found[q]
+			// Of an ARN, which may be of another account, the truth is in a read of its own: whether a batch reaches it
+			// is not documented.
+			if answered || q.isARN() || e.SecretId == nil || *e.SecretId != q.id {
+				continue
+			}
+			if err := classify(deref(e.ErrorCode), deref(e.Message), 0); !errors.Is(err, secrets.ErrUnknown) {
+				found[q] = secrets.Result{Err: err}
+			}
+		}
+	}
+}
+
+// named reports whether value is certainly what q asks for. A batch does not echo what was asked.
+func named(q query, value types.SecretValueEntry) bool {
+	if q.isARN() {
+		return value.ARN != nil && q.answers(value.Name, value.ARN)
+	}
+	return value.Name != nil && q.answers(value.Name, value.ARN)
+}
+
+// refused puts the failure err of a whole batch into found, where it is one of each secret too. Otherwise they are to be read
+// one by one.
+func (b *Backend) refused(ctx context.Context, err error, queries []query, found map[query]secrets.Result) {
+	api, _ := errors.AsType[smithy.APIError](err)
+	err = failure(ctx, err)
+	switch {
+	case errors.Is(err, secrets.ErrPermissionDenied):
+		// It is a permission of its own, which many policies do not give.
+		b.single.Store(true)
+		return
+	case api != nil && isThrottle(api.ErrorCode()): // and so is its limit
+		return
+	case errors.Is(err, secrets.ErrUnavailable), errors.Is(err, secrets.ErrUnauthenticated), ctx.Err() != nil:
+	default: // one of them may have spoilt it for all
+		return
+	}
+	for _, q := range queries {
+		if _, answered := found[q]; !answered {
+			found[q] = secrets.Result{Err: err}
+		}
+	}
+}
+
+func deref(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}

@@ -1,0 +1,431 @@
+package awssm_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/matryer/is"
+
+	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/backend/awssm"
+	"github.com/seed-5482dd03/secrets/middleware"
+	"github.com/seed-5482dd03/secrets/secretstest"
+	"github.com/seed-5482dd03/secrets/secretstest/awstest"
+)
+
+const (
+	getOne  = "GetSecretValue"
+	getMany = "BatchGetSecretValue"
+)
+
+// service returns a server with n secrets, their names, and a backend for it.
+func service(t testing.TB, n int, opts ...awssm.Option) (server *awstest.Server, names []string, b *awssm.Backend) {
+	t.Helper()
+	server = awstest.NewServer(t)
+	for i := range n {
+		name := fmt.Sprintf("prod/key-%d", i)
+		server.Put(name, valueOf(name))
+		names = append(names, name)
+	}
+	return server, names, of(t, server, opts...)
+}
+
+func valueOf(name string) string { return "value of " + name }
+
+// of returns a backend for server.
+func of(t testing.TB, server *awstest.Server, opts ...awssm.Option) *awssm.Backend {
+	t.Helper()
+	cfg := config()
+	cfg.Region = server.Region()
+	cfg.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+		c := server.Credentials()
+		return aws.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken}, nil
+	})
+	return backend(t, server.URL(), append([]awssm.Option{awssm.WithConfig(cfg)}, opts...)...)
+}
+
+func refsOf(names ...string) []secrets.Ref {
+	refs := make([]secrets.Ref, len(names))
+	for i, name := range names {
+		refs[i].Path = name
+	}
+	return refs
+}
+
+func TestBatchesOfAllSizes(t *testing.T) {
+	for n, want := range map[int]struct{ batches, single int }{
+		0: {0, 0}, 1: {0, 1}, 2: {0, 2}, 3: {1, 0}, 19: {1, 0}, 20: {1, 0}, 21: {1, 1}, 22: {1, 2}, 23: {2, 0}, 40: {2, 0}, 41: {2, 1}, 100: {5, 0}, 101: {5, 1},
+	} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			is := is.New(t)
+			server, names, b := service(t, n)
+			results := b.FetchMany(t.Context(), refsOf(names...))
+			is.Equal(len(results), n)
+			for i, r := range results {
+				is.NoErr(r.Err)
+				is.Equal(r.Secret.Reveal(), valueOf(names[i]))
+				is.True(r.Secret.Meta().Version != "")
+			}
+			is.Equal(server.Count(getMany), want.batches)
+			is.Equal(server.Count(getOne), want.single)
+			for _, call := range server.Calls() {
+				is.True(len(call.IDs) <= 20)
+			}
+		})
+	}
+}
+
+func TestAHundredColdKeysAreFiveCalls(t *testing.T) {
+	is := is.New(t)
+	server, names, b := service(t, 100)
+	c := client(t, b, middleware.Standard())
+	for range 2 { // the second time from the cache
+		found, err := c.GetMany(t.Context(), names...)
+		is.NoErr(err)
+		is.Equal(len(found), 100)
+		is.Equal(server.Count("*"), 5)
+	}
+}
+
+func TestFieldsOfOneSecretAreOneCall(t *testing.T) {
+	is := is.New(t)
+	server := awstest.NewServer(t)
+	server.Put("db", `{"user":"app","password":"p1"}`)
+	c := client(t, of(t, server), middleware.Standard())
+	for key, want := range map[string]string{"db#user": "app", "db#password": "p1"} {
+		s, err := c.Get(t.Context(), key)
+		is.NoErr(err)
+		is.Equal(s.Reveal(), want)
+	}
+	is.Equal(server.Count("*"), 1)
+	_, err := c.Get(t.Context(), "db#missing")
+	is.True(errors.Is(err, secrets.ErrFieldNotFound))
+}
+
+// TestOneSecretByAllItsNames asks for it by name, ARN and partial ARN, twice each.
+func TestOneSecretByAllItsNames(t *testing.T) {
+	is := is.New(t)
+	server, _, b := service(t, 3)
+	arn := server.ARN("prod/key-0")
+	partial := arn[:len(arn)-len("-AbCdEf")]
+	names := []string{"prod/key-0", arn, partial, "prod/key-0", arn, partial, "prod/key-1", "prod/key-2"}
+	for i, r := range b.FetchMany(t.Context(), refsOf(names...)) {
+		is.NoErr(r.Err)
+		want := valueOf("prod/key-0")
+		if i >= 6 {
+			want = valueOf(names[i])
+		}
+		is.Equal(r.Secret.Reveal(), want)
+	}
+	is.Equal(server.Count("*"), 1)
+}
+
+func TestEachSecretOfABatchFailsAlone(t *testing.T) {
+	is := is.New(t)
+	server, _, b := service(t, 20)
+	server.Deny(getOne, "prod/key-1")
+	server.Delete("prod/key-2")
+	server.Create("prod/empty")
+	server.Fail(getOne, awstest.Fault("DecryptionFailure", ""), "prod/key-3")
+	server.Fail(getOne, awstest.Fault("InternalServiceError", ""), "prod/key-4")
+	server.PutBinary("prod/binary", []byte{0, 0xff, '\n'})
+	missing := server.ARN("prod/key-5")
+	missing = missing[:len(missing)-len("key-5-AbCdEf")] + "key-x-AbCdEf"
+	for name, want := range map[string]error{
+		"prod/key-0": nil, "prod/key-1": secrets.ErrPermissionDenied, "prod/key-2": secrets.ErrDeleted, "prod/empty": secrets.ErrNotFound,
+		"prod/key-3": secrets.ErrPermissionDenied, "prod/key-4": secrets.ErrUnavailable, "prod/missing": secrets.ErrNotFound,
+		"prod/binary": nil, "a b": secrets.ErrInvalidKey, missing: secrets.ErrNotFound,
+	} {
+		results := b.FetchMany(t.Context(), refsOf("prod/key-10", name, "prod/key-11", "prod/key-12"))
+		_, single := b.Fetch(t.Context(), secrets.Ref{Path: name})
+		is.Equal(secrets.Class(results[1].Err), want) // name
+		is.Equal(secrets.Class(single), want)         // and so it is alone
+		for i, n := range map[int]string{0: "prod/key-10", 2: "prod/key-11", 3: "prod/key-12"} {
+			is.NoErr(results[i].Err)
+			is.Equal(results[i].Secret.Reveal(), valueOf(n))
+		}
+	}
+	s, err := b.Fetch(t.Context(), secrets.Ref{Path: "prod/binary"})
+	is.NoErr(err)
+	is.Equal(s.Bytes(), []byte{0, 0xff, '\n'})
+}
+
+// TestABatchThatIsRefused has a policy without the permission for batches, as many are.
+func TestABatchThatIsRefused(t *testing.T) {
+	is := is.New(t)
+	server, names, b := service(t, 30)
+	server.Deny(getMany)
+	for i, r := range b.FetchMany(t.Context(), refsOf(names...)) {
+		is.NoErr(r.Err)
+		is.Equal(r.Secret.Reveal(), valueOf(names[i]))
+	}
+	refused := server.Count(getMany)
+	is.True(refused >= 1 && refused <= 2)
+	is.Equal(server.Count(getOne), 30)
+	b.FetchMany(t.Context(), refsOf(names...))
+	is.Equal(server.Count(getMany), refused) // it is remembered
+	is.Equal(server.Count(getOne), 60)
+
+	_, names, b = service(t, 3, awssm.WithoutBatch())
+	for _, r := range b.FetchMany(t.Context(), refsOf(names...)) {
+		is.NoErr(r.Err)
+	}
+}
+
+func TestWithoutBatchMakesNone(t *testing.T) {
+	is := is.New(t)
+	server, names, b := service(t, 30, awssm.WithoutBatch(), awssm.WithCoalescing(time.Second))
+	b.FetchMany(t.Context(), refsOf(names...))
+	_, err := b.Fetch(t.Context(), refsOf(names...)[0])
+	is.NoErr(err)
+	is.Equal(server.Count(getMany), 0)
+	is.Equal(server.Count(getOne), 31)
+}
+
+// TestWholeBatchesThatFail says what becomes of the secrets.
+func TestWholeBatchesThatFail(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer *awstest.Response
+		class  error // nil if they are read one by one
+	}{
+		"throttled":            {awstest.Fault("ThrottlingException", ""), nil},
+		"one id spoils it":     {awstest.Fault("InvalidParameterException", ""), nil},
+		"an unknown operation": {awstest.Fault("UnknownOperationException", ""), nil},
+		"an odd answer":        {&awstest.Response{Body: "{}"}, nil},
+		"no answer":            {&awstest.Response{}, nil},
+		"cut short":            {(&awstest.Response{Body: `{"SecretValues":[{"Name":"prod/key-0","SecretString":"x"}]}`}).Truncated(), nil},
+		"html":                 {awstest.HTML(200), nil},
+		"internal":             {awstest.Fault("InternalServiceError", ""), secrets.ErrUnavailable},
+		"a proxy":              {awstest.HTML(502), secrets.ErrUnavailable},
+		"reset":                {&awstest.Response{Reset: true}, secrets.ErrUnavailable},
+		"expired":              {awstest.Fault("ExpiredTokenException", ""), secrets.ErrUnauthenticated},
+		"unknown client":       {awstest.Fault("UnrecognizedClientException", ""), secrets.ErrUnauthenticated},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel() // some are tried again
+			is := is.New(t)
+			server, names, b := service(t, 5)
+			server.Fail(getMany, c.answer)
+			for i, r := range b.FetchMany(t.Context(), refsOf(names...)) {
+				is.Equal(secrets.Class(r.Err), c.class)
+				if c.class == nil {
+					is.Equal(r.Secret.Reveal(), valueOf(names[i]))
+				}
+			}
+			if c.class != nil {
+				is.Equal(server.Count(getOne), 0) // nothing more is asked of a service that fails
+			}
+			server.Recover()
+			b.FetchMany(t.Context(), refsOf(names...))
+			calls := server.Calls()
+			is.Equal(calls[len(calls)-1].Operation, getMany) // none of these is remembered
+		})
+	}
+}
+
+func TestPages(t *testing.T) {
+	is := is.New(t)
+	server, names, b := service(t, 20)
+	server.SetPages(7, 0, 0, 5, 8)
+	for i, r := range b.FetchMany(t.Context(), refsOf(names...)) {
+		is.NoErr(r.Err)
+		is.Equal(r.Secret.Reveal(), valueOf(names[i]))
+	}
+	is.Equal(server.Count(getMany), 5)
+	is.Equal(server.Count(getOne), 0)
+}
+
+func TestATokenThatComesAgainEndsTheBatch(t *testing.T) {
+	is := is.New(t)
+	server, names, b := service(t, 20)
+	server.SetPages(7)
+	server.RepeatToken(true)
+	for i, r := range b.FetchMany(t.Context(), refsOf(names...)) {
+		is.NoErr(r.Err)
+		is.Equal(r.Secret.Reveal(), valueOf(names[i]))
+	}
+	is.True(server.Count(getMany) <= 3)
+	is.True(server.Count(getOne) > 0) // the rest is read one by one
+}
+
+func TestVersionsAreReadOneByOne(t *testing.T) {
+	is := is.New(t)
+	server := awstest.NewServer(t)
+	first := server.Put("db", "one")
+	second := server.Put("db", "two")
+	server.PutVersion("db", "three", "AWSPENDING")
+	c := client(t, of(t, server))
+	keys := map[string]string{
+		"db": "two", "db?version=AWSCURRENT": "two", "db?version=AWSPREVIOUS": "one", "db?version=AWSPENDING": "three",
+		"db?version=" + first: "one", "db?version=" + second: "two",
+	}
+	found, err := c.GetMany(t.Context(), slices.Collect(mapKeys(keys))...)
+	is.NoErr(err)
+	for key, want := range keys {
+		is.Equal(found[key].Reveal(), want)
+	}
+	is.Equal(server.Count(getMany), 0)
+	is.Equal(found["db"].Meta().Version, second)
+	for _, version := range []string{"AWSPREVIOUSLY", "12345678-1234-1234-1234-123456789abc"} {
+		_, err := c.Get(t.Context(), "db?version="+version)
+		is.True(errors.Is(err, secrets.ErrNotFound))
+	}
+}
+
+func mapKeys(m map[string]string) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for key := range m {
+			if !yield(key) {
+				return
+			}
+		}
+	}
+}
+
+func TestRegions(t *testing.T) {
+	is := is.New(t)
+	server, names, b := service(t, 3)
+	east, west := server.In("eu-west-1"), server.In("ap-southeast-2")
+	var arns []string
+	for i := range 4 {
+		for _, region := range []*awstest.Server{east, west} {
+			name := fmt.Sprintf("r-%d", i)
+			region.Put(name, region.Region()+name)
+			arns = append(arns, region.ARN(name))
+		}
+	}
+	for i, r := range b.FetchMany(t.Context(), refsOf(append(arns, names...)...)) {
+		is.NoErr(r.Err)
+		if i < len(arns) {
+			is.Equal(r.Secret.Reveal(), []string{"eu-west-1", "ap-southeast-2"}[i%2]+fmt.Sprintf("r-%d", i/2))
+		}
+	}
+	is.Equal(server.Count(getMany), 3) // one of each region
+	is.Equal(server.Count(getOne), 0)
+}
+
+func TestAnotherAccountIsReadByItself(t *testing.T) {
+	is := is.New(t)
+	server, names, b := service(t, 3)
+	other := "arn:aws:secretsmanager:us-east-1:999999999999:secret:db-AbCdEf"
+	server.Handle(func(r *awstest.Request) *awstest.Response {
+		if r.Operation == getOne && r.IDs[0] == other {
+			return &awstest.Response{Body: `{"ARN":"` + other + `","Name":"db","SecretString":"of another account","VersionId":"v"}`}
+		}
+		return nil
+	})
+	results := b.FetchMany(t.Context(), refsOf(append(names, other)...))
+	is.NoErr(results[3].Err)
+	is.Equal(results[3].Secret.Reveal(), "of another account")
+}
+
+// TestRotationUnderLoad rotates as AWS does, while readers want a user and a password of one version.
+func TestRotationUnderLoad(t *testing.T) {
+	for name, opts := range map[string][]awssm.Option{"single": {awssm.WithoutBatch()}, "batches": nil, "coalescing": {awssm.WithCoalescing(time.Millisecond)}} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			server := awstest.NewServer(t)
+			pair := func(i int) string { return fmt.Sprintf(`{"user":"u%d","password":"p%d"}`, i, i) }
+			for _, name := range []string{"a", "b", "c"} {
+				server.Put(name, pair(0))
+			}
+			c := client(t, of(t, server, opts...), middleware.Standard())
+			ctx, stop := context.WithTimeout(t.Context(), time.Second)
+			defer stop()
+			var wg sync.WaitGroup
+			reads := make([]int, 4)
+			for n := range reads {
+				wg.Go(func() {
+					for ctx.Err() == nil {
+						found, err := c.GetMany(t.Context(), "a#user", "b#user", "c#user", "a#password", "b#password", "c#password")
+						if err != nil {
+							t.Errorf("no secrets: %v", err)
+							return
+						}
+						for _, name := range []string{"a", "b", "c"} {
+							if user, password := found[name+"#user"].Reveal(), found[name+"#password"].Reveal(); user[1:] != password[1:] {
+								t.Errorf("the user %s and the password %s", user, password)
+							}
+							c.Invalidate(name)
+						}
+						reads[n]++
+					}
+				})
+			}
+			for i := 1; ctx.Err() == nil; i++ {
+				for _, name := range []string{"a", "b", "c"} {
+					server.PutVersion(name, pair(i), "AWSPENDING")
+					server.Promote(name)
+				}
+			}
+			wg.Wait()
+			for _, n := range reads {
+				is.True(n > 0)
+			}
+		})
+	}
+}
+
+// TestTheRetryQuotaRunsOut has more calls fail than the SDK is willing to repeat. They are of the same class from then on.
+func TestTheRetryQuotaRunsOut(t *testing.T) {
+	is := is.New(t)
+	server, _, b := service(t, 1)
+	server.Fail("*", awstest.Fault("InternalServiceError", ""))
+	for range 60 {
+		_, err := b.Fetch(t.Context(), secrets.Ref{Path: "prod/key-0"})
+		is.True(errors.Is(err, secrets.ErrUnavailable))
+	}
+	is.True(server.Count("*") < 3*60) // it has run out
+	server.Recover()
+	_, err := b.Fetch(t.Context(), secrets.Ref{Path: "prod/key-0"})
+	is.NoErr(err)
+}
+
+func TestHasReadsWhatGetReads(t *testing.T) {
+	is := is.New(t)
+	server, _, b := service(t, 2)
+	server.Create("empty")
+	server.Delete("prod/key-1")
+	c := client(t, b)
+	for key, want := range map[string]bool{"prod/key-0": true, "prod/key-1": false, "empty": false, "missing": false} {
+		has, err := c.Has(t.Context(), key)
+		is.NoErr(err)
+		is.Equal(has, want)
+	}
+	server.Deny("DescribeSecret") // it needs no other permission
+	server.Deny(getOne, "prod/key-0")
+	_, err := c.Has(t.Context(), "prod/key-0")
+	is.True(errors.Is(err, secrets.ErrPermissionDenied))
+	is.Equal(server.Count("DescribeSecret"), 0)
+}
+
+// TestCredentialsThatPanic has code of the program end goroutines that are the backend's own.
+func TestCredentialsThatPanic(t *testing.T) {
+	for name, end := range map[string]func(){"panic": func() { panic(canary) }, "Goexit": runtime.Goexit} {
+		for kind, opts := range map[string][]awssm.Option{"batches": nil, "coalescing": {awssm.WithCoalescing(time.Millisecond)}} {
+			t.Run(name+" "+kind, func(t *testing.T) {
+				is := is.New(t)
+				server := awstest.NewServer(t)
+				cfg := config()
+				cfg.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+					end()
+					return aws.Credentials{}, nil
+				})
+				c := client(t, of(t, server, append(opts, awssm.WithConfig(cfg))...))
+				_, err := c.Get(t.Context(), "a")
+				is.True(errors.Is(err, secrets.ErrUnknown))
+				found, err := c.GetMany(t.Context(), "a", "b", "c", "d")
+				is.True(errors.Is(err, secrets.ErrUnknown))
+				is.Equal(len(found), 0)
+				secretstest.AssertNoLeak(t, canary, err)
+			})
+		}
+	}
+}

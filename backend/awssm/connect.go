@@ -1,0 +1,163 @@
+package awssm
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/smithy-go/logging"
+)
+
+const (
+	// attempts and mostPause bound the retries of the SDK, the one retry layer there is. What goes on for longer than a
+	// moment is for the cache above: its back-off, its stale values, the next backend.
+	attempts  = 3
+	mostPause = 2 * time.Second
+	// callTimeout bounds a call whose context has no deadline: the SDK has none of its own.
+	callTimeout = 30 * time.Second
+	// maxAnswer is the most bytes that are read of an answer. A batch brings 20 secrets of 64 KiB at the most, and JSON
+	// takes 6 bytes for one at the most.
+	maxAnswer = 20 * (64 << 10) * 6
+)
+
+// clients returns the client of a region, or of the backend's own region for "". It is safe for concurrent use.
+type clients func(region string) *secretsmanager.Client
+
+// connect returns the clients that the options and the environment ask for, and the backend's own region. Faults are noted.
+func (c *settings) connect(ctx context.Context) (of clients, region string) {
+	own := c.ownClient(ctx)
+	if own == nil {
+		return nil, ""
+	}
+	options := own.Options()
+	switch {
+	case options.Region == "":
+		c.fault("no region: give WithRegion, or set AWS_REGION or AWS_DEFAULT_REGION, or one in the profile")
+	case !isRegion(options.Region):
+		c.fault("the region %q is not one", options.Region)
+	}
+	if options.ClientLogMode.IsRequestWithBody() || options.ClientLogMode.IsResponseWithBody() {
+		c.fault("the ClientLogMode of the SDK would log bodies, which hold the secrets")
+	}
+	if options.BaseEndpoint != nil {
+		c.checkEndpoint(*options.BaseEndpoint)
+	}
+	var mu sync.Mutex
+	all := map[string]*secretsmanager.Client{"": own}
+	// They are captured variables, so that no dump of the Backend shows the credentials.
+	return func(region string) *secretsmanager.Client {
+		mu.Lock()
+		defer mu.Unlock()
+		if all[region] == nil {
+			all[region] = secretsmanager.New(options, func(o *secretsmanager.Options) { o.Region = region })
+		}
+		return all[region]
+	}, options.Region
+}
+
+// ownClient returns the client of the backend's own region, or nil.
+func (c *settings) ownClient(ctx context.Context) *secretsmanager.Client {
+	if c.client != nil {
+		if c.config != nil || c.region != "" || c.endpoint != "" {
+			c.fault("WithClient says all of it already, beside WithConfig, WithRegion or WithEndpoint")
+		}
+		return secretsmanager.New(c.client.Options(), quiet)
+	}
+	cfg := c.config
+	if cfg == nil {
+		loaded, err := config.LoadDefaultConfig(ctx, config.WithLogger(logging.Nop{}))
+		if err != nil {
+			c.fault("the configuration of AWS can not be loaded: %s", configFault(err))
+			return nil
+		}
+		cfg = &loaded
+	}
+	return secretsmanager.NewFromConfig(*cfg, quiet, func(o *secretsmanager.Options) {
+		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts, o.MaxBackoff = attempts, mostPause })
+		o.RetryMaxAttempts = 0
+		if c.region != "" {
+			o.Region = c.region
+		}
+		if c.endpoint != "" {
+			o.BaseEndpoint = &c.endpoint
+		}
+	})
+}
+
+// quiet makes a client log nothing, bounds what it reads, and marks the errors of its credentials.
+func quiet(o *secretsmanager.Options) {
+	o.Logger = logging.Nop{}
+	if o.Credentials != nil {
+		o.Credentials = marked{o.Credentials}
+	}
+	if o.HTTPClient == nil {
+		o.HTTPClient = awshttp.NewBuildableClient()
+	}
+	o.HTTPClient = &bounded{o.HTTPClient}
+}
+
+// configFault says what is wrong with the configuration, without what it may hold.
+func configFault(err error) string {
+	if profile, ok := errors.AsType[config.SharedConfigProfileNotExistError](err); ok {
+		return "there is no profile " + profile.Profile
+	}
+	return "one of its files or variables is not as it should be"
+}
+
+func (c *settings) checkEndpoint(endpoint string) {
+	u, err := url.Parse(endpoint)
+	switch {
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "": // the text may hold a password
+		c.fault("the endpoint must begin with https:// or http:// and name a host")
+	case u.User != nil:
+		c.fault("the endpoint holds a user name or a password, which AWS has no use for")
+	case u.Scheme == "http" && !c.plaintext && !loopback(u.Hostname()):
+		c.fault("the endpoint http://%s would send the secrets in the clear; use https, or say WithPlaintext", u.Host)
+	}
+}
+
+// loopback reports whether host is this machine.
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
+}
+
+// errTooLarge says that an answer holds more bytes than are read of one.
+var errTooLarge = errors.New("too large")
+
+// bounded is an HTTP client that reads no more than maxAnswer of a body.
+type bounded struct{ secretsmanager.HTTPClient }
+
+func (b *bounded) Do(r *http.Request) (*http.Response, error) {
+	resp, err := b.HTTPClient.Do(r)
+	if resp != nil && resp.Body != nil {
+		resp.Body = &boundedBody{ReadCloser: resp.Body, left: maxAnswer}
+	}
+	return resp, err
+}
+
+type boundedBody struct {
+	io.ReadCloser
+	left int64
+}
+
+func (b *boundedBody) Read(p []byte) (int, error) {
+	if int64(len(p)) > b.left+1 {
+		p = p[:b.left+1]
+	}
+	n, err := b.ReadCloser.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		return n, errTooLarge
+	}
+	return n, err
+}

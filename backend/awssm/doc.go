@@ -1,0 +1,57 @@
+// Package awssm is the backend of AWS Secrets Manager.
+//
+//	backend, err := awssm.New(ctx, awssm.WithPrefix("prod/shop/"))
+//	…
+//	client, err := secrets.New(backend, middleware.Standard())
+//	…
+//	password, err := client.Get(ctx, "database#password") // a field of the JSON in prod/shop/database
+//
+// It speaks through the SDK, github.com/aws/aws-sdk-go-v2, and finds region, endpoint and credentials as every program with
+// the SDK does: in the variables of the environment, the files of a profile, a web identity, a container's or an instance's
+// role. [New] contacts nobody. An error of New is what would fail every call: no region is one, and a client that logs
+// bodies. Without any credentials configured, the SDK asks the metadata service of an instance at each call, for some
+// seconds; AWS_EC2_METADATA_DISABLED=true ends that at once.
+//
+// # Keys
+//
+// With the prefix P:
+//
+//	database                        the whole secret P+database
+//	database/password               the whole secret P+database/password
+//	database#password               the field password of the JSON in P+database
+//	database?version=AWSPREVIOUS    the version with that stage; by default, AWSCURRENT
+//	database?version=UUID           the version with that VersionId
+//	arn:aws:secretsmanager:eu-west-1:123456789012:secret:database-AbCdEf#password
+//	                                a secret by its ARN, without the prefix; the hyphen and the 6 characters at the end may be
+//	                                left out. The request goes to the region of the ARN
+//
+// A SecretString is returned byte for byte, and a SecretBinary as its bytes. secrets.Meta.Version is the VersionId.
+//
+// # Calls
+//
+// A Get is one GetSecretValue. A GetMany of three secrets and more is one BatchGetSecretValue for each 20 of them, which is
+// a permission of its own, secretsmanager:BatchGetSecretValue, beside secretsmanager:GetSecretValue: where it is refused,
+// secrets are read one by one from then on; [WithoutBatch] spares the call that finds out. What a batch leaves unanswered,
+// and secrets of a pinned version, are read one by one too. [WithCoalescing] makes batches of concurrent Gets.
+//
+// secrets.Client.Has reads the value and drops it: the permission, and the answer, are those of a Get.
+//
+// A call is tried three times in all, within the time that its context has, or 30 seconds. What lasts longer is for the
+// layers above: the cache with its stale values and its back-off, and the next backend.
+//
+// # Errors
+//
+// Each is a [secrets.Error] of one class, or the error of the context. The Detail is of this package's own words and the
+// name of AWS's error: no message of the service, whose texts hold principals and ARNs, and no error of the SDK, which may
+// hold the answer itself.
+//
+//	secrets.ErrNotFound          there is no such secret, no value yet, or no such version
+//	secrets.ErrDeleted           the secret is marked for deletion
+//	secrets.ErrPermissionDenied  the policies do not allow the read or the decryption. A missing secret that they do not
+//	                             cover is this too
+//	secrets.ErrUnauthenticated   no credentials, or expired or wrong ones
+//	secrets.ErrUnavailable       the network, throttling, an error of the service, a source of credentials that does not
+//	                             answer
+//	secrets.ErrInvalidKey        a name that no secret can have, an ARN that is none, a stage that is not of the version
+//	secrets.ErrMalformed         an answer that is empty or not the service's
+package awssm

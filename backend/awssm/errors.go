@@ -1,0 +1,240 @@
+package awssm
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/seed-5482dd03/secrets"
+)
+
+// failure returns the error that err, of a call of the SDK, stands for. Nothing of its text is passed on, and it is not
+// wrapped: errors of the SDK hold principals, request IDs and, where an answer could not be decoded, the answer.
+func failure(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if own, ok := errors.AsType[*secrets.Error](err); ok {
+		return own
+	}
+	if credentials, ok := errors.AsType[*credentialsError](err); ok {
+		return credentials.failure()
+	}
+	if api, ok := errors.AsType[smithy.APIError](err); ok {
+		return classify(api.ErrorCode(), api.ErrorMessage(), status(err))
+	}
+	return broken(err)
+}
+
+// status returns the status of the answer that err is about, or 0 if there was none.
+func status(err error) int {
+	if response, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
+		return response.HTTPStatusCode()
+	}
+	return 0
+}
+
+// broken returns the error for an answer that is not the service's, or for none.
+func broken(err error) error {
+	s := status(err)
+	_, decoding := errors.AsType[*smithy.DeserializationError](err)
+	switch {
+	case s == http.StatusUnauthorized:
+		return unauthenticated("the credentials are not accepted (status 401)")
+	case s == http.StatusForbidden:
+		return denied("the request is refused (status 403)")
+	case s >= http.StatusInternalServerError, s == http.StatusTooManyRequests, s == http.StatusRequestTimeout:
+		return unavailable(fmt.Sprintf("the service answered with status %d", s))
+	case s >= http.StatusMultipleChoices:
+		return unavailable(fmt.Sprintf("an answer with status %d that is not the service's: "+
+			"a proxy stands before it, or the endpoint is wrong", s))
+	case decoding, s != 0:
+		return malformed("the answer is not one of the service, or was cut short")
+	case errors.Is(err, errTooLarge):
+		return malformed("the answer is too large")
+	case isNetwork(err):
+		return unavailable("no answer from the service" + reason(err))
+	default:
+		return fail(secrets.ErrUnknown, "the SDK could not make the call")
+	}
+}
+
+func isNetwork(err error) bool {
+	var (
+		send    *smithyhttp.RequestSendError
+		network net.Error
+	)
+	return errors.As(err, &send) || errors.As(err, &network) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// classify returns the error for the code and the message of the service, whose errors all have the status 400 unless they
+// are its own.
+func classify(code, message string, status int) error {
+	if isThrottle(code) {
+		return unavailable("the service has had too many requests (" + printable(code) + ")")
+	}
+	switch code {
+	case "ResourceNotFoundException":
+		return absent(message)
+	case "InvalidRequestException":
+		return impossible(message)
+	case "InvalidParameterException", "ValidationException", "ValidationError":
+		return invalid("the service does not accept the name or the version (" + code + ")")
+	case "AccessDeniedException", "AccessDenied", "UnauthorizedOperation", "NotAuthorized", "KMSAccessDeniedException":
+		return denied("the policies must allow secretsmanager:GetSecretValue for it, and kms:Decrypt with its key if that is not the default one")
+	case "DecryptionFailure":
+		return denied("the secret can not be decrypted with its KMS key")
+	case "UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException", "SignatureDoesNotMatch",
+		"IncompleteSignature", "IncompleteSignatureException", "MissingAuthenticationToken", "MissingAuthenticationTokenException",
+		"AuthFailure", "OptInRequired":
+		return unauthenticated("the service does not accept the credentials (" + code + ")")
+	case "ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired":
+		return unauthenticated("the credentials have expired (" + code + ")")
+	case "RequestExpired", "RequestTimeTooSkewed":
+		return unauthenticated("the clock of this machine is wrong (" + code + ")")
+	case "InternalServiceError", "InternalServiceErrorException", "InternalFailure", "InternalServerError", "ServiceUnavailable",
+		"ServiceUnavailableException", "RequestTimeout", "RequestTimeoutException":
+		return unavailable("the service failed (" + code + ")")
+	default:
+		return unlisted(code, status)
+	}
+}
+
+// unlisted returns the error for a code that is not known, by the status of the answer.
+func unlisted(code string, status int) error {
+	switch {
+	case status == http.StatusUnauthorized:
+		return unauthenticated("the credentials are not accepted (status 401)")
+	case status == http.StatusForbidden:
+		return denied("the request is refused (status 403)")
+	case status == http.StatusBadRequest:
+		return fail(secrets.ErrUnknown, "the service refused the request ("+printable(code)+")")
+	case status >= http.StatusMultipleChoices:
+		return unavailable(fmt.Sprintf("an answer with status %d (%s)", status, printable(code)))
+	default:
+		return fail(secrets.ErrUnknown, "the service answered with "+printable(code))
+	}
+}
+
+// absent tells the kinds of ResourceNotFoundException apart.
+func absent(message string) error {
+	switch {
+	case strings.Contains(message, "staging label: AWSCURRENT"):
+		return notFound("the secret is there, and has no value yet")
+	case strings.Contains(message, "VersionId:"), strings.Contains(message, "staging label:"):
+		return notFound("the secret is there, or was, and has no such version")
+	default:
+		return notFound("there is no such secret in this account and region")
+	}
+}
+
+// impossible tells the kinds of InvalidRequestException apart, for which the service has texts alone.
+func impossible(message string) error {
+	switch {
+	case strings.Contains(message, "marked for deletion"), strings.Contains(message, "scheduled for deletion"),
+		strings.Contains(message, "was deleted"):
+		return fail(secrets.ErrDeleted, "the secret is marked for deletion")
+	case strings.Contains(message, "not associated to the provided VersionId"):
+		return invalid("the stage is not one of that version")
+	case strings.Contains(message, "different AWS account"):
+		return denied("a secret of another account must be encrypted with a KMS key that this account may use, not with the default one")
+	default:
+		return fail(secrets.ErrUnknown, "the state of the secret does not allow it (InvalidRequestException)")
+	}
+}
+
+// printable returns a code of the service as far as it may be one: a proxy may have put anything in its place.
+func printable(code string) string {
+	const most = 64
+	odd := func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '.' && r != '_'
+	}
+	if code == "" || len(code) > most || strings.ContainsFunc(code, odd) {
+		return "a code that is none of the service's"
+	}
+	return code
+}
+
+// reason says what is known of a failure of the network.
+func reason(err error) string {
+	var (
+		verification *tls.CertificateVerificationError
+		name         *net.DNSError
+		errno        syscall.Errno
+		timeout      interface{ Timeout() bool }
+	)
+	switch {
+	case errors.As(err, &verification):
+		return ": its certificate is not trusted"
+	case errors.As(err, &name):
+		return ": its name can not be resolved"
+	case errors.As(err, &errno):
+		return ": " + errno.Error()
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return ": it took too long"
+	default:
+		return ""
+	}
+}
+
+// credentialsError marks a failure to get credentials, before the service was asked.
+type credentialsError struct{ err error }
+
+func (e *credentialsError) Error() string { return "no credentials" }
+func (e *credentialsError) Unwrap() error { return e.err }
+
+// failure tells a source of credentials that does not answer from one that has none.
+func (e *credentialsError) failure() error {
+	api, answered := errors.AsType[smithy.APIError](e.err)
+	s := status(e.err)
+	switch {
+	case s >= http.StatusInternalServerError, s == http.StatusTooManyRequests:
+	case answered && isThrottle(api.ErrorCode()):
+	case answered, s != 0 && s != http.StatusNotFound:
+		return unauthenticated("the source of the credentials refuses them")
+	case isNetwork(e.err), isCanceled(e.err), s != 0:
+	default:
+		return unauthenticated("there are no credentials, or they can not be used")
+	}
+	return unavailable("the source of the credentials does not answer")
+}
+
+func isThrottle(code string) bool {
+	_, throttled := retry.DefaultThrottleErrorCodes[code]
+	return throttled
+}
+
+func isCanceled(err error) bool {
+	_, canceled := errors.AsType[*aws.RequestCanceledError](err)
+	return canceled || errors.Is(err, context.Canceled)
+}
+
+// marked is a provider of credentials whose errors are told from those of the service.
+type marked struct{ aws.CredentialsProvider }
+
+func (m marked) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	credentials, err := m.CredentialsProvider.Retrieve(ctx)
+	if err != nil {
+		return aws.Credentials{}, &credentialsError{err}
+	}
+	return credentials, nil
+}
+
+func fail(class error, detail string) error { return &secrets.Error{Err: class, Detail: detail} }
+
+func notFound(detail string) error        { return fail(secrets.ErrNotFound, detail) }
+func denied(detail string) error          { return fail(secrets.ErrPermissionDenied, detail) }
+func unauthenticated(detail string) error { return fail(secrets.ErrUnauthenticated, detail) }
+func unavailable(detail string) error     { return fail(secrets.ErrUnavailable, detail) }
+func malformed(detail string) error       { return fail(secrets.ErrMalformed, detail) }
+func invalid(detail string) error         { return fail(secrets.ErrInvalidKey, detail) }

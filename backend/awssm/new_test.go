@@ -1,0 +1,147 @@
+package awssm_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/matryer/is"
+
+	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/backend/awssm"
+	"github.com/seed-5482dd03/secrets/secretstest"
+)
+
+// hermetic gives the test an environment in which the SDK finds nothing of the machine, and vars.
+func hermetic(t *testing.T, vars map[string]string) {
+	t.Helper()
+	for _, variable := range os.Environ() {
+		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "AWS_") {
+			t.Setenv(name, "") // to restore it
+			if err := os.Unsetenv(name); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	home := t.TempDir()
+	for name, value := range map[string]string{
+		"HOME": home, "USERPROFILE": home, "AWS_EC2_METADATA_DISABLED": "true",
+		"AWS_CONFIG_FILE": filepath.Join(home, "config"), "AWS_SHARED_CREDENTIALS_FILE": filepath.Join(home, "credentials"),
+	} {
+		t.Setenv(name, value)
+	}
+	for name, value := range vars {
+		t.Setenv(name, value)
+	}
+}
+
+func TestFaults(t *testing.T) {
+	logs := config()
+	logs.ClientLogMode = aws.LogResponseWithBody
+	quiet := config()
+	quiet.ClientLogMode = aws.LogRetries
+	nowhere := config()
+	nowhere.Region = ""
+	odd := config()
+	odd.Region = "evil.com/#"
+	type opts = []awssm.Option
+	for _, c := range []struct {
+		name string
+		env  map[string]string
+		opts opts
+		want string // a part of the error, or "" if there is none
+	}{
+		{name: "nothing", want: "no region: give WithRegion, or set AWS_REGION"},
+		{name: "AWS_REGION", env: map[string]string{"AWS_REGION": "eu-west-1"}},
+		{name: "AWS_DEFAULT_REGION", env: map[string]string{"AWS_DEFAULT_REGION": "eu-west-1"}},
+		{name: "WithRegion", opts: opts{awssm.WithRegion("eu-west-1")}},
+		{name: "a region that is none", opts: opts{awssm.WithRegion("evil.com/#")}, want: `WithRegion: "evil.com/#" is not a region`},
+		{name: "a region of the environment that is none", env: map[string]string{"AWS_REGION": "evil.com/#"}, want: "is not one"},
+		{name: "a region of the configuration that is none", opts: opts{awssm.WithConfig(odd)}, want: "is not one"},
+		{name: "no region in the configuration", opts: opts{awssm.WithConfig(nowhere)}, want: "no region"},
+		{name: "the option wins", opts: opts{awssm.WithConfig(nowhere), awssm.WithRegion("eu-west-1")}},
+		{name: "no such profile", env: map[string]string{"AWS_REGION": "eu-west-1", "AWS_PROFILE": "missing"}, want: "there is no profile missing"},
+		{name: "a bad prefix", opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithPrefix("a b")}, want: "WithPrefix"},
+		{name: "no prefix", opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithPrefix("")}},
+		{name: "in the clear", opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithEndpoint("http://vpce.example")}, want: "WithPlaintext"},
+		{name: "in the clear, as wanted", opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithEndpoint("http://localstack:4566"), awssm.WithPlaintext()}},
+		{name: "in the clear by the environment", env: map[string]string{"AWS_REGION": "eu-west-1", "AWS_ENDPOINT_URL": "http://vpce.example"}, want: "WithPlaintext"},
+		{name: "loopback", opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithEndpoint("http://127.0.0.1:4566")}},
+		{name: "no endpoint", opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithEndpoint("")}, want: "WithEndpoint: an empty URL"},
+		{name: "an endpoint that is none", opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithEndpoint("://" + canary)}, want: "must begin with https://"},
+		{name: "a password in the endpoint", opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithEndpoint("https://u:" + canary + "@x.example")}, want: "a user name or a password"},
+		{name: "a log of bodies", opts: opts{awssm.WithConfig(logs)}, want: "would log bodies"},
+		{name: "a log of bodies, in a client", opts: opts{awssm.WithClient(secretsmanager.NewFromConfig(logs))}, want: "would log bodies"},
+		{name: "another log", opts: opts{awssm.WithConfig(quiet)}},
+		{name: "a client", opts: opts{awssm.WithClient(secretsmanager.NewFromConfig(config()))}},
+		{name: "a client and a region", opts: opts{awssm.WithClient(secretsmanager.NewFromConfig(config())), awssm.WithRegion("eu-west-1")}, want: "WithClient says all of it"},
+		{name: "no client", opts: opts{awssm.WithClient(nil)}, want: "WithClient: nil"},
+		{name: "no name", opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithName("")}, want: "WithName"},
+		{name: "a nil option", opts: opts{awssm.WithRegion("eu-west-1"), nil}, want: "option 2 is nil"},
+		{name: "a window before now", opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithCoalescing(-1)}, want: "WithCoalescing"},
+		{name: "a long window", opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithCoalescing(time.Minute)}, want: "WithCoalescing"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			is := is.New(t)
+			hermetic(t, c.env)
+			b, err := awssm.New(t.Context(), c.opts...)
+			if c.want == "" {
+				is.NoErr(err)
+				is.Equal(b.Name(), "aws")
+				is.NoErr(b.Close())
+				return
+			}
+			is.True(err != nil)
+			is.True(b == nil)
+			is.True(strings.HasPrefix(err.Error(), "secrets: aws: "))
+			is.True(strings.Contains(err.Error(), c.want))
+			secretstest.AssertNoLeak(t, canary, err)
+		})
+	}
+}
+
+func TestAllFaultsAreTold(t *testing.T) {
+	is := is.New(t)
+	hermetic(t, nil)
+	_, err := awssm.New(t.Context(), awssm.WithName(""), awssm.WithPrefix("#"), awssm.WithEndpoint(""))
+	for _, want := range []string{"WithName", "WithPrefix", "WithEndpoint", "no region"} {
+		is.True(strings.Contains(err.Error(), want))
+	}
+}
+
+func TestNoCredentials(t *testing.T) {
+	is := is.New(t)
+	hermetic(t, map[string]string{"AWS_REGION": "eu-west-1"})
+	b, err := awssm.New(t.Context(), awssm.WithEndpoint("http://127.0.0.1:1"))
+	is.NoErr(err)
+	_, err = client(t, b).Get(t.Context(), "db")
+	is.True(errors.Is(err, secrets.ErrUnauthenticated))
+	is.True(strings.Contains(err.Error(), "no credentials"))
+}
+
+func TestNoDumpShowsTheCredentials(t *testing.T) {
+	b, asked := echo(t)
+	if _, err := b.Fetch(t.Context(), secrets.Ref{Path: "db"}); err != nil || len(*asked) != 1 {
+		t.Fatal(err)
+	}
+	secretstest.AssertNoLeak(t, "EXAMPLEKEY", b)
+}
+
+func TestAServiceThatIsNotThere(t *testing.T) {
+	is := is.New(t)
+	b := backend(t, "http://127.0.0.1:1")
+	_, err := b.Fetch(t.Context(), secrets.Ref{Path: "db"})
+	is.True(errors.Is(err, secrets.ErrUnavailable))
+	is.True(strings.Contains(err.Error(), "connection refused"))
+	is.NoErr(b.Close())
+	is.NoErr(b.Close())
+	_, err = b.Fetch(t.Context(), secrets.Ref{Path: "db"})
+	is.True(errors.Is(err, secrets.ErrClosed))
+	r := b.FetchMany(t.Context(), []secrets.Ref{{Path: "a"}, {Path: "b"}, {Path: "c"}})
+	is.True(errors.Is(r[2].Err, secrets.ErrClosed))
+}

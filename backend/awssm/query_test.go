@@ -1,0 +1,109 @@
+package awssm_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/matryer/is"
+
+	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/backend/awssm"
+)
+
+const (
+	arn  = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:prod/db-AbCdEf"
+	uuid = "a1b2c3d4-5678-90ab-cdef-EXAMPLE11111"
+)
+
+// wire is what a request asks for.
+type wire struct {
+	Region    string `json:"-"`
+	SecretID  string `json:"SecretId"`     //nolint:tagliatelle // as the service has it
+	VersionID string `json:"VersionId"`    //nolint:tagliatelle // as the service has it
+	Stage     string `json:"VersionStage"` //nolint:tagliatelle // as the service has it
+}
+
+// echo returns a backend whose service answers every read, and what it was asked for.
+func echo(t *testing.T, opts ...awssm.Option) (b *awssm.Backend, asked *[]wire) {
+	t.Helper()
+	asked = new([]wire)
+	b = serve(t, func(w http.ResponseWriter, r *http.Request) {
+		var q wire
+		body, err := io.ReadAll(r.Body)
+		if err != nil || json.Unmarshal(body, &q) != nil {
+			t.Errorf("no request of GetSecretValue: %v", err)
+		}
+		q.Region = strings.Split(r.Header.Get("Authorization"), "/")[2]
+		*asked = append(*asked, q)
+		name, id := q.SecretID, q.SecretID
+		if !strings.HasPrefix(name, "arn:") {
+			id = ""
+		}
+		fmt.Fprintf(w, `{"ARN":%q,"Name":%q,"SecretString":"{\"password\":\"p\"}","VersionId":%q}`, id, name, q.VersionID) //nolint:errcheck // to a test
+	}, opts...)
+	return b, asked
+}
+
+func TestKeys(t *testing.T) {
+	for key, want := range map[string]wire{
+		"database":                             {SecretID: "prod/database"},
+		"database#password":                    {SecretID: "prod/database"},
+		"database/password":                    {SecretID: "prod/database/password"},
+		"database/password#":                   {SecretID: "prod/database/password"},
+		"rds!cluster-1_+=.@-x":                 {SecretID: "prod/rds!cluster-1_+=.@-x"},
+		"database?version=AWSPREVIOUS":         {SecretID: "prod/database", Stage: "AWSPREVIOUS"},
+		"database?version=AWSPENDING#password": {SecretID: "prod/database", Stage: "AWSPENDING"},
+		"database?version=12345678-1234-1234-1234-123456789abc": {SecretID: "prod/database", VersionID: "12345678-1234-1234-1234-123456789abc"},
+		"database?version=" + uuid:                              {SecretID: "prod/database", Stage: uuid}, // no UUID: it has other letters
+		"database?version=3":                                    {SecretID: "prod/database", Stage: "3"},
+		arn:                                                     {SecretID: arn},
+		arn + "#password":                                       {SecretID: arn},
+		"arn:aws:secretsmanager:us-east-1:123456789012:secret:db":            {Region: "us-east-1", SecretID: "arn:aws:secretsmanager:us-east-1:123456789012:secret:db"},
+		"arn:aws-us-gov:secretsmanager:us-gov-west-1:123456789012:secret:db": {Region: "us-gov-west-1", SecretID: "arn:aws-us-gov:secretsmanager:us-gov-west-1:123456789012:secret:db"},
+		"arn:aws-cn:secretsmanager:cn-north-1:123456789012:secret:db":        {Region: "cn-north-1", SecretID: "arn:aws-cn:secretsmanager:cn-north-1:123456789012:secret:db"},
+		"arn:aws-iso-b:secretsmanager:us-isob-east-1:123456789012:secret:db": {Region: "us-isob-east-1", SecretID: "arn:aws-iso-b:secretsmanager:us-isob-east-1:123456789012:secret:db"},
+	} {
+		t.Run(key, func(t *testing.T) {
+			is := is.New(t)
+			if want.Region == "" {
+				want.Region = "eu-west-1"
+			}
+			b, asked := echo(t, awssm.WithPrefix("prod/"))
+			_, err := client(t, b).Get(t.Context(), key)
+			is.NoErr(err)
+			is.Equal(*asked, []wire{want})
+		})
+	}
+}
+
+// TestBadKeys has keys that must not reach any service, those that would lead to another host first of all.
+func TestBadKeys(t *testing.T) {
+	is := is.New(t)
+	b, asked := echo(t)
+	c := client(t, b)
+	for _, key := range []string{
+		"", "a b", "a%23b", "a:b", "a*", "ü", "a%3Fb", "a//b", "../a", strings.Repeat("x", 513), "a?version=" + strings.Repeat("x", 257),
+		"arn:", "arn:aws", "arn:aws:s3:eu-west-1:123456789012:secret:db", "arn:aws:secretsmanager::123456789012:secret:db",
+		"arn:aws:secretsmanager:eu-west-1:12345:secret:db", "arn:aws:secretsmanager:eu-west-1:123456789012:secret:",
+		"arn:aws:secretsmanager:eu-west-1:123456789012:other:db", "arn:gcp:secretsmanager:eu-west-1:123456789012:secret:db",
+		"arn:aws:secretsmanager:evil.com/%23:123456789012:secret:db", "arn:aws:secretsmanager:evil.com/:123456789012:secret:db",
+		"arn:aws:secretsmanager:evil.com:123456789012:secret:db", "arn:aws:secretsmanager:eu-west-1.evil.com:123456789012:secret:db",
+		"arn:aws:secretsmanager:eu-west-1@evil.com:123456789012:secret:db", "arn:aws:secretsmanager:localhost:123456789012:secret:db",
+		"arn:aws:secretsmanager:EU-WEST-1:123456789012:secret:db", "arn:aws:secretsmanager:eu-west-1%0a:123456789012:secret:db",
+		"arn:aws:secretsmanager:eu-west-1:123456789012:secret:d b", "ARN:aws:secretsmanager:eu-west-1:123456789012:secret:db",
+		"arn:aws:secretsmanager:xn--80ak6aa92e-1:123456789012:secret:db", "arn:aws:secretsmanager:eu-west-1:123456789012:secret:a:b",
+	} {
+		_, err := c.Get(t.Context(), key)
+		is.True(errors.Is(err, secrets.ErrInvalidKey)) // key
+	}
+	_, err := b.Fetch(t.Context(), secrets.Ref{Path: "a", Field: "b"})
+	is.True(errors.Is(err, secrets.ErrInvalidKey))
+	_, err = b.Fetch(t.Context(), secrets.Ref{Path: "../a"})
+	is.True(errors.Is(err, secrets.ErrInvalidKey))
+	is.Equal(len(*asked), 0)
+}
