@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -415,6 +417,39 @@ func TestWhoAskedForTheMountAndLeftDisturbsNobody(t *testing.T) {
 	}
 	is.Equal(first, context.Canceled)
 	is.NoErr(second)
+}
+
+func TestTheRefusalOfAnOldTokenIsNotForWhoHasTheNewOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		f := inMemory(t)
+		f.put("app", `{"x":"1"}`)
+		answer := make(chan struct{})
+		f.handle("sys/internal/ui/mounts/secret", func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("X-Vault-Token") != fakeToken {
+				<-answer
+				respond(w, http.StatusForbidden, bodyInvalidToken)
+				return
+			}
+			respond(w, http.StatusOK, `{"data":{"path":"secret/","type":"kv","options":{"version":"2"}}}`)
+		})
+		file := filepath.Join(t.TempDir(), "token")
+		b, err := vault.New(vault.WithAddress(f.URL), vault.WithHTTPClient(f.client), vault.WithTokenFile(file), vault.WithLookup(noEnvironment))
+		is.NoErr(err)
+		results := make(chan error, 2)
+		for _, token := range []string{"hvs.old", fakeToken} {
+			is.NoErr(os.WriteFile(file, []byte(token), 0o600))
+			go func() {
+				_, err := b.Fetch(t.Context(), secrets.Ref{Path: "app"})
+				results <- err
+			}()
+			synctest.Wait()
+		}
+		close(answer)
+		is.NoErr(<-results)
+		is.NoErr(<-results)
+		is.NoErr(b.Close())
+	})
 }
 
 func TestANotFoundOfAMountThatWasMadeAnewIsNotBelieved(t *testing.T) {

@@ -38,6 +38,7 @@ type mount struct {
 
 // query is a question for the version that several callers wait for.
 type query struct {
+	serial  uint64        // of the token that asks
 	done    chan struct{} // closed after the others are set
 	version kvVersion
 	err     error
@@ -50,7 +51,7 @@ func newMount(path string, version kvVersion) *mount {
 // find returns the version of the mount. It is unknownVersion if the server does not tell.
 func (m *mount) find(ctx context.Context, s *server, t token) (kvVersion, error) {
 	for {
-		version, q, mine := m.join()
+		version, q, mine := m.join(t)
 		switch {
 		case version != unknownVersion:
 			return version, nil
@@ -63,14 +64,15 @@ func (m *mount) find(ctx context.Context, s *server, t token) (kvVersion, error)
 			return unknownVersion, ctx.Err()
 		case <-q.done:
 		}
-		if !isContextError(q.err) { // or else who asked has given up, and the next one asks
+		// The next one asks if who asked has given up, or was refused for a token that is another's by now.
+		if !isContextError(q.err) && (q.serial == t.serial || !errors.Is(q.err, secrets.ErrUnauthenticated)) {
 			return q.version, q.err
 		}
 	}
 }
 
-// join returns the version if it is known, and else the query for it. If mine is true, the caller has to run it.
-func (m *mount) join() (version kvVersion, q *query, mine bool) {
+// join returns the version if it is known, and else the query for it. If mine is true, the caller has to run it, with t.
+func (m *mount) join(t token) (version kvVersion, q *query, mine bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.version != unknownVersion {
@@ -79,7 +81,7 @@ func (m *mount) join() (version kvVersion, q *query, mine bool) {
 	if m.query != nil {
 		return unknownVersion, m.query, false
 	}
-	m.query = &query{done: make(chan struct{}), err: context.Canceled} // until it is answered
+	m.query = &query{serial: t.serial, done: make(chan struct{}), err: context.Canceled} // until it is answered
 	return unknownVersion, m.query, true
 }
 
