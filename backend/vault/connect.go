@@ -91,6 +91,8 @@ func (c *config) locate() (conn connection, ok bool) {
 		c.fault("%s holds a user name or a password, which Vault has no use for", from)
 	case u.RawQuery != "" || u.Fragment != "":
 		c.fault("%s has a query or a fragment", from)
+	case strings.HasSuffix(strings.TrimSuffix(u.Path, "/"), "/v1"):
+		c.fault("%s ends in /v1, which is added to it", from)
 	case u.Scheme == schemeHTTP && !c.plaintext && !loopback(u.Hostname()):
 		c.fault("%s: %s://%s would send the token and the secrets in the clear; use https, or say WithPlaintext", from, u.Scheme, u.Host)
 	default:

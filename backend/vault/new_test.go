@@ -63,6 +63,7 @@ func TestFaults(t *testing.T) {
 		{name: "no scheme", opts: opts{vault.WithAddress("vault.example:8200"), vault.WithToken("t")}, want: "must begin with https://"},
 		{name: "no host", opts: opts{vault.WithAddress("https:///v1"), vault.WithToken("t")}, want: "must begin with https://"},
 		{name: "a query", opts: opts{vault.WithAddress(ok + "?a=" + canary), vault.WithToken("t")}, want: "a query"},
+		{name: "a path of the API", opts: opts{vault.WithAddress(ok + "/v1/"), vault.WithToken("t")}, want: "WithAddress ends in /v1"},
 		{name: "an empty address", opts: opts{vault.WithAddress(""), vault.WithToken("t")}, want: "WithAddress: an empty address"},
 		{name: "two tokens", opts: opts{vault.WithAddress(ok), vault.WithToken("t"), vault.WithTokenFile("f")}, want: "WithTokenFile gives a second source of tokens beside WithToken"},
 		{name: "a token in the environment too", env: map[string]string{"VAULT_TOKEN": "x"}, opts: opts{vault.WithAddress(ok), vault.WithToken("t")}},
