@@ -4,7 +4,7 @@
 //	…
 //	client, err := secrets.New(backend, middleware.Standard())
 //	…
-//	password, err := client.Get(ctx, "database/password")
+//	password, err := client.Get(ctx, "database#password")
 //
 // It speaks through the official client, github.com/hashicorp/vault/api, and takes its settings from the variables that
 // users of Vault know, as far as no option gives them: VAULT_ADDR, VAULT_AGENT_ADDR, VAULT_TOKEN, VAULT_NAMESPACE,
@@ -16,8 +16,8 @@
 //
 // The last segment of a path is a field, and the mount is not part of it:
 //
-//	database/password          the field password of the secret M/database
-//	database#password          the same: one document, one call, one version
+//	database#password          the field password of the secret M/database
+//	database/password          the same: one document, one call, one version
 //	team/app/database#         the whole secret M/team/app/database, as JSON
 //	database                   the whole secret M/database: a path of one segment has no field
 //	database?version=3#user    the field user of version 3
@@ -27,7 +27,8 @@
 //
 // Whether the mount is KV version 1 or 2 is asked of the server once, with the first secret; [WithKVVersion] says it instead.
 // An upgrade from 1 to 2 is noticed. Where the token must not ask, the answers to a read tell. The policy of the token must
-// grant read on M/data/PATH for version 2, and on M/PATH for version 1. Versions can be pinned on version 2 only.
+// grant read on M/data/PATH for version 2, and on M/PATH for version 1. Versions can be pinned on version 2 only. Keys have no
+// data/ in them, with either version.
 //
 // # Tokens
 //
@@ -35,7 +36,9 @@
 // or any method of the official client. A login happens at the first request, once for all that wait for it. The backend
 // renews its token at about two thirds of its time to live, logs in again before the token reaches its last end or when the
 // server does not know it any more, and lets failed attempts wait for a second and more. Nothing runs before the first login
-// and after [Backend.Close], which revokes the token if a login brought it.
+// and after [Backend.Close], which revokes the token if a login brought it. To renew and to revoke, a token needs the policy
+// default, which Vault adds unless the role has token_no_default_policy; without it, there are more logins, and Close returns
+// [secrets.ErrPermissionDenied].
 //
 // The token is sent to the server of the address, and to no other host: a redirect elsewhere is an error, unless
 // [WithRedirectHosts] names the host.
@@ -44,7 +47,9 @@
 //
 // Secrets of KV have none, whatever duration Vault gives for them. [WithDynamicSecrets] is for the engines that make
 // credentials at each read. Meta.ExpiresAt is then the end of the lease, past which no cache serves the secret; if the token
-// ends before, what was got with it is not served either.
+// ends before, what was got with it is not served either. Leases are not renewed: a new one takes their place, at the TTL of the
+// cache if that is before the end of the lease; give the cache a TTL of at least the lease. A cache that renews in the background
+// serves the old one meanwhile, perhaps with a moment left: see Meta.ExpiresAt.
 //
 // # Errors
 //
@@ -53,7 +58,8 @@
 //
 //	secrets.ErrNotFound          Vault says that nothing is there, or nothing is mounted
 //	secrets.ErrDeleted           the version was deleted or destroyed
-//	secrets.ErrPermissionDenied  the policies do not grant the read. A missing secret that they do not cover is this too
+//	secrets.ErrPermissionDenied  the policies do not grant the read. A missing secret that they do not cover is this too, so that
+//	                             no fallback goes on; so is a wrong mount that they do not cover
 //	secrets.ErrUnauthenticated   the token is unknown, expired or revoked, or the login was refused
 //	secrets.ErrUnavailable       the network, a sealed server, a standby, a quota, a server error, a redirect elsewhere, a 404
 //	                             that is not Vault's

@@ -161,8 +161,8 @@ func WithKVVersion(version int) Option {
 func WithDynamicSecrets() Option { return optionFunc(func(c *config) { c.dynamic = true }) }
 
 // WithToken sets the token. It is used as it is: it is neither renewed nor revoked. Give one of WithToken, [WithTokenFile],
-// [WithAuth], [WithoutToken] and, with a token in it, [WithClient]. By default, the token is the value of VAULT_TOKEN, or
-// else in the file that VAULT_TOKEN_FILE names.
+// [WithAuth] and [WithoutToken]: a second one is a fault, also if it is the same option. It wins over the token of
+// [WithClient]. By default, the token is the value of VAULT_TOKEN, or else in the file that VAULT_TOKEN_FILE names.
 func WithToken(token string) Option {
 	return optionFunc(func(c *config) {
 		c.take("WithToken", func(*server, func(uint64)) (tokens, error) { return staticToken(token) })
