@@ -226,6 +226,17 @@ func TestWithClient(t *testing.T) {
 	is.NoErr(b.Close())
 }
 
+func TestNoDumpOfABackendShowsATokenOrASecret(t *testing.T) {
+	is := is.New(t)
+	f := newFake(t)
+	f.put("app", `{"a":"`+canary+`"}`)
+	b := f.backend(t)
+	s, err := b.Fetch(t.Context(), secrets.Ref{Path: "app"})
+	is.NoErr(err)
+	secretstest.AssertNoLeak(t, fakeToken, b, s) // the connection stays open, and has buffers
+	secretstest.AssertNoLeak(t, canary, b, s)
+}
+
 func TestTLS(t *testing.T) {
 	is := is.New(t)
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -306,4 +317,29 @@ func TestAServerThatIsNotThere(t *testing.T) {
 	is.NoErr(b.Close())
 	_, err = b.Fetch(t.Context(), secrets.Ref{Path: "app"})
 	is.True(errors.Is(err, secrets.ErrClosed))
+}
+
+func TestWhatCloseCutsOffIsNoDenial(t *testing.T) {
+	is := is.New(t)
+	f := newFake(t)
+	f.reply("auth/approle/login", http.StatusOK, `{"auth":{"client_token":"`+fakeToken+`","lease_duration":0}}`)
+	f.reply("auth/token/revoke-self", http.StatusNoContent, "")
+	asked, closed := make(chan struct{}), make(chan struct{})
+	f.handle("secret/data/app", func(w http.ResponseWriter, _ *http.Request) {
+		close(asked)
+		<-closed
+		respond(w, http.StatusForbidden, bodyInvalidToken)
+	})
+	b, err := vault.New(vault.WithAddress(f.URL), vault.WithAuth(vault.AppRole("role", vault.Value("id"))), vault.WithKVVersion(2),
+		vault.WithLookup(noEnvironment))
+	is.NoErr(err)
+	result := make(chan error)
+	go func() {
+		_, err := b.Fetch(t.Context(), secrets.Ref{Path: "app"})
+		result <- err
+	}()
+	<-asked
+	is.NoErr(b.Close())
+	close(closed)
+	is.True(errors.Is(<-result, secrets.ErrClosed))
 }

@@ -25,8 +25,10 @@ const (
 // server is the Vault server as this package speaks to it: through the official client, whose conveniences it leaves alone.
 // They read many different answers as "nothing there".
 type server struct {
-	client  *api.Client // has no token, no retries of its own choice, and follows no redirect
-	release func()      // lets go of idle connections that are the backend's own, or nil
+	// client has no token, no retries of its own choice, and follows no redirect. It is behind a func, for no dump of a Backend
+	// may lead to it: the buffers of its connections hold tokens and secrets.
+	client  func() *api.Client
+	release func() // lets go of idle connections that are the backend's own, or nil
 }
 
 // newServer returns a server for the settings of config, which it changes.
@@ -52,7 +54,7 @@ func newServer(config *api.Config, origin *url.URL, peers []string, maxSize int6
 	client.ClearToken()
 	client.ClearNamespace()
 	client.SetWrappingLookupFunc(func(_, _ string) string { return "" })
-	return &server{client: client}, nil
+	return &server{client: func() *api.Client { return client }}, nil
 }
 
 // worthRetrying is the rule of the client, but for what the transport refused.
@@ -74,7 +76,7 @@ func wait(least, most time.Duration, attempt int, resp *http.Response) time.Dura
 
 // as returns a client that sends t.
 func (s *server) as(t token) *api.Client {
-	return s.client.WithRequestCallbacks(func(r *api.Request) { r.ClientToken = t.value.Reveal() })
+	return s.client().WithRequestCallbacks(func(r *api.Request) { r.ClientToken = t.value.Reveal() })
 }
 
 // get reads path with t. An answer of any status is no error; none is.

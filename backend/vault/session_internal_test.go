@@ -389,7 +389,7 @@ func TestRequestsInAnOutage(t *testing.T) {
 func TestOfficialWatcherIsCaughtInAnOutage(t *testing.T) {
 	bubble(t, plainLogin{}, func(t *testing.T, is *is.I, w *wire, s *session, _ *endings) {
 		w.ttl, w.delay = 2, time.Millisecond
-		client := s.server.client.WithNamespace("")
+		client := s.server.client().WithNamespace("")
 		client.SetMaxRetries(0)
 		secret, err := plainLogin{}.Login(t.Context(), client)
 		is.NoErr(err)
@@ -779,10 +779,10 @@ func TestMethodCanNotPolluteTheBackend(t *testing.T) {
 		_, err := s.token(t.Context())
 		is.NoErr(err)
 		is.Equal(w.calls("/login")[0].token, "polluted") // control: it did what it wanted to its own
-		is.Equal(s.server.client.Token(), "")
-		is.Equal(s.server.client.Namespace(), "")
-		is.Equal(s.server.client.Headers().Get("X-Polluted"), "")
-		is.Equal(s.server.client.CurrentWrappingLookupFunc()("PUT", "x"), "")
+		is.Equal(s.server.client().Token(), "")
+		is.Equal(s.server.client().Namespace(), "")
+		is.Equal(s.server.client().Headers().Get("X-Polluted"), "")
+		is.Equal(s.server.client().CurrentWrappingLookupFunc()("PUT", "x"), "")
 	})
 }
 

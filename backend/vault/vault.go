@@ -68,10 +68,16 @@ func (b *Backend) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, e
 		case try < tries && b.again(t, err):
 		case errors.Is(err, errVoid):
 			return secrets.Secret{}, unavailable("the token ended while it was used")
+		case b.closed.Load() && refused(err): // by its own revocation, it may be
+			return secrets.Secret{}, fail(secrets.ErrClosed, "")
 		default:
 			return secret, err
 		}
 	}
+}
+
+func refused(err error) bool {
+	return errors.Is(err, secrets.ErrUnauthenticated) || errors.Is(err, secrets.ErrPermissionDenied)
 }
 
 func (b *Backend) read(ctx context.Context, t token, ref secrets.Ref) (secrets.Secret, error) {
