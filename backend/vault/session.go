@@ -74,7 +74,7 @@ type login struct {
 
 // newSession returns a source of tokens that logs in to s with method. It is called before anything is asked of s.
 func newSession(s *server, method api.AuthMethod, ended func(serial uint64)) *session {
-	s.client.SetCheckRetry(exceptOnce(s.client.CheckRetry()))
+	s.client().SetCheckRetry(exceptOnce(s.client().CheckRetry()))
 	ctx, cancel := context.WithCancel(context.Background())
 	return &session{server: s, method: method, ended: ended, ctx: ctx, cancel: cancel, patience: leastPause}
 }
@@ -169,7 +169,7 @@ func (s *session) carry(ctx context.Context, l *login) {
 		s.settle(ctx, l, began, secret, err)
 	}()
 	// A client of its own, for a method may set the token and the namespace of the one that it is given.
-	client := s.server.client.WithNamespace(s.server.client.Namespace())
+	client := s.server.client().WithNamespace(s.server.client().Namespace())
 	secret, err = s.method.Login(ctx, client)
 }
 
