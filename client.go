@@ -118,9 +118,9 @@ func build(cfg *config, backends []owned) (*Client, error) {
 // source builds the layers around b, from the inside out.
 func (c *config) source(life context.Context, b owned, running *calls) source {
 	s := source{name: b.name}
-	local, nonblocking := c.nature(b)
+	local, nonblocking, leases := c.nature(b)
 	wrap := func(option string, layer Middleware, f Fetcher) Fetcher {
-		next := named{f, b.name, local}
+		next := named{f, b.name, local, leases}
 		return c.wrap(option, next, func() Fetcher { return layer.Wrap(next) })
 	}
 	wrapSlot := func(option string, slot slot, f Fetcher) Fetcher {
@@ -154,7 +154,7 @@ func (c *config) source(life context.Context, b owned, running *calls) source {
 		f = wrapSlot("WithDedup", c.dedup, within)
 		f = wrapSlot("WithCache", c.cache, f)
 		if cache, ok := f.(interface{ Fill(next Fetcher) Fetcher }); ok && c.cache.taken {
-			inner := named{within.Fetcher, b.name, local}
+			inner := named{within.Fetcher, b.name, local, leases}
 			within.Fetcher = c.wrap("WithCache", inner, func() Fetcher { return cache.Fill(inner) })
 		}
 		if c.cache.taken {
@@ -162,9 +162,12 @@ func (c *config) source(life context.Context, b owned, running *calls) source {
 			c.observe(s.slots, f)
 		}
 	}
-	s.document = &document{next: f, health: health}
+	s.document = &document{next: f, health: health, leases: leases}
 	s.learn(b.Backend)
-	c.lease(&s, b, f)
+	s.peek, _ = f.(peeker) //nolint:errcheck // nil if it is none
+	if r, ok := b.Backend.(revoker); ok {
+		c.try("backend "+b.name+": OnRevoke", func() { r.OnRevoke(s.forget) })
+	}
 	if s.resolve != nil && local && !g.inline {
 		s.guard = g
 	}
@@ -194,14 +197,17 @@ func (c *config) observe(slots []Fetcher, cache Fetcher) {
 type late struct{ Fetcher }
 
 // nature asks b what it says of itself.
-func (c *config) nature(b owned) (local, nonblocking bool) {
+func (c *config) nature(b owned) (local, nonblocking, leases bool) {
 	if l, ok := b.Backend.(interface{ Local() bool }); ok {
 		c.try("backend "+b.name+": Local", func() { local = l.Local() })
 	}
 	if n, ok := b.Backend.(interface{ Nonblocking() bool }); ok {
 		c.try("backend "+b.name+": Nonblocking", func() { nonblocking = n.Nonblocking() })
 	}
-	return local, nonblocking
+	if l, ok := b.Backend.(interface{ Leases() bool }); ok {
+		c.try("backend "+b.name+": Leases", func() { leases = l.Leases() })
+	}
+	return local, nonblocking, leases
 }
 
 // wrap returns what the layer of option makes of next. If that is nothing, it is a fault, and next stays, so that the

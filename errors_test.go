@@ -550,13 +550,22 @@ func TestErrorTextOfAClient(t *testing.T) {
 	}
 }
 
-// Where a backend looked is told of an absence alone: in a denial or outage it would mislead.
-func TestPlaceIsToldOfAbsenceAlone(t *testing.T) {
-	is := is.New(t)
-	backend := failing(returns(&secrets.Error{Err: secrets.ErrPermissionDenied, Detail: "policy"}))
-	client := open(t, &resolving{fake: backend, resolve: func(secrets.Ref) secrets.Ref { return secrets.Ref{Path: "x", Field: "y"} }})
-	_, err := client.Get(t.Context(), "a/b")
-	is.Equal(err.Error(), "secrets: fake: a/b: permission denied: policy")
+// Where a backend looked is told of an absence, and of a denial, whose policy may be for what the caller meant. In an outage
+// it would mislead.
+func TestWhenThePlaceIsTold(t *testing.T) {
+	for class, want := range map[error]string{
+		secrets.ErrNotFound:         "secrets: fake: a/b: not found: why; field y of x; the whole secret is a/b#",
+		secrets.ErrPermissionDenied: "secrets: fake: a/b: permission denied: why; field y of x; the whole secret is a/b#",
+		secrets.ErrUnauthenticated:  "secrets: fake: a/b: not authenticated: why",
+		secrets.ErrUnavailable:      "secrets: fake: a/b: unavailable: why",
+		secrets.ErrUnknown:          "secrets: fake: a/b: unknown failure: why",
+	} {
+		is := is.New(t)
+		backend := failing(returns(&secrets.Error{Err: class, Detail: "why"}))
+		client := open(t, &resolving{fake: backend, resolve: func(secrets.Ref) secrets.Ref { return secrets.Ref{Path: "x", Field: "y"} }})
+		_, err := client.Get(t.Context(), "a/b")
+		is.Equal(err.Error(), want)
+	}
 }
 
 func TestCausesAreNotSearched(t *testing.T) {

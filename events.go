@@ -19,25 +19,40 @@ type health struct {
 	keys    bool
 	backend string
 
-	down  atomic.Bool // as it was last told
-	stale atomic.Bool // stale values are served
+	down    atomic.Bool // as it was last told
+	stale   atomic.Bool // stale values are served
+	refused atomic.Bool // the backend does not accept the credentials, as it was last told
 
-	mu        sync.Mutex
-	since     time.Time // of the last change of down
-	staleTold time.Time
-	standIn   string // the backend that was told to answer instead
+	mu          sync.Mutex
+	since       time.Time // of the last change of down
+	staleTold   time.Time
+	refusalTold time.Time
+	standIn     string // the backend that was told to answer instead
 }
 
 // answered notes an answer of the backend for ref.
 func (h *health) answered(ctx context.Context, err error, ref Ref) {
-	class := Class(err)
-	switch {
-	case class == ErrUnavailable: //nolint:errorlint // Class returns the sentinels themselves
+	switch Class(err) {
+	case ErrUnknown, ErrClosed: //nolint:errorlint // Class returns the sentinels themselves
+		// A panic, or the end of the Client, says nothing about the backend.
+	case ErrUnavailable:
 		if ctx.Err() == nil && h.change(true) {
 			h.tell(ctx, slog.LevelWarn, "secrets: backend unavailable", ref)
 		}
-	case class == ErrUnknown, class == ErrClosed: //nolint:errorlint // see above
-		// A panic, or the end of the Client, says nothing about the backend.
+	case ErrUnauthenticated:
+		h.available(ctx, ref)
+		h.refuses(ctx, ref)
+	default:
+		h.available(ctx, ref)
+		if h.refused.Load() && h.refused.CompareAndSwap(true, false) {
+			h.tell(ctx, slog.LevelInfo, "secrets: backend accepts the credentials again", ref)
+		}
+	}
+}
+
+// available notes that the backend has answered.
+func (h *health) available(ctx context.Context, ref Ref) {
+	switch {
 	case h.down.Load():
 		h.mu.Lock()
 		lasted := time.Since(h.since)
@@ -47,6 +62,20 @@ func (h *health) answered(ctx context.Context, err error, ref Ref) {
 		}
 	case h.stale.Load():
 		h.stale.Store(false)
+	}
+}
+
+// refuses notes that the backend does not accept the credentials.
+func (h *health) refuses(ctx context.Context, ref Ref) {
+	h.mu.Lock()
+	tell := !h.refused.Load() && time.Since(h.refusalTold) >= damping
+	if tell {
+		h.refused.Store(true)
+		h.refusalTold = time.Now()
+	}
+	h.mu.Unlock()
+	if tell {
+		h.tell(ctx, slog.LevelError, "secrets: backend refuses the credentials", ref)
 	}
 }
 
@@ -113,10 +142,12 @@ func (h *health) tell(ctx context.Context, level slog.Level, message string, ref
 
 // WithLogger makes the Client tell an operator what changes, once for each change and not for each call:
 //
-//	WARN  secrets: backend unavailable      backend
-//	WARN  secrets: serving stale values     backend, fetched_at
-//	WARN  secrets: fallback answering       backend, fallback
-//	INFO  secrets: backend available again  backend, after
+//	WARN   secrets: backend unavailable                    backend
+//	WARN   secrets: serving stale values                   backend, fetched_at
+//	WARN   secrets: fallback answering                     backend, fallback
+//	INFO   secrets: backend available again                backend, after
+//	ERROR  secrets: backend refuses the credentials        backend
+//	INFO   secrets: backend accepts the credentials again  backend
 //
 // A backend that comes and goes is told of every 10 seconds at the most. No line holds a value, and none a key unless
 // [WithLoggedKeys] is given. The last logger given counts. By default, the Client is silent.

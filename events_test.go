@@ -98,6 +98,36 @@ func TestLoggerTellsChangesOnce(t *testing.T) {
 	})
 }
 
+func TestLoggerTellsOfRefusedCredentials(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		var log journal
+		class := secrets.ErrUnauthenticated
+		client := open(t, failing(func(context.Context, secrets.Ref) (secrets.Secret, error) {
+			return secrets.Secret{}, class
+		}), secrets.WithLogger(log.logger()))
+		get := func() {
+			for range 3 {
+				_, _ = client.Get(t.Context(), "a")
+			}
+		}
+		get()
+		is.Equal(log.take(), `level=ERROR msg="secrets: backend refuses the credentials" backend=fake`)
+		class = secrets.ErrUnavailable // which says nothing about them
+		get()
+		is.Equal(log.take(), `level=WARN msg="secrets: backend unavailable" backend=fake`)
+		class = secrets.ErrNotFound
+		get()
+		is.True(strings.Contains(log.take(), "secrets: backend accepts the credentials again"))
+		class = secrets.ErrUnauthenticated
+		get()
+		is.Equal(log.take(), "") // within 10 s of the last time
+		<-time.After(10 * time.Second)
+		get()
+		is.Equal(log.take(), `level=ERROR msg="secrets: backend refuses the credentials" backend=fake`)
+	})
+}
+
 func TestLoggerIsNotFlooded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)

@@ -12,8 +12,9 @@ import (
 // a fallback, is one.
 type named struct {
 	Fetcher
-	name  string
-	local bool
+	name   string
+	local  bool
+	leases bool
 }
 
 // Name returns the name of the backend.
@@ -21,6 +22,9 @@ func (n named) Name() string { return n.name }
 
 // Local reports whether the backend is.
 func (n named) Local() bool { return n.local }
+
+// Leases reports whether a read of the backend may make a lease.
+func (n named) Leases() bool { return n.leases }
 
 // document stands outermost around one backend. It asks what is below for documents alone, so that the fields of one
 // document are one fetch and one version, and selects the fields itself.
@@ -31,7 +35,7 @@ type document struct {
 	guard   *guard           // bounds resolve, or nil if that does not block
 	health  *health          // is told of stale answers, or nil
 	leases  bool             // a fetch may make a lease
-	peek    peeker           // of the cache before such a backend, or nil
+	peek    peeker           // of the cache, or nil
 }
 
 // learn takes from b what it says of its refs.
@@ -186,6 +190,8 @@ func (d *document) choose(ctx context.Context, ref Ref, p place, answer Result, 
 		e.Detail = join(e.Detail, lookedFor(ref, p.doc, p.field), d.elsewhere(ref, p))
 	case ErrMalformed:
 		e.Detail = join(e.Detail, d.elsewhere(ref, p))
+	case ErrPermissionDenied: // a policy may be for what the caller meant
+		e.Detail = join(e.Detail, lookedFor(ref, p.doc, p.field))
 	}
 	return Secret{}, e
 }

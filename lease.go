@@ -5,12 +5,6 @@ import "context"
 // A backend of dynamic secrets makes new credentials at each read, with a lease. Two things follow. A question that wants no
 // secret must not be answered by a read: see [Client.Has]. And a lease can end before its time, which a cache can not know.
 
-// leaser is an optional interface of a [Backend].
-type leaser interface {
-	// Leases reports whether a read may make a lease.
-	Leases() bool
-}
-
 // revoker is an optional interface of a [Backend].
 type revoker interface {
 	// OnRevoke is called once, before the first fetch. The backend calls forget when documents are void from now on.
@@ -21,17 +15,6 @@ type revoker interface {
 type peeker interface {
 	// Peek returns what Fetch would return for doc, if that is known without a fetch.
 	Peek(doc Ref) (r Result, known bool)
-}
-
-// lease learns from b whether its reads make leases, and lets it end those that s remembers. cache is the Fetcher before b.
-func (c *config) lease(s *source, b owned, cache Fetcher) {
-	if l, ok := b.Backend.(leaser); ok {
-		c.try("backend "+b.name+": Leases", func() { s.leases = l.Leases() })
-		s.peek, _ = cache.(peeker) //nolint:errcheck // nil if it is none
-	}
-	if r, ok := b.Backend.(revoker); ok {
-		c.try("backend "+b.name+": OnRevoke", func() { r.OnRevoke(s.forget) })
-	}
 }
 
 type peekKey struct{}

@@ -13,6 +13,7 @@ import (
 	"github.com/seed-5482dd03/secrets"
 	"github.com/seed-5482dd03/secrets/backend/env"
 	"github.com/seed-5482dd03/secrets/middleware"
+	"github.com/seed-5482dd03/secrets/middleware/cache"
 	"github.com/seed-5482dd03/secrets/middleware/fallback"
 )
 
@@ -114,6 +115,24 @@ func TestRevokedLeasesAreNotServed(t *testing.T) {
 		get("a#user")
 		is.Equal(backend.made.Load(), int32(5))
 	})
+}
+
+// TestALeaseIsTheAgeOfWhatABackendOfLeasesBrings reads for an hour what has a lease of a minute, with a TTL below and above it.
+func TestALeaseIsTheAgeOfWhatABackendOfLeasesBrings(t *testing.T) {
+	for _, ttl := range []time.Duration{10 * time.Second, 10 * time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			is := is.New(t)
+			backend := newLessor()
+			client := open(t, backend, middleware.Standard(cache.WithTTL(ttl), cache.WithJitter(0)))
+			for range 3600 {
+				s, err := client.Get(t.Context(), "a#user")
+				is.NoErr(err)
+				is.True(time.Until(s.Meta().ExpiresAt) > 0)
+				<-time.After(time.Second)
+			}
+			is.Equal(backend.made.Load(), int32(75)) // one in 48 s, which is 0.8 of the lease
+		})
+	}
 }
 
 func TestFaultsOfBackendsThatPanicWhenTheyAreAsked(t *testing.T) {

@@ -20,7 +20,8 @@ import "context"
 //   - ObserveCache(cache CacheMonitor) error, on a layer that observes: what there is to see of the cache before the same
 //     backend, if there is one. New calls it once, and returns its error.
 //
-// The Fetcher that is handed to a layer around a backend has a method Local() bool too, which says whether the backend is.
+// The Fetcher that is handed to a layer around a backend has methods Local() bool and Leases() bool too, which say what the
+// backend says of itself.
 type Middleware interface {
 	Wrap(next Fetcher) Fetcher
 }

@@ -16,7 +16,8 @@
 //     first, the old value is served until TTL + MaxStale, with Meta.Stale set. Any other failure is the answer: a denied,
 //     deleted or missing secret is never hidden by its old value, which is evicted.
 //
-// The end of a lease (Meta.ExpiresAt) shortens all of them, and nothing is served past it.
+// The end of a lease (Meta.ExpiresAt) shortens all of them, and nothing is served past it. With a backend whose reads make
+// leases, it takes the place of the TTL: to read sooner would make another lease beside the one that is good.
 //
 // Not-founds are remembered for the NegativeTTL, in a capacity of their own. After an ErrUnavailable a document is not
 // asked for again before a back-off of 100 ms, doubled at each further failure up to 10 s (±20 %); until then the answer

@@ -138,10 +138,14 @@ func (e *entry) leaseOver() bool { return e.lease != nil && time.Now().UnixNano(
 func (e *entry) staleUntil() age {
 	c := e.space.cache
 	until := e.began + age(c.ttl+c.maxStale)
-	if e.lease != nil {
-		until = min(until, e.lease.end)
+	switch {
+	case e.lease == nil:
+		return until
+	case e.space.leases:
+		return e.lease.end
+	default:
+		return min(until, e.lease.end)
 	}
-	return until
 }
 
 // newValue returns an entry for a value whose fetch began at age began, or nil if its lease is over already.
@@ -151,8 +155,12 @@ func (s *space) newValue(d document, secret secrets.Secret, began age) *entry {
 	fresh := min(age(spread(c.ttl, c.jitter)), age(c.ttl+c.maxStale)) // the jitter does not add to the bound
 	if end := secret.Meta().ExpiresAt; !end.IsZero() && time.Until(end) < century {
 		e.lease = &lease{end: c.clock.now() + age(time.Until(end)), wall: end.UnixNano()}
-		if fresh = min(fresh, e.lease.end-began); e.leaseOver() || c.clock.now() >= e.lease.end {
+		if e.leaseOver() || c.clock.now() >= e.lease.end {
 			return nil
+		}
+		leased := e.lease.end - began
+		if fresh = min(fresh, leased); s.leases {
+			fresh = leased // to fetch sooner would be another lease beside this one
 		}
 	}
 	e.expireAt = began + fresh
@@ -197,15 +205,17 @@ const (
 )
 
 // backoff returns how long to wait after that many failures in a row.
-func backoff(failures int) time.Duration {
+func backoff(failures int) time.Duration { return spread(backoffStep(failures), backoffSpread) }
+
+// backoffStep is backoff before the spread.
+func backoffStep(failures int) time.Duration {
 	d := backoffMin
 	for range failures - 1 {
 		if d *= 2; d >= backoffMax {
-			d = backoffMax
-			break
+			return backoffMax
 		}
 	}
-	return spread(d, backoffSpread)
+	return d
 }
 
 // spread returns a duration drawn evenly from d ± fraction.

@@ -30,7 +30,7 @@ func (s *space) CacheStats() secrets.CacheStats {
 func (s *space) BackingOff() (documents int) {
 	now := s.cache.clock.now()
 	s.index.Range(func(d document, e *entry) bool {
-		if t := e.troubles(); t.outage != nil && (s.outage.open(d).holds(now) || now < t.retryAt) {
+		if t := e.troubles(); t.outage != nil && (s.outage.open(d).holds(true, now) || now < t.retryAt) {
 			documents++
 		}
 		return true

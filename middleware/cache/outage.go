@@ -23,7 +23,8 @@ const (
 // answered at once. When a step of the back-off is over, one of them asks: its fetch is the probe. Any answer closes it.
 //
 // As long as all failures were of one document, that may be what is sick: the outage is then one for it alone, and others are
-// asked for as ever. Their answer closes it, and their failure shows that it is the backend.
+// asked for as ever. Their answer closes it, and their failure shows that it is the backend. Several documents may be sick,
+// too: so those that have not failed in this outage have their turn for a probe a little before those that have.
 //
 // It takes the place of the back-offs of documents: while it is open, it alone says when the backend is asked, and when it
 // closes, those that were noted before are void.
@@ -45,6 +46,7 @@ type spell struct {
 	last     *secrets.Error // the last of them
 	step     int            // of the back-off
 	retryAt  age            // the backend is not asked before it
+	othersAt age            // nor for a document that has not failed before this, which is no later
 	probe    *call          // under way, or nil
 }
 
@@ -69,15 +71,19 @@ func (o *outage) begin(now age, refs ...secrets.Ref) attempt {
 	return attempt{number: o.next - 1, began: now, cause: cause{documentOf(refs[0]), len(refs) > 1}}
 }
 
-// answered notes that the backend has answered. What began before may still fail, and says nothing about the time after.
-func (o *outage) answered() {
+// answered notes that the backend has answered to a. What began before may still fail, and says nothing about the time after.
+func (o *outage) answered(a attempt) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.failures, o.floor = 0, o.next
-	if o.state.Load() != nil {
-		o.ended.Add(1) // first: whoever sees that it is over must see no back-off of it
-		o.state.Store(nil)
+	old := o.state.Load()
+	if old == nil {
+		return
 	}
+	if old.of.several || a.several || a.document == old.of.document {
+		o.ended.Add(1) // first: whoever sees that it is over must see no back-off of it
+	} // or else it was the document that is sick, and has a back-off of its own
+	o.state.Store(nil)
 }
 
 // failed notes that a found the backend unavailable. Only the first that has begun since the last step was over begins the
@@ -98,11 +104,13 @@ func (o *outage) failed(a attempt, err error, now age) {
 	// The first step is that of a document that has failed as often.
 	s, next := spell{step: outageAfter - 1}, true
 	if old := o.state.Load(); old != nil {
-		s, next = *old, a.began >= old.retryAt
+		s, next = *old, a.began >= old.othersAt
 	}
 	if next {
 		s.step++
-		s.retryAt = now + age(backoff(s.step))
+		step := backoffStep(s.step)
+		s.retryAt = now + age(spread(step, backoffSpread))
+		s.othersAt = now + age(float64(step)*(1-backoffSpread))
 	}
 	s.failures, s.of, s.last = o.failures, o.of, asError(err)
 	o.state.Store(&s)
@@ -122,7 +130,7 @@ func (o *outage) claim(c *call, now age) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	old := o.state.Load()
-	if old == nil || old.holds(now) {
+	if old == nil || old.holds(c.failed, now) {
 		return false
 	}
 	s := *old
@@ -142,8 +150,18 @@ func (o *outage) release(c *call) {
 	}
 }
 
-// holds reports whether the outage keeps readers from asking.
-func (s *spell) holds(now age) bool { return s != nil && (now < s.retryAt || s.probe != nil) }
+// holds reports whether the outage keeps readers from asking for a document, which has failed in it or not.
+func (s *spell) holds(failed bool, now age) bool {
+	return s != nil && (now < s.turn(failed) || s.probe != nil)
+}
+
+// turn returns when a document that has failed in the outage, or has not, may be asked for.
+func (s *spell) turn(failed bool) age {
+	if failed {
+		return s.retryAt
+	}
+	return s.othersAt
+}
 
 // longestDetail is the size in bytes up to which the explanation of the last failure is passed on.
 const longestDetail = 200
@@ -172,7 +190,7 @@ func (s *space) judge(a attempt, results ...secrets.Result) {
 		case errors.Is(class, secrets.ErrUnavailable):
 			failure = r.Err
 		default:
-			s.outage.answered()
+			s.outage.answered(a)
 			return
 		}
 	}

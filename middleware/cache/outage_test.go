@@ -576,6 +576,45 @@ func TestOneSickDocument(t *testing.T) {
 }
 
 // TestOutageBetweenTheHalves lets an outage begin while a fetch is on its way from the reading half to the filling half.
+// TestSickDocumentsTakeNoTurnOfOthers has two documents read a hundred times as often as a healthy one.
+func TestSickDocumentsTakeNoTurnOfOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRemote(t, 1)
+		r.backend.FailPath("sick", secrets.ErrUnavailable)
+		r.backend.FailPath("sick too", secrets.ErrUnavailable)
+		for tick := 0; ; tick++ {
+			for _, key := range []string{"sick", "sick too"} {
+				r.True(isUnavailable(r.Get(t.Context(), key)))
+			}
+			if tick >= 1000 && tick%100 == 0 { // the outage has begun
+				if s, err := r.Get(t.Context(), numbered(0)); err == nil {
+					r.Equal(s.Reveal(), "value of "+numbered(0))
+					break
+				}
+			}
+			r.True(tick < 60_000) // a minute
+			time.Sleep(time.Millisecond)
+		}
+		r.True(r.backend.Fetches("sick")+r.backend.Fetches("sick too") < 20)
+	})
+}
+
+func TestSickDocumentKeepsItsBackOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const seconds = 60
+		r := newRemote(t, seconds)
+		r.backend.FailPath("sick", secrets.ErrUnavailable)
+		for i := range seconds {
+			r.has(false, numbered(i)) // which ends the outage of the sick one
+			for range 100 {
+				r.True(isUnavailable(r.Get(t.Context(), "sick")))
+				time.Sleep(10 * time.Millisecond)
+			}
+		}
+		r.True(r.backend.Fetches("sick") < 20) // as many as a back-off up to 10 s has
+	})
+}
+
 func TestOutageBetweenTheHalves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)

@@ -52,8 +52,8 @@ func (s *space) withoutAsking(d document, o *spell) secrets.Result {
 // claim returns a probe for d, whose value is that of e if it has any, which the caller has to run. It returns nil if it is
 // not the time for one, if d is asked for already, or if s is closed.
 func (s *space) claim(d document, e *entry) *call {
-	now := s.cache.clock.now()
-	if s.outage.open(d).holds(now) {
+	now, failed := s.cache.clock.now(), s.hasFailed(d)
+	if s.outage.open(d).holds(failed, now) {
 		return nil // most readers need no lock
 	}
 	s.cache.mu.Lock()
@@ -61,7 +61,7 @@ func (s *space) claim(d document, e *entry) *call {
 	if s.closed || e != nil && e.renewal.Load() != nil {
 		return nil
 	}
-	c := &call{document: d, entry: e, others: new(joined.List), done: make(chan struct{})}
+	c := &call{document: d, entry: e, failed: failed, others: new(joined.List), done: make(chan struct{})}
 	if !s.outage.claim(c, now) {
 		return nil
 	}
@@ -70,6 +70,12 @@ func (s *space) claim(d document, e *entry) *call {
 	}
 	s.running.Add(1) // here, where Close can not have passed
 	return c
+}
+
+// hasFailed reports whether d could not be had at the last attempt, in the present outage or before any.
+func (s *space) hasFailed(d document) bool {
+	e, found := s.index.Load(d)
+	return found && e.troubles().failures > 0
 }
 
 // probe runs c as a renewal is, detached from ctx, so that callers with short deadlines can not keep an outage alive. It
@@ -95,7 +101,7 @@ func (s *space) probeAhead(ctx context.Context, e *entry) {
 	if c := s.claim(e.document, e); c != nil {
 		s.renewOne(context.WithValue(ctx, probeKey{}, s), c, true)
 	} else if o := s.outage.open(e.document); o != nil {
-		e.postpone(o.retryAt)
+		e.postpone(o.turn(s.hasFailed(e.document)))
 	}
 }
 

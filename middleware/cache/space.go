@@ -21,6 +21,7 @@ type space struct {
 	cache   *Cache
 	next    secrets.Fetcher
 	through secrets.Fetcher // what a miss asks: the filler, or the layers around it
+	leases  bool            // a fetch may make a lease, which is then the age of what it brings
 
 	// Written under Cache.mu, read without:
 	index *xsync.Map[document, *entry]
@@ -53,6 +54,9 @@ func newSpace(c *Cache, next secrets.Fetcher) *space {
 		fetching: make(map[document]fetches),
 	}
 	s.countHits.Store(c.config.countHits)
+	if l, ok := next.(interface{ Leases() bool }); ok {
+		s.leases = l.Leases()
+	}
 	s.life, s.cancel = context.WithCancelCause(context.Background())
 	s.through = &filler{space: s, next: next}
 	return s
@@ -291,6 +295,7 @@ func (s *space) ask(ctx context.Context, refs []secrets.Ref, calls []*call) []se
 type call struct {
 	document document
 	entry    *entry         // the value that it renews, or nil
+	failed   bool           // a probe: whether the document has failed before
 	place    int            // of the answer, in the batch that brings it
 	others   *joined.List   // those who wait for the batch, beside who has begun it
 	done     chan struct{}  // closed after result is set
