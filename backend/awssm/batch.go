@@ -3,6 +3,7 @@ package awssm
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
@@ -105,8 +106,10 @@ func (b *Backend) batch(ctx context.Context, queries []query) (found map[query]s
 // collect puts the answers in output into found.
 func (b *Backend) collect(output *secretsmanager.BatchGetSecretValueOutput, queries []query, found map[query]secrets.Result) {
 	for _, value := range output.SecretValues {
+		// A name is of this account, an ARN may be of another, which may have the same name.
+		byARN := slices.ContainsFunc(queries, func(q query) bool { return q.isARN() && named(q, value) })
 		for _, q := range queries {
-			if named(q, value) {
+			if named(q, value) && q.isARN() == byARN {
 				s, err := secret(value.SecretString, value.SecretBinary, value.VersionId)
 				found[q] = secrets.Result{Secret: s, Err: err}
 			}

@@ -124,7 +124,8 @@ func TestOneSecretByAllItsNames(t *testing.T) {
 		}
 		is.Equal(r.Secret.Reveal(), want)
 	}
-	is.Equal(server.Count("*"), 1)
+	is.Equal(server.Count(getMany), 1)
+	is.Equal(server.Count(getOne), 1) // the name, which the secret of another account could have too
 }
 
 func TestEachSecretOfABatchFailsAlone(t *testing.T) {
@@ -428,4 +429,37 @@ func TestCredentialsThatPanic(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestASecretNamedAsAnotherWithItsSuffix has two secrets of which one's ARN is the other's without the end.
+func TestASecretNamedAsAnotherWithItsSuffix(t *testing.T) {
+	is := is.New(t)
+	server, names, b := service(t, 2)
+	server.Put("db", "of db")
+	arn := server.ARN("db")
+	double := "db" + arn[len(arn)-len("-AbCdEf"):]
+	server.Put(double, "of "+double)
+	for i, r := range b.FetchMany(t.Context(), refsOf(arn, server.ARN(double), "db", double, names[0], names[1])) {
+		is.NoErr(r.Err)
+		is.Equal(r.Secret.Reveal(), []string{"of db", "of " + double, "of db", "of " + double, valueOf(names[0]), valueOf(names[1])}[i])
+	}
+}
+
+// TestANameOfAnotherAccountIsNotOurs has a batch bring a secret of another account, whose name one of this account has too.
+func TestANameOfAnotherAccountIsNotOurs(t *testing.T) {
+	is := is.New(t)
+	server, names, b := service(t, 2)
+	server.Put("db", "ours")
+	const theirs = "arn:aws:secretsmanager:us-east-1:999999999999:secret:db-AbCdEf"
+	server.Handle(func(r *awstest.Request) *awstest.Response {
+		if r.Operation != getMany {
+			return nil
+		}
+		return &awstest.Response{Body: `{"SecretValues":[{"ARN":"` + theirs + `","Name":"db","SecretString":"theirs","VersionId":"v"}]}`}
+	})
+	results := b.FetchMany(t.Context(), refsOf("db", theirs, names[0], names[1]))
+	is.NoErr(results[0].Err)
+	is.Equal(results[0].Secret.Reveal(), "ours")
+	is.NoErr(results[1].Err)
+	is.Equal(results[1].Secret.Reveal(), "theirs")
 }

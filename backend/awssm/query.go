@@ -34,6 +34,7 @@ var (
 	regions = regexp.MustCompile(`^[a-z]{2,4}(-[a-z]{2,16}){1,3}-\d{1,2}$`)
 	// A complete ARN ends in a hyphen and 6 characters, which a partial one leaves out.
 	arns     = regexp.MustCompile(`^arn:aws[a-z-]{0,12}:secretsmanager:([a-z0-9-]+):\d{12}:secret:(.+)$`)
+	complete = regexp.MustCompile(`-[A-Za-z0-9]{6}$`)
 	uuids    = regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
 	oddNames = regexp.MustCompile(`[^A-Za-z0-9/_+=.@!-]`)
 )
@@ -94,8 +95,9 @@ func (q query) answers(name, arn *string) bool {
 	return arn == nil || *arn == q.id || isPartOf(q.id, *arn)
 }
 
-// isPartOf reports whether partial is arn without the hyphen and the 6 characters at its end.
+// isPartOf reports whether partial is arn without the hyphen and the 6 characters at its end. One that ends so itself is a
+// complete ARN, to the service too: a secret whose name is that of another with its 6 characters must not stand in for it.
 func isPartOf(partial, arn string) bool {
-	const suffix = len("-AbCdEf")
-	return len(arn) == len(partial)+suffix && strings.HasPrefix(arn, partial) && arn[len(partial)] == '-'
+	name, found := strings.CutPrefix(arn, partial)
+	return found && complete.FindString(name) == name && !complete.MatchString(partial)
 }
