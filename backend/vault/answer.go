@@ -83,7 +83,7 @@ func (a answer) missing(where string) error {
 	case !a.vaults, a.errors == nil && a.warnings == nil: // its own has a list of errors, which may be empty, or warnings
 		return unavailable("an answer with status 404 that is not Vault's: a proxy stands before it, or the address has a wrong path")
 	case a.says("no handler for route"):
-		return notFound("no secrets engine is mounted there: " + where)
+		return notFound("no secrets engine is mounted at the beginning of " + where + "; see WithMount")
 	case a.says("unsupported path"):
 		return invalid("the secrets engine has no path " + where)
 	case len(a.errors) > 0:

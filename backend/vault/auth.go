@@ -80,7 +80,8 @@ const (
 )
 
 // AppRole logs in with a role ID and a secret ID. The secret ID must be good for more than one login, since the backend logs
-// in again whenever its token can not be renewed any more: secret_id_num_uses is 0 in the role, or well above 1.
+// in again whenever its token can not be renewed any more: secret_id_num_uses is 0 in the role, or well above 1,
+// and token_num_uses is 0: a token of few uses is used up by reads.
 func AppRole(roleID string, secretID Credential, opts ...AuthOption) *Auth {
 	return newAuth(kindAppRole, "approle", "role_id", roleID, "secret_id", secretID, opts)
 }

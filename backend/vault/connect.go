@@ -84,7 +84,7 @@ func (c *config) locate() (conn connection, ok bool) {
 	u, err := url.Parse(address)
 	switch {
 	case err != nil: // it would quote the address, which may hold a password
-		c.fault("%s is not the address of a server", from)
+		c.fault("%s is not an address: it must begin with https://, http:// or unix:// and name a host", from)
 	case u.Scheme != schemeHTTP && u.Scheme != schemeHTTPS || u.Hostname() == "":
 		c.fault("%s must begin with https://, http:// or unix:// and name a host", from)
 	case u.User != nil:

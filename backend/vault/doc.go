@@ -22,8 +22,8 @@
 //	database                   the whole secret M/database: a path of one segment has no field
 //	database?version=3#user    the field user of version 3
 //
-// The document is the JSON object that the server keeps. KV version 2 of Vault reads numbers as floating-point ones, so that
-// those of more than 15 digits come back changed; keep them as strings.
+// The document is the JSON object that the server keeps. KV version 2 of Vault reads numbers as floating-point ones: those of
+// more than 15 digits come back changed, and 1.50 as 1.5. Keep such as strings.
 //
 // Whether the mount is KV version 1 or 2 is asked of the server once, with the first secret; [WithKVVersion] says it instead.
 // An upgrade from 1 to 2 is noticed. Where the token must not ask, the answers to a read tell. The policy of the token must

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"net"
+	"net/http"
 	"syscall"
 
 	"github.com/seed-5482dd03/secrets"
@@ -40,11 +41,14 @@ func reason(err error) string {
 		verification *tls.CertificateVerificationError
 		name         *net.DNSError
 		errno        syscall.Errno
+		record       tls.RecordHeaderError
 		timeout      interface{ Timeout() bool }
 	)
 	switch {
 	case errors.As(err, &verification):
 		return ": " + distrust(verification.Err)
+	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &record):
+		return ": it does not speak TLS; is its address to begin with http://?"
 	case errors.As(err, &name):
 		return ": its name can not be resolved"
 	case errors.As(err, &errno):

@@ -30,7 +30,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	client, err := secrets.New(backend,
-		secrets.WithFallback(fallback.To(env.New())), // in an outage, and for what Vault does not have
+		secrets.WithFallback(fallback.To(env.New(env.WithPrefix("SHOP_")))), // in an outage, and for what Vault does not have
 		middleware.Standard(cache.WithTTL(time.Minute)),
 	)
 	if err != nil {

@@ -74,7 +74,7 @@ func (b *Backend) kvEither(ctx context.Context, t token, ref secrets.Ref) (secre
 		return secrets.Secret{}, plain(two)
 	case errors.Is(one, secrets.ErrPermissionDenied), errors.Is(two, secrets.ErrPermissionDenied) && errors.Is(one, secrets.ErrNotFound):
 		return secrets.Secret{}, denied("the policies of the token must grant read on " + b.dataPath(ref) +
-			" for KV version 2, or on " + b.plainPath(ref) + " for version 1")
+			" for KV version 2, or on " + b.plainPath(ref) + " for version 1; or nothing is mounted at " + b.mount.path)
 	default:
 		return secrets.Secret{}, one
 	}
@@ -94,11 +94,13 @@ func (b *Backend) plainPath(ref secrets.Ref) string { return b.mount.path + "/" 
 // kvTwo reads ref from a mount of version 2.
 func (b *Backend) kvTwo(ctx context.Context, t token, ref secrets.Ref) (secrets.Secret, error) {
 	var query url.Values
+	path := b.dataPath(ref)
+	where := path
 	if ref.Version != "" {
 		query = url.Values{"version": {ref.Version}}
+		where = "version " + ref.Version + " of " + path
 	}
-	where := b.dataPath(ref)
-	a, err := b.server.get(ctx, t, where, query)
+	a, err := b.server.get(ctx, t, path, query)
 	if err != nil {
 		return secrets.Secret{}, err
 	}

@@ -75,7 +75,7 @@ func (c *config) env(name string) string {
 // take notes that option gives the source of tokens.
 func (c *config) take(option string, s source) {
 	if c.sources = append(c.sources, option); len(c.sources) > 1 {
-		c.fault("%s gives a second source of tokens beside %s", option, c.sources[0])
+		c.fault("%s gives a second source of tokens beside %s; give one", option, c.sources[0])
 		return
 	}
 	c.source = s
