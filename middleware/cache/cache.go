@@ -26,13 +26,15 @@
 // # Outages
 //
 // When three fetches in a row have found a backend unavailable, it is in an outage, or the one document that all of them
-// asked for, until it answers anything else. Meanwhile nobody waits for it: fresh values and remembered not-founds are served as ever, expired values
-// are served stale as long as they may be, and the rest is secrets.ErrUnavailable at once. A Refresh asks all the same.
+// asked for, until it answers anything else. Meanwhile nobody waits for it: fresh values and remembered not-founds are
+// served as ever, expired values are served stale as long as they may be, and the rest is secrets.ErrUnavailable at once. A
+// Refresh asks all the same.
 //
 // After a step of the same back-off, which begins with 400 ms, the next reader that needs a fetch causes a probe: one fetch
 // of what it asks for, that no caller can cancel. It waits for the answer for 1 s at the most, and not so long that its
 // deadline or the stale value would be over; then it gets what all others get. If the backend answers, the outage is over for
-// all its documents. Nothing asks the backend without a reader.
+// all its documents. Documents that have not failed yet have their turn first, within the spread of a step. Nothing asks the
+// backend without a reader.
 //
 // A batch counts as one fetch, and has one probe. The end of a caller's context does not count, and neither does a failure
 // of a fetch that began before the backend last answered. Each backend of each Client has a state of its own; an

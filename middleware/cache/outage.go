@@ -52,9 +52,10 @@ type spell struct {
 
 // attempt is a fetch whose outcome counts.
 type attempt struct {
+	cause
+
 	number int
 	began  age
-	cause
 }
 
 // cause is what fetches have asked for: one document, or several.

@@ -593,7 +593,7 @@ func TestSickDocumentsTakeNoTurnOfOthers(t *testing.T) {
 				}
 			}
 			r.True(tick < 60_000) // a minute
-			time.Sleep(time.Millisecond)
+			advance(time.Millisecond)
 		}
 		r.True(r.backend.Fetches("sick")+r.backend.Fetches("sick too") < 20)
 	})
@@ -608,7 +608,7 @@ func TestSickDocumentKeepsItsBackOff(t *testing.T) {
 			r.has(false, numbered(i)) // which ends the outage of the sick one
 			for range 100 {
 				r.True(isUnavailable(r.Get(t.Context(), "sick")))
-				time.Sleep(10 * time.Millisecond)
+				advance(10 * time.Millisecond)
 			}
 		}
 		r.True(r.backend.Fetches("sick") < 20) // as many as a back-off up to 10 s has
