@@ -1,0 +1,141 @@
+package detect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/backend/awssm"
+	"github.com/seed-5482dd03/secrets/backend/env"
+	"github.com/seed-5482dd03/secrets/backend/file"
+	"github.com/seed-5482dd03/secrets/backend/vault"
+)
+
+// build makes the backend of the provider that d names.
+func (c *config) build(ctx context.Context, d Detection, place, dir string, seen sight) (secrets.Backend, error) {
+	var backend secrets.Backend
+	var err error
+	switch d.Provider {
+	case provEnv:
+		backend, err = c.newEnv()
+	case provFile:
+		if c.get(varPath) != "" {
+			dir = c.get(varPath)
+		} else if d.Strength == Explicit {
+			return nil, c.noPath(d, place, seen)
+		}
+		backend, err = file.New(dir, c.file...)
+	case provVault:
+		// A variable that is blank counts as not set there, too.
+		backend, err = vault.New(slices.Concat([]vault.Option{vault.WithLookup(c.lookupNonblank)}, c.vault)...)
+	case provAWS:
+		backend, err = awssm.New(ctx, slices.Concat(c.awsOptions(), c.aws)...)
+	default:
+		return c.newOwn(ctx, d.Provider)
+	}
+	switch {
+	case err == nil:
+		return backend, nil
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	default:
+		return nil, c.incomplete(d, err)
+	}
+}
+
+func (c *config) newEnv() (*env.Backend, error) {
+	opts := []env.Option{env.WithPrefix(c.get(varPrefix))}
+	if c.injected { // os.LookupEnv alone is known to wait for nothing
+		opts = append(opts, env.WithLookup(c.lookup))
+	}
+	backend := env.New(append(opts, c.env...)...)
+	return backend, backend.Validate()
+}
+
+func (c *config) lookupNonblank(name string) (string, bool) {
+	value := c.get(name)
+	return value, value != ""
+}
+
+// awsOptions returns what the SDK does not find by itself.
+func (c *config) awsOptions() []awssm.Option {
+	opts := []awssm.Option{awssm.WithPrefix(c.get(varAWSPrefix))}
+	raw, _ := c.lookup(varRegion) // a blank one, the SDK would take for a region
+	if region := c.region(); region != "" && (c.injected || raw != "" && c.get(varRegion) == "") {
+		opts = append(opts, awssm.WithRegion(region))
+	}
+	return opts
+}
+
+// newOwn makes the backend of a provider of the program's own.
+func (c *config) newOwn(ctx context.Context, name string) (secrets.Backend, error) {
+	backend, err := c.factories[name](ctx, c.lookup)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
+		return nil, fmt.Errorf("secrets: detect: %s says %s: %w", varType, name, err)
+	case isNil(backend):
+		return nil, fmt.Errorf("secrets: detect: %s says %s, whose factory has returned no backend", varType, name)
+	default:
+		return backend, nil
+	}
+}
+
+func isNil(backend secrets.Backend) bool {
+	if backend == nil {
+		return true
+	}
+	v := reflect.ValueOf(backend)
+	return v.Kind() == reflect.Pointer && v.IsNil()
+}
+
+// noPath is the error of SECRET_MANAGER_TYPE=file alone. What else is there is not taken for what was meant.
+func (*config) noPath(d Detection, place string, seen sight) error {
+	hint := ""
+	if seen.file {
+		hint = "; " + place + " holds a file, and may be what is meant"
+	}
+	return fmt.Errorf("secrets: detect: %s, and %s, the directory, is not set%s", d.Reason, varPath, hint)
+}
+
+// incomplete says why the backend of the provider that d names can not be made, and what to do. err is of the backend.
+func (c *config) incomplete(d Detection, err error) error {
+	text := "secrets: detect: " + d.Reason
+	if d.Strength != Explicit {
+		text += ", so that " + d.Provider + " was chosen"
+	}
+	text += ": " + strings.NewReplacer("secrets: "+d.Provider+": ", "", "\n", "; ").Replace(c.masked(err.Error()))
+	option := map[string]string{provEnv: "WithEnv", provFile: "WithFile", provVault: "WithVault", provAWS: "WithAWS"}[d.Provider]
+	text += "; options go into " + option
+	switch {
+	case d.Strength == Explicit:
+	case d.Provider == provEnv:
+		text += ", and " + varType + " chooses another provider"
+	default:
+		text += ", and " + varType + "=" + provEnv + ", for one, chooses another provider"
+	}
+	return &fault{text: text, causes: sentinels(err)}
+}
+
+// unknownType is the error of a SECRET_MANAGER_TYPE that names no provider.
+func (c *config) unknownType() error {
+	name, _ := c.chosenType()
+	known := append(c.known(), auto)
+	text := "secrets: detect: " + varType + " names no provider that is known"
+	if isName(name) && len(name) <= longestQuoted { // anything else is nothing that was mistyped, and may be a token
+		text = fmt.Sprintf("secrets: detect: %s says %q, which is no provider that is known", varType, name)
+	}
+	text += "; there are " + strings.Join(known, ", ")
+	if near := nearest(name, known); near != "" {
+		text += "; did you mean " + near + "?"
+	}
+	return errors.New(text)
+}
+
+// longestQuoted is the most bytes of a name that an error quotes. No token is so short.
+const longestQuoted = 16

@@ -1,0 +1,370 @@
+package detect_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/matryer/is"
+
+	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/backend/awssm"
+	"github.com/seed-5482dd03/secrets/backend/env"
+	"github.com/seed-5482dd03/secrets/backend/file"
+	"github.com/seed-5482dd03/secrets/backend/vault"
+	"github.com/seed-5482dd03/secrets/detect"
+	"github.com/seed-5482dd03/secrets/middleware/cache"
+	"github.com/seed-5482dd03/secrets/secretstest"
+	"github.com/seed-5482dd03/secrets/secretstest/awstest"
+)
+
+func get(t *testing.T, key, want string, opts ...detect.Option) {
+	t.Helper()
+	client, d, err := detect.New(t.Context(), opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	s, err := client.Get(t.Context(), key)
+	if err != nil || s.Reveal() != want || s.Meta().Backend != d.Provider {
+		t.Errorf("%s of %s is %q from %q, %v, not %q", key, d.Provider, s.Reveal(), s.Meta().Backend, err, want)
+	}
+}
+
+// What the variables say reaches the backend, and what the options say wins.
+func TestSettings(t *testing.T) {
+	dir := directory(t, "database/password")
+	nowhere := detect.WithDirectory(filepath.Join(dir, "nowhere"))
+
+	t.Run("env", func(t *testing.T) {
+		hermetic(t, vars{"SECRET_MANAGER_PREFIX": "SHOP_", "SHOP_DATABASE_PASSWORD": "shop", "DATABASE_PASSWORD": "plain", "OWN_DATABASE_PASSWORD": "own"})
+		get(t, "database#password", "shop", nowhere)
+		get(t, "database#password", "own", nowhere, detect.WithEnv(env.WithPrefix("OWN_")))
+		get(t, "database#password", "injected", nowhere, lookup(vars{"DATABASE_PASSWORD": "injected"}))
+	})
+	t.Run("file", func(t *testing.T) {
+		hermetic(t, vars{"SECRET_MANAGER_PATH": dir})
+		get(t, "database#password", "correct horse")
+		files, _, err := detect.Backend(t.Context(), detect.WithFile(file.WithCaching()))
+		if local, ok := files.(interface{ Local() bool }); err != nil || !ok || local.Local() {
+			t.Errorf("WithCaching did not arrive: %v", err)
+		}
+	})
+	t.Run("the directory", func(t *testing.T) {
+		hermetic(t, nil)
+		get(t, "password", "correct horse", detect.WithDirectory(directory(t, "password")))
+		get(t, "password", "correct horse", nowhere, lookup(vars{"CREDENTIALS_DIRECTORY": directory(t, "password")}))
+	})
+	t.Run("aws", func(t *testing.T) {
+		hermetic(t, nil)
+		server := awstest.NewServer(t)
+		server.Setenv(t)
+		server.Put("prod/database", `{"password":"prod"}`)
+		server.Put("test/database", `{"password":"test"}`)
+		server.In("eu-south-2").Put("prod/database", `{"password":"south"}`)
+		t.Setenv("AWS_SECRET_PREFIX", "prod/")
+		get(t, "database#password", "prod", nowhere)
+		get(t, "database#password", "test", nowhere, detect.WithAWS(awssm.WithPrefix("test/")))
+		get(t, "database#password", "south", nowhere, detect.WithAWS(awssm.WithRegion("eu-south-2")))
+		get(t, "database#password", "south", nowhere, lookup(vars{"AWS_SECRET_PREFIX": "prod/", "AWS_REGION": "eu-south-2", "AWS_DEFAULT_REGION": "eu-west-1"}))
+		get(t, "database#password", "south", nowhere, lookup(vars{"AWS_SECRET_PREFIX": "prod/", "AWS_REGION": " ", "AWS_DEFAULT_REGION": "eu-south-2"}))
+		t.Setenv("AWS_REGION", " ") // which the SDK would take for a region
+		t.Setenv("AWS_DEFAULT_REGION", "eu-south-2")
+		get(t, "database#password", "south", nowhere)
+	})
+	t.Run("vault", func(t *testing.T) {
+		hermetic(t, vars{"VAULT_ADDR": "https://vault.example"})
+		_, _, err := detect.Backend(t.Context(), nowhere)
+		if err == nil {
+			t.Error("there is no token")
+		}
+		backend, d, err := detect.Backend(t.Context(), nowhere, detect.WithVault(vault.WithAuth(vault.AppRole("web", vault.Env("SECRET_ID")))))
+		if err != nil || d.Provider != "vault" {
+			t.Errorf("a login is a source of tokens: %v", err)
+		}
+		shut(t, backend)
+	})
+}
+
+// A read of the environment of the process waits for nothing, and the client is to know that.
+func TestTheEnvironmentDoesNotBlock(t *testing.T) {
+	is := is.New(t)
+	hermetic(t, nil)
+	nonblocking := func(opts ...detect.Option) bool {
+		backend, _, err := detect.Backend(t.Context(), append(opts, detect.WithDirectory(filepath.Join(t.TempDir(), "nowhere")))...)
+		is.NoErr(err)
+		return backend.(interface{ Nonblocking() bool }).Nonblocking()
+	}
+	is.True(nonblocking())
+	is.True(!nonblocking(lookup(nil)))
+}
+
+func TestNew(t *testing.T) {
+	is := is.New(t)
+	hermetic(t, vars{"SECRET_MANAGER_TYPE": "fake"})
+	var fake *secretstest.Backend
+	own := detect.With("fake", func(_ context.Context, lookup func(string) (string, bool)) (secrets.Backend, error) {
+		if name, _ := lookup("SECRET_MANAGER_TYPE"); name != "fake" {
+			t.Errorf("the factory looks up %q", name)
+		}
+		fake = secretstest.NewBackend(map[string]string{"api/token": "correct horse"})
+		return fake, nil
+	})
+	memory := cache.New()
+	client, d, err := detect.New(t.Context(), own, detect.WithClientOptions(secrets.WithCache(memory)))
+	is.NoErr(err)
+	is.Equal(d.Provider, "fake")
+	for range 3 {
+		_, err = client.Get(t.Context(), "api/token")
+		is.NoErr(err)
+	}
+	is.Equal(fake.Calls(), 1) // the standard stack is there
+	is.Equal(memory.Stats().Entries, 1)
+	is.NoErr(client.Close())
+	is.Equal(fake.Closes(), 1)
+
+	// What is made for a client that can not be made is closed.
+	client, d, err = detect.New(t.Context(), own, detect.WithClientOptions(secrets.WithTimeout(-1), nil))
+	is.True(client == nil)
+	is.True(strings.Contains(err.Error(), "WithTimeout") && strings.Contains(err.Error(), "option 3 is nil"))
+	is.Equal(d.Provider, "fake")
+	is.Equal(fake.Closes(), 1)
+
+	_, d, err = detect.New(t.Context(), own, lookup(vars{"SECRET_MANAGER_TYPE": "fkae"}))
+	is.True(strings.Contains(err.Error(), "did you mean fake?"))
+	is.Equal(d.Provider, "")
+}
+
+func TestFaults(t *testing.T) {
+	is := is.New(t)
+	ok := func(context.Context, func(string) (string, bool)) (secrets.Backend, error) {
+		return secretstest.NewBackend(nil), nil
+	}
+	_, d, err := detect.Backend(t.Context(), nil, detect.WithLookup(nil), detect.WithDirectory(""), detect.With("own", nil), detect.With("own", ok),
+		detect.With("own", ok), detect.With("vault", ok), detect.With("auto", ok), detect.With("Own", ok), detect.With("", ok), detect.With("a b", ok),
+		detect.With(strings.Repeat("a", 33), ok), detect.WithClientOptions())
+	for _, want := range []string{
+		"option 1 is nil", "WithLookup: a nil function", "WithDirectory: an empty name", `the factory of "own" is nil`,
+		`a provider "own" already`, `a provider "vault" already`, `a provider "auto" already`, `With: "Own"`, `With: ""`, `With: "a b"`, `With: "aaa`,
+		"WithClientOptions: Backend makes no client",
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("the error does not tell of %s: %v", want, err)
+		}
+	}
+	is.Equal(len(strings.Split(err.Error(), "\n")), 12)
+	is.Equal(d.Provider, "")
+}
+
+func TestFactories(t *testing.T) {
+	type nothing struct{ secrets.Backend }
+	down := errors.New("the keyring is locked")
+	for name, c := range map[string]struct {
+		factory detect.Factory
+		want    string
+	}{
+		"an error": {func(context.Context, func(string) (string, bool)) (secrets.Backend, error) { return nil, down }, "SECRET_MANAGER_TYPE says own: the keyring is locked"},
+		"nothing":  {func(context.Context, func(string) (string, bool)) (secrets.Backend, error) { return nil, nil }, "has returned no backend"}, //nolint:nilnil // that is the fault
+		"a nil pointer": {func(context.Context, func(string) (string, bool)) (secrets.Backend, error) {
+			return (*nothing)(nil), nil
+		}, "has returned no backend"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			backend, d, err := detect.Backend(t.Context(), detect.With("own", c.factory), lookup(vars{"SECRET_MANAGER_TYPE": "own"}))
+			is.True(backend == nil)
+			is.Equal(d.Provider, "own")
+			is.True(strings.Contains(err.Error(), c.want))
+			is.Equal(errors.Is(err, down), name == "an error")
+		})
+	}
+}
+
+// The context of the caller ends all of it, and its error is returned as it is.
+func TestContext(t *testing.T) {
+	is := is.New(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	own := detect.With("own", func(context.Context, func(string) (string, bool)) (secrets.Backend, error) {
+		cancel()
+		return nil, errors.New("interrupted")
+	})
+	_, _, err := detect.Backend(ctx, own, lookup(vars{"SECRET_MANAGER_TYPE": "own"}))
+	is.Equal(err, context.Canceled)
+	_, _, err = detect.New(ctx, lookup(nil))
+	is.Equal(err, context.Canceled)
+}
+
+func TestErrorsOfDirectories(t *testing.T) {
+	is := is.New(t)
+	dir := t.TempDir()
+	_, _, err := detect.Backend(t.Context(), lookup(vars{"SECRET_MANAGER_PATH": filepath.Join(dir, "nowhere")}))
+	is.True(errors.Is(err, fs.ErrNotExist))
+	is.True(!strings.Contains(err.Error(), dir))
+	is.True(strings.Contains(err.Error(), "$SECRET_MANAGER_PATH"))
+}
+
+// TestNobodyIsContacted gives every provider a server that counts connections, and the SDKs all the addresses they know.
+func TestNobodyIsContacted(t *testing.T) {
+	is := is.New(t)
+	var connections atomic.Int32
+	var lc net.ListenConfig
+	listener, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	is.NoErr(err)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			connections.Add(1)
+			_ = conn.Close()
+		}
+	}()
+	defer func() { _ = listener.Close(); <-done }()
+
+	url := "http://" + listener.Addr().String()
+	hermetic(t, vars{
+		"AWS_EC2_METADATA_DISABLED": "false", "AWS_EC2_METADATA_SERVICE_ENDPOINT": url, "AWS_ENDPOINT_URL": url,
+		"AWS_CONTAINER_CREDENTIALS_FULL_URI": url, "HTTP_PROXY": url, "HTTPS_PROXY": url, "NO_PROXY": "", "VAULT_HTTP_PROXY": url,
+	})
+	for _, all := range []vars{
+		{},
+		{"SECRET_MANAGER_TYPE": "aws", "AWS_REGION": "eu-west-1"},
+		{"AWS_REGION": "eu-west-1"},
+		{"AWS_SECRET_PREFIX": "prod/"}, // a region could come from the metadata service
+		{"VAULT_ADDR": url, "VAULT_TOKEN": "hvs.example"},
+		{"VAULT_AGENT_ADDR": url},
+		{"SECRET_MANAGER_TYPE": "vault", "VAULT_ADDR": "https://vault.example"},
+	} {
+		for name, value := range all {
+			t.Setenv(name, value)
+		}
+		for _, opts := range [][]detect.Option{nil, {lookup(all)}, {detect.WithStrict()}} {
+			backend, _, _ := detect.Backend(t.Context(), append(opts, detect.WithDirectory(t.TempDir()))...)
+			shut(t, backend)
+		}
+		for name := range all {
+			is.NoErr(os.Unsetenv(name)) // t.Setenv restores it
+		}
+	}
+	is.Equal(connections.Load(), int32(0))
+
+	// The control: a read does contact the server.
+	for _, all := range []vars{{"VAULT_ADDR": url, "VAULT_TOKEN": "hvs.example"}, {"AWS_REGION": "eu-west-1"}} {
+		before := connections.Load()
+		client, _, err := detect.New(t.Context(), lookup(all), detect.WithDirectory(t.TempDir()))
+		is.NoErr(err)
+		_, err = client.Get(t.Context(), "database#password")
+		is.True(err != nil)
+		is.True(connections.Load() > before)
+		is.NoErr(client.Close())
+	}
+}
+
+func TestDetectionIsPrinted(t *testing.T) {
+	is := is.New(t)
+	run := filepath.Join(t.TempDir(), "nowhere")
+	backend, d, err := detect.Backend(t.Context(), detect.WithDirectory(run), lookup(vars{
+		"VAULT_ADDR": "https://vault.example", "VAULT_TOKEN": "hvs.example", "SECRET_MANAGER_PATH": "/etc/secrets", "AWS_REGION": "eu-west-1",
+	}))
+	is.NoErr(err)
+	shut(t, backend)
+	is.Equal(d.String(), "vault (medium): VAULT_ADDR is set; ignored: SECRET_MANAGER_PATH (file), AWS_REGION (aws)")
+	var out bytes.Buffer
+	is.NoErr(d.Explain(&out))
+	is.Equal(out.String(), `vault (medium): VAULT_ADDR is set
+
+signals, in the order in which they count:
+  used     VAULT_ADDR           vault  medium  decides
+  ignored  SECRET_MANAGER_PATH  file   strong  VAULT_ADDR comes first
+  ignored  AWS_REGION           aws    weak    VAULT_ADDR comes first
+
+not chosen:
+  env   SECRET_MANAGER_PREFIX is not set, and the default gives way to VAULT_ADDR
+  file  VAULT_ADDR comes before SECRET_MANAGER_PATH
+  aws   VAULT_ADDR comes before AWS_REGION
+`)
+	out.Reset()
+	slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+		if len(groups) == 0 && a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}})).Info("secrets", "from", d)
+	is.Equal(out.String(), `level=INFO msg=secrets from.provider=vault from.strength=medium from.reason="VAULT_ADDR is set" from.ignored="SECRET_MANAGER_PATH (file), AWS_REGION (aws)"`+"\n")
+
+	_, d, err = detect.Backend(t.Context(), detect.WithDirectory(run), lookup(vars{"VAULT_TOKEN": "hvs.example"}))
+	is.NoErr(err)
+	out.Reset()
+	is.NoErr(d.Explain(&out))
+	is.Equal(strings.ReplaceAll(out.String(), run, "/run/secrets"), `env (none): nothing points to a provider, and this is the default
+
+signals, in the order in which they count:
+  ignored  VAULT_TOKEN  vault  none  points nowhere without VAULT_ADDR
+
+not chosen:
+  file   SECRET_MANAGER_PATH is not set, and /run/secrets does not exist
+  vault  neither VAULT_ADDR nor VAULT_AGENT_ADDR is set
+  aws    none of AWS_SECRET_PREFIX, AWS_REGION and AWS_DEFAULT_REGION is set
+`)
+	is.Equal(d.Explain(failing{}), errFull) // the error of the writer
+
+	_, d, err = detect.Backend(t.Context(), detect.WithDirectory(run), lookup(vars{"SECRET_MANAGER_TYPE": "gcp", "AWS_REGION": "eu-west-1"}))
+	is.True(err != nil)
+	is.Equal(d.String(), "no provider: SECRET_MANAGER_TYPE names no provider that is known; ignored: AWS_REGION (aws)")
+	is.Equal(detect.Detection{}.String(), "no provider: ")
+	is.Equal(fmt.Sprint(detect.None, detect.Weak, detect.Medium, detect.Strong, detect.Explicit, detect.Strength(5), detect.Strength(-1)),
+		"none weak medium strong explicit Strength(5) Strength(-1)")
+}
+
+var errFull = errors.New("the disk is full")
+
+type failing struct{}
+
+func (failing) Write([]byte) (int, error) { return 0, errFull }
+
+func TestAmbiguityIsTold(t *testing.T) {
+	is := is.New(t)
+	_, d, err := detect.Backend(t.Context(), detect.WithStrict(), lookup(vars{
+		"VAULT_ADDR": "https://vault.example", "SECRET_MANAGER_PATH": "/etc/secrets", "SECRET_MANAGER_PREFIX": "SHOP_", "AWS_REGION": "eu-west-1",
+	}))
+	is.Equal(err.Error(), "secrets: detect: ambiguous environment: VAULT_ADDR is set, for vault (medium), and "+
+		"SECRET_MANAGER_PATH points to file (strong), and SECRET_MANAGER_PREFIX points to env (strong); set SECRET_MANAGER_TYPE")
+	is.Equal(d.Provider, "vault") // what it would be otherwise
+}
+
+func BenchmarkBackend(b *testing.B) {
+	dir := b.TempDir()
+	for name, all := range map[string]vars{
+		"env":   {},
+		"file":  {"SECRET_MANAGER_PATH": dir},
+		"vault": {"VAULT_ADDR": "https://vault.example", "VAULT_TOKEN": "hvs.example"},
+		"aws":   {"AWS_REGION": "eu-west-1"},
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+			b.Setenv("HOME", dir)
+			b.ReportAllocs()
+			for b.Loop() {
+				backend, _, err := detect.Backend(context.Background(), lookup(all), detect.WithDirectory(dir))
+				if err != nil {
+					b.Fatal(err)
+				}
+				if closer, ok := backend.(interface{ Close() error }); ok {
+					_ = closer.Close()
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,109 @@
+package detect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	// patience bounds the look into the directory, which is at hand or not at all: what takes longer is a file system across
+	// a network that hangs.
+	patience = time.Second
+	// mostEntries bounds how many entries of the directory are looked at, a few of which tell.
+	mostEntries = 1000
+)
+
+// sight is what a look into a directory shows.
+type sight struct {
+	file bool   // there is a file of secrets
+	late bool   // the file system has not answered in time
+	what string // "holds a file", or why it does not count: "does not exist"
+}
+
+// look looks into dir. It does not wait for longer than ctx lasts, whose error it returns, or its patience. A look that hangs
+// in the system ends when that lets it.
+func (c *config) look(ctx context.Context, dir string) (sight, error) {
+	seen := make(chan sight, 1)
+	go func() { seen <- c.inspect(dir) }()
+	timer := time.NewTimer(c.patienceOf)
+	defer timer.Stop()
+	select {
+	case s := <-seen:
+		return s, nil
+	case <-timer.C:
+		return sight{late: true, what: fmt.Sprintf("has not answered within %v", c.patienceOf)}, nil
+	case <-ctx.Done():
+		return sight{}, ctx.Err()
+	}
+}
+
+// inspect says whether dir has a file of secrets at its top. It opens nothing but the directory, so that no FIFO or device
+// can block it, and follows links as package file does, within the directory.
+func inspect(dir string) sight {
+	if !os.IsPathSeparator(dir[len(dir)-1]) {
+		dir += string(os.PathSeparator) // so that the system refuses what is no directory before it opens it
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return unseen(err)
+	}
+	defer root.Close() //nolint:errcheck // nothing was written
+	top, err := root.Open(".")
+	if err != nil {
+		return unseen(err)
+	}
+	defer top.Close() //nolint:errcheck // nothing was written
+
+	const chunk = 100
+	for n := 0; n < mostEntries; n += chunk {
+		entries, err := top.ReadDir(chunk)
+		for _, entry := range entries {
+			if !ofPlatform(entry.Name()) && isFile(root, entry) {
+				return sight{file: true, what: "holds a file"}
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return sight{what: "holds no file of secrets"}
+		}
+		if err != nil {
+			return unseen(err)
+		}
+	}
+	return sight{what: fmt.Sprintf("holds no file of secrets among its first %d entries", mostEntries)}
+}
+
+// ofPlatform reports whether platforms put a file or directory of that name there by themselves: Kubernetes the service
+// account of every pod, and the links of a volume; podman, by containers-mounts.conf(5), the subscription of a Red Hat host,
+// such as rhsm and redhat.repo.
+func ofPlatform(name string) bool {
+	return name == "kubernetes.io" || strings.HasPrefix(name, "..") || strings.HasPrefix(name, "rhsm") || strings.HasSuffix(name, ".repo")
+}
+
+func isFile(root *os.Root, entry fs.DirEntry) bool {
+	if entry.Type()&fs.ModeSymlink == 0 {
+		return entry.Type().IsRegular()
+	}
+	info, err := root.Stat(entry.Name())
+	return err == nil && info.Mode().IsRegular()
+}
+
+// unseen says why a directory could not be looked at, without its name.
+func unseen(err error) sight {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return sight{what: "does not exist"}
+	case errors.Is(err, syscall.ENOTDIR):
+		return sight{what: "is no directory"}
+	case errors.Is(err, fs.ErrPermission):
+		return sight{what: "must not be read"}
+	default:
+		return sight{what: "can not be read"}
+	}
+}
