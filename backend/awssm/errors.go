@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"strings"
@@ -24,9 +25,6 @@ func failure(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if own, ok := errors.AsType[*secrets.Error](err); ok {
-		return own
-	}
 	if credentials, ok := errors.AsType[*credentialsError](err); ok {
 		return credentials.failure()
 	}
@@ -38,7 +36,8 @@ func failure(ctx context.Context, err error) error {
 
 // status returns the status of the answer that err is about, or 0 if there was none.
 func status(err error) int {
-	if response, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
+	var response interface{ HTTPStatusCode() int } // also what the endpoint of a container's credentials makes of its answers
+	if errors.As(err, &response) {
 		return response.HTTPStatusCode()
 	}
 	return 0
@@ -70,6 +69,9 @@ func broken(err error) error {
 }
 
 func isNetwork(err error) bool {
+	if _, file := errors.AsType[*fs.PathError](err); file { // its errno would do for a net.Error
+		return false
+	}
 	var (
 		send    *smithyhttp.RequestSendError
 		network net.Error
@@ -193,16 +195,17 @@ type credentialsError struct{ err error }
 func (e *credentialsError) Error() string { return "no credentials" }
 func (e *credentialsError) Unwrap() error { return e.err }
 
-// failure tells a source of credentials that does not answer from one that has none.
+// failure tells a source of credentials that does not answer from one that has none. It may be made of secrets itself: that
+// the keys are not found in another store says nothing of what was asked for.
 func (e *credentialsError) failure() error {
 	api, answered := errors.AsType[smithy.APIError](e.err)
 	s := status(e.err)
 	switch {
 	case s >= http.StatusInternalServerError, s == http.StatusTooManyRequests:
-	case answered && isThrottle(api.ErrorCode()):
+	case answered && (isThrottle(api.ErrorCode()) || api.ErrorCode() == "IDPCommunicationError"):
 	case answered, s != 0 && s != http.StatusNotFound:
 		return unauthenticated("the source of the credentials refuses them")
-	case isNetwork(e.err), isCanceled(e.err), s != 0:
+	case isNetwork(e.err), isCanceled(e.err), errors.Is(e.err, secrets.ErrUnavailable), s != 0:
 	default:
 		return unauthenticated("there are no credentials, or they can not be used")
 	}
