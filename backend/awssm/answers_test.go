@@ -6,11 +6,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/matryer/is"
@@ -141,6 +143,40 @@ func TestAnAnswerIsBounded(t *testing.T) {
 	})
 	_, err = b.Fetch(t.Context(), secrets.Ref{Path: "db"})
 	is.True(errors.Is(err, secrets.ErrMalformed))
+	is.True(strings.Contains(err.Error(), "too large"))
+}
+
+// TestAnAnswerThatBreaksOff has the network fail in the middle of an answer: an outage, which stale values outlive.
+func TestAnAnswerThatBreaksOff(t *testing.T) {
+	const begin = `{"Name":"db","SecretString":"` + canary
+	for name, end := range map[string]func(w http.ResponseWriter, r *http.Request){
+		"cut": func(http.ResponseWriter, *http.Request) {}, // before the length that it should have
+		"reset": func(w http.ResponseWriter, _ *http.Request) {
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_ = conn.(*net.TCPConn).SetLinger(0) //nolint:forcetypeassert,errcheck // it is one
+			_ = conn.Close()
+		},
+		"stall": func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, // until the timeout of the HTTP client
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			cfg := config()
+			cfg.HTTPClient = &http.Client{Timeout: time.Second / 4}
+			b := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Length", "1000")
+				_, _ = w.Write([]byte(begin))
+				_ = http.NewResponseController(w).Flush()
+				end(w, r)
+			}, awssm.WithConfig(cfg))
+			_, err := b.Fetch(t.Context(), secrets.Ref{Path: "db"})
+			is.True(errors.Is(err, secrets.ErrUnavailable))
+			secretstest.AssertNoLeak(t, canary, err)
+		})
+	}
 }
 
 // serve returns a backend whose service is answer.

@@ -201,7 +201,7 @@ func TestWholeBatchesThatFail(t *testing.T) {
 		"an unknown operation": {awstest.Fault("UnknownOperationException", ""), nil},
 		"an odd answer":        {&awstest.Response{Body: "{}"}, nil},
 		"no answer":            {&awstest.Response{}, nil},
-		"cut short":            {(&awstest.Response{Body: `{"SecretValues":[{"Name":"prod/key-0","SecretString":"x"}]}`}).Truncated(), nil},
+		"cut short":            {(&awstest.Response{Body: `{"SecretValues":[{"Name":"prod/key-0","SecretString":"x"}]}`}).Truncated(), secrets.ErrUnavailable},
 		"html":                 {awstest.HTML(200), nil},
 		"internal":             {awstest.Fault("InternalServiceError", ""), secrets.ErrUnavailable},
 		"a proxy":              {awstest.HTML(502), secrets.ErrUnavailable},

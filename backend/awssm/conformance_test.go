@@ -73,7 +73,7 @@ func conform(t *testing.T, opts []awssm.Option) {
 		secretstest.WithFailure(secrets.ErrUnavailable, answering(body(404))),
 		secretstest.WithFailure(secrets.ErrMalformed, answering(body(200))),
 		secretstest.WithFailure(secrets.ErrMalformed, answering(func(string) *awstest.Response { return &awstest.Response{} })),
-		secretstest.WithFailure(secrets.ErrMalformed, answering(func(secret string) *awstest.Response {
+		secretstest.WithFailure(secrets.ErrUnavailable, answering(func(secret string) *awstest.Response {
 			return (&awstest.Response{Body: `{"Name":"db","SecretString":"` + secret + `"}`}).Truncated()
 		})),
 		secretstest.WithFailure(secrets.ErrUnknown, answering(fault("SomethingNewException"))),

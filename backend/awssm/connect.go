@@ -135,6 +135,12 @@ func loopback(host string) bool {
 // errTooLarge says that an answer holds more bytes than are read of one.
 var errTooLarge = errors.New("too large")
 
+// readError marks a failure of the network in the middle of an answer, which decoders take for one of the answer.
+type readError struct{ err error }
+
+func (e *readError) Error() string { return e.err.Error() } // by which the SDK knows what to try again
+func (e *readError) Unwrap() error { return e.err }
+
 // bounded is an HTTP client that reads no more than maxAnswer of a body.
 type bounded struct{ secretsmanager.HTTPClient }
 
@@ -158,6 +164,9 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if b.left -= int64(n); b.left < 0 {
 		return n, errTooLarge
+	}
+	if err != nil && err != io.EOF {
+		err = &readError{err}
 	}
 	return n, err
 }

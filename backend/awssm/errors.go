@@ -47,6 +47,7 @@ func status(err error) int {
 func broken(err error) error {
 	s := status(err)
 	_, decoding := errors.AsType[*smithy.DeserializationError](err)
+	_, brokeOff := errors.AsType[*readError](err)
 	switch {
 	case s == http.StatusUnauthorized:
 		return unauthenticated("the credentials are not accepted (status 401)")
@@ -57,10 +58,12 @@ func broken(err error) error {
 	case s >= http.StatusMultipleChoices:
 		return unavailable(fmt.Sprintf("an answer with status %d that is not the service's: "+
 			"a proxy stands before it, or the endpoint is wrong", s))
-	case decoding, s != 0:
-		return malformed("the answer is not one of the service, or was cut short")
 	case errors.Is(err, errTooLarge):
 		return malformed("the answer is too large")
+	case brokeOff:
+		return unavailable("the answer of the service broke off" + reason(err))
+	case decoding, s != 0:
+		return malformed("the answer is not one of the service, or was cut short")
 	case isNetwork(err):
 		return unavailable("no answer from the service" + reason(err))
 	default:
