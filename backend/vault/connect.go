@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -82,24 +83,34 @@ func (c *config) locate() (conn connection, ok bool) {
 		return conn, true
 	}
 	u, err := url.Parse(address)
-	switch {
-	case err != nil: // it would quote the address, which may hold a password
+	if err != nil { // it would quote the address, which may hold a password
 		c.fault("%s is not an address: it must begin with https://, http:// or unix:// and name a host", from)
-	case u.Scheme != schemeHTTP && u.Scheme != schemeHTTPS || u.Hostname() == "":
-		c.fault("%s must begin with https://, http:// or unix:// and name a host", from)
-	case u.User != nil:
-		c.fault("%s holds a user name or a password, which Vault has no use for", from)
-	case u.RawQuery != "" || u.Fragment != "":
-		c.fault("%s has a query or a fragment", from)
-	case strings.HasSuffix(strings.TrimSuffix(u.Path, "/"), "/v1"):
-		c.fault("%s ends in /v1, which is added to it", from)
-	case u.Scheme == schemeHTTP && !c.plaintext && !loopback(u.Hostname()):
-		c.fault("%s: %s://%s would send the token and the secrets in the clear; use https, or say WithPlaintext", from, u.Scheme, u.Host)
-	default:
-		conn.origin = &url.URL{Scheme: u.Scheme, Host: u.Host, Path: strings.TrimSuffix(u.Path, "/")}
-		return conn, true
+		return conn, false
 	}
-	return conn, false
+	if why := c.unfit(u); why != "" {
+		c.fault("%s%s", from, why)
+		return conn, false
+	}
+	conn.origin = &url.URL{Scheme: u.Scheme, Host: u.Host, Path: strings.TrimSuffix(u.Path, "/")}
+	return conn, true
+}
+
+// unfit says why u can not be the address of a server, behind what it is from, or "".
+func (c *config) unfit(u *url.URL) string {
+	switch {
+	case u.Scheme != schemeHTTP && u.Scheme != schemeHTTPS || u.Hostname() == "":
+		return " must begin with https://, http:// or unix:// and name a host"
+	case u.User != nil:
+		return " holds a user name or a password, which Vault has no use for"
+	case u.RawQuery != "" || u.Fragment != "":
+		return " has a query or a fragment"
+	case strings.HasSuffix(strings.TrimSuffix(u.Path, "/"), "/v1"):
+		return " ends in /v1, which is added to it"
+	case u.Scheme == schemeHTTP && !c.plaintext && !loopback(u.Hostname()):
+		return fmt.Sprintf(": %s://%s would send the token and the secrets in the clear; use https, or say WithPlaintext", u.Scheme, u.Host)
+	default:
+		return ""
+	}
 }
 
 // whichAddress returns the address, and the option or the variable that it is from.

@@ -15,7 +15,7 @@ import (
 // unreached returns the error of a request that has brought no answer. Of err it tells only what is known to quote
 // nothing: the client's own texts hold addresses and bodies.
 func unreached(ctx context.Context, err error) error {
-	if own, ok := refusal(err); ok {
+	if own, ok := ofTransport(err); ok {
 		return own
 	}
 	if ctx.Err() != nil {
@@ -27,13 +27,8 @@ func unreached(ctx context.Context, err error) error {
 	return unavailable("no answer from the server" + reason(err))
 }
 
-// refusal returns the error of the transport that err is, or wraps.
-func refusal(err error) (*secrets.Error, bool) { return errors.AsType[*secrets.Error](err) }
-
-func isRefusal(err error) bool {
-	var own *secrets.Error
-	return errors.As(err, &own)
-}
+// ofTransport returns the error of the transport that err is, or wraps.
+func ofTransport(err error) (*secrets.Error, bool) { return errors.AsType[*secrets.Error](err) }
 
 // reason says what is known of a failure of the network.
 func reason(err error) string {

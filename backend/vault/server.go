@@ -59,8 +59,8 @@ func newServer(config *api.Config, origin *url.URL, peers []string, maxSize int6
 
 // worthRetrying is the rule of the client, but for what the transport refused.
 func worthRetrying(ctx context.Context, resp *http.Response, err error) (bool, error) {
-	if isRefusal(err) {
-		return false, err
+	if own, ok := ofTransport(err); ok {
+		return false, own
 	}
 	return api.DefaultRetryPolicy(ctx, resp, err)
 }
