@@ -179,6 +179,32 @@ func TestAnAnswerThatBreaksOff(t *testing.T) {
 	}
 }
 
+// TestNoRedirectIsFollowed has one lead to another host, as a captive portal or a wrong endpoint does.
+func TestNoRedirectIsFollowed(t *testing.T) {
+	var followed atomic.Int64
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		followed.Add(1)
+		_, _ = w.Write([]byte(`{"Name":"db","SecretString":"of another host","VersionId":"v"}`)) // the client may hang up
+	}))
+	defer other.Close()
+	for name, theirs := range map[string]aws.HTTPClient{"the SDK's client": nil, "a client of the program": &http.Client{}} {
+		for _, status := range []int{300, 301, 302, 303, 307, 308} {
+			t.Run(fmt.Sprint(name, " ", status), func(t *testing.T) {
+				is := is.New(t)
+				cfg := config()
+				cfg.HTTPClient = theirs
+				b := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+					w.Header().Set("Location", other.URL)
+					w.WriteHeader(status)
+				}, awssm.WithConfig(cfg))
+				_, err := b.Fetch(t.Context(), secrets.Ref{Path: "db"})
+				is.True(errors.Is(err, secrets.ErrUnavailable))
+				is.Equal(followed.Load(), int64(0))
+			})
+		}
+	}
+}
+
 // serve returns a backend whose service is answer.
 func serve(t testing.TB, answer http.HandlerFunc, opts ...awssm.Option) *awssm.Backend {
 	t.Helper()

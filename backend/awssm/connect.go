@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/smithy-go/logging"
@@ -49,6 +48,9 @@ func (c *settings) connect(ctx context.Context) (of clients, region string) {
 	if options.ClientLogMode.IsRequestWithBody() || options.ClientLogMode.IsResponseWithBody() {
 		c.fault("the ClientLogMode of the SDK would log bodies, which hold the secrets")
 	}
+	if options.ClientLogMode.IsSigning() { // by a signer that a client has already, with its own logger
+		c.fault("the ClientLogMode of the SDK would log what it signs, which holds the session token")
+	}
 	if options.BaseEndpoint != nil {
 		c.checkEndpoint(*options.BaseEndpoint)
 	}
@@ -71,7 +73,7 @@ func (c *settings) ownClient(ctx context.Context) *secretsmanager.Client {
 		if c.config != nil || c.region != "" || c.endpoint != "" {
 			c.fault("WithClient says all of it already, beside WithConfig, WithRegion or WithEndpoint")
 		}
-		return secretsmanager.New(c.client.Options(), quiet)
+		return secretsmanager.New(c.client.Options(), harden)
 	}
 	cfg := c.config
 	if cfg == nil {
@@ -82,7 +84,7 @@ func (c *settings) ownClient(ctx context.Context) *secretsmanager.Client {
 		}
 		cfg = &loaded
 	}
-	return secretsmanager.NewFromConfig(*cfg, quiet, func(o *secretsmanager.Options) {
+	return secretsmanager.NewFromConfig(*cfg, harden, func(o *secretsmanager.Options) {
 		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts, o.MaxBackoff = attempts, mostPause })
 		o.RetryMaxAttempts = 0
 		if c.region != "" {
@@ -94,14 +96,18 @@ func (c *settings) ownClient(ctx context.Context) *secretsmanager.Client {
 	})
 }
 
-// quiet makes a client log nothing, bounds what it reads, and marks the errors of its credentials.
-func quiet(o *secretsmanager.Options) {
+// harden makes a client log nothing and follow no redirect, bounds what it reads, and marks the errors of its credentials.
+func harden(o *secretsmanager.Options) {
 	o.Logger = logging.Nop{}
 	if o.Credentials != nil {
 		o.Credentials = marked{o.Credentials}
 	}
-	if o.HTTPClient == nil {
-		o.HTTPClient = awshttp.NewBuildableClient()
+	if theirs, ok := o.HTTPClient.(*http.Client); ok && theirs != nil {
+		// It would follow a redirect to any host, with the session token, and take the answer for the service's. The SDK's own
+		// does not.
+		own := *theirs
+		own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+		o.HTTPClient = &own
 	}
 	o.HTTPClient = &bounded{o.HTTPClient}
 }

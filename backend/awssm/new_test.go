@@ -43,6 +43,8 @@ func hermetic(t *testing.T, vars map[string]string) {
 func TestFaults(t *testing.T) {
 	logs := config()
 	logs.ClientLogMode = aws.LogResponseWithBody
+	signatures := config()
+	signatures.ClientLogMode = aws.LogSigning
 	quiet := config()
 	quiet.ClientLogMode = aws.LogRetries
 	nowhere := config()
@@ -77,6 +79,8 @@ func TestFaults(t *testing.T) {
 		{name: "a password in the endpoint", opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithEndpoint("https://u:" + canary + "@x.example")}, want: "a user name or a password"},
 		{name: "a log of bodies", opts: opts{awssm.WithConfig(logs)}, want: "would log bodies"},
 		{name: "a log of bodies, in a client", opts: opts{awssm.WithClient(secretsmanager.NewFromConfig(logs))}, want: "would log bodies"},
+		{name: "a log of signatures", opts: opts{awssm.WithConfig(signatures)}, want: "the session token"},
+		{name: "a log of signatures, in a client", opts: opts{awssm.WithClient(secretsmanager.NewFromConfig(signatures))}, want: "the session token"},
 		{name: "another log", opts: opts{awssm.WithConfig(quiet)}},
 		{name: "a client", opts: opts{awssm.WithClient(secretsmanager.NewFromConfig(config()))}},
 		{name: "a client and a region", opts: opts{awssm.WithClient(secretsmanager.NewFromConfig(config())), awssm.WithRegion("eu-west-1")}, want: "WithClient says all of it"},

@@ -100,7 +100,7 @@ func WithEndpoint(url string) Option {
 func WithPlaintext() Option { return optionFunc(func(c *settings) { c.plaintext = true }) }
 
 // WithConfig sets the configuration of the SDK, of which the backend takes a copy: with its own retries, and without its
-// logging. A ClientLogMode that prints bodies is a fault. [WithRegion] and [WithEndpoint] win over it. The last one given
+// logging. A ClientLogMode that prints bodies or signatures is a fault. [WithRegion] and [WithEndpoint] win over it. The last one given
 // counts. By default, New loads the default configuration.
 func WithConfig(config aws.Config) Option {
 	return optionFunc(func(c *settings) {
@@ -110,7 +110,7 @@ func WithConfig(config aws.Config) Option {
 }
 
 // WithClient sets the client of the SDK, with its region, its endpoint and its own retries. A ClientLogMode that prints
-// bodies is a fault. The last one given counts.
+// bodies or signatures is a fault. The last one given counts.
 func WithClient(client *secretsmanager.Client) Option {
 	return optionFunc(func(c *settings) {
 		if client == nil {
