@@ -56,7 +56,7 @@ func TestReadmeOptions(t *testing.T) {
 
 	option := regexp.MustCompile(`(?m)^func ((?:With|On|To)\w*)\(`)
 	var options int
-	for _, pattern := range []string{"*.go", "backend/*/*.go", "middleware/*/*.go", "secretstest/*.go"} {
+	for _, pattern := range []string{"*.go", "backend/*/*.go", "middleware/*/*.go", "detect/*.go", "secretstest/*.go"} {
 		files, err := filepath.Glob(pattern)
 		is.NoErr(err)
 		for _, file := range files {

@@ -1,0 +1,94 @@
+package detect_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log"
+	"os"
+	"path/filepath"
+
+	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/detect"
+)
+
+// Bundle is a backend for one file of JSON, as a tool that decrypts secrets writes it: {"database": "…", "api/token": "…"}.
+//
+// A backend is one interface: a name, Fetch and FetchMany. The last two are those of the function in it.
+type Bundle struct{ secrets.FetcherFunc }
+
+func (Bundle) Name() string { return "bundle" }
+
+// Local is optional: what is in memory needs no cache before it.
+func (Bundle) Local() bool { return true }
+
+var _ secrets.Backend = Bundle{}
+
+// OpenBundle reads the file whole.
+func OpenBundle(path string) (Bundle, error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return Bundle{}, errors.New("bundle: the file can not be read")
+	}
+	var documents map[string]string
+	if json.Unmarshal(content, &documents) != nil { // its error quotes what is in the file
+		return Bundle{}, errors.New("bundle: the file is no JSON object of strings")
+	}
+	return Bundle{func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+		if err := ctx.Err(); err != nil {
+			return secrets.Secret{}, err
+		}
+		if ref.Version != "" {
+			return secrets.Secret{}, &secrets.Error{Err: secrets.ErrInvalidKey, Detail: "a bundle keeps no versions"}
+		}
+		document, found := documents[ref.Path]
+		if !found {
+			return secrets.Secret{}, &secrets.Error{Err: secrets.ErrNotFound}
+		}
+		return secrets.NewSecret(document, secrets.Meta{}), nil
+	}}, nil
+}
+
+// BundleFactory is what detect calls if SECRET_MANAGER_TYPE says bundle. Its settings come from the same look-up.
+func BundleFactory(_ context.Context, lookup func(name string) (value string, set bool)) (secrets.Backend, error) {
+	path, _ := lookup("BUNDLE_PATH")
+	if path == "" {
+		return nil, errors.New("BUNDLE_PATH, the file, is not set")
+	}
+	return OpenBundle(path)
+}
+
+// A provider of your own, in three steps: implement one interface, run the conformance suite (TestBundle, beside this
+// example), and plug it in. SECRET_MANAGER_TYPE then chooses it as any other.
+func ExampleWith() {
+	dir, err := os.MkdirTemp("", "bundle-")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "bundle.json")
+	if err := os.WriteFile(path, []byte(`{"database": "{\"user\":\"app\",\"password\":\"correct horse\"}"}`), 0o600); err != nil {
+		log.Fatal(err)
+	}
+
+	variables := map[string]string{"SECRET_MANAGER_TYPE": "bundle", "BUNDLE_PATH": path}
+	client, detection, err := detect.New(context.Background(),
+		detect.With("bundle", BundleFactory),
+		detect.WithLookup(func(name string) (string, bool) { // in a program, that of the process
+			value, set := variables[name]
+			return value, set
+		}),
+	)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+
+	fmt.Println(detection.Provider, "since", detection.Reason)
+	user, err := client.Get(context.Background(), "database#user")
+	fmt.Println(user.Reveal(), err)
+	// Output:
+	// bundle since SECRET_MANAGER_TYPE says bundle
+	// app <nil>
+}

@@ -1,0 +1,102 @@
+package detect_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"log/slog"
+	"os"
+
+	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/backend/vault"
+	"github.com/seed-5482dd03/secrets/detect"
+	"github.com/seed-5482dd03/secrets/middleware/cache"
+)
+
+// NewClient is what a service calls in main.
+func NewClient(ctx context.Context) (*secrets.Client, error) {
+	client, detection, err := detect.New(ctx)
+	if err != nil {
+		return nil, err
+	}
+	slog.Info("secrets", "from", detection) // from.provider=vault from.strength=medium from.reason="VAULT_ADDR is set"
+	return client, nil
+}
+
+func ExampleNew() {
+	// In place of the environment of the process, so that the example has always the same.
+	variables := map[string]string{"SECRET_MANAGER_PREFIX": "SHOP_", "SHOP_DATABASE_PASSWORD": "correct horse", "AWS_REGION": "eu-west-1"}
+	client, detection, err := detect.New(context.Background(), detect.WithLookup(func(name string) (string, bool) {
+		value, set := variables[name]
+		return value, set
+	}), detect.WithDirectory("run/secrets"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+
+	fmt.Println(detection)
+	password, err := client.Get(context.Background(), "database#password")
+	fmt.Println(password, err)
+	// Output:
+	// env (strong): SECRET_MANAGER_PREFIX is set; ignored: AWS_REGION (aws)
+	// [REDACTED] <nil>
+}
+
+// Options for the provider that may be chosen, and for the client around it.
+func ExampleWithVault() {
+	variables := map[string]string{"VAULT_ADDR": "https://vault.example:8200"}
+	client, detection, err := detect.New(context.Background(),
+		detect.WithVault(vault.WithMount("team/kv"), vault.WithAuth(vault.Kubernetes("web"))), // if it is Vault
+		detect.WithClientOptions(secrets.WithCache(cache.New(cache.WithSize(100)))),           // in any case
+		detect.WithLookup(func(name string) (string, bool) {
+			value, set := variables[name]
+			return value, set
+		}),
+	)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	fmt.Println(detection.Provider, "since", detection.Reason)
+	// Output: vault since VAULT_ADDR is set
+}
+
+func ExampleWithStrict() {
+	variables := map[string]string{"VAULT_ADDR": "https://vault.example:8200", "SECRET_MANAGER_PATH": "/etc/secrets"}
+	_, detection, err := detect.New(context.Background(), detect.WithStrict(), detect.WithLookup(func(name string) (string, bool) {
+		value, set := variables[name]
+		return value, set
+	}))
+	if errors.Is(err, detect.ErrAmbiguous) {
+		fmt.Println(detection.Ignored()[0].Name, "contradicts:", detection.Reason)
+	}
+	// Output: SECRET_MANAGER_PATH contradicts: VAULT_ADDR is set
+}
+
+func ExampleDetection_Explain() {
+	variables := map[string]string{"VAULT_ADDR": "https://vault.example:8200", "AWS_REGION": "eu-west-1"}
+	_, detection, err := detect.New(context.Background(), detect.WithLookup(func(name string) (string, bool) {
+		value, set := variables[name]
+		return value, set
+	}), detect.WithDirectory("run/secrets"))
+	if err := detection.Explain(os.Stdout); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println()
+	fmt.Println(err)
+	// Output:
+	// vault (medium): VAULT_ADDR is set
+	//
+	// signals, in the order in which they count:
+	//   used     VAULT_ADDR  vault  medium  decides
+	//   ignored  AWS_REGION  aws    weak    VAULT_ADDR comes first
+	//
+	// not chosen:
+	//   env   SECRET_MANAGER_PREFIX is not set, and the default gives way to VAULT_ADDR
+	//   file  SECRET_MANAGER_PATH is not set, and run/secrets does not exist
+	//   aws   VAULT_ADDR comes before AWS_REGION
+	//
+	// secrets: detect: VAULT_ADDR is set, so that vault was chosen: no token: give WithToken, WithTokenFile or WithAuth, or set VAULT_TOKEN or VAULT_TOKEN_FILE; WithoutToken is for an agent that adds its own; options go into WithVault, and SECRET_MANAGER_TYPE=env, for one, chooses another provider
+}
