@@ -1,8 +1,11 @@
 package secrets_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"io"
+	"log/slog"
 	"math/rand/v2"
 	"runtime"
 	"slices"
@@ -12,10 +15,17 @@ import (
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
+	"go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/backend/env"
 	"github.com/seed-5482dd03/secrets/middleware"
 	"github.com/seed-5482dd03/secrets/middleware/cache"
+	"github.com/seed-5482dd03/secrets/middleware/dedup"
+	"github.com/seed-5482dd03/secrets/middleware/fallback"
+	"github.com/seed-5482dd03/secrets/middleware/redact"
+	"github.com/seed-5482dd03/secrets/middleware/tracing"
+	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
 // The benchmarks measure what they are about and a raw lru.Cache.Get in turns, in the same process, and report the ratio
@@ -28,12 +38,13 @@ const (
 
 // instant is a remote-like backend that answers at once.
 type instant struct {
+	name  string // "instant" if it is empty
 	value func(path string) string
 	calls atomic.Int64
 	delay time.Duration
 }
 
-func (*instant) Name() string { return "instant" }
+func (b *instant) Name() string { return cmp.Or(b.name, "instant") }
 
 func (b *instant) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 	b.calls.Add(1)
@@ -145,43 +156,200 @@ func compare(b *testing.B, parallel bool, subject, reference func(i int)) {
 	b.ReportMetric(float64(took)/float64(other), "x-lru")
 }
 
-// BenchmarkHit is a Get of a cached secret, and its Reveal, through the standard stack.
-func BenchmarkHit(b *testing.B) {
-	document := func(path string) string {
-		return fmt.Sprintf(`{"user":"app","password":"value of %s"}`, path)
+// full is the client that the figures are about: every layer of the standard stack, and tracing with a real provider.
+func full(b *testing.B, backend secrets.Backend, opts ...secrets.Option) *secrets.Client {
+	b.Helper()
+	provider := trace.NewTracerProvider()
+	b.Cleanup(func() { _ = provider.Shutdown(context.Background()) })
+	traced := secrets.WithTracing(tracing.New(provider))
+	return benchClient(b, backend, append([]secrets.Option{traced, middleware.Standard(cache.WithSize(2 * benchKeys))}, opts...)...)
+}
+
+// compareHits is compare for a Get of one of keys, and its Reveal, that client has in memory.
+func compareHits(b *testing.B, parallel bool, client *secrets.Client, keys []string) {
+	b.Helper()
+	warm(b, client, keys)
+	held := keys
+	if keys[0] == keys[1] { // one hot key, among others
+		held = append(ring("database/password-%d"), keys[0])
+		warm(b, client, held)
 	}
-	for _, c := range []struct {
-		name, format string
-		hot          bool
-	}{
-		{name: "document", format: "database/password-%d"},
-		{name: "field", format: "database-%d#password"},
-		{name: "hotkey", format: "database/password-%d", hot: true},
+	raw := reference(b, held)
+	ctx := b.Context()
+	compare(b, parallel,
+		func(i int) {
+			s, err := client.Get(ctx, keys[i])
+			if err != nil || s.Reveal() == "" {
+				b.Fail()
+			}
+		},
+		func(i int) {
+			if s, ok := raw.Get(keys[i]); !ok || s.Reveal() == "" {
+				b.Fail()
+			}
+		})
+}
+
+// modes runs f as two benchmarks: one goroutine, and as many as there are processors.
+func modes(b *testing.B, name string, f func(b *testing.B, parallel bool)) {
+	b.Helper()
+	for _, mode := range []string{"serial", "parallel"} {
+		b.Run(name+"/"+mode, func(b *testing.B) { f(b, mode == "parallel") })
+	}
+}
+
+func document(path string) string {
+	return fmt.Sprintf(`{"user":"app","password":"value of %s"}`, path)
+}
+
+// BenchmarkHit is a Get of a cached secret, and its Reveal, through the full client.
+func BenchmarkHit(b *testing.B) {
+	for name, keys := range map[string][]string{
+		"document": ring("database/password-%d"),
+		"field":    ring("database-%d#password"),
+		"hotkey":   slices.Repeat([]string{"database/password-1"}, turn),
 	} {
-		for _, mode := range []string{"serial", "parallel"} {
-			b.Run(c.name+"/"+mode, func(b *testing.B) {
-				client := benchClient(b, &instant{value: document}, middleware.Standard(cache.WithSize(2*benchKeys)))
-				keys := ring(c.format)
-				warm(b, client, keys)
-				raw := reference(b, keys)
-				if c.hot {
-					keys = slices.Repeat(keys[:1], turn)
-				}
-				ctx := b.Context()
-				compare(b, mode == "parallel",
-					func(i int) {
-						s, err := client.Get(ctx, keys[i])
-						if err != nil || s.Reveal() == "" {
-							b.Fail()
-						}
-					},
-					func(i int) {
-						if s, ok := raw.Get(keys[i]); !ok || s.Reveal() == "" {
-							b.Fail()
-						}
-					})
-			})
+		modes(b, name, func(b *testing.B, parallel bool) {
+			b.Helper()
+			compareHits(b, parallel, full(b, &instant{value: document}), keys)
+		})
+	}
+	modes(b, "counted", func(b *testing.B, parallel bool) {
+		b.Helper()
+		counting := secrets.WithCache(cache.New(cache.WithSize(2*benchKeys), cache.WithHitCount()))
+		compareHits(b, parallel, full(b, &instant{value: document}, counting), ring("database/password-%d"))
+	})
+}
+
+// BenchmarkLayers is a Get of a cached secret with one layer more in each row, so that it shows what a layer costs a hit.
+func BenchmarkLayers(b *testing.B) {
+	var opts []secrets.Option
+	memory := secrets.WithCache(cache.New(cache.WithSize(2 * benchKeys)))
+	for i, layer := range []struct {
+		name string
+		opt  secrets.Option
+	}{
+		{"cache", memory},
+		{"dedup", secrets.WithDedup(dedup.New())},
+		{"redaction", secrets.WithRedaction(redact.New())},
+		{"tracing", secrets.WithTracing(tracing.New(trace.NewTracerProvider()))},
+		{"logger", secrets.WithLogger(slog.New(slog.DiscardHandler))},
+		{"backend-middleware", secrets.WithBackendMiddleware(pass())},
+		{"fallback", secrets.WithFallback(fallback.To(env.New(env.WithPrefix("NONE_"))))},
+		{"metrics", secrets.WithCache(cache.New(cache.WithSize(2*benchKeys), cache.WithHitCount()))},
+		{"middleware", secrets.WithMiddleware(pass())},
+	} {
+		if layer.name == "metrics" {
+			opts[0] = layer.opt // the cache that counts its hits, in the place of the one that does not
+		} else {
+			opts = append(opts, layer.opt)
 		}
+		b.Run(fmt.Sprintf("%d-%s", i+1, layer.name), func(b *testing.B) {
+			compareHits(b, false, benchClient(b, &instant{}, opts...), ring("database/password-%d"))
+		})
+	}
+}
+
+// BenchmarkChain is a Get of what the first backend of a chain has in memory, and of what it is known not to have, so that
+// another one answers: from memory, or from the environment.
+func BenchmarkChain(b *testing.B) {
+	missing := func() secrets.Backend { return secretstest.NewBackend(nil, secretstest.WithName("empty")) }
+	second := secrets.WithFallback(fallback.To(&instant{value: document}))
+	modes(b, "first", func(b *testing.B, parallel bool) {
+		b.Helper()
+		compareHits(b, parallel, full(b, &instant{value: document, name: "first"}, second), ring("database/password-%d"))
+	})
+	modes(b, "second", func(b *testing.B, parallel bool) {
+		b.Helper()
+		remembering := secrets.WithCache(cache.New(cache.WithSize(2*benchKeys), cache.WithNegativeTTL(time.Hour)))
+		compareHits(b, parallel, full(b, missing(), second, remembering), ring("database/password-%d"))
+	})
+	b.Run("environment", func(b *testing.B) {
+		b.Setenv("BENCH_DATABASE_PASSWORD", "value")
+		remembering := secrets.WithCache(cache.New(cache.WithNegativeTTL(time.Hour)))
+		last := secrets.WithFallback(fallback.To(env.New(env.WithPrefix("BENCH_"))))
+		// Without tracing, since each read of a variable is a fetch, and so a span.
+		client := benchClient(b, missing(), last, remembering, middleware.Standard())
+		ctx := b.Context()
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := client.Get(ctx, "database/password"); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// BenchmarkDone is a Get with a context that is done.
+func BenchmarkDone(b *testing.B) {
+	client := full(b, &instant{})
+	warm(b, client, []string{"database"})
+	ctx, cancel := context.WithCancel(b.Context())
+	cancel()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := client.Get(ctx, "database"); err != context.Canceled { //nolint:errorlint // it is the very error
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkInsert is a Get of a secret that is not in a full cache, so that it evicts another, beside that of a client
+// without a cache: the difference is what the cache costs. The reference is lru.Cache.Add, with an eviction as well.
+func BenchmarkInsert(b *testing.B) {
+	for _, size := range []int{1000, 10_000} {
+		b.Run(fmt.Sprintf("size=%d", size), func(b *testing.B) {
+			memory := cache.New(cache.WithSize(size)).Wrap(&instant{})
+			without := &instant{}
+			raw, err := lru.New[string, *secrets.Secret](size)
+			if err != nil {
+				b.Fatal(err)
+			}
+			refs := make([]secrets.Ref, 4*size)
+			for i := range refs {
+				refs[i].Path = fmt.Sprintf("database/password-%d", i)
+			}
+			value := secrets.NewSecret("value", secrets.Meta{})
+			next := [3]int{}
+			step := func(n int) secrets.Ref {
+				next[n] = (next[n] + 1) % len(refs)
+				return refs[next[n]]
+			}
+			ctx := b.Context()
+			run := func(f func()) time.Duration {
+				began := time.Now()
+				for range turn {
+					f()
+				}
+				return time.Since(began)
+			}
+			fetch := func(f secrets.Fetcher, n int) func() {
+				return func() {
+					if _, err := f.Fetch(ctx, step(n)); err != nil {
+						b.Fail()
+					}
+				}
+			}
+			for range len(refs) / turn {
+				run(fetch(memory, 0))
+				run(func() { raw.Add(step(1).Path, &value) })
+			}
+			var with, bare, other time.Duration
+			n := 0
+			b.ReportAllocs()
+			for b.ResetTimer(); n < b.N; n += turn {
+				with += run(fetch(memory, 0))
+				b.StopTimer()
+				bare += run(fetch(without, 2))
+				other += run(func() { raw.Add(step(1).Path, &value) })
+				b.StartTimer()
+			}
+			b.ReportMetric(float64(with-bare)/float64(n), "ns/op")
+			b.ReportMetric(float64(with-bare)/float64(other), "x-lru-add")
+			if err := memory.(io.Closer).Close(); err != nil {
+				b.Fatal(err)
+			}
+		})
 	}
 }
 

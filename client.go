@@ -164,14 +164,18 @@ func (c *config) source(life context.Context, b owned, running *calls) source {
 	}
 	s.document = &document{next: f, health: health, leases: leases}
 	s.learn(b.Backend)
-	s.peek, _ = f.(peeker) //nolint:errcheck // nil if it is none
-	if r, ok := b.Backend.(revoker); ok {
-		c.try("backend "+b.name+": OnRevoke", func() { r.OnRevoke(s.forget) })
-	}
+	c.hear(b, s)
 	if s.resolve != nil && local && !g.inline {
 		s.guard = g
 	}
 	return s
+}
+
+// hear lets b make the layers of s forget what is void.
+func (c *config) hear(b owned, s source) {
+	if r, ok := b.Backend.(revoker); ok {
+		c.try("backend "+b.name+": OnRevoke", func() { r.OnRevoke(s.forget) })
+	}
 }
 
 // observe hands what can be observed of cache to the layers of the slots that ask for it.

@@ -38,7 +38,7 @@ type document struct {
 	peek    peeker           // of the cache, or nil
 }
 
-// learn takes from b what it says of its refs.
+// learn takes from b what it says of its refs, and from the layers before it what they know.
 func (d *document) learn(b Backend) {
 	if r, ok := b.(Resolver); ok {
 		d.resolve = r.Resolve
@@ -46,6 +46,7 @@ func (d *document) learn(b Backend) {
 	if h, ok := b.(interface{ Hint(ref Ref) string }); ok {
 		d.hint = h.Hint
 	}
+	d.peek, _ = d.next.(peeker) //nolint:errcheck // nil if it is none
 }
 
 // place is where a ref is: a field of a document, or the whole if field is empty.
