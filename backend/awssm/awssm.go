@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
@@ -18,8 +19,9 @@ type Backend struct {
 	prefix string
 	region string
 	client clients
-	single atomic.Bool // batches are not to be used, or not allowed
-	joint  *coalescer  // or nil
+	single bool       // no batch is to be used
+	denied sync.Map   // of a region, if it has denied batches
+	joint  *coalescer // or nil
 	closed atomic.Bool
 }
 
@@ -29,12 +31,11 @@ type Backend struct {
 // client that would log bodies.
 func New(ctx context.Context, opts ...Option) (*Backend, error) {
 	c := newSettings(opts)
-	b := &Backend{name: c.name, prefix: c.prefix}
+	b := &Backend{name: c.name, prefix: c.prefix, single: c.single}
 	b.client, b.region = c.connect(ctx)
 	if err := errors.Join(c.faults...); err != nil {
 		return nil, err
 	}
-	b.single.Store(c.single)
 	if c.window > 0 && !c.single {
 		b.joint = newCoalescer(c.window, b.fetchAll)
 	}
@@ -54,7 +55,7 @@ func (b *Backend) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, e
 		return secrets.Secret{}, err
 	case b.closed.Load():
 		return secrets.Secret{}, fail(secrets.ErrClosed, "")
-	case b.joint != nil && !q.pinned() && !b.single.Load():
+	case b.joint != nil && b.batches(q):
 		return b.joint.fetch(ctx, q)
 	default:
 		return b.get(ctx, q)

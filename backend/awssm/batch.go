@@ -38,6 +38,9 @@ func (b *Backend) fetchAll(ctx context.Context, queries []query) []secrets.Resul
 		s, err := b.get(ctx, q)
 		return secrets.Result{Secret: s, Err: err}
 	}) {
+		if r.Err == nil && r.Secret.IsZero() { // code of the program, within the SDK, has ended the goroutine
+			r.Err = fail(secrets.ErrUnknown, "the call ended its goroutine")
+		}
 		answers[single[n]] = r
 	}
 	results := make([]secrets.Result, len(queries))
@@ -47,6 +50,12 @@ func (b *Backend) fetchAll(ctx context.Context, queries []query) []secrets.Resul
 	return results
 }
 
+// batches reports whether q may be asked for in a batch, which brings current versions only, and takes a permission.
+func (b *Backend) batches(q query) bool {
+	_, denied := b.denied.Load(q.region)
+	return !b.single && !denied && !q.pinned()
+}
+
 // divide divides queries into batches, each of one region, and those that are to be read by themselves.
 func (b *Backend) divide(queries []query) (batches [][]query, single []query) {
 	var (
@@ -54,7 +63,7 @@ func (b *Backend) divide(queries []query) (batches [][]query, single []query) {
 		of      = make(map[string][]query)
 	)
 	for _, q := range queries {
-		if q.pinned() || b.single.Load() {
+		if !b.batches(q) {
 			single = append(single, q)
 			continue
 		}
@@ -144,9 +153,9 @@ func (b *Backend) refused(ctx context.Context, err error, queries []query, found
 	api, _ := errors.AsType[smithy.APIError](err)
 	err = failure(ctx, err)
 	switch {
-	case errors.Is(err, secrets.ErrPermissionDenied):
-		// It is a permission of its own, which many policies do not give.
-		b.single.Store(true)
+	case api != nil && isDenial(api.ErrorCode()):
+		// It is a permission of its own, which many policies do not give, and some for a region.
+		b.denied.Store(queries[0].region, true)
 		return
 	case api != nil && isThrottle(api.ErrorCode()): // and so is its limit
 		return

@@ -180,6 +180,33 @@ func TestABatchThatIsRefused(t *testing.T) {
 	}
 }
 
+// TestABatchThatIsRefusedInOneRegion leaves the batches of the others as they are, and what a proxy refuses is no policy.
+func TestABatchThatIsRefusedInOneRegion(t *testing.T) {
+	is := is.New(t)
+	server, names, b := service(t, 3)
+	elsewhere := server.In("eu-west-1")
+	var arns []string
+	for _, name := range []string{"a", "b", "c"} {
+		elsewhere.Put(name, valueOf(name))
+		arns = append(arns, elsewhere.ARN(name))
+	}
+	server.Handle(func(r *awstest.Request) *awstest.Response {
+		if r.Operation != getMany || r.Region != "eu-west-1" {
+			return nil
+		}
+		return awstest.Fault("AccessDeniedException", "")
+	})
+	server.FailNext(1, getMany, awstest.HTML(403))
+	for _, want := range []struct{ batches, single int }{{2, 6}, {1, 3}, {1, 3}} {
+		server.ResetCalls()
+		for _, r := range b.FetchMany(t.Context(), refsOf(append(names, arns...)...)) {
+			is.NoErr(r.Err)
+		}
+		is.Equal(server.Count(getMany), want.batches)
+		is.Equal(server.Count(getOne), want.single)
+	}
+}
+
 func TestWithoutBatchMakesNone(t *testing.T) {
 	is := is.New(t)
 	server, names, b := service(t, 30, awssm.WithoutBatch(), awssm.WithCoalescing(time.Second))
@@ -419,9 +446,13 @@ func TestCredentialsThatPanic(t *testing.T) {
 					end()
 					return aws.Credentials{}, nil
 				})
-				c := client(t, of(t, server, append(opts, awssm.WithConfig(cfg))...))
+				b := of(t, server, append(opts, awssm.WithConfig(cfg))...)
+				c := client(t, b)
 				_, err := c.Get(t.Context(), "a")
 				is.True(errors.Is(err, secrets.ErrUnknown))
+				for _, r := range b.FetchMany(t.Context(), refsOf("a", "b")) {
+					is.True(errors.Is(r.Err, secrets.ErrUnknown))
+				}
 				found, err := c.GetMany(t.Context(), "a", "b", "c", "d")
 				is.True(errors.Is(err, secrets.ErrUnknown))
 				is.Equal(len(found), 0)

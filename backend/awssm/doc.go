@@ -31,7 +31,7 @@
 //
 // A Get is one GetSecretValue. A GetMany of three secrets and more is one BatchGetSecretValue for each 20 of them, which is
 // a permission of its own, secretsmanager:BatchGetSecretValue, beside secretsmanager:GetSecretValue: where it is refused,
-// secrets are read one by one from then on; [WithoutBatch] spares the call that finds out. What a batch leaves unanswered,
+// secrets of that region are read one by one from then on; [WithoutBatch] spares the call that finds out. What a batch leaves unanswered,
 // and secrets of a pinned version, are read one by one too. [WithCoalescing] makes batches of concurrent Gets.
 //
 // secrets.Client.Has reads the value and drops it: the permission, and the answer, are those of a Get.

@@ -85,8 +85,11 @@ func isNetwork(err error) bool {
 // classify returns the error for the code and the message of the service, whose errors all have the status 400 unless they
 // are its own.
 func classify(code, message string, status int) error {
-	if isThrottle(code) {
+	switch {
+	case isThrottle(code):
 		return unavailable("the service has had too many requests (" + printable(code) + ")")
+	case isDenial(code):
+		return denied("the policies must allow secretsmanager:GetSecretValue for it, and kms:Decrypt with its key if that is not the default one")
 	}
 	switch code {
 	case "ResourceNotFoundException":
@@ -95,8 +98,6 @@ func classify(code, message string, status int) error {
 		return impossible(message)
 	case "InvalidParameterException", "ValidationException", "ValidationError":
 		return invalid("the service does not accept the name or the version (" + code + ")")
-	case "AccessDeniedException", "AccessDenied", "UnauthorizedOperation", "NotAuthorized", "KMSAccessDeniedException":
-		return denied("the policies must allow secretsmanager:GetSecretValue for it, and kms:Decrypt with its key if that is not the default one")
 	case "DecryptionFailure":
 		return denied("the secret can not be decrypted with its KMS key")
 	case "UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException", "SignatureDoesNotMatch",
@@ -213,6 +214,16 @@ func (e *credentialsError) failure() error {
 		return unauthenticated("there are no credentials, or they can not be used")
 	}
 	return unavailable("the source of the credentials does not answer")
+}
+
+// isDenial reports whether code is that of policies which do not allow what was asked.
+func isDenial(code string) bool {
+	switch code {
+	case "AccessDeniedException", "AccessDenied", "UnauthorizedOperation", "NotAuthorized", "KMSAccessDeniedException":
+		return true
+	default:
+		return false
+	}
 }
 
 func isThrottle(code string) bool {
