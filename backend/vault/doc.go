@@ -69,4 +69,7 @@
 // A request is tried three times in all, within the time that its context has, and a server that asks for a longer pause is
 // given a second. What lasts longer is for the layers above: the cache with its stale values and its back-off, and the next
 // backend.
+//
+// The package logs nothing. Package net/http does, to the standard logger of package log: of a server, or a proxy, that sends
+// more bytes than it has announced, it logs the beginning of the rest.
 package vault

@@ -40,6 +40,7 @@ func newServer(config *api.Config, origin *url.URL, peers []string, maxSize int6
 	config.Logger = nil // it would write addresses
 	config.DisableRedirects = true
 	config.ReadYourWrites = false
+	config.SRVLookup = false // it would send the token to whatever host the DNS names
 	config.OutputCurlString, config.OutputPolicy = false, false
 	// A client of its own: that of a program may have a timeout, cookies, and a will to follow redirects with the token.
 	config.HttpClient = &http.Client{

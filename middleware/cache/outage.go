@@ -187,7 +187,7 @@ func (s *space) judge(a attempt, results ...secrets.Result) {
 	for _, r := range results {
 		class := secrets.Class(r.Err)
 		switch {
-		case saysNothing(r, class):
+		case saysNothing(r, class), errors.Is(class, secrets.ErrInvalidKey): // for that, a backend need not have asked
 		case errors.Is(class, secrets.ErrUnavailable):
 			failure = r.Err
 		default:

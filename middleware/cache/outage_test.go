@@ -1022,3 +1022,20 @@ func TestStressInOutages(t *testing.T) {
 		}
 	})
 }
+
+// TestRefusedKeysAreNoAnswer has a backend refuse keys without asking anybody: that says nothing about its server.
+func TestRefusedKeysAreNoAnswer(t *testing.T) {
+	for class, open := range map[error]bool{secrets.ErrInvalidKey: true, secrets.ErrNotFound: false} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRemote(t, 4)
+			r.breakDown(numbered(0), numbered(1), "another")
+			r.backend.Fail(class)
+			_, err := r.Refresh(t.Context(), numbered(2))
+			r.True(errors.Is(err, class))
+			r.backend.Fail(secrets.ErrUnavailable)
+			calls := r.backend.Calls()
+			r.fails(0, numbered(3))
+			r.Equal(r.backend.Calls() == calls, open)
+		})
+	}
+}
