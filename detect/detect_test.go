@@ -3,6 +3,7 @@ package detect_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -318,6 +319,9 @@ not chosen:
   vault  neither VAULT_ADDR nor VAULT_AGENT_ADDR is set
   aws    none of AWS_SECRET_PREFIX, AWS_REGION and AWS_DEFAULT_REGION is set
 `)
+	encoded, err := json.Marshal(detect.Medium)
+	is.NoErr(err)
+	is.Equal(string(encoded), `"medium"`)
 	is.Equal(d.Explain(failing{}), errFull) // the error of the writer
 
 	_, d, err = detect.Backend(t.Context(), detect.WithDirectory(run), lookup(vars{"SECRET_MANAGER_TYPE": "gcp", "AWS_REGION": "eu-west-1"}))

@@ -1,6 +1,7 @@
 package detect
 
 import (
+	"encoding"
 	"fmt"
 	"io"
 	"log/slog"
@@ -30,7 +31,13 @@ func (s Strength) String() string {
 	return names[s]
 }
 
-var _ fmt.Stringer = Strength(0)
+// MarshalText returns what String does, for JSON and the like.
+func (s Strength) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+var (
+	_ fmt.Stringer           = Strength(0)
+	_ encoding.TextMarshaler = Strength(0)
+)
 
 // Detection says which provider was chosen, and why. It holds the names of variables, never their values, and can be logged.
 // One that comes with an error says what was found until then.
@@ -44,7 +51,7 @@ type Detection struct {
 
 // Signal is something in the environment that points to a provider.
 type Signal struct {
-	Name     string // of a variable, or a directory
+	Name     string // of a variable, of two that are one signal, or of a directory
 	Provider string // to which it points, or ""
 	Strength Strength
 	Used     bool   // it points to the provider that was chosen
