@@ -44,11 +44,16 @@ func of(t testing.TB, server *awstest.Server, opts ...awssm.Option) *awssm.Backe
 	t.Helper()
 	cfg := config()
 	cfg.Region = server.Region()
-	cfg.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+	cfg.Credentials = keys(server)
+	return backend(t, server.URL(), append([]awssm.Option{awssm.WithConfig(cfg)}, opts...)...)
+}
+
+// keys returns the credentials that server knows.
+func keys(server *awstest.Server) aws.CredentialsProviderFunc {
+	return func(context.Context) (aws.Credentials, error) {
 		c := server.Credentials()
 		return aws.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken}, nil
-	})
-	return backend(t, server.URL(), append([]awssm.Option{awssm.WithConfig(cfg)}, opts...)...)
+	}
 }
 
 func refsOf(names ...string) []secrets.Ref {

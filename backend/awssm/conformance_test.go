@@ -5,6 +5,10 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
 	"github.com/seed-5482dd03/secrets"
 	"github.com/seed-5482dd03/secrets/backend/awssm"
 	"github.com/seed-5482dd03/secrets/secretstest"
@@ -30,7 +34,7 @@ func conform(t *testing.T, opts []awssm.Option) {
 			server := awstest.NewServer(t)
 			server.Put("db", secret)
 			change(server, secret)
-			return of(t, server, opts...), "db"
+			return hasty(t, server, opts...), "db"
 		}
 	}
 	answering := func(answer func(secret string) *awstest.Response) func(*testing.T, string) (secrets.Backend, string) {
@@ -84,4 +88,20 @@ func conform(t *testing.T, opts []awssm.Option) {
 			return of(t, server, opts...), "db"
 		}),
 	)
+}
+
+// hasty returns a backend for server that tries again at once: the pauses of throttled calls would add up to half a minute.
+func hasty(t *testing.T, server *awstest.Server, opts ...awssm.Option) *awssm.Backend {
+	t.Helper()
+	cfg := config()
+	cfg.Region, cfg.BaseEndpoint, cfg.Credentials = server.Region(), aws.String(server.URL()), keys(server)
+	theirs := secretsmanager.NewFromConfig(cfg, func(o *secretsmanager.Options) {
+		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) { o.MaxBackoff = time.Millisecond })
+	})
+	b, err := awssm.New(t.Context(), append(opts, awssm.WithClient(theirs))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.Close() }) // it never fails
+	return b
 }
