@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
@@ -53,6 +54,10 @@ func (c *settings) connect(ctx context.Context) (of clients, region string) {
 	}
 	if options.BaseEndpoint != nil {
 		c.checkEndpoint(*options.BaseEndpoint)
+		if options.EndpointOptions.UseFIPSEndpoint == aws.FIPSEndpointStateEnabled ||
+			options.EndpointOptions.UseDualStackEndpoint == aws.DualStackEndpointStateEnabled {
+			c.fault("the SDK takes no FIPS or dual-stack endpoint (AWS_USE_FIPS_ENDPOINT, AWS_USE_DUALSTACK_ENDPOINT) beside an endpoint by its URL")
+		}
 	}
 	var mu sync.Mutex
 	all := map[string]*secretsmanager.Client{"": own}
