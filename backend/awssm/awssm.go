@@ -111,7 +111,7 @@ func (b *Backend) get(ctx context.Context, q query) (s secrets.Secret, err error
 	output, err := b.client(q.region).GetSecretValue(ctx, input)
 	switch {
 	case err != nil:
-		return secrets.Secret{}, failure(ctx, err)
+		return secrets.Secret{}, b.placed(q, failure(ctx, err))
 	case !q.answers(output.Name, output.ARN):
 		return secrets.Secret{}, malformed("the service answered with another secret")
 	case q.versionID != "" && output.VersionId != nil && *output.VersionId != q.versionID:
@@ -134,6 +134,15 @@ func secret(text *string, bytes []byte, version *string) (secrets.Secret, error)
 	default: // an empty answer is no error to the SDK
 		return secrets.Secret{}, malformed("the answer holds neither a SecretString nor a SecretBinary")
 	}
+}
+
+// placed adds to an absence or a denial where it was looked for: neither the prefix nor the region is in the key.
+func (b *Backend) placed(q query, err error) error {
+	e, ok := errors.AsType[*secrets.Error](err)
+	if !ok || q.isARN() || !errors.Is(err, secrets.ErrNotFound) && !errors.Is(err, secrets.ErrPermissionDenied) {
+		return err
+	}
+	return fail(e.Err, fmt.Sprintf("%s: it is %s in %s", e.Detail, q.id, b.region))
 }
 
 // bound returns ctx with a deadline.

@@ -133,7 +133,7 @@ func (b *Backend) collect(output *secretsmanager.BatchGetSecretValueOutput, quer
 				continue
 			}
 			if err := classify(deref(e.ErrorCode), deref(e.Message), 0); !errors.Is(err, secrets.ErrUnknown) {
-				found[q] = secrets.Result{Err: err}
+				found[q] = secrets.Result{Err: b.placed(q, err)}
 			}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -498,4 +499,17 @@ func TestANameOfAnotherAccountIsNotOurs(t *testing.T) {
 	is.Equal(results[0].Secret.Reveal(), "ours")
 	is.NoErr(results[1].Err)
 	is.Equal(results[1].Secret.Reveal(), "theirs")
+}
+
+func TestAnAbsenceSaysWhereItWasLookedFor(t *testing.T) {
+	is := is.New(t)
+	server, _, b := service(t, 0, awssm.WithPrefix("prod/shop/"))
+	server.Deny(getOne, "prod/shop/denied")
+	for _, name := range []string{"missing", "denied"} {
+		_, err := b.Fetch(t.Context(), secrets.Ref{Path: name})
+		is.True(strings.Contains(err.Error(), ": it is prod/shop/"+name+" in us-east-1"))
+		for _, r := range b.FetchMany(t.Context(), refsOf(name, "a", "b")) {
+			is.True(strings.Contains(r.Err.Error(), ": it is prod/shop/"))
+		}
+	}
 }
