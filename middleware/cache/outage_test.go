@@ -700,7 +700,7 @@ func TestWhatCounts(t *testing.T) {
 	})
 	for _, class := range []error{
 		nil, secrets.ErrNotFound, secrets.ErrDeleted, secrets.ErrFieldNotFound, secrets.ErrPermissionDenied, secrets.ErrUnauthenticated,
-		secrets.ErrMalformed, secrets.ErrInvalidKey, secrets.ErrUnknown,
+		secrets.ErrMalformed, secrets.ErrUnknown,
 	} {
 		run(t, fmt.Sprint("an answer resets the count, and ends an outage: ", class), nil, func(f *fixture) {
 			for n := range 10 {
