@@ -52,6 +52,9 @@ func (c *settings) connect(ctx context.Context) (of clients, region string) {
 	if options.ClientLogMode.IsSigning() { // by a signer that a client has already, with its own logger
 		c.fault("the ClientLogMode of the SDK would log what it signs, which holds the session token")
 	}
+	if options.EndpointOptions.DisableHTTPS && !c.plaintext {
+		c.fault("the client has DisableHTTPS, which would send the secrets in the clear; say WithPlaintext if it must")
+	}
 	if options.BaseEndpoint != nil {
 		c.checkEndpoint(*options.BaseEndpoint)
 		if options.EndpointOptions.UseFIPSEndpoint == aws.FIPSEndpointStateEnabled ||

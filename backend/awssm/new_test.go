@@ -51,6 +51,7 @@ func TestFaults(t *testing.T) {
 	nowhere.Region = ""
 	odd := config()
 	odd.Region = "evil.com/#"
+	inTheClear := func(o *secretsmanager.Options) { o.EndpointOptions.DisableHTTPS = true }
 	type opts = []awssm.Option
 	for _, c := range []struct {
 		name string
@@ -73,6 +74,7 @@ func TestFaults(t *testing.T) {
 		{name: "in the clear", opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithEndpoint("http://vpce.example")}, want: "WithPlaintext"},
 		{name: "in the clear, as wanted", opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithEndpoint("http://localstack:4566"), awssm.WithPlaintext()}},
 		{name: "in the clear by the environment", env: map[string]string{"AWS_REGION": "eu-west-1", "AWS_ENDPOINT_URL": "http://vpce.example"}, want: "WithPlaintext"},
+		{name: "in the clear by a client", opts: opts{awssm.WithClient(secretsmanager.NewFromConfig(config(), inTheClear))}, want: "DisableHTTPS"},
 		{name: "loopback", opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithEndpoint("http://127.0.0.1:4566")}},
 		{name: "no endpoint", opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithEndpoint("")}, want: "WithEndpoint: an empty URL"},
 		{name: "an endpoint that is none", opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithEndpoint("://" + canary)}, want: "must begin with https://"},
