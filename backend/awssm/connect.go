@@ -85,7 +85,7 @@ func (c *settings) ownClient(ctx context.Context) *secretsmanager.Client {
 	}
 	cfg := c.config
 	if cfg == nil {
-		loaded, err := config.LoadDefaultConfig(ctx, config.WithLogger(logging.Nop{}))
+		loaded, err := config.LoadDefaultConfig(ctx, config.WithLogger(logging.Nop{}), config.WithRegion(c.region))
 		if err != nil {
 			c.fault("the configuration of AWS can not be loaded: %s", configFault(err))
 			return nil

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -82,4 +83,24 @@ func TestCredentialsThatAreSecrets(t *testing.T) {
 		})
 		is.Equal(class(t, awssm.WithConfig(cfg)), want)
 	}
+}
+
+// TestTheRegionOfTheOptionIsThatOfTheCredentialsToo has a role to assume, and no region but that of WithRegion: without one,
+// STS can not be asked.
+func TestTheRegionOfTheOptionIsThatOfTheCredentialsToo(t *testing.T) {
+	is := is.New(t)
+	var scope string
+	sts := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		scope = r.Header.Get("Authorization")
+		_, _ = w.Write([]byte(`<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>AKIDEXAMPLE</AccessKeyId>
+			<SecretAccessKey>EXAMPLEKEY</SecretAccessKey><SessionToken>EXAMPLETOKEN</SessionToken>
+			<Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>`)) // the client may hang up
+	}))
+	defer sts.Close()
+	hermetic(t, map[string]string{"AWS_ENDPOINT_URL_STS": sts.URL})
+	const profiles = "[default]\nrole_arn = arn:aws:iam::123456789012:role/app\nsource_profile = base\n" +
+		"[profile base]\naws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = EXAMPLEKEY\n"
+	is.NoErr(os.WriteFile(filepath.Join(os.Getenv("HOME"), "config"), []byte(profiles), 0o600))
+	is.Equal(class(t, awssm.WithRegion("eu-west-1")), secrets.ErrUnavailable) // it has credentials, and no service
+	is.True(strings.Contains(scope, "/eu-west-1/sts/"))
 }
