@@ -25,6 +25,8 @@ const (
 	mostPause = 2 * time.Second
 	// callTimeout bounds a call whose context has no deadline: the SDK has none of its own.
 	callTimeout = 30 * time.Second
+	// mostClients is how many clients are kept, each of a region. AWS has fewer.
+	mostClients = 64
 	// maxAnswer is the most bytes that are read of an answer. A batch brings 20 secrets of 64 KiB at the most, and JSON
 	// takes 6 bytes for one at the most.
 	maxAnswer = 20 * (64 << 10) * 6
@@ -68,10 +70,14 @@ func (c *settings) connect(ctx context.Context) (of clients, region string) {
 	return func(region string) *secretsmanager.Client {
 		mu.Lock()
 		defer mu.Unlock()
-		if all[region] == nil {
-			all[region] = secretsmanager.New(options, func(o *secretsmanager.Options) { o.Region = region })
+		client, known := all[region]
+		if !known {
+			client = secretsmanager.New(options, func(o *secretsmanager.Options) { o.Region = region })
+			if len(all) < mostClients { // whoever gives the keys can make up regions
+				all[region] = client
+			}
 		}
-		return all[region]
+		return client
 	}, options.Region
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -106,4 +107,30 @@ func TestBadKeys(t *testing.T) {
 	_, err = b.Fetch(t.Context(), secrets.Ref{Path: "../a"})
 	is.True(errors.Is(err, secrets.ErrInvalidKey))
 	is.Equal(len(*asked), 0)
+}
+
+// TestRegionsWithoutEndTakeNoMemory has keys with regions that somebody made up.
+func TestRegionsWithoutEndTakeNoMemory(t *testing.T) {
+	b, asked := echo(t)
+	held := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	read := func(n int) {
+		for i := range n {
+			path := fmt.Sprintf("arn:aws:secretsmanager:aa-%c%c%c-1:123456789012:secret:db", 'a'+i/26/26, 'a'+i/26%26, 'a'+i%26)
+			if _, err := b.Fetch(t.Context(), secrets.Ref{Path: path}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		*asked = nil
+	}
+	read(100)
+	before := held()
+	read(3000)
+	if after := held(); after > before+1<<20 {
+		t.Errorf("%d bytes more are held", after-before)
+	}
 }
