@@ -32,7 +32,7 @@ func naive(text string, patterns []string) (all []match) {
 
 // pending returns the length of the longest ending of text that is the beginning of a pattern.
 func pending(text string, patterns []string) int {
-	for from := range text {
+	for from := range len(text) { // bytes: a pattern may begin within a character
 		for _, p := range patterns {
 			if strings.HasPrefix(p, text[from:]) {
 				return len(text) - from
