@@ -15,14 +15,14 @@ import (
 // Backend reads the secrets of one account and region of AWS Secrets Manager, and, by ARN, of others. It is safe for
 // concurrent use.
 type Backend struct {
-	name   string
-	prefix string
-	region string
-	client clients
-	single bool       // no batch is to be used
-	denied sync.Map   // of a region, if it has denied batches
-	joint  *coalescer // or nil
-	closed atomic.Bool
+	name        string
+	prefix      string
+	region      string
+	client      clients
+	noBatch     bool       // none is to be used
+	batchDenied sync.Map   // of a region, if it has denied one
+	joint       *coalescer // or nil
+	closed      atomic.Bool
 }
 
 // New returns a Backend with the default configuration of the SDK, as far as no option says otherwise. It looks at the
@@ -31,7 +31,7 @@ type Backend struct {
 // client that would log bodies.
 func New(ctx context.Context, opts ...Option) (*Backend, error) {
 	c := newSettings(opts)
-	b := &Backend{name: c.name, prefix: c.prefix, single: c.single}
+	b := &Backend{name: c.name, prefix: c.prefix, noBatch: c.single}
 	b.client, b.region = c.connect(ctx)
 	if err := errors.Join(c.faults...); err != nil {
 		return nil, err

@@ -52,8 +52,8 @@ func (b *Backend) fetchAll(ctx context.Context, queries []query) []secrets.Resul
 
 // batches reports whether q may be asked for in a batch, which brings current versions only, and takes a permission.
 func (b *Backend) batches(q query) bool {
-	_, denied := b.denied.Load(q.region)
-	return !b.single && !denied && !q.pinned()
+	_, denied := b.batchDenied.Load(q.region)
+	return !b.noBatch && !denied && !q.pinned()
 }
 
 // divide divides queries into batches, each of one region, and those that are to be read by themselves.
@@ -155,7 +155,7 @@ func (b *Backend) refused(ctx context.Context, err error, queries []query, found
 	switch {
 	case api != nil && isDenial(api.ErrorCode()):
 		// It is a permission of its own, which many policies do not give, and some for a region.
-		b.denied.Store(queries[0].region, true)
+		b.batchDenied.Store(queries[0].region, true)
 		return
 	case api != nil && isThrottle(api.ErrorCode()): // and so is its limit
 		return

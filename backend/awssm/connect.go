@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
-	"strings"
 	"sync"
 	"time"
 
@@ -16,6 +14,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/smithy-go/logging"
+
+	"github.com/seed-5482dd03/secrets/internal/network"
 )
 
 const (
@@ -91,7 +91,8 @@ func (c *settings) ownClient(ctx context.Context) *secretsmanager.Client {
 	}
 	cfg := c.config
 	if cfg == nil {
-		loaded, err := config.LoadDefaultConfig(ctx, config.WithLogger(logging.Nop{}), config.WithRegion(c.region))
+		loaded, err := config.LoadDefaultConfig(ctx, config.WithLogger(logging.Nop{}), config.WithRegion(c.region),
+			config.WithDefaultsMode(aws.DefaultsModeLegacy)) // "auto" would ask the metadata service of an instance
 		if err != nil {
 			c.fault("the configuration of AWS can not be loaded: %s", configFault(err))
 			return nil
@@ -131,6 +132,9 @@ func configFault(err error) string {
 	if profile, ok := errors.AsType[config.SharedConfigProfileNotExistError](err); ok {
 		return "there is no profile " + profile.Profile
 	}
+	if file, ok := errors.AsType[config.SharedConfigLoadError](err); ok {
+		return "the file " + file.Filename + " can not be read, or is not as it should be"
+	}
 	return "one of its files or variables is not as it should be"
 }
 
@@ -141,19 +145,10 @@ func (c *settings) checkEndpoint(endpoint string) {
 		c.fault("the endpoint must begin with https:// or http:// and name a host")
 	case u.User != nil:
 		c.fault("the endpoint holds a user name or a password, which AWS has no use for")
-	case u.Scheme == "http" && !c.plaintext && !loopback(u.Hostname()):
+	case u.Scheme == "http" && !c.plaintext && !network.Loopback(u.Hostname()):
 		c.fault("the endpoint http://%s would send the secrets in the clear; use https, or say WithPlaintext", u.Host)
 	}
 }
-
-// loopback reports whether host is this machine.
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
-}
-
-// errTooLarge says that an answer holds more bytes than are read of one.
-var errTooLarge = errors.New("too large")
 
 // readError marks a failure of the network in the middle of an answer, which decoders take for one of the answer.
 type readError struct{ err error }
@@ -161,31 +156,22 @@ type readError struct{ err error }
 func (e *readError) Error() string { return e.err.Error() } // by which the SDK knows what to try again
 func (e *readError) Unwrap() error { return e.err }
 
-// bounded is an HTTP client that reads no more than maxAnswer of a body.
+// bounded is an HTTP client that reads no more than maxAnswer of a body, and marks failures to read it.
 type bounded struct{ secretsmanager.HTTPClient }
 
 func (b *bounded) Do(r *http.Request) (*http.Response, error) {
 	resp, err := b.HTTPClient.Do(r)
 	if resp != nil && resp.Body != nil {
-		resp.Body = &boundedBody{ReadCloser: resp.Body, left: maxAnswer}
+		resp.Body = network.Bound(body{resp.Body}, maxAnswer)
 	}
 	return resp, err
 }
 
-type boundedBody struct {
-	io.ReadCloser
-	left int64
-}
+type body struct{ io.ReadCloser }
 
-func (b *boundedBody) Read(p []byte) (int, error) {
-	if int64(len(p)) > b.left+1 {
-		p = p[:b.left+1]
-	}
+func (b body) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if b.left -= int64(n); b.left < 0 {
-		return n, errTooLarge
-	}
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = &readError{err}
 	}
 	return n, err

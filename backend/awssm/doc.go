@@ -25,6 +25,9 @@
 //	                                a secret by its ARN, without the prefix; the hyphen and the 6 characters at the end may be
 //	                                left out. The request goes to the region of the ARN
 //
+// The service takes a name that itself ends in a hyphen and 6 letters or digits, as my-secret does, for a complete ARN: give
+// the complete ARN of such a secret.
+//
 // A SecretString is returned byte for byte, and a SecretBinary as its bytes. secrets.Meta.Version is the VersionId.
 //
 // # Calls
@@ -35,6 +38,9 @@
 // and secrets of a pinned version, are read one by one too. [WithCoalescing] makes batches of concurrent Gets.
 //
 // secrets.Client.Has reads the value and drops it: the permission, and the answer, are those of a Get.
+//
+// The backend keeps a panic of a program's own provider of credentials from its callers. Within aws.CredentialsCache, where the
+// default configuration puts providers, one ends the process: the SDK raises it anew on a goroutine of its own.
 //
 // A call is tried three times in all, within the time that its context has, or 30 seconds. What lasts longer is for the
 // layers above: the cache with its stale values and its back-off, and the next backend.

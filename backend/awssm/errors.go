@@ -2,14 +2,12 @@ package awssm
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
 	"net/http"
 	"strings"
-	"syscall"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
@@ -17,6 +15,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/internal/network"
 )
 
 // failure returns the error that err, of a call of the SDK, stands for. Nothing of its text is passed on, and it is not
@@ -58,14 +57,14 @@ func broken(err error) error {
 	case s >= http.StatusMultipleChoices:
 		return unavailable(fmt.Sprintf("an answer with status %d that is not the service's: "+
 			"a proxy stands before it, or the endpoint is wrong", s))
-	case errors.Is(err, errTooLarge):
+	case errors.Is(err, network.ErrTooLarge):
 		return malformed("the answer is too large")
 	case brokeOff:
-		return unavailable("the answer of the service broke off" + reason(err))
+		return unavailable("the answer of the service broke off" + network.Reason(err))
 	case decoding, s != 0:
 		return malformed("the answer is not one of the service, or was cut short")
 	case isNetwork(err):
-		return unavailable("no answer from the service" + reason(err))
+		return unavailable("no answer from the service" + network.Reason(err))
 	default:
 		return fail(secrets.ErrUnknown, "the SDK could not make the call")
 	}
@@ -171,51 +170,6 @@ func printable(code string) string {
 	return code
 }
 
-// reason says what is known of a failure of the network.
-func reason(err error) string {
-	var (
-		verification *tls.CertificateVerificationError
-		name         *net.DNSError
-		errno        syscall.Errno
-		timeout      interface{ Timeout() bool }
-	)
-	switch {
-	case errors.As(err, &verification):
-		return ": its certificate is not trusted"
-	case errors.As(err, &name):
-		return ": its name can not be resolved"
-	case errors.As(err, &errno):
-		return ": " + errno.Error()
-	case errors.As(err, &timeout) && timeout.Timeout():
-		return ": it took too long"
-	default:
-		return ""
-	}
-}
-
-// credentialsError marks a failure to get credentials, before the service was asked.
-type credentialsError struct{ err error }
-
-func (e *credentialsError) Error() string { return "no credentials" }
-func (e *credentialsError) Unwrap() error { return e.err }
-
-// failure tells a source of credentials that does not answer from one that has none. It may be made of secrets itself: that
-// the keys are not found in another store says nothing of what was asked for.
-func (e *credentialsError) failure() error {
-	api, answered := errors.AsType[smithy.APIError](e.err)
-	s := status(e.err)
-	switch {
-	case s >= http.StatusInternalServerError, s == http.StatusTooManyRequests:
-	case answered && (isThrottle(api.ErrorCode()) || api.ErrorCode() == "IDPCommunicationError"):
-	case answered, s != 0 && s != http.StatusNotFound:
-		return unauthenticated("the source of the credentials refuses them")
-	case isNetwork(e.err), isCanceled(e.err), errors.Is(e.err, secrets.ErrUnavailable), s != 0:
-	default:
-		return unauthenticated("there are no credentials, or they can not be used")
-	}
-	return unavailable("the source of the credentials does not answer")
-}
-
 // isDenial reports whether code is that of policies which do not allow what was asked.
 func isDenial(code string) bool {
 	switch code {
@@ -234,17 +188,6 @@ func isThrottle(code string) bool {
 func isCanceled(err error) bool {
 	_, canceled := errors.AsType[*aws.RequestCanceledError](err)
 	return canceled || errors.Is(err, context.Canceled)
-}
-
-// marked is a provider of credentials whose errors are told from those of the service.
-type marked struct{ aws.CredentialsProvider }
-
-func (m marked) Retrieve(ctx context.Context) (aws.Credentials, error) {
-	credentials, err := m.CredentialsProvider.Retrieve(ctx)
-	if err != nil {
-		return aws.Credentials{}, &credentialsError{err}
-	}
-	return credentials, nil
 }
 
 func fail(class error, detail string) error { return &secrets.Error{Err: class, Detail: detail} }

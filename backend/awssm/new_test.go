@@ -2,9 +2,12 @@ package awssm_test
 
 import (
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -133,6 +136,24 @@ func TestNoCredentials(t *testing.T) {
 	_, err = client(t, b).Get(t.Context(), "db")
 	is.True(errors.Is(err, secrets.ErrUnauthenticated))
 	is.True(strings.Contains(err.Error(), "no credentials"))
+}
+
+// TestNewContactsNobody has a metadata service that counts, and the setting that makes the SDK ask it.
+func TestNewContactsNobody(t *testing.T) {
+	is := is.New(t)
+	var asked atomic.Int64
+	metadata := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
+	t.Cleanup(metadata.Close)
+	hermetic(t, map[string]string{
+		"AWS_REGION": "eu-west-1", "AWS_DEFAULTS_MODE": "auto", "AWS_EC2_METADATA_DISABLED": "false",
+		"AWS_EC2_METADATA_SERVICE_ENDPOINT": metadata.URL,
+	})
+	b, err := awssm.New(t.Context(), awssm.WithEndpoint("http://127.0.0.1:1"))
+	is.NoErr(err)
+	is.Equal(asked.Load(), int64(0))
+	_, err = b.Fetch(t.Context(), secrets.Ref{Path: "db"})
+	is.True(err != nil)
+	is.True(asked.Load() > 0) // the control: for credentials, it is asked
 }
 
 func TestNoDumpShowsTheCredentials(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 	"github.com/hashicorp/vault/api"
 
 	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/internal/network"
 )
 
 // connection is what the options and the environment say about the server.
@@ -106,7 +107,7 @@ func (c *config) unfit(u *url.URL) string {
 		return " has a query or a fragment"
 	case strings.HasSuffix(strings.TrimSuffix(u.Path, "/"), "/v1"):
 		return " ends in /v1, which is added to it"
-	case u.Scheme == schemeHTTP && !c.plaintext && !loopback(u.Hostname()):
+	case u.Scheme == schemeHTTP && !c.plaintext && !network.Loopback(u.Hostname()):
 		return fmt.Sprintf(": %s://%s would send the token and the secrets in the clear; use https, or say WithPlaintext", u.Scheme, u.Host)
 	default:
 		return ""
@@ -136,12 +137,6 @@ const (
 	schemeHTTPS = "https"
 	unixScheme  = "unix://"
 )
-
-// loopback reports whether host is this machine.
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
-}
 
 // settings returns the settings of the official client, but for the address, or nil.
 func (c *config) settings() *api.Config {

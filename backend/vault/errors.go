@@ -5,11 +5,9 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"net"
-	"net/http"
-	"syscall"
 
 	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/internal/network"
 )
 
 // unreached returns the error of a request that has brought no answer. Of err it tells only what is known to quote
@@ -21,7 +19,7 @@ func unreached(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if errors.Is(err, errTooLarge) {
+	if errors.Is(err, network.ErrTooLarge) {
 		return malformed("the answer is too large; see WithMaxSize")
 	}
 	return unavailable("no answer from the server" + reason(err))
@@ -32,27 +30,10 @@ func ofTransport(err error) (*secrets.Error, bool) { return errors.AsType[*secre
 
 // reason says what is known of a failure of the network.
 func reason(err error) string {
-	var (
-		verification *tls.CertificateVerificationError
-		name         *net.DNSError
-		errno        syscall.Errno
-		record       tls.RecordHeaderError
-		timeout      interface{ Timeout() bool }
-	)
-	switch {
-	case errors.As(err, &verification):
+	if verification, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return ": " + distrust(verification.Err)
-	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &record):
-		return ": it does not speak TLS; is its address to begin with http://?"
-	case errors.As(err, &name):
-		return ": its name can not be resolved"
-	case errors.As(err, &errno):
-		return ": " + errno.Error()
-	case errors.As(err, &timeout) && timeout.Timeout():
-		return ": it took too long"
-	default:
-		return ""
 	}
+	return network.Reason(err)
 }
 
 // distrust says why a certificate is not trusted.

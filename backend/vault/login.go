@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/vault/api"
 
 	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/internal/network"
 )
 
 // answerOf returns the answer that err, of a call of the official client, stands for. Its text quotes the address and the
@@ -91,8 +92,8 @@ func unread(err error) bool {
 // unconnected reports whether err is of the connection to the server.
 func unconnected(err error) bool {
 	_, request := errors.AsType[*url.Error](err)
-	_, network := errors.AsType[net.Error](err)
-	return request || network || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, errTooLarge)
+	_, ofNetwork := errors.AsType[net.Error](err)
+	return request || ofNetwork || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, network.ErrTooLarge)
 }
 
 // loginFailure returns the error that the answer to a login stands for. Of the answer's own text nothing is passed on.

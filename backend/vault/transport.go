@@ -1,13 +1,13 @@
 package vault
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/seed-5482dd03/secrets/internal/network"
 )
 
 const (
@@ -39,7 +39,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 			if resp.StatusCode >= http.StatusBadRequest {
 				limit = min(limit, maxFailure)
 			}
-			resp.Body = &bounded{ReadCloser: resp.Body, left: limit}
+			resp.Body = network.Bound(resp.Body, limit)
 			return resp, nil
 		}
 		target, err := resp.Location()
@@ -117,23 +117,3 @@ func (t *transport) CloseIdleConnections() {
 }
 
 var _ http.RoundTripper = (*transport)(nil)
-
-// errTooLarge says that an answer holds more bytes than are read of one.
-var errTooLarge = errors.New("too large")
-
-// bounded is a body of which no more than left bytes are read. It counts what comes out of decompression.
-type bounded struct {
-	io.ReadCloser
-	left int64
-}
-
-func (b *bounded) Read(p []byte) (int, error) {
-	if int64(len(p)) > b.left+1 {
-		p = p[:b.left+1]
-	}
-	n, err := b.ReadCloser.Read(p)
-	if b.left -= int64(n); b.left < 0 {
-		return n, errTooLarge
-	}
-	return n, err
-}

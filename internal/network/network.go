@@ -1,0 +1,66 @@
+// Package network has what backends on a network have in common: which host is this machine, how much of an answer is
+// read, and what may be told of a failure. Errors of net/http and of TLS quote addresses and more.
+package network
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+)
+
+// Loopback reports whether host, which has no port, is this machine.
+func Loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
+}
+
+// Reason returns what is known of a failure of the network, with a colon before it, or "".
+func Reason(err error) string {
+	var (
+		verification *tls.CertificateVerificationError
+		record       tls.RecordHeaderError
+		name         *net.DNSError
+		errno        syscall.Errno
+		timeout      interface{ Timeout() bool }
+	)
+	switch {
+	case errors.As(err, &verification):
+		return ": its certificate is not trusted"
+	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &record):
+		return ": it does not speak TLS; is its address to begin with http://?"
+	case errors.As(err, &name):
+		return ": its name can not be resolved"
+	case errors.As(err, &errno):
+		return ": " + errno.Error()
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return ": it took too long"
+	default:
+		return ""
+	}
+}
+
+// ErrTooLarge says that a body holds more bytes than are read of one.
+var ErrTooLarge = errors.New("too large")
+
+// Bound returns body, of which no more than limit bytes are read. They are counted as they come out of decompression.
+func Bound(body io.ReadCloser, limit int64) io.ReadCloser { return &bounded{body, limit} }
+
+type bounded struct {
+	io.ReadCloser
+	left int64
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if int64(len(p)) > b.left+1 {
+		p = p[:b.left+1]
+	}
+	n, err := b.ReadCloser.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		return n, ErrTooLarge
+	}
+	return n, err
+}
