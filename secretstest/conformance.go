@@ -41,6 +41,10 @@ func WithObjectsOnly() RunOption { return func(s *suite) { s.objectsOnly = true 
 // WithoutEmptyValues is for a backend that can not hold an empty value: by default, it must, and tell it from a missing one.
 func WithoutEmptyValues() RunOption { return func(s *suite) { s.withoutEmpty = true } }
 
+// WithFloatNumbers is for a backend whose store reads the numbers of a document as floating-point ones, as KV version 2 of
+// Vault does: by default, a number must keep every digit.
+func WithFloatNumbers() RunOption { return func(s *suite) { s.floatNumbers = true } }
+
 // WithBinary is for a backend whose documents may be any bytes: it gets one that is not UTF-8, with NUL and a newline at
 // its end. By default, all are text.
 func WithBinary() RunOption { return func(s *suite) { s.binary = true } }
@@ -99,6 +103,7 @@ type suite struct {
 	newBackend   Factory
 	objectsOnly  bool
 	withoutEmpty bool
+	floatNumbers bool
 	binary       bool
 	versions     func(t *testing.T) (secrets.Backend, string, map[string]string)
 	failures     []failure

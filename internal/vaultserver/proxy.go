@@ -10,7 +10,7 @@ import (
 // A Proxy is a Vault Proxy in front of a server: it logs in by itself, writes its token to a file as an agent does, and adds it
 // to the requests that have none.
 type Proxy struct {
-	Addr string // of its socket, as unix:///tmp/vaultproxy-1/socket
+	Addr string // of its socket, as unix:///DIR/socket
 	Sink string // the file with its token
 }
 
