@@ -127,10 +127,13 @@ func (c *Cache) Purge() {
 	}
 }
 
-// insert adds e, which takes the place of old if that is not nil. The caller holds c.mu.
+// insert adds e, which takes the place of old, an entry of the same document, if that is not nil. The caller holds c.mu.
+//
+// The index has old until it has e: a reader that found neither would take the document for one that is not in memory.
 func (c *Cache) insert(e, old *entry) {
 	if old != nil {
-		c.drop(old)
+		old.retire()
+		c.orderOf(old).remove(old)
 	}
 	if evicted := c.orderOf(e).add(e); evicted != nil {
 		evicted.forget()

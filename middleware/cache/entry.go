@@ -117,10 +117,15 @@ func (e *entry) full() bool { return e.moreKeys != nil && len(*e.moreKeys) >= mo
 
 // forget takes e and its memos from memory. The caller holds the lock of the cache.
 func (e *entry) forget() {
+	e.retire()
+	e.space.index.Delete(e.document)
+}
+
+// retire takes the memos of e from memory, and e out of the count. The caller holds the lock of the cache.
+func (e *entry) retire() {
 	if e.isValue() {
 		e.space.entries.Add(-1)
 	}
-	e.space.index.Delete(e.document)
 	if e.key != "" {
 		e.space.memos.Delete(e.key)
 	}

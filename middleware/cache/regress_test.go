@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -209,4 +210,40 @@ func TestStatsOfAFaultyCache(t *testing.T) {
 	is.True(memory.Validate() != nil)
 	is.Equal(memory.Stats(), cache.Stats{})
 	memory.Purge()
+}
+
+// TestARenewalLeavesNoGap renews a value again and again while others look: at no moment is there none. In an outage, whoever
+// found none would be told that the backend is unavailable, though a value may be served.
+func TestARenewalLeavesNoGap(t *testing.T) {
+	is := is.New(t)
+	layer := cache.New().Wrap(&source{})
+	ref := secrets.Ref{Path: "db"}
+	fresh := secrets.WithFresh(t.Context())
+	_, err := layer.Fetch(fresh, ref)
+	is.NoErr(err)
+	var gaps atomic.Int64
+	var readers sync.WaitGroup
+	ctx, stop := context.WithCancel(t.Context())
+	for range 2 {
+		readers.Go(func() {
+			for ctx.Err() == nil {
+				if _, known := layer.(peeker).Peek(ref); !known {
+					gaps.Add(1)
+				}
+			}
+		})
+	}
+	for range 20_000 {
+		if _, err := layer.Fetch(fresh, ref); err != nil {
+			t.Error(err)
+		}
+	}
+	stop()
+	readers.Wait()
+	is.Equal(gaps.Load(), int64(0))
+	is.NoErr(closeLayer(layer))
+}
+
+type peeker interface {
+	Peek(ref secrets.Ref) (secrets.Result, bool)
 }
