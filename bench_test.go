@@ -355,12 +355,16 @@ func BenchmarkInsert(b *testing.B) {
 
 // BenchmarkMiss is a Get of a secret that is asked for the first time, through the standard stack.
 func BenchmarkMiss(b *testing.B) {
-	client := benchClient(b, &instant{}, middleware.Standard())
+	client := benchClient(b, &instant{value: func(string) string { return "value" }}, middleware.Standard())
 	ctx := b.Context()
+	keys := make([]string, 100_000) // far more than the cache holds
+	for i := range keys {
+		keys[i] = fmt.Sprintf("database/password-%d", i)
+	}
 	b.ReportAllocs()
 	i := 0
 	for b.Loop() {
-		if _, err := client.Get(ctx, fmt.Sprintf("database/password-%d", i)); err != nil {
+		if _, err := client.Get(ctx, keys[i%len(keys)]); err != nil {
 			b.Fatal(err)
 		}
 		i++
