@@ -133,28 +133,6 @@ func TestStopAndRestart(t *testing.T) {
 	server.Unseal(t) // by the key of this start
 }
 
-func TestPause(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("no process can be frozen")
-	}
-	t.Parallel()
-	is := is.New(t)
-	server := vaultserver.Start(t)
-	server.Must(t, "POST", "secret/data/app", secret("hunter2"))
-
-	server.Pause(t)
-	const longEnough = 100 * time.Millisecond
-	ctx, cancel := context.WithTimeout(t.Context(), longEnough)
-	defer cancel()
-	_, _, err := get(ctx, server.Addr+"/v1/secret/data/app", server.RootToken)
-	is.True(errors.Is(err, context.DeadlineExceeded)) // it accepts, and does not answer
-
-	server.Resume(t)
-	is.Equal(password(server.Must(t, "GET", "secret/data/app", nil)), "hunter2")
-
-	server.Pause(t) // a frozen server is no obstacle to the end of a test
-}
-
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
