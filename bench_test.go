@@ -120,24 +120,23 @@ func compare(b *testing.B, parallel bool, subject, reference func(i int)) {
 	b.ReportAllocs()
 	workers, rounds := 1, 1
 	if parallel { // more rounds, so that starting the workers does not count
-		workers, rounds = runtime.GOMAXPROCS(0), 64
+		workers, rounds = runtime.GOMAXPROCS(0), 1024
 	}
 	run := func(f func(i int)) time.Duration {
 		began := time.Now()
-		if workers == 1 {
-			for i := range rounds * turn {
-				f(i % turn)
+		var begun atomic.Int64 // rounds: a worker that is held up leaves more of them to the others
+		work := func() {
+			for begun.Add(1) <= int64(rounds) {
+				for i := range turn {
+					f(i)
+				}
 			}
-			return time.Since(began)
 		}
 		var wg sync.WaitGroup
-		for w := range workers {
-			wg.Go(func() {
-				for i := range rounds * turn / workers {
-					f((i + w*turn/workers) % turn)
-				}
-			})
+		for range workers - 1 {
+			wg.Go(work)
 		}
+		work()
 		wg.Wait()
 		return time.Since(began)
 	}

@@ -231,11 +231,14 @@ func (c *config) wrap(option string, next Fetcher, layer func() Fetcher) Fetcher
 
 // Get returns the secret that key names; see the package comment for the form of keys.
 func (c *Client) Get(ctx context.Context, key string) (Secret, error) {
-	if err := c.enter(ctx, key); err != nil {
-		return Secret{}, err
+	// What is not inlined here costs a cached read measurably.
+	if ctx.Err() != nil || c.closed.Load() {
+		return Secret{}, c.refusal(ctx, key)
 	}
-	if s, known := c.recall(key); known {
-		return s, nil
+	if c.memory != nil {
+		if s, known := c.memory.Recall(key); known && !s.IsZero() {
+			return s, nil
+		}
 	}
 	return c.fetch(ctx, key)
 }
@@ -267,8 +270,8 @@ func (c *Client) Has(ctx context.Context, key string) (bool, error) {
 // Refresh asks the backend for the secret that key names, past cache and back-off, and renews the cache. It never returns a
 // stale value: if the backend is unavailable, that is the error. With a fallback, the chain goes on as it does for Get.
 func (c *Client) Refresh(ctx context.Context, key string) (Secret, error) {
-	if err := c.enter(ctx, key); err != nil {
-		return Secret{}, err
+	if ctx.Err() != nil || c.closed.Load() {
+		return Secret{}, c.refusal(ctx, key)
 	}
 	return c.fetch(WithFresh(ctx), key)
 }
@@ -453,15 +456,12 @@ func closeOne(what string, v any) (err error) {
 	return nil
 }
 
-// enter says why a call can not begin, if so.
-func (c *Client) enter(ctx context.Context, key string) error {
+// refusal says why a call can not begin, with a ctx that is done or after Close.
+func (*Client) refusal(ctx context.Context, key string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if c.closed.Load() {
-		return &Error{Key: key, Err: ErrClosed}
-	}
-	return nil
+	return &Error{Key: key, Err: ErrClosed}
 }
 
 func (c *Client) fetch(ctx context.Context, key string) (Secret, error) {

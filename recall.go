@@ -46,12 +46,3 @@ func (c *Client) memorize(key string, ref Ref) {
 		}
 	}
 }
-
-// recall returns the secret that key means from memory, if it can.
-func (c *Client) recall(key string) (secret Secret, known bool) {
-	if c.memory == nil {
-		return Secret{}, false
-	}
-	secret, known = c.memory.Recall(key)
-	return secret, known && !secret.IsZero()
-}

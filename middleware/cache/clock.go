@@ -43,10 +43,11 @@ func newClock() *clock {
 // now returns the exact age.
 func (c *clock) now() age { return age(time.Since(c.epoch)) }
 
-// before reports whether deadline is to come.
-func (c *clock) before(deadline age) bool {
+// longBefore reports whether deadline is so far off that the coarse clock can tell. If not, before can. The two are apart so
+// that this one is inlined.
+func (c *clock) longBefore(deadline age) bool {
 	if age(c.coarse.Load())+slack >= deadline {
-		return c.beforeExactly(deadline)
+		return false
 	}
 	if !c.used.Load() {
 		c.used.Store(true)
@@ -54,7 +55,8 @@ func (c *clock) before(deadline age) bool {
 	return true
 }
 
-func (c *clock) beforeExactly(deadline age) bool {
+// before reports whether deadline is to come.
+func (c *clock) before(deadline age) bool {
 	now := c.now()
 	// Waking the coarse clock pays only if the next reads can use it.
 	if deadline-now > slack+age(tick) && c.coarse.CompareAndSwap(int64(asleep), int64(now)) {

@@ -24,19 +24,14 @@ const largeDocument = 64 << 10
 // Recall returns the secret that key means, if that is in memory and fresh: see [space.Memorize]. A zero Secret that is
 // known is a remembered not-found. If the answer is not known, Fetch has it.
 func (s *space) Recall(key string) (secret secrets.Secret, known bool) {
-	secret, known = s.recall(key)
-	if known && !secret.IsZero() && s.countHits.Load() {
-		s.hits.n.Add(1)
-	}
-	return secret, known
-}
-
-func (s *space) recall(key string) (secret secrets.Secret, known bool) {
 	m, found := s.memos.Load(key)
-	if !found || !s.cache.clock.before(m.until) {
+	if !found || !s.clock.longBefore(m.until) && !s.clock.before(m.until) {
 		return secrets.Secret{}, false
 	}
 	m.entry.touch()
+	if s.countHits.Load() && !m.secret.IsZero() {
+		s.hits.n.Add(1)
+	}
 	return m.secret, true
 }
 
@@ -45,11 +40,12 @@ func (s *space) recall(key string) (secret secrets.Secret, known bool) {
 func (s *space) RecallMany(keys []string, found map[string]secrets.Secret) bool {
 	inserts := s.inserts.Load()
 	for _, key := range keys {
-		secret, known := s.recall(key)
-		if !known || secret.IsZero() {
+		m, remembered := s.memos.Load(key)
+		if !remembered || m.secret.IsZero() || !s.clock.longBefore(m.until) && !s.clock.before(m.until) {
 			return false
 		}
-		found[key] = secret
+		m.entry.touch()
+		found[key] = m.secret
 	}
 	if s.inserts.Load() != inserts {
 		return false

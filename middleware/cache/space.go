@@ -19,6 +19,7 @@ import (
 // reads.
 type space struct {
 	cache   *Cache
+	clock   *clock // of the cache
 	next    secrets.Fetcher
 	through secrets.Fetcher // what a miss asks: the filler, or the layers around it
 	leases  bool            // a fetch may make a lease, which is then the age of what it brings
@@ -48,6 +49,7 @@ type space struct {
 func newSpace(c *Cache, next secrets.Fetcher) *space {
 	s := &space{
 		cache:    c,
+		clock:    c.clock,
 		next:     next,
 		index:    xsync.NewMap[document, *entry](),
 		memos:    xsync.NewMap[string, memo](),
