@@ -35,115 +35,57 @@ type guard struct {
 const mostHung = 256
 
 func (g *guard) Fetch(ctx context.Context, ref Ref) (Secret, error) {
-	began := time.Now()
+	var r Result
+	began, budget := time.Now(), g.timeout
 	if g.inline {
-		r := g.fetchInline(ctx, ref)
-		r = g.settle(ctx, false, ref, r, began)
-		return r.Secret, r.Err
+		budget = math.MaxInt64
+		g.ask(ctx, ref, &r)
+	} else {
+		var err error
+		if r, err = await(ctx, g, began, budget, 0, ref, (*guard).ask); err != nil {
+			return Secret{}, toError(ctx, err, g.name, ref.String())
+		}
 	}
-	r, timedOut, err := await(ctx, g, g.timeout, 0, func(ctx context.Context, answer chan<- Result) {
-		r := Result{Err: errEnded}
-		defer func() { answer <- r }()
-		defer protectOne(&r)
-		r.Secret, r.Err = g.next.Fetch(ctx, ref)
-	})
-	if err != nil {
-		return Secret{}, toError(ctx, err, g.name, ref.String())
-	}
-	r = g.settle(ctx, timedOut, ref, r, began)
+	r = g.settle(ctx, ref, r, began, budget)
 	return r.Secret, r.Err
 }
 
-func (g *guard) fetchInline(ctx context.Context, ref Ref) (r Result) {
+// ask sets r to what the backend answers.
+func (g *guard) ask(ctx context.Context, ref Ref, r *Result) {
 	r.Err = errEnded
-	defer protectOne(&r)
+	defer protectOne(r)
 	r.Secret, r.Err = g.next.Fetch(ctx, ref)
-	return r
 }
 
 func (g *guard) FetchMany(ctx context.Context, refs []Ref) []Result {
 	if len(refs) == 0 {
 		return nil
 	}
-	began := time.Now()
+	var results []Result
+	began, budget := time.Now(), g.budget(len(refs))
 	if g.inline {
-		var results []Result
-		protect(len(refs), func() []Result { return g.next.FetchMany(ctx, refs) }, func(r []Result) { results = r })
-		for i, ref := range refs {
-			results[i] = g.settle(ctx, false, ref, results[i], began)
+		budget = math.MaxInt64
+		g.askMany(ctx, refs, &results)
+	} else {
+		// What is below may outlive this call, and change what it was lent: it gets a copy.
+		var err error
+		if results, err = await(ctx, g, began, budget, batchGrace, slices.Clone(refs), (*guard).askMany); err != nil {
+			results = make([]Result, len(refs))
+			for i, ref := range refs {
+				results[i].Err = toError(ctx, err, g.name, ref.String())
+			}
+			return results
 		}
-		return results
-	}
-	// What is below may outlive this call, and change what it was lent: it gets a copy.
-	lent := slices.Clone(refs)
-	results, timedOut, err := await(ctx, g, g.budget(len(refs)), batchGrace, func(ctx context.Context, answer chan<- []Result) {
-		protect(len(lent), func() []Result { return g.next.FetchMany(ctx, lent) }, func(r []Result) { answer <- r })
-	})
-	if err != nil {
-		results = make([]Result, len(refs))
 	}
 	for i, ref := range refs {
-		if err != nil {
-			results[i].Err = toError(ctx, err, g.name, ref.String())
-		} else {
-			results[i] = g.settle(ctx, timedOut, ref, results[i], began)
-		}
+		results[i] = g.settle(ctx, ref, results[i], began, budget)
 	}
 	return results
 }
 
-// await runs fetch on a goroutine of its own and returns the one answer that it sends, which may be late by grace, and
-// whether its time was over by then. If there is none, the error says why.
-func await[T any](
-	ctx context.Context, g *guard, budget, grace time.Duration, fetch func(context.Context, chan<- T),
-) (answer T, timedOut bool, err error) {
-	if !g.calls.begin() {
-		return answer, false, &Error{Err: ErrClosed}
-	}
-	if g.hung.Load() >= mostHung {
-		g.calls.end()
-		return answer, false, &Error{Err: ErrUnavailable, Detail: "earlier calls of the backend hang, and ignore that they were cancelled"}
-	}
-	inner, cancel := context.WithTimeout(ctx, budget)
-	defer cancel()
-	answers := make(chan T, 1)
-	var over atomic.Bool // set by the backend when it returns, or by the caller when it gives up
-	go func() {
-		defer g.calls.end()
-		defer func() {
-			if over.Swap(true) {
-				g.hung.Add(-1)
-			}
-		}()
-		fetch(inner, answers)
-	}()
-	giveUp := func(err error) (T, bool, error) {
-		if !over.Swap(true) {
-			g.hung.Add(1)
-		}
-		return answer, true, err
-	}
-
-	select {
-	case answer = <-answers:
-		return answer, inner.Err() != nil, nil
-	case <-g.life.Done():
-		return giveUp(&Error{Err: ErrClosed})
-	case <-inner.Done():
-	}
-	if grace > 0 {
-		timer := time.NewTimer(grace)
-		defer timer.Stop()
-		select {
-		case answer = <-answers:
-			return answer, true, nil
-		case <-timer.C:
-		}
-	}
-	if err := ctx.Err(); err != nil {
-		return giveUp(err)
-	}
-	return giveUp(g.late(true))
+// askMany sets results to what the backend answers.
+func (g *guard) askMany(ctx context.Context, refs []Ref, results *[]Result) {
+	protect(len(refs), func() []Result { return g.next.FetchMany(ctx, refs) }, func(r []Result) { *results = r })
 }
 
 // budget is the time for n refs. One that is too long to say is the longest there is.
@@ -155,14 +97,14 @@ func (g *guard) budget(n int) time.Duration {
 	return time.Duration(int64(g.timeout) * batches)
 }
 
-// settle makes r a secret with Meta, or an error of one class.
-func (g *guard) settle(ctx context.Context, timedOut bool, ref Ref, r Result, began time.Time) Result {
+// settle makes r a secret with Meta, or an error of one class. The fetch had the time of budget since it began.
+func (g *guard) settle(ctx context.Context, ref Ref, r Result, began time.Time, budget time.Duration) Result {
 	if r.Err == nil {
 		return Result{Secret: g.stamp(r.Secret, began)}
 	}
 	// The context that ended was not the caller's. What else the error claims (a denial) may weigh more.
 	if ctx.Err() == nil && Class(r.Err) == ErrUnavailable && isContextError(r.Err) { //nolint:errorlint // Class returns the sentinels themselves
-		r.Err = g.late(timedOut)
+		r.Err = g.late(time.Since(began) >= budget)
 	}
 	err := toError(ctx, r.Err, g.name, ref.String())
 	if e, ok := err.(*Error); ok { //nolint:errorlint // toError makes it so

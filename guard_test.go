@@ -137,6 +137,92 @@ func TestCallersDeadline(t *testing.T) {
 	})
 }
 
+// The context that a backend gets is a context like any other, though it is made only when a backend asks for it: it ends with
+// the caller's, at the timeout, and when the call has returned, and so does what is derived from it.
+func TestContextOfABackend(t *testing.T) {
+	type key struct{}
+	cause := errors.New("the caller left")
+	for _, tc := range []struct {
+		name  string
+		wait  time.Duration // of the caller, or 0 for ever
+		end   func(cancel context.CancelCauseFunc)
+		stays time.Duration // of the backend
+		want  error
+		at    time.Duration
+		cause error
+	}{
+		{name: "timeout", stays: time.Minute, want: context.DeadlineExceeded, at: 5 * time.Second, cause: context.DeadlineExceeded},
+		{name: "the caller's deadline", wait: time.Second, stays: time.Minute, want: context.DeadlineExceeded, at: time.Second, cause: context.DeadlineExceeded},
+		{name: "the caller's end", end: func(cancel context.CancelCauseFunc) { <-time.After(time.Second); cancel(cause) }, stays: time.Minute, want: context.Canceled, at: time.Second, cause: cause},
+		{name: "the return", stays: 2 * time.Second, want: context.Canceled, at: 2 * time.Second, cause: context.Canceled},
+	} {
+		for asked, derive := range map[string]func(context.Context) context.Context{
+			"at once": func(ctx context.Context) context.Context { return ctx },
+			"by a context with a value": func(ctx context.Context) context.Context {
+				return context.WithValue(ctx, key{}, "derived")
+			},
+			"by a context with a deadline": func(ctx context.Context) context.Context {
+				ctx, cancel := context.WithTimeout(context.WithValue(ctx, key{}, "derived"), time.Hour)
+				context.AfterFunc(ctx, cancel)
+				return ctx
+			},
+			"late": nil, // after the call
+		} {
+			t.Run(tc.name+", asked "+asked, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					is := is.New(t)
+					given, release := make(chan context.Context, 1), make(chan struct{})
+					defer close(release)
+					client := open(t, failing(func(ctx context.Context, _ secrets.Ref) (secrets.Secret, error) {
+						if derive != nil {
+							ctx = derive(ctx)
+							is.NoErr(ctx.Err())
+							ctx.Done()
+						}
+						given <- ctx
+						select {
+						case <-time.After(tc.stays):
+						case <-release:
+						}
+						return secrets.NewSecret("value", secrets.Meta{}), nil
+					}))
+					ctx, cancel := context.WithCancelCause(context.WithValue(t.Context(), key{}, "caller's"))
+					defer cancel(nil)
+					if tc.wait > 0 {
+						var stop context.CancelFunc
+						ctx, stop = context.WithTimeout(ctx, tc.wait)
+						defer stop()
+					}
+					if tc.end != nil {
+						go tc.end(cancel)
+					}
+					begun := time.Now()
+					_, err := client.Get(ctx, "a")
+					is.Equal(err == nil, tc.stays < time.Minute)
+					is.Equal(time.Since(begun), tc.at)
+					inner := <-given
+					select {
+					case <-inner.Done():
+					case <-time.After(time.Nanosecond):
+						t.Error("the context goes on")
+					}
+					is.Equal(inner.Err(), tc.want)
+					is.Equal(context.Cause(inner), tc.cause)
+					end, has := inner.Deadline()
+					is.True(has)
+					if tc.wait == 0 {
+						is.Equal(end.Sub(begun), 5*time.Second)
+					} else {
+						is.Equal(end.Sub(begun), tc.wait)
+					}
+					value := inner.Value(key{})
+					is.True(value == "derived" || derive == nil && value == "caller's" || asked == "at once" && value == "caller's")
+				})
+			})
+		}
+	}
+}
+
 // What a batch has when its time is over is kept; what it has not is ErrUnavailable.
 func TestPartialBatch(t *testing.T) {
 	for _, tc := range []struct {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // named gives a Fetcher the name of the backend below it. Every Fetcher that is handed to a layer around a backend, or to
@@ -88,9 +89,8 @@ func (d *document) locateAll(ctx context.Context, refs []Ref) ([]place, error) {
 		err    error
 	}
 	refs = slices.Clone(refs) // the goroutine may outlive this call
-	a, _, err := await(ctx, d.guard, d.guard.timeout, 0, func(_ context.Context, answers chan<- answer) {
-		a := answer{err: errEnded}
-		defer func() { answers <- a }()
+	a, err := await(ctx, d.guard, time.Now(), d.guard.timeout, 0, refs, func(_ *guard, _ context.Context, _ []Ref, a *answer) {
+		a.err = errEnded
 		a.places, a.err = all()
 	})
 	if err = cmp.Or(err, a.err); err != nil {

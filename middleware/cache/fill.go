@@ -27,7 +27,8 @@ func (f *filler) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, er
 	if f.space.isProbe(ctx) {
 		ctx = secrets.WithProbe(ctx, true)
 	}
-	a, t := f.space.outage.begin(f.space.cache.clock.now(), ref), f.space.begin(d)
+	now := f.space.clock.now()
+	a, t := f.space.outage.begin(now, ref), f.space.begin(d, now)
 	defer f.space.abandon(&t)
 	secret, err := f.next.Fetch(ctx, ref)
 	r := secrets.Result{Secret: secret, Err: err}
@@ -54,9 +55,10 @@ func (f *filler) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Re
 	if len(ask) == 0 {
 		return results
 	}
-	a := f.space.outage.begin(f.space.cache.clock.now(), ask...)
+	now := f.space.clock.now()
+	a := f.space.outage.begin(now, ask...)
 	for _, ref := range ask {
-		tickets = append(tickets, f.space.begin(documentOf(ref)))
+		tickets = append(tickets, f.space.begin(documentOf(ref), now))
 	}
 	defer func() {
 		for n := range tickets {
@@ -80,7 +82,7 @@ func (f *filler) secondLook(ctx context.Context, d document) (secrets.Result, bo
 	if secrets.Fresh(ctx) {
 		return secrets.Result{}, false
 	}
-	now := f.space.cache.clock.now()
+	now := f.space.clock.now()
 	if e, found := f.space.index.Load(d); found {
 		switch {
 		case !e.isValue():
@@ -113,13 +115,13 @@ type ticket struct {
 	ended    bool
 }
 
-// begin returns a ticket for a fetch of d. settle or abandon must follow it.
-func (s *space) begin(d document) ticket {
+// begin returns a ticket for a fetch of d that begins now. settle or abandon must follow it.
+func (s *space) begin(d document, now age) ticket {
 	c := s.cache
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f := s.fetching[d]
-	t := ticket{document: d, number: f.next, began: c.clock.now()}
+	t := ticket{document: d, number: f.next, began: now}
 	f.underWay++
 	f.next++
 	s.fetching[d] = f
@@ -169,7 +171,7 @@ func (s *space) backOff(d document, old *entry, err error) {
 	if old != nil {
 		failures += old.troubles().failures
 	}
-	t := &trouble{failures: failures, outage: err, retryAt: s.cache.clock.now() + age(backoff(failures)), ended: s.outage.ended.Load()}
+	t := &trouble{failures: failures, outage: err, retryAt: s.clock.now() + age(backoff(failures)), ended: s.outage.ended.Load()}
 	if old != nil && old.isValue() {
 		old.trouble.Store(t)
 		old.postpone(t.retryAt)

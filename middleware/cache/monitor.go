@@ -28,7 +28,7 @@ func (s *space) CacheStats() secrets.CacheStats {
 
 // BackingOff returns how many documents are not asked for at present, because the backend was unavailable.
 func (s *space) BackingOff() (documents int) {
-	now := s.cache.clock.now()
+	now := s.clock.now()
 	s.index.Range(func(d document, e *entry) bool {
 		if t := e.troubles(); t.outage != nil && (s.outage.open(d).holds(true, now) || now < t.retryAt) {
 			documents++

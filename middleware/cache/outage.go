@@ -196,6 +196,6 @@ func (s *space) judge(a attempt, results ...secrets.Result) {
 		}
 	}
 	if failure != nil {
-		s.outage.failed(a, failure, s.cache.clock.now())
+		s.outage.failed(a, failure, s.clock.now())
 	}
 }

@@ -46,13 +46,13 @@ func (s *space) withoutAsking(d document, o *spell) secrets.Result {
 	if old, ok := s.recollect(d); ok {
 		return old
 	}
-	return secrets.Result{Err: o.fault(d.ref(), s.cache.clock.now())}
+	return secrets.Result{Err: o.fault(d.ref(), s.clock.now())}
 }
 
 // claim returns a probe for d, whose value is that of e if it has any, which the caller has to run. It returns nil if it is
 // not the time for one, if d is asked for already, or if s is closed.
 func (s *space) claim(d document, e *entry) *call {
-	now, failed := s.cache.clock.now(), s.hasFailed(d)
+	now, failed := s.clock.now(), s.hasFailed(d)
 	if s.outage.open(d).holds(failed, now) {
 		return nil // most readers need no lock
 	}
@@ -85,7 +85,7 @@ func (s *space) probe(ctx context.Context, c *call) (r secrets.Result, final boo
 	s.renewOne(context.WithValue(ctx, probeKey{}, s), c, false)
 	patience := probePatience
 	if c.entry != nil {
-		patience = min(patience, time.Duration(c.entry.staleUntil()-s.cache.clock.now())/2)
+		patience = min(patience, time.Duration(c.entry.staleUntil()-s.clock.now())/2)
 	}
 	if deadline, ok := ctx.Deadline(); ok {
 		patience = min(patience, time.Until(deadline)/2)

@@ -56,16 +56,16 @@ func (s *space) RecallMany(keys []string, found map[string]secrets.Secret) bool 
 	return true
 }
 
-// Memorize makes Recall know what key means: field of doc, or the whole if field is empty. It does so only as long as doc
-// is in memory and fresh, and no renewal is due. Fields of large documents are not remembered: finding them takes long,
-// and must not be done twice.
+// Memorize makes Recall know what key means: field of doc, or the whole if field is empty. It does so only as long as doc is
+// in memory and fresh, and no renewal is due. Fields of large documents are not remembered: finding them takes long, and
+// must not be done twice.
 func (s *space) Memorize(key string, doc secrets.Ref, field string) {
 	e, found := s.index.Load(documentOf(doc))
 	if !found || e.isValue() && field != "" && len(e.secret.Reveal()) > largeDocument {
 		return
 	}
 	m, ok := e.memo()
-	if !ok || !s.wants(key, m) {
+	if !ok || !s.wants(key, m, field) {
 		return
 	}
 	if field != "" && e.isValue() {
@@ -95,15 +95,17 @@ func (e *entry) memo() (m memo, ok bool) {
 	return m, e.lease == nil // a lease has a wall clock to look at too
 }
 
-// wants reports whether m would be something new for key, and of use.
-func (s *space) wants(key string, m memo) bool {
+// wants reports whether m, with that field selected, would be something new for key, and of use.
+func (s *space) wants(key string, m memo, field string) bool {
 	old, has := s.memos.Load(key)
 	switch {
-	case has && old.entry == m.entry:
-		return old.until != m.until && s.cache.clock.now() < m.until
-	case s.cache.clock.now() >= m.until:
+	case s.clock.now() >= m.until:
 		return false
-	default:
+	case has && old.entry == m.entry:
+		return old.until != m.until
+	case field == "":
+		return true
+	default: // a field that there is no room for is not to be looked for
 		s.cache.mu.Lock()
 		defer s.cache.mu.Unlock()
 		return !m.entry.full()

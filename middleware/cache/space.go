@@ -324,7 +324,7 @@ func (s *space) join(e *entry, others **joined.List) (c *call, mine bool) {
 		return c, false
 	}
 	// One that was due may have come and gone since the caller looked.
-	now, current := s.cache.clock.now(), false
+	now, current := s.clock.now(), false
 	if latest, found := s.index.Load(e.document); found {
 		current = latest == e
 	}
@@ -447,7 +447,7 @@ func (s *space) await(ctx context.Context, e *entry, c *call) secrets.Result {
 // invalidation in the meantime forbids the old value, a refresh has brought a better one.
 func (s *space) recollect(d document) (r secrets.Result, ok bool) {
 	e, found := s.index.Load(d)
-	switch now := s.cache.clock.now(); {
+	switch now := s.clock.now(); {
 	case !found || !e.isValue() || e.leaseOver() || now >= e.staleUntil():
 		return r, false
 	case now < e.expireAt:
@@ -511,7 +511,7 @@ func (s *space) Close() error {
 		s.cache.closed = sum(s.cache.closed, s.CacheStats())
 	}
 	if len(s.cache.spaces) == 0 {
-		s.cache.clock.stop()
+		s.clock.stop()
 	}
 	s.cache.mu.Unlock()
 	s.cancel(secrets.ErrClosed)

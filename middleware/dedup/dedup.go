@@ -25,6 +25,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/seed-5482dd03/secrets"
 	"github.com/seed-5482dd03/secrets/internal/joined"
@@ -59,11 +60,23 @@ type group struct {
 type run struct {
 	batch   bool
 	flights []flight
+	one     [1]flight       // room for flights, if it is but one
+	ended   <-chan struct{} // closed by cancel
+	settled atomic.Bool     // set, before the last call of cancel, when the results of flights are
 	cancel  context.CancelCauseFunc
 	outer   secrets.Flight // that of the first caller, or nil
 	others  joined.List    // the callers beside the first
 	wanted  int            // flights that have waiters; guarded by group.mu
 	board   uint64         // the last call of board that boarded it; guarded by group.mu
+}
+
+// newRun returns a run for up to n flights.
+func newRun(outer secrets.Flight, n int, batch bool) *run {
+	r := &run{batch: batch, outer: outer}
+	if r.flights = r.one[:0]; n > 1 {
+		r.flights = make([]flight, 0, n)
+	}
+	return r
 }
 
 // OnJoin tells f of the callers beside the first. Where one of them calls for a flight itself, as a renewal in the cache
@@ -90,7 +103,6 @@ type flight struct {
 	ref     secrets.Ref
 	run     *run
 	waiters int            // guarded by group.mu
-	done    chan struct{}  // closed after result is set
 	result  secrets.Result // set by the run
 }
 
@@ -143,14 +155,10 @@ func (g *group) boardLocked(ctx context.Context, flights []*flight, refs []secre
 		f := g.flights[ref]
 		if f == nil || fresh && f.run != begun {
 			if begun == nil {
-				begun = &run{batch: batch, flights: make([]flight, 0, len(refs)), outer: secrets.FlightOf(ctx), board: g.boards}
+				begun = newRun(secrets.FlightOf(ctx), len(refs), batch)
+				begun.board = g.boards
 			}
-			begun.flights = append(begun.flights, flight{
-				ref:    ref,
-				run:    begun,
-				done:   make(chan struct{}),
-				result: secrets.Result{Err: errEnded},
-			})
+			begun.flights = append(begun.flights, flight{ref: ref, run: begun, result: secrets.Result{Err: errEnded}})
 			f = &begun.flights[len(begun.flights)-1]
 			g.flights[ref] = f
 		}
@@ -166,6 +174,7 @@ func (g *group) boardLocked(ctx context.Context, flights []*flight, refs []secre
 	}
 	if begun != nil {
 		ctx, begun.cancel = context.WithCancelCause(secrets.WithFlight(context.WithoutCancel(ctx), begun))
+		begun.ended = ctx.Done()
 		g.runs[begun] = struct{}{}
 		g.running.Add(1)
 		go g.carry(ctx, begun)
@@ -208,7 +217,6 @@ func (g *group) settle(r *run) {
 	r.others.End()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	r.cancel(nil)
 	delete(g.runs, r)
 	for i := range r.flights {
 		f := &r.flights[i]
@@ -221,20 +229,22 @@ func (g *group) settle(r *run) {
 			f.result.Err = &secrets.Error{Err: secrets.ErrClosed}
 		}
 		g.unpublish(f)
-		close(f.done)
 	}
+	r.settled.Store(true)
+	r.cancel(nil)
 }
 
 // wait returns the result of f, or the error of ctx if that ends first.
 func (g *group) wait(ctx context.Context, f *flight) secrets.Result {
-	select {
-	case <-f.done:
+	if f.run.settled.Load() { // an answer that is there counts, also if ctx is done by now
 		return f.result
-	default: // an answer that is there counts, also if ctx is done by now
 	}
 	select {
-	case <-f.done:
-		return f.result
+	case <-f.run.ended:
+		if f.run.settled.Load() {
+			return f.result
+		}
+		return secrets.Result{Err: &secrets.Error{Err: secrets.ErrClosed}} // nothing else ends a flight that is waited for
 	case <-ctx.Done():
 		g.leave(f)
 		return secrets.Result{Err: ctx.Err()}

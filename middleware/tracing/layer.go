@@ -23,6 +23,7 @@ type layer struct {
 	next      secrets.Fetcher
 	name      string                  // of the backend, or ""
 	start     []trace.SpanStartOption // of every span
+	succeeded []attribute.KeyValue    // of a span whose fetch has
 	durations *durations              // nil without metrics
 }
 
@@ -108,7 +109,7 @@ func (l *layer) begin(ctx context.Context, name string) call {
 			c.span.SetAttributes(attribute.Bool(keyProbe, true))
 		}
 		if flight != nil {
-			linkJoining(flight, c.span, caller, room)
+			flight.OnJoin((&linker{span: c.span, first: idOf(caller), room: room}).join)
 		}
 	}
 	// A backend may have a Client of its own, whose fetches are no part of this flight.
@@ -130,7 +131,11 @@ func (c *call) end(result, worst outcome, counts *tally) {
 		c.layer.tracing.metrics.duration.Record(c.inner, time.Since(c.began).Seconds(), d[result]...)
 	}
 	if c.span.IsRecording() {
-		c.span.SetAttributes(result.attributes(worst)...)
+		if result == ok {
+			c.span.SetAttributes(c.layer.succeeded...)
+		} else {
+			c.span.SetAttributes(result.attributes(worst)...)
+		}
 		if result == mixed {
 			c.span.SetAttributes(counts.attributes()...)
 		}
@@ -141,33 +146,41 @@ func (c *call) end(result, worst outcome, counts *tally) {
 	c.span.End()
 }
 
-// linkJoining links the spans of the callers that join flight to span, each once and no more than room. The first caller's
-// needs none: it is the parent of span, or its cause.
-func linkJoining(flight secrets.Flight, span trace.Span, first trace.SpanContext, room int) {
-	type id struct {
-		trace trace.TraceID
-		span  trace.SpanID
+// linker links the spans of the callers that join a flight to span, each once.
+type linker struct {
+	span  trace.Span
+	first spanID // of the first caller, which needs none: it is the parent of span, or its cause
+
+	mu     sync.Mutex
+	room   int // for that many
+	linked map[spanID]bool
+}
+
+type spanID struct {
+	trace trace.TraceID
+	span  trace.SpanID
+}
+
+func idOf(s trace.SpanContext) spanID { return spanID{s.TraceID(), s.SpanID()} }
+
+func (l *linker) join(caller context.Context) {
+	if waiter := trace.SpanContextFromContext(caller); waiter.IsValid() && l.isNew(idOf(waiter)) {
+		l.span.AddLink(link(waiter, "waiter"))
 	}
-	var (
-		mu     sync.Mutex
-		linked = map[id]bool{{first.TraceID(), first.SpanID()}: true}
-	)
-	isNew := func(id id) bool {
-		mu.Lock()
-		defer mu.Unlock()
-		if linked[id] || room == 0 {
-			return false
-		}
-		linked[id] = true
-		room--
-		return true
+}
+
+func (l *linker) isNew(id spanID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if id == l.first || l.linked[id] || l.room == 0 {
+		return false
 	}
-	flight.OnJoin(func(caller context.Context) {
-		waiter := trace.SpanContextFromContext(caller)
-		if waiter.IsValid() && isNew(id{waiter.TraceID(), waiter.SpanID()}) {
-			span.AddLink(link(waiter, "waiter"))
-		}
-	})
+	if l.linked == nil { // most flights have one caller
+		l.linked = make(map[spanID]bool)
+	}
+	l.linked[id] = true
+	l.room--
+	return true
 }
 
 func link(to trace.SpanContext, why string) trace.Link {

@@ -93,7 +93,7 @@ func (t *Tracing) Validate() error { return errors.Join(t.faults...) }
 // Wrap returns a Fetcher that makes a span of each call of next. Its Close, which secrets.Client.Close calls, ends the
 // observation of the cache that stands before it.
 func (t *Tracing) Wrap(next secrets.Fetcher) secrets.Fetcher {
-	l := &layer{tracing: t, next: next}
+	l := &layer{tracing: t, next: next, succeeded: ok.attributes(ok)}
 	kind := trace.SpanKindClient
 	if n, ok := next.(interface{ Local() bool }); ok && n.Local() {
 		kind = trace.SpanKindInternal
