@@ -11,7 +11,8 @@ type recipient interface {
 func (c *Client) handOut(ref Ref, s Secret) {
 	var to recipient
 	name := s.Meta().Backend
-	for _, source := range c.sources {
+	for i := range c.sources {
+		source := &c.sources[i]
 		if source.recipient == nil {
 			continue
 		}

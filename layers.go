@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -225,7 +224,17 @@ func lookedFor(ref, doc Ref, field string) string {
 
 // join returns those of parts that are not empty, as one text.
 func join(parts ...string) string {
-	return strings.Join(slices.DeleteFunc(parts, func(part string) bool { return part == "" }), "; ")
+	var all string
+	for _, part := range parts {
+		switch {
+		case part == "":
+		case all == "":
+			all = part
+		default:
+			all += "; " + part
+		}
+	}
+	return all
 }
 
 // checker answers the refs that are no valid keys, which user middleware may have made, and asks next for the others.

@@ -38,7 +38,8 @@ func (c *Client) memorize(key string, ref Ref) {
 	if c.memory == nil {
 		return
 	}
-	for _, s := range c.sources {
+	for i := range c.sources {
+		s := &c.sources[i]
 		if m, ok := s.memory.(memorizer); ok {
 			if p, err := s.locate(ref); err == nil {
 				m.Memorize(key, p.doc, p.field)

@@ -69,11 +69,12 @@ func parseRef(key string) (Ref, string) {
 
 // String returns the key that [ParseRef] parses into r.
 func (r Ref) String() string {
-	if plain := r.Version == "" && r.Field == "" && !r.Whole; plain && !strings.ContainsAny(r.Path, "%#?") {
+	escaped := hasReserved(r.Path)
+	if !escaped && r.Version == "" && r.Field == "" && !r.Whole {
 		return r.Path
 	}
 	var b strings.Builder
-	if strings.ContainsAny(r.Path, "%#?") {
+	if escaped {
 		escape.WriteString(&b, r.Path) //nolint:errcheck // a strings.Builder never fails
 	} else {
 		b.WriteString(r.Path)
@@ -85,6 +86,12 @@ func (r Ref) String() string {
 		b.WriteString("#" + r.Field)
 	}
 	return b.String()
+}
+
+// hasReserved reports whether path holds a character that stands for another thing in a key. Three quick searches take less
+// time than one for a set.
+func hasReserved(path string) bool {
+	return strings.IndexByte(path, '%') >= 0 || strings.IndexByte(path, '#') >= 0 || strings.IndexByte(path, '?') >= 0
 }
 
 // size returns the length of r.String().

@@ -161,27 +161,30 @@ func check(ref secrets.Ref) error {
 // variables returns the names of the variables that path means, in the order in which they are looked up. They may be the
 // same.
 func (b *Backend) variables(path string) (exact, portable string) {
-	exact = b.prefix + path
-	if upper := upperSnake(path); upper != path {
-		return exact, b.prefix + upper
+	n := len(b.prefix) + len(path)
+	var both strings.Builder
+	both.Grow(2 * n)
+	both.WriteString(b.prefix)
+	both.WriteString(path)
+	both.WriteString(b.prefix)
+	for i := range len(path) {
+		both.WriteByte(portableByte(path[i]))
 	}
-	return exact, exact
+	exact, portable = both.String()[:n], both.String()[n:]
+	return exact, portable
 }
 
-// upperSnake goes by bytes and knows ASCII only: Unicode has letters outside ASCII whose upper case is within it, and a
-// name must not depend on such tables.
-func upperSnake(path string) string {
-	name := []byte(path)
-	for i, c := range name {
-		switch {
-		case 'a' <= c && c <= 'z':
-			name[i] = c - 'a' + 'A'
-		case 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_':
-		default:
-			name[i] = '_'
-		}
+// portableByte returns what stands for c in the name of a portable variable. It knows ASCII only: Unicode has letters outside
+// ASCII whose upper case is within it, and a name must not depend on such tables.
+func portableByte(c byte) byte {
+	switch {
+	case 'a' <= c && c <= 'z':
+		return c - 'a' + 'A'
+	case 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_':
+		return c
+	default:
+		return '_'
 	}
-	return string(name)
 }
 
 const fileSuffix = "_FILE"

@@ -76,15 +76,16 @@ func (e *entry) troubles() trouble {
 	return *t
 }
 
-// holds reports whether e, which is an error, is the answer at the age now.
-func (e *entry) holds(now age) bool {
+// holds reports whether e, which is an error, is the answer still.
+func (e *entry) holds() bool {
+	c := e.space.clock
 	switch {
-	case now >= e.expireAt:
+	case !c.longBefore(e.expireAt) && !c.before(e.expireAt):
 		return false
 	case e.trouble.Load() == nil:
 		return true // a not-found
 	default:
-		return now < e.troubles().retryAt && e.space.outage.open(e.document) == nil
+		return c.before(e.troubles().retryAt) && e.space.outage.open(e.document) == nil
 	}
 }
 

@@ -86,7 +86,7 @@ func (f *filler) secondLook(ctx context.Context, d document) (secrets.Result, bo
 	if e, found := f.space.index.Load(d); found {
 		switch {
 		case !e.isValue():
-			if e.holds(now) {
+			if e.holds() {
 				return secrets.Result{Err: e.fault()}, true
 			}
 		case now < e.expireAt && !e.leaseOver() && e.renewal.Load() == nil:

@@ -60,6 +60,9 @@ func (s *space) RecallMany(keys []string, found map[string]secrets.Secret) bool 
 // in memory and fresh, and no renewal is due. Fields of large documents are not remembered: finding them takes long, and
 // must not be done twice.
 func (s *space) Memorize(key string, doc secrets.Ref, field string) {
+	if m, known := s.memos.Load(key); known && s.clock.longBefore(m.until) {
+		return // another backend of a chain was asked
+	}
 	e, found := s.index.Load(documentOf(doc))
 	if !found || e.isValue() && field != "" && len(e.secret.Reveal()) > largeDocument {
 		return

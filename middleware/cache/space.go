@@ -91,22 +91,14 @@ func (s *space) look(d document) (finding, *entry, secrets.Result) {
 	if !found {
 		return unknown, nil, secrets.Result{}
 	}
-	c := s.cache
-	now := c.clock.now()
+	if !e.isValue() {
+		return s.lookAtFault(e)
+	}
+	now := s.clock.now()
 	switch {
-	case e.leaseOver(), e.isValue() && now >= e.staleUntil():
+	case e.leaseOver(), now >= e.staleUntil():
 		s.bury(e)
 		return s.look(d)
-	case !e.isValue() && !e.holds(now):
-		return unknown, nil, secrets.Result{} // the entry stays: its failures count on
-	case !e.isValue():
-		e.touch()
-		if errors.Is(e.err, secrets.ErrNotFound) {
-			s.negativeHits.Add(1)
-		} else {
-			s.backedOff.Add(1)
-		}
-		return answer, e, secrets.Result{Err: e.fault()}
 	case now < e.expireAt:
 		e.touch()
 		if s.countHits.Load() {
@@ -122,6 +114,20 @@ func (s *space) look(d document) (finding, *entry, secrets.Result) {
 		return answer, e, s.staleResult(e)
 	}
 	return expired, e, secrets.Result{}
+}
+
+// lookAtFault is look for an entry that is an error.
+func (s *space) lookAtFault(e *entry) (finding, *entry, secrets.Result) {
+	if !e.holds() {
+		return unknown, nil, secrets.Result{} // the entry stays: its failures count on
+	}
+	e.touch()
+	if errors.Is(e.err, secrets.ErrNotFound) {
+		s.negativeHits.Add(1)
+	} else {
+		s.backedOff.Add(1)
+	}
+	return answer, e, secrets.Result{Err: e.fault()}
 }
 
 func (s *space) staleResult(e *entry) secrets.Result {

@@ -94,7 +94,8 @@ func (c *chain) RecallMany(keys []string, found map[string]secrets.Secret) bool 
 
 // Fetch asks the sources in turn until an answer stops the chain.
 func (c *chain) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
-	var t trail
+	var room [2]answer // most chains are that short, and need no garbage for it
+	t := trail(room[:0])
 	for i, source := range c.sources {
 		if i > 0 && ctx.Err() != nil {
 			return secrets.Secret{}, ctx.Err() // the answers so far are not those of the whole chain
@@ -103,7 +104,8 @@ func (c *chain) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, err
 		if err == nil {
 			return secret, nil
 		}
-		if stop := c.note(ctx, &t, source, err); stop != nil {
+		var stop error
+		if t, stop = c.note(ctx, t, source, err); stop != nil {
 			return secrets.Secret{}, stop
 		}
 	}
@@ -135,7 +137,7 @@ func (c *chain) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Res
 				results[i] = r
 				continue
 			}
-			results[i].Err = c.note(ctx, &trails[i], source, r.Err)
+			trails[i], results[i].Err = c.note(ctx, trails[i], source, r.Err)
 			if results[i].Err == nil {
 				next = append(next, i)
 			}
@@ -167,17 +169,17 @@ func ask(ctx context.Context, source secrets.Fetcher, refs []secrets.Ref, places
 	return answers
 }
 
-// note adds the failure err of source to t. If it stops the chain, note returns the error of the chain.
-func (c *chain) note(ctx context.Context, t *trail, source secrets.Fetcher, err error) error {
+// note returns t with the failure err of source, and the error of the chain if that stops it.
+func (c *chain) note(ctx context.Context, t trail, source secrets.Fetcher, err error) (trail, error) {
 	class := secrets.Class(err)
 	if class == secrets.ErrUnavailable && ctx.Err() != nil { //nolint:errorlint // Class returns the sentinels themselves
-		return ctx.Err() // it was the caller that gave up, not the source
+		return t, ctx.Err() // it was the caller that gave up, not the source
 	}
-	*t = append(*t, failure(source, err, class))
+	t = append(t, answer{source, err, class})
 	if c.goesOn(class) {
-		return nil
+		return t, nil
 	}
-	return t.stopped()
+	return t, t.stopped()
 }
 
 // goesOn reports whether the next source is asked after a failure of class.
@@ -188,16 +190,24 @@ func (c *chain) goesOn(class error) bool {
 
 var _ secrets.Fetcher = (*chain)(nil)
 
-// failure returns err as an error of class that is the caller's to change. Nothing of a foreign error is kept.
-func failure(source secrets.Fetcher, err, class error) *secrets.Error {
+// answer is the error of a source that had no secret, and its class.
+type answer struct {
+	source     secrets.Fetcher
+	err, class error
+}
+
+func (a answer) isNotFound() bool { return errors.Is(a.class, secrets.ErrNotFound) }
+
+// failure returns a as an error that is the caller's to change. Nothing of a foreign error is kept.
+func (a answer) failure() *secrets.Error {
 	var e secrets.Error
-	if own, ok := err.(*secrets.Error); ok && own != nil { //nolint:errorlint // as it comes from a source; what else there is, is searched
+	if own, ok := a.err.(*secrets.Error); ok && own != nil { //nolint:errorlint // as it comes from a source; what else there is, is searched
 		e = *own
-	} else if own := find(err); own != nil {
+	} else if own := find(a.err); own != nil {
 		e = *own
 	}
-	e.Err = class // an error that joins several must not go on as the first of them
-	if s, ok := source.(interface{ Name() string }); ok && e.Backend == "" {
+	e.Err = a.class // an error that joins several must not go on as the first of them
+	if s, ok := a.source.(interface{ Name() string }); ok && e.Backend == "" {
 		e.Backend = s.Name()
 	}
 	return &e
@@ -210,7 +220,7 @@ func find(err error) *secrets.Error {
 }
 
 // trail is what the sources answered for one ref, in the order in which they were asked. None of it is a secret.
-type trail []*secrets.Error
+type trail []answer
 
 // exhausted is the error of a chain that no answer stopped.
 func (t trail) exhausted() error {
@@ -223,7 +233,7 @@ func (t trail) exhausted() error {
 // stopped is the error of a chain that its last answer stopped.
 func (t trail) stopped() error {
 	last := len(t) - 1
-	if first := t.firstFailure(); first >= 0 && errors.Is(t[last].Err, secrets.ErrNotFound) {
+	if first := t.firstFailure(); first >= 0 && t[last].isNotFound() {
 		return t.because(first)
 	}
 	return t.because(last)
@@ -232,17 +242,17 @@ func (t trail) stopped() error {
 // firstFailure returns the place of the first answer that is no kind of ErrNotFound, or -1. A chain with one must not read
 // as "not found": whoever could not be asked may have the secret.
 func (t trail) firstFailure() int {
-	return slices.IndexFunc(t, func(e *secrets.Error) bool { return !errors.Is(e.Err, secrets.ErrNotFound) })
+	return slices.IndexFunc(t, func(a answer) bool { return !a.isNotFound() })
 }
 
 // because returns the failure i, with the others as its causes.
 func (t trail) because(i int) error {
-	chosen := *t[i]
+	chosen := t[i].failure()
 	chosen.Causes = slices.Clip(chosen.Causes)
 	for k, cause := range t {
 		if k != i {
-			chosen.Causes = append(chosen.Causes, cause)
+			chosen.Causes = append(chosen.Causes, cause.failure())
 		}
 	}
-	return &chosen
+	return chosen
 }
