@@ -10,22 +10,26 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// document names an entry in a keyspace. The Client asks a cache for documents alone, which have no field. A cache that a
-// program puts elsewhere meets others: what they have beside a path and a version stands behind a NUL, which neither has.
-type document struct {
-	path, version string
-}
+// document names an entry in a keyspace. The Client asks a cache for documents alone, which have no field, and mostly for
+// their current version: then it is the path, and takes no memory of its own. A version, and what a cache meets that a
+// program puts elsewhere, stand behind NULs, of which none of them has any.
+type document string
 
 func documentOf(ref secrets.Ref) document {
-	if ref.Field == "" && !ref.Whole {
-		return document{ref.Path, ref.Version}
+	switch {
+	case ref.Field != "" || ref.Whole:
+		return document(ref.Path + "\x00" + ref.Version + "\x00" + ref.Field)
+	case ref.Version != "":
+		return document(ref.Path + "\x00" + ref.Version)
+	default:
+		return document(ref.Path)
 	}
-	return document{ref.Path, ref.Version + "\x00" + ref.Field}
 }
 
 func (d document) ref() secrets.Ref {
-	version, field, beside := strings.Cut(d.version, "\x00")
-	return secrets.Ref{Path: d.path, Version: version, Field: field, Whole: beside && field == ""}
+	path, rest, _ := strings.Cut(string(d), "\x00")
+	version, field, beside := strings.Cut(rest, "\x00")
+	return secrets.Ref{Path: path, Version: version, Field: field, Whole: beside && field == ""}
 }
 
 // entry is what is known about one document: its value, that it is not there, or that it could not be had. It is immutable

@@ -63,8 +63,13 @@ func (s *space) Memorize(key string, doc secrets.Ref, field string) {
 	if m, known := s.memos.Load(key); known && s.clock.longBefore(m.until) {
 		return // another backend of a chain was asked
 	}
-	e, found := s.index.Load(documentOf(doc))
-	if !found || e.isValue() && field != "" && len(e.secret.Reveal()) > largeDocument {
+	if e, found := s.index.Load(documentOf(doc)); found {
+		s.memorize(key, e, field)
+	}
+}
+
+func (s *space) memorize(key string, e *entry, field string) {
+	if e.isValue() && field != "" && len(e.secret.Reveal()) > largeDocument {
 		return
 	}
 	m, ok := e.memo()
