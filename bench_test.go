@@ -474,27 +474,33 @@ func BenchmarkZipf(b *testing.B) {
 }
 
 // BenchmarkMemory fills a cache with documents and asks for each of them twice, and reports what one costs in bytes of the
-// heap beside its value and its key.
+// heap beside its value and its key: in the cache, and in the standard stack, whose redaction remembers values as well.
 func BenchmarkMemory(b *testing.B) {
-	for _, documents := range []int{1000, 100_000} {
-		b.Run(fmt.Sprintf("documents=%d", documents), func(b *testing.B) {
-			keys := make([]string, documents)
-			for i := range keys {
-				keys[i] = fmt.Sprintf("database/password-%d", i)
-			}
-			const value = "a value that is shared by all documents, so that it costs nothing"
-			for b.Loop() {
-				backend := &instant{value: func(string) string { return value }}
-				before := heap()
-				client := benchClient(b, backend, middleware.Standard(cache.WithSize(documents)))
-				for range 2 {
-					warm(b, client, keys)
+	for _, stack := range []string{"cache", "standard"} {
+		for _, documents := range []int{1000, 100_000} {
+			b.Run(fmt.Sprintf("%s/documents=%d", stack, documents), func(b *testing.B) {
+				keys := make([]string, documents)
+				for i := range keys {
+					keys[i] = fmt.Sprintf("database/password-%d", i)
 				}
-				b.ReportMetric(float64(heap()-before)/float64(documents), "B/document")
-				runtime.KeepAlive(client)
-			}
-			runtime.KeepAlive(keys)
-		})
+				const value = "a value that is shared by all documents, so that it costs nothing"
+				for b.Loop() {
+					opt := middleware.Standard(cache.WithSize(documents))
+					if stack == "cache" {
+						opt = secrets.WithCache(cache.New(cache.WithSize(documents)))
+					}
+					backend := &instant{value: func(string) string { return value }}
+					before := heap()
+					client := benchClient(b, backend, opt)
+					for range 2 {
+						warm(b, client, keys)
+					}
+					b.ReportMetric(float64(heap()-before)/float64(documents), "B/document")
+					runtime.KeepAlive(client)
+				}
+				runtime.KeepAlive(keys)
+			})
+		}
 	}
 }
 

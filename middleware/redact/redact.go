@@ -210,16 +210,32 @@ type Stats struct {
 // Stats returns the figures of what Handlers and Writers mask.
 func (r *Redactor) Stats() Stats { return r.known().stats() }
 
-type document struct{ path, version string }
+// document names a document: by its path, and behind a NUL by the version that was asked for, if one was.
+type document string
+
+func documentOf(ref secrets.Ref) document {
+	if ref.Version == "" {
+		return document(ref.Path) // takes no memory of its own
+	}
+	return document(ref.Path + "\x00" + ref.Version)
+}
 
 // versions are the last two values of a document.
-type versions struct{ current, previous value }
+type versions struct {
+	current  value
+	previous *value // or nil, as for most
+}
 
-// value is a secret with what it is recognised by. That is worked out when the first error needs it, which for most values
-// is never, and kept where reflection can not read it, as the secret itself is.
+// value is a secret, without what else its Secret holds, and what it is recognised by. That is worked out when the first
+// error needs it, which for most values is never. Both are kept where reflection can not read them, as in a Secret.
 type value struct {
-	secret  secrets.Secret
+	reveal  func() string // nil if there is none
 	needles recognition
+}
+
+func valueOf(secret secrets.Secret) value {
+	text := secret.Reveal()
+	return value{reveal: func() string { return text }}
 }
 
 // recognition returns what a value is recognised by, unless that is too much.
@@ -273,7 +289,7 @@ func (s *scrubber) remember(ref secrets.Ref, secret secrets.Secret) {
 	if secret.IsZero() {
 		return
 	}
-	d := document{ref.Path, ref.Version}
+	d := documentOf(ref)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -281,10 +297,14 @@ func (s *scrubber) remember(ref secrets.Ref, secret secrets.Secret) {
 	}
 	s.handed.Get(d) // it is in use
 	v, _ := s.seen.Get(d)
-	if !v.current.secret.IsZero() && v.current.secret.Reveal() == secret.Reveal() {
-		return
+	var previous *value
+	if known := v.current.reveal; known != nil {
+		if known() == secret.Reveal() {
+			return
+		}
+		previous = &value{known, v.current.needles}
 	}
-	s.seen.Add(d, versions{current: value{secret: secret}, previous: v.current})
+	s.seen.Add(d, versions{valueOf(secret), previous})
 }
 
 // values returns what each value that was seen is recognised by, and how many bytes they have together.
@@ -294,27 +314,34 @@ func (s *scrubber) values() (all []recognition, bytes int) {
 	all = make([]recognition, 0, 2*s.seen.Len())
 	for _, d := range s.seen.Keys() {
 		v, _ := s.seen.Peek(d)
-		current, previous := v.current.recognise(), v.previous.recognise()
-		if current || previous {
-			s.seen.Add(d, v)
+		changed := false
+		for _, one := range v.all() {
+			changed = one.recognise() || changed
+			all = append(all, one.needles)
+			bytes += len(one.reveal())
 		}
-		for _, v := range []value{v.current, v.previous} {
-			if v.needles != nil {
-				all = append(all, v.needles)
-				bytes += len(v.secret.Reveal())
-			}
+		if changed {
+			s.seen.Add(d, v)
 		}
 	}
 	return all, bytes
 }
 
+// all returns the values, the current one first.
+func (v *versions) all() []*value {
+	if v.previous == nil {
+		return []*value{&v.current}
+	}
+	return []*value{&v.current, v.previous}
+}
+
 // recognise prepares v for being looked for, and reports whether that was to be done.
 func (v *value) recognise() bool {
-	if v.needles != nil || v.secret.IsZero() {
+	if v.needles != nil {
 		return false
 	}
-	secret := v.secret
-	v.needles = sync.OnceValues(func() ([]needle, bool) { return needles(secret.Reveal()) })
+	reveal := v.reveal
+	v.needles = sync.OnceValues(func() ([]needle, bool) { return needles(reveal()) })
 	return true
 }
 
@@ -329,7 +356,7 @@ func (s *scrubber) HandedOut(ref secrets.Ref, secret secrets.Secret) {
 	if s.closed {
 		return
 	}
-	d := document{ref.Path, ref.Version}
+	d := documentOf(ref)
 	f, ok := s.handed.Get(d)
 	if !ok {
 		f = s.newFields()
@@ -385,9 +412,10 @@ func (s *scrubber) handOutAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, v := range s.seen.Values() {
-		for _, v := range []value{v.previous, v.current} {
-			s.known().hold(v.secret)
-			s.before = append(s.before, v.secret)
+		for _, one := range slices.Backward(v.all()) {
+			secret := secrets.NewSecret(one.reveal(), secrets.Meta{})
+			s.known().hold(secret)
+			s.before = append(s.before, secret)
 		}
 	}
 }
