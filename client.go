@@ -231,9 +231,12 @@ func (c *config) wrap(option string, next Fetcher, layer func() Fetcher) Fetcher
 
 // Get returns the secret that key names; see the package comment for the form of keys.
 func (c *Client) Get(ctx context.Context, key string) (Secret, error) {
-	// What is not inlined here costs a cached read measurably.
-	if ctx.Err() != nil || c.closed.Load() {
-		return Secret{}, c.refusal(ctx, key)
+	// A call here that is not inlined costs a cached read measurably.
+	if err := ctx.Err(); err != nil {
+		return Secret{}, err
+	}
+	if c.closed.Load() {
+		return Secret{}, closedError(key)
 	}
 	if c.memory != nil {
 		if s, known := c.memory.Recall(key); known && !s.IsZero() {
@@ -270,8 +273,11 @@ func (c *Client) Has(ctx context.Context, key string) (bool, error) {
 // Refresh asks the backend for the secret that key names, past cache and back-off, and renews the cache. It never returns a
 // stale value: if the backend is unavailable, that is the error. With a fallback, the chain goes on as it does for Get.
 func (c *Client) Refresh(ctx context.Context, key string) (Secret, error) {
-	if ctx.Err() != nil || c.closed.Load() {
-		return Secret{}, c.refusal(ctx, key)
+	if err := ctx.Err(); err != nil {
+		return Secret{}, err
+	}
+	if c.closed.Load() {
+		return Secret{}, closedError(key)
 	}
 	return c.fetch(WithFresh(ctx), key)
 }
@@ -291,7 +297,7 @@ func (c *Client) GetMany(ctx context.Context, keys ...string) (map[string]Secret
 		}
 		errs := make(map[string]error, len(keys))
 		for _, key := range keys {
-			errs[key] = &Error{Key: key, Err: ErrClosed}
+			errs[key] = closedError(key)
 		}
 		return found, collect(ctx, keys, errs)
 	}
@@ -456,13 +462,7 @@ func closeOne(what string, v any) (err error) {
 	return nil
 }
 
-// refusal says why a call can not begin, with a ctx that is done or after Close.
-func (*Client) refusal(ctx context.Context, key string) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	return &Error{Key: key, Err: ErrClosed}
-}
+func closedError(key string) error { return &Error{Key: key, Err: ErrClosed} }
 
 func (c *Client) fetch(ctx context.Context, key string) (Secret, error) {
 	ref, err := ParseRef(key)
