@@ -8,8 +8,8 @@ import (
 )
 
 // call is one call of the backend, on a goroutine of its own, and the context that it runs with: that of the caller with a
-// timeout. Half of what a fetch costs would be to make that one, and a backend that has the answer at hand does not look at
-// it. So it is made when it is first asked for more than a value.
+// timeout. To make that one takes six allocations, a quarter of those of a whole fetch, and a backend that has the answer at
+// hand does not look at it. So it is made when it is first asked for more than a value.
 type call[A, T any] struct {
 	context.Context //nolint:containedctx // the caller's: c is a context
 
