@@ -1,6 +1,9 @@
 package secrets
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // A cached read must be fast and a fetch is rare, so that what layers tell each other about a fetch stands in its context
 // alone: nothing of it is looked up on a hit.
@@ -21,11 +24,36 @@ type Flight interface {
 
 type flightKey struct{}
 
-// WithFlight returns a ctx for a fetch that is f. A nil f hides the one that ctx has: what a backend fetches for itself is
-// a fetch of its own.
+// WithFlight returns a ctx for a fetch that is f. It has the values of ctx, and neither its deadline nor its end: a flight is not
+// bound to any one of its callers. A nil f hides the flight that ctx has, and changes nothing else: what a backend fetches
+// for itself is a fetch of its own.
 func WithFlight(ctx context.Context, f Flight) context.Context {
-	return context.WithValue(ctx, flightKey{}, f)
+	if f == nil {
+		return context.WithValue(ctx, flightKey{}, nil)
+	}
+	return detached{ctx, f}
 }
+
+// detached is context.WithoutCancel and context.WithValue in one, since a fetch makes one each time.
+type detached struct {
+	context.Context //nolint:containedctx // the caller's, for its values
+
+	flight Flight
+}
+
+func (detached) Deadline() (deadline time.Time, ok bool) { return time.Time{}, false }
+func (detached) Done() <-chan struct{}                   { return nil }
+func (detached) Err() error                              { return nil }
+
+func (d detached) Value(key any) any {
+	if _, ok := key.(flightKey); ok {
+		return d.flight
+	}
+	return d.Context.Value(key)
+}
+
+// String is what is printed of the context, and no value in it.
+func (detached) String() string { return "secrets.WithFlight" }
 
 // FlightOf returns the Flight of ctx, or nil if it has none.
 func FlightOf(ctx context.Context) Flight { //nolint:ireturn // a layer of any package makes it

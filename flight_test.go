@@ -3,7 +3,9 @@ package secrets_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
+	"time"
 
 	"github.com/matryer/is"
 
@@ -18,6 +20,32 @@ type quietFlight struct{}
 
 func (quietFlight) OnJoin(func(context.Context)) {}
 func (quietFlight) Background() bool             { return true }
+
+// A flight is bound to none of its callers: not to the first, whose values it has, either.
+func TestFlightIsDetached(t *testing.T) {
+	is := is.New(t)
+	type key struct{}
+	caller, cancel := context.WithCancelCause(context.WithValue(t.Context(), key{}, "caller's"))
+	caller, stop := context.WithTimeout(caller, time.Hour)
+	defer stop()
+	cancel(errors.New("gone"))
+	is.True(caller.Err() != nil) // the control
+
+	ctx := secrets.WithFlight(caller, quietFlight{})
+	is.Equal(ctx.Value(key{}), "caller's")
+	derived, end := context.WithCancel(context.WithValue(ctx, key{}, "own"))
+	for _, ctx := range []context.Context{ctx, derived} {
+		is.NoErr(ctx.Err())
+		is.NoErr(context.Cause(ctx))
+		_, has := ctx.Deadline()
+		is.True(!has)
+		is.Equal(secrets.FlightOf(ctx), quietFlight{})
+	}
+	end()
+	is.Equal(context.Cause(derived), context.Canceled)
+	is.Equal(fmt.Sprint(ctx), "secrets.WithFlight")
+	is.True(secrets.WithFlight(caller, nil).Err() != nil)
+}
 
 func TestFlightOfContext(t *testing.T) {
 	is := is.New(t)

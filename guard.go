@@ -38,7 +38,7 @@ func (g *guard) Fetch(ctx context.Context, ref Ref) (Secret, error) {
 	var r Result
 	began, budget := time.Now(), g.timeout
 	if g.inline {
-		budget = math.MaxInt64
+		budget = math.MaxInt64 // it has no timeout
 		g.ask(ctx, ref, &r)
 	} else {
 		var err error
@@ -64,7 +64,7 @@ func (g *guard) FetchMany(ctx context.Context, refs []Ref) []Result {
 	var results []Result
 	began, budget := time.Now(), g.budget(len(refs))
 	if g.inline {
-		budget = math.MaxInt64
+		budget = math.MaxInt64 // it has no timeout
 		g.askMany(ctx, refs, &results)
 	} else {
 		// What is below may outlive this call, and change what it was lent: it gets a copy.

@@ -223,6 +223,98 @@ func TestContextOfABackend(t *testing.T) {
 	}
 }
 
+// Many calls whose callers share one context end as it does, whoever of them learns of it first.
+func TestContextsOfManyCalls(t *testing.T) {
+	cause := errors.New("the program ends")
+	for name, tc := range map[string]struct {
+		begin func(context.Context) (context.Context, func())
+		err   error
+		cause error
+	}{
+		"deadline": {func(ctx context.Context) (context.Context, func()) {
+			ctx, cancel := context.WithTimeout(ctx, time.Second)
+			context.AfterFunc(ctx, cancel)
+			return ctx, func() { <-ctx.Done() }
+		}, context.DeadlineExceeded, context.DeadlineExceeded},
+		"end": {func(ctx context.Context) (context.Context, func()) {
+			ctx, cancel := context.WithCancelCause(ctx)
+			return ctx, func() { cancel(cause) }
+		}, context.Canceled, cause},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for range 10 {
+				synctest.Test(t, func(t *testing.T) {
+					is := is.New(t)
+					var ended, wrong atomic.Int64
+					client := open(t, failing(func(ctx context.Context, _ secrets.Ref) (secrets.Secret, error) {
+						<-ctx.Done()
+						ended.Add(1)
+						if ctx.Err() != tc.err || context.Cause(ctx) != tc.cause { //nolint:errorlint // the very errors
+							wrong.Add(1)
+						}
+						return secrets.Secret{}, ctx.Err()
+					}))
+					ctx, end := tc.begin(t.Context())
+					var wg sync.WaitGroup
+					for _, key := range keys(100) {
+						wg.Go(func() {
+							_, err := client.Get(ctx, key)
+							is.Equal(err, tc.err)
+						})
+					}
+					synctest.Wait()
+					end()
+					wg.Wait()
+					synctest.Wait()
+					is.Equal(ended.Load(), int64(100))
+					is.Equal(wrong.Load(), int64(0))
+				})
+			}
+		})
+	}
+}
+
+// Who prints the context of a backend learns nothing of the call, and may do so at any time.
+func TestContextOfABackendIsPrinted(t *testing.T) {
+	is := is.New(t)
+	returned := make(chan struct{})
+	client := open(t, failing(func(ctx context.Context, _ secrets.Ref) (secrets.Secret, error) {
+		defer close(returned)
+		for done := ctx.Done(); ; {
+			is.Equal(fmt.Sprintf("%v, %+v", ctx, ctx), "secrets.timeout, secrets.timeout")
+			select {
+			case <-done:
+				return secrets.Secret{}, ctx.Err()
+			default:
+			}
+		}
+	}), secrets.WithTimeout(10*time.Millisecond))
+	_, err := client.Get(t.Context(), "a")
+	is.True(errors.Is(err, secrets.ErrUnavailable))
+	<-returned
+}
+
+// A batch has its grace also where the deadline of the caller is that of the backend.
+func TestGraceAtTheCallersDeadline(t *testing.T) {
+	for range 100 {
+		synctest.Test(t, func(t *testing.T) {
+			is := is.New(t)
+			backend := failing(nil)
+			backend.fetchMany = func(ctx context.Context, _ []secrets.Ref) []secrets.Result {
+				<-ctx.Done()
+				<-time.After(grace / 2)
+				return []secrets.Result{{Secret: secrets.NewSecret("value", secrets.Meta{})}, {Err: ctx.Err()}}
+			}
+			client := open(t, backend)
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			defer cancel()
+			found, err := client.GetMany(ctx, "a", "b")
+			is.Equal(found["a"].Reveal(), "value")
+			is.True(errors.Is(err, context.DeadlineExceeded))
+		})
+	}
+}
+
 // What a batch has when its time is over is kept; what it has not is ErrUnavailable.
 func TestPartialBatch(t *testing.T) {
 	for _, tc := range []struct {

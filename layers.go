@@ -70,7 +70,7 @@ func (d *document) locate(ref Ref) (p place, err error) {
 
 // locateAll returns the places of refs. A backend that looks at files to find them may block.
 func (d *document) locateAll(ctx context.Context, refs []Ref) ([]place, error) {
-	all := func() ([]place, error) {
+	all := func(refs []Ref) ([]place, error) {
 		places := make([]place, len(refs))
 		for i, ref := range refs {
 			var err error
@@ -81,17 +81,18 @@ func (d *document) locateAll(ctx context.Context, refs []Ref) ([]place, error) {
 		return places, nil
 	}
 	if d.resolve == nil || d.guard == nil || len(refs) == 0 {
-		return all()
+		return all(refs)
 	}
 	type answer struct {
 		places []place
 		err    error
 	}
-	refs = slices.Clone(refs) // the goroutine may outlive this call
-	a, err := await(ctx, d.guard, time.Now(), d.guard.timeout, 0, refs, func(_ *guard, _ context.Context, _ []Ref, a *answer) {
+	ask := func(_ *guard, _ context.Context, refs []Ref, a *answer) {
 		a.err = errEnded
-		a.places, a.err = all()
-	})
+		a.places, a.err = all(refs)
+	}
+	// The goroutine may outlive this call: it gets a copy.
+	a, err := await(ctx, d.guard, time.Now(), d.guard.timeout, 0, slices.Clone(refs), ask)
 	if err = cmp.Or(err, a.err); err != nil {
 		return nil, toError(ctx, err, d.guard.name, refs[0].String())
 	}
@@ -222,7 +223,8 @@ func lookedFor(ref, doc Ref, field string) string {
 	}
 }
 
-// join returns those of parts that are not empty, as one text.
+// join returns those of parts that are not empty, as one text. It makes nothing for a single one: the error may be that of a
+// backend which a chain only passes over, on the way to a secret.
 func join(parts ...string) string {
 	var all string
 	for _, part := range parts {

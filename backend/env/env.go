@@ -170,8 +170,7 @@ func (b *Backend) variables(path string) (exact, portable string) {
 	for i := range len(path) {
 		both.WriteByte(portableByte(path[i]))
 	}
-	exact, portable = both.String()[:n], both.String()[n:]
-	return exact, portable
+	return both.String()[:n], both.String()[n:]
 }
 
 // portableByte returns what stands for c in the name of a portable variable. It knows ASCII only: Unicode has letters outside

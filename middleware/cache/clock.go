@@ -43,8 +43,8 @@ func newClock() *clock {
 // now returns the exact age.
 func (c *clock) now() age { return age(time.Since(c.epoch)) }
 
-// longBefore reports whether deadline is so far off that the coarse clock can tell. If not, before can. The two are apart so
-// that this one is inlined.
+// longBefore reports whether deadline is so far off that the coarse clock can tell. If not, [clock.before] can. The
+// two are apart so that this one is inlined, as a hit needs it.
 func (c *clock) longBefore(deadline age) bool {
 	if age(c.coarse.Load())+slack >= deadline {
 		return false

@@ -11,8 +11,8 @@ import (
 )
 
 // document names an entry in a keyspace. The Client asks a cache for documents alone, which have no field, and mostly for
-// their current version: then it is the path, and takes no memory of its own. A version, and what a cache meets that a
-// program puts elsewhere, stand behind NULs, of which none of them has any.
+// their current version: then it is the path, and takes no memory of its own. A version, and the field that a cache meets
+// which a program puts elsewhere, stand behind a NUL each: no valid ref has one.
 type document string
 
 func documentOf(ref secrets.Ref) document {

@@ -61,7 +61,7 @@ func (s *space) RecallMany(keys []string, found map[string]secrets.Secret) bool 
 // must not be done twice.
 func (s *space) Memorize(key string, doc secrets.Ref, field string) {
 	if m, known := s.memos.Load(key); known && s.clock.longBefore(m.until) {
-		return // another backend of a chain was asked
+		return // the key is known, and means the same for ever: see secrets.Resolver
 	}
 	if e, found := s.index.Load(documentOf(doc)); found {
 		s.memorize(key, e, field)

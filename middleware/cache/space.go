@@ -379,7 +379,7 @@ func (s *space) renew(
 ) <-chan []secrets.Result {
 	answers := make(chan []secrets.Result, 1)
 	others := calls[0].others
-	ctx = secrets.WithFlight(context.WithoutCancel(ctx), flight{others, background})
+	ctx = secrets.WithFlight(ctx, flight{others, background})
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(s.life, func() { cancel(context.Cause(s.life)) })
 	go func() {

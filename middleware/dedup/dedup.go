@@ -39,7 +39,11 @@ func New() *Dedup { return &Dedup{} }
 
 // Wrap returns a Fetcher that shares fetches from next.
 func (*Dedup) Wrap(next secrets.Fetcher) secrets.Fetcher {
-	return &group{next: next, flights: make(map[secrets.Ref]*flight), runs: make(map[*run]struct{})}
+	g := &group{next: next, flights: make(map[secrets.Ref]*flight), runs: make(map[*run]struct{})}
+	if n, ok := next.(interface{ Name() string }); ok {
+		g.name = n.Name()
+	}
+	return g
 }
 
 var _ secrets.Middleware = (*Dedup)(nil)
@@ -47,6 +51,7 @@ var _ secrets.Middleware = (*Dedup)(nil)
 // group holds the flights to one Fetcher.
 type group struct {
 	next    secrets.Fetcher
+	name    string         // of the backend, or ""
 	running sync.WaitGroup // of the goroutines of runs
 
 	mu      sync.Mutex
@@ -110,7 +115,7 @@ type flight struct {
 func (g *group) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 	var flights [1]*flight
 	if !g.board(ctx, flights[:], []secrets.Ref{ref}, false) {
-		return secrets.Secret{}, &secrets.Error{Err: secrets.ErrClosed}
+		return secrets.Secret{}, g.closedError(ref)
 	}
 	r := g.wait(ctx, flights[0])
 	return r.Secret, r.Err
@@ -125,7 +130,7 @@ func (g *group) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Res
 		if open {
 			results[i] = g.wait(ctx, flights[i])
 		} else {
-			results[i].Err = &secrets.Error{Err: secrets.ErrClosed}
+			results[i].Err = g.closedError(refs[i])
 		}
 	}
 	return results
@@ -173,7 +178,7 @@ func (g *group) boardLocked(ctx context.Context, flights []*flight, refs []secre
 		}
 	}
 	if begun != nil {
-		ctx, begun.cancel = context.WithCancelCause(secrets.WithFlight(context.WithoutCancel(ctx), begun))
+		ctx, begun.cancel = context.WithCancelCause(secrets.WithFlight(ctx, begun))
 		begun.ended = ctx.Done()
 		g.runs[begun] = struct{}{}
 		g.running.Add(1)
@@ -186,6 +191,7 @@ func (g *group) boardLocked(ctx context.Context, flights []*flight, refs []secre
 func (g *group) carry(ctx context.Context, r *run) {
 	defer g.running.Done()
 	defer g.settle(r) // deferred, for a panic and a runtime.Goexit must end no more than these flights
+	growStack(0)
 	if !r.batch {
 		f := &r.flights[0]
 		f.result.Secret, f.result.Err = g.next.Fetch(ctx, f.ref)
@@ -204,6 +210,15 @@ func (g *group) carry(ctx context.Context, r *run) {
 			r.flights[i].result.Err = unknown(fmt.Sprintf("%d answers to %d questions", len(results), len(r.flights)))
 		}
 	}
+}
+
+// growStack makes the stack of a new goroutine 8 KiB, as that of a call of the backend: see call.go of package secrets, which
+// imports nothing that both could share.
+//
+//go:noinline
+func growStack(i int) byte {
+	var room [3584]byte
+	return room[i]
 }
 
 // errEnded is the result of a flight whose goroutine was ended before there was another.
@@ -226,7 +241,7 @@ func (g *group) settle(r *run) {
 		case f.result.Err == nil && f.result.Secret.IsZero():
 			f.result.Err = unknown("the answer holds neither a secret nor an error")
 		case g.closed && errors.Is(f.result.Err, context.Canceled):
-			f.result.Err = &secrets.Error{Err: secrets.ErrClosed}
+			f.result.Err = g.closedError(f.ref)
 		}
 		g.unpublish(f)
 	}
@@ -234,7 +249,11 @@ func (g *group) settle(r *run) {
 	r.cancel(nil)
 }
 
-// wait returns the result of f, or the error of ctx if that ends first.
+func (g *group) closedError(ref secrets.Ref) error {
+	return &secrets.Error{Backend: g.name, Key: ref.String(), Err: secrets.ErrClosed}
+}
+
+// wait returns the result of f, or the error of ctx or ErrClosed if that ends, or the group is closed, first.
 func (g *group) wait(ctx context.Context, f *flight) secrets.Result {
 	if f.run.settled.Load() { // an answer that is there counts, also if ctx is done by now
 		return f.result
@@ -244,7 +263,7 @@ func (g *group) wait(ctx context.Context, f *flight) secrets.Result {
 		if f.run.settled.Load() {
 			return f.result
 		}
-		return secrets.Result{Err: &secrets.Error{Err: secrets.ErrClosed}} // nothing else ends a flight that is waited for
+		return secrets.Result{Err: g.closedError(f.ref)} // nothing but Close ends a flight that is waited for
 	case <-ctx.Done():
 		g.leave(f)
 		return secrets.Result{Err: ctx.Err()}

@@ -210,7 +210,7 @@ type Stats struct {
 // Stats returns the figures of what Handlers and Writers mask.
 func (r *Redactor) Stats() Stats { return r.known().stats() }
 
-// document names a document: by its path, and behind a NUL by the version that was asked for, if one was.
+// document names a document as the cache does: by its path and, if a version was asked for, that behind a NUL.
 type document string
 
 func documentOf(ref secrets.Ref) document {
@@ -278,8 +278,14 @@ func (s *scrubber) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.
 		}
 	}
 	// Only now, since the error of one may quote the value of another.
-	search := newSearch(ctx, len(refs), s.values)
+	var search *search
 	for i := range results {
+		if results[i].Err == nil {
+			continue
+		}
+		if search == nil {
+			search = newSearch(ctx, len(refs), s.values)
+		}
 		results[i].Err = search.scrub(results[i].Err)
 	}
 	return results
@@ -315,7 +321,7 @@ func (s *scrubber) values() (all []recognition, bytes int) {
 	for _, d := range s.seen.Keys() {
 		v, _ := s.seen.Peek(d)
 		changed := false
-		for _, one := range v.all() {
+		for _, one := range v.all() { // current is that of v, which is a copy; previous is shared with what is remembered
 			changed = one.recognise() || changed
 			all = append(all, one.needles)
 			bytes += len(one.reveal())

@@ -23,7 +23,7 @@ type layer struct {
 	next      secrets.Fetcher
 	name      string                  // of the backend, or ""
 	start     []trace.SpanStartOption // of every span
-	succeeded []attribute.KeyValue    // of a span whose fetch has
+	succeeded []attribute.KeyValue    // attributes of a span whose fetch succeeded
 	durations *durations              // nil without metrics
 }
 
@@ -152,7 +152,7 @@ type linker struct {
 	first spanID // of the first caller, which needs none: it is the parent of span, or its cause
 
 	mu     sync.Mutex
-	room   int // for that many
+	room   int // how many links there may still be
 	linked map[spanID]bool
 }
 
