@@ -32,7 +32,7 @@ func (t *timeout) inner() context.Context {
 	if t.made == nil {
 		t.made, t.cancel = context.WithDeadline(t.Context, t.deadline)
 		if t.ended {
-			t.cancel() // without effect if it has ended by itself
+			t.cancel() // without effect if a deadline has passed by now: then it says that
 		}
 	}
 	return t.made
@@ -57,16 +57,25 @@ func (t *timeout) Value(key any) any {
 // String is what is printed of the context, and keeps fmt from reading what others write.
 func (*timeout) String() string { return "secrets.timeout" }
 
-// end cancels the context, unless the caller's is done, or its own deadline is here: then it ends by itself, and must say so.
+// end cancels the context, unless that of the caller is done or a deadline is here: then it ends by itself, and must say so.
 func (t *timeout) end() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.ended = true
-	if t.made == nil || t.Context.Err() != nil {
+	if t.made == nil {
 		return
 	}
-	if d, _ := t.made.Deadline(); !d.Equal(t.deadline) || time.Now().Before(d) {
+	select {
+	case <-t.Context.Done():
+		return
+	default:
+	}
+	switch d, _ := t.made.Deadline(); {
+	case time.Now().Before(d):
 		t.cancel()
+	case !d.Equal(t.deadline):
+		// It is the caller's. Not every context that has a deadline ends by it.
+		time.AfterFunc(batchGrace, t.cancel)
 	}
 }
 
@@ -167,7 +176,7 @@ func (c *call[A, T]) returns(grace time.Duration) bool {
 		select {
 		case <-c.woken: // perhaps because the time was over
 		case <-over.C:
-			return false
+			return c.settled.Load()
 		}
 	}
 	return true

@@ -34,7 +34,8 @@ func WithFlight(ctx context.Context, f Flight) context.Context {
 	return detached{ctx, f}
 }
 
-// detached is context.WithoutCancel and context.WithValue in one, since a fetch makes one each time.
+// detached is context.WithoutCancel and context.WithValue in one, since a fetch makes one each time. What package context
+// derives from it is as detached; only a context of another make, that ends in its own way, may find the caller's cause.
 type detached struct {
 	context.Context //nolint:containedctx // the caller's, for its values
 

@@ -274,6 +274,47 @@ func TestContextsOfManyCalls(t *testing.T) {
 	}
 }
 
+// Where the caller's deadline comes just before that of the backend, it is none that anybody has cancelled. The fake time of
+// synctest has no just before, so that this takes its time.
+func TestContextAtTwoDeadlines(t *testing.T) {
+	is := is.New(t)
+	const wait = time.Millisecond
+	seen := make(chan error, 1)
+	client := open(t, failing(func(ctx context.Context, _ secrets.Ref) (secrets.Secret, error) {
+		<-ctx.Done()
+		seen <- ctx.Err()
+		return secrets.Secret{}, ctx.Err()
+	}), secrets.WithTimeout(wait))
+	for range 200 {
+		ctx, cancel := context.WithTimeout(t.Context(), wait)
+		_, err := client.Get(ctx, "a")
+		is.True(err != nil)
+		is.Equal(<-seen, context.DeadlineExceeded)
+		cancel()
+	}
+}
+
+// unending is a context with a deadline by which it does not end.
+type unending struct{ context.Context } //nolint:containedctx // it is a context
+
+func (unending) Deadline() (time.Time, bool) { return time.Now().Add(-time.Hour), true }
+
+// The backend's context ends also where the caller's is one that does not.
+func TestContextOfAnUnendingCaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		ended := make(chan struct{})
+		client := open(t, failing(func(ctx context.Context, _ secrets.Ref) (secrets.Secret, error) {
+			<-ctx.Done()
+			close(ended)
+			return secrets.Secret{}, ctx.Err()
+		}))
+		_, err := client.Get(unending{t.Context()}, "a")
+		is.True(errors.Is(err, secrets.ErrUnavailable))
+		<-ended
+	})
+}
+
 // Who prints the context of a backend learns nothing of the call, and may do so at any time.
 func TestContextOfABackendIsPrinted(t *testing.T) {
 	is := is.New(t)
