@@ -387,6 +387,30 @@ func TestClose(t *testing.T) {
 	})
 }
 
+// named is a source that has a name, as those that a Client wraps do.
+type named struct{ *source }
+
+func (named) Name() string { return "backend" }
+
+// Whoever waits when the group is closed, or comes later, learns which backend it was for.
+func TestCloseSaysOfWhichBackend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		f := dedup.New().Wrap(named{&source{delay: time.Second}})
+		var wg sync.WaitGroup
+		waiter := call(&wg, f, db, 0, 0)
+		advance(100 * time.Millisecond)
+		is.NoErr(closeLayer(f))
+		wg.Wait()
+		_, late := f.Fetch(t.Context(), db)
+		for _, err := range []error{waiter.err, late, f.FetchMany(t.Context(), []secrets.Ref{db})[0].Err} {
+			var e *secrets.Error
+			is.True(errors.As(err, &e))
+			is.Equal(*e, secrets.Error{Backend: "backend", Key: db.String(), Err: secrets.ErrClosed})
+		}
+	})
+}
+
 func TestOneLayerInTwoPlaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
