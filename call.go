@@ -24,8 +24,8 @@ type timeout struct {
 	cancel context.CancelFunc
 }
 
-// inner returns the context, and makes it if it is not made yet. The caller's context is asked under the lock, as the standard contexts ask
-// theirs, which do the same.
+// inner returns the context, and makes it if it is not made yet. The caller's context is asked under the lock, as the standard
+// contexts ask theirs.
 func (t *timeout) inner() context.Context {
 	t.mu.Lock()
 	defer t.mu.Unlock()

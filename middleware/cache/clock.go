@@ -43,8 +43,9 @@ func newClock() *clock {
 // now returns the exact age.
 func (c *clock) now() age { return age(time.Since(c.epoch)) }
 
-// longBefore reports whether deadline is so far off that the coarse clock can tell. If not, [clock.before] can. The
-// two are apart so that this one is inlined, as a hit needs it.
+// longBefore reports whether deadline is so far off that the coarse clock can tell. If not, [clock.before] can. The two are
+// apart so that this one is inlined, and asked in turn by whoever needs the answer: a function that does both is too large
+// for that, and a tenth of a hit.
 func (c *clock) longBefore(deadline age) bool {
 	if age(c.coarse.Load())+slack >= deadline {
 		return false
