@@ -1,0 +1,215 @@
+package cache_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/middleware/cache"
+)
+
+func TestAges(t *testing.T) {
+	const ttl = 100 * time.Second
+	opts := func(more ...cache.Option) []cache.Option {
+		return append([]cache.Option{cache.WithTTL(ttl), cache.WithMaxStale(50 * time.Second), cache.WithRefreshAhead(0)}, more...)
+	}
+	run(t, "fresh until the TTL to the nanosecond", opts(), func(f *fixture) {
+		f.fresh(1, 1)
+		f.rotate()
+		f.at(ttl - 1)
+		f.fresh(1, 1)
+		f.at(ttl)
+		f.fresh(2, 2)
+		f.at(2*ttl - 1)
+		f.fresh(2, 2)
+	})
+	run(t, "ages run from the start of the fetch", opts(), func(f *fixture) {
+		f.set(func(s *source) { s.delay = 10 * time.Second })
+		f.fresh(1, 1)
+		f.at(ttl - 1)
+		f.fresh(1, 1)
+		f.at(ttl)
+		f.fresh(1, 2)
+	})
+	run(t, "stale until TTL and MaxStale to the nanosecond", opts(), func(f *fixture) {
+		f.fresh(1, 1)
+		f.answers(secrets.ErrUnavailable)
+		f.at(ttl)
+		f.staleAnswer(1, 2)
+		f.at(ttl + 50*time.Second - 1)
+		f.staleAnswer(1, 3)
+		f.at(ttl + 50*time.Second)
+		f.fails(secrets.ErrUnavailable, 3) // the back-off outlives the value
+		f.at(ttl + 51*time.Second)
+		f.fails(secrets.ErrUnavailable, 4)
+		f.answers(nil)
+		f.at(ttl + 200*time.Second)
+		f.fresh(1, 5)
+	})
+	run(t, "a stale answer moves no age", opts(), func(f *fixture) {
+		f.fresh(1, 1)
+		f.answers(secrets.ErrUnavailable)
+		for d := ttl; d < ttl+50*time.Second; d += time.Second {
+			f.at(d)
+			got, err := f.get()
+			f.NoErr(err)
+			f.True(got.Meta().Stale)
+		}
+		f.at(ttl + 50*time.Second)
+		_, err := f.get()
+		f.True(errors.Is(err, secrets.ErrUnavailable))
+	})
+	run(t, "fresh again after the outage", opts(), func(f *fixture) {
+		f.fresh(1, 1)
+		f.answers(secrets.ErrUnavailable)
+		f.at(ttl)
+		f.staleAnswer(1, 2)
+		f.answers(nil)
+		f.rotate()
+		f.at(ttl + time.Second) // past the first step of the back-off
+		f.fresh(2, 3)
+		f.at(2*ttl + time.Second - 1)
+		f.fresh(2, 3)
+	})
+	run(t, "MaxStale 0 means never", opts(cache.WithMaxStale(0)), func(f *fixture) {
+		f.fresh(1, 1)
+		f.answers(secrets.ErrUnavailable)
+		f.at(ttl - 1)
+		f.fresh(1, 1)
+		f.at(ttl)
+		f.fails(secrets.ErrUnavailable, 2)
+	})
+}
+
+func TestStaleNeverHidesAnyOtherFailure(t *testing.T) {
+	classes := map[error]bool{ // and whether the failure evicts the value
+		secrets.ErrNotFound:         true,
+		secrets.ErrDeleted:          true,
+		secrets.ErrFieldNotFound:    true,
+		secrets.ErrPermissionDenied: true,
+		secrets.ErrUnauthenticated:  true,
+		secrets.ErrInvalidKey:       false,
+		secrets.ErrMalformed:        false,
+		secrets.ErrUnknown:          false,
+	}
+	opts := []cache.Option{cache.WithTTL(time.Minute), cache.WithRefreshAhead(0), cache.WithNegativeTTL(0)}
+	for class, evicts := range classes {
+		run(t, class.Error(), opts, func(f *fixture) {
+			f.fresh(1, 1)
+			f.answers(class)
+			f.at(time.Minute)
+			f.fails(class, 2)
+			f.fails(class, 3) // no failure but an outage is remembered
+			f.answers(secrets.ErrUnavailable)
+			if evicts {
+				f.fails(secrets.ErrUnavailable, 4) // the old value is gone for good
+			} else {
+				f.staleAnswer(1, 4)
+			}
+		})
+	}
+}
+
+func TestDeadlineOfTheCallerServesStale(t *testing.T) {
+	opts := []cache.Option{cache.WithTTL(time.Minute), cache.WithRefreshAhead(0)}
+	slow := func(s *source) { s.delay = 2 * time.Second; s.version = 2 }
+	run(t, "deadline", opts, func(f *fixture) {
+		f.fresh(1, 1)
+		f.set(slow)
+		f.at(time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+		defer cancel()
+		got, err := f.layer.Fetch(ctx, db)
+		f.NoErr(err)
+		f.True(got.Meta().Stale)
+		f.Equal(time.Since(f.began), time.Minute+50*time.Millisecond)
+		// Its renewal goes on without it, and later callers join.
+		f.fresh(2, 2)
+		f.Equal(time.Since(f.began), time.Minute+2*time.Second)
+	})
+	run(t, "cancelled", opts, func(f *fixture) {
+		f.fresh(1, 1)
+		f.set(slow)
+		f.at(time.Minute)
+		ctx, cancel := context.WithCancel(context.Background())
+		time.AfterFunc(50*time.Millisecond, cancel)
+		got, err := f.layer.Fetch(ctx, db)
+		f.Equal(err, context.Canceled)
+		f.True(got.IsZero())
+		f.fresh(2, 2)
+	})
+	run(t, "batch", opts, func(f *fixture) {
+		f.fresh(1, 1)
+		f.set(slow)
+		f.at(time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+		defer cancel()
+		rs := f.layer.FetchMany(ctx, []secrets.Ref{{Path: "cold"}, db})
+		f.Equal(rs[0].Err, context.DeadlineExceeded) // there is nothing old to serve
+		f.NoErr(rs[1].Err)
+		f.True(rs[1].Secret.Meta().Stale)
+		f.fresh(2, 2)
+	})
+	run(t, "cold", opts, func(f *fixture) {
+		f.set(slow)
+		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+		defer cancel()
+		_, err := f.layer.Fetch(ctx, db)
+		f.Equal(err, context.DeadlineExceeded)
+		f.fresh(2, 2) // and nothing of that is remembered
+	})
+}
+
+func TestLease(t *testing.T) {
+	const ttl = 100 * time.Second
+	opts := []cache.Option{cache.WithTTL(ttl), cache.WithMaxStale(time.Hour), cache.WithRefreshAhead(0.8)}
+	lease := func(d time.Duration) func(s *source) { return func(s *source) { s.lease = d } }
+	run(t, "shortens every age", opts, func(f *fixture) {
+		f.set(lease(10 * time.Second))
+		f.fresh(1, 1)
+		f.rotate()
+		f.at(8*time.Second - 1)
+		f.fresh(1, 1)
+		f.at(8 * time.Second)
+		f.fresh(1, 2)
+		f.fresh(2, 2)
+	})
+	run(t, "nothing is served past it", opts, func(f *fixture) {
+		f.set(lease(10 * time.Second))
+		f.fresh(1, 1)
+		f.answers(secrets.ErrUnavailable)
+		f.at(10*time.Second - 1)
+		got, err := f.get()
+		f.NoErr(err)
+		f.True(!got.Meta().Stale)
+		f.at(10 * time.Second)
+		f.fails(secrets.ErrUnavailable, 2) // in back-off since the renewal ahead
+	})
+	run(t, "ends within MaxStale", opts, func(f *fixture) {
+		f.set(lease(ttl + 10*time.Second))
+		f.fresh(1, 1)
+		f.answers(secrets.ErrUnavailable)
+		f.at(ttl)
+		f.staleAnswer(1, 2)
+		f.at(ttl + 10*time.Second - 1)
+		got, err := f.get()
+		f.NoErr(err)
+		f.True(got.Meta().Stale)
+		f.at(ttl + 10*time.Second)
+		_, err = f.get()
+		f.True(errors.Is(err, secrets.ErrUnavailable))
+	})
+	run(t, "longer than the TTL changes nothing", opts, func(f *fixture) {
+		f.set(lease(24 * time.Hour))
+		f.fresh(1, 1)
+		f.at(79 * time.Second)
+		f.fresh(1, 1)
+	})
+	run(t, "over at once is not kept", opts, func(f *fixture) {
+		f.set(func(s *source) { s.lease = time.Second; s.delay = 2 * time.Second })
+		f.fresh(1, 1)
+		f.fresh(1, 2)
+	})
+}

@@ -1,0 +1,162 @@
+package cache_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/matryer/is"
+	"go.uber.org/goleak"
+
+	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/middleware/cache"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// advance lets time pass in the bubble of a test.
+func advance(d time.Duration) { time.Sleep(d) } //nolint:forbidigo // in a bubble of synctest only
+
+// until lets time pass until d after the start of the bubble, and what is due by then happen.
+func until(began time.Time, d time.Duration) {
+	advance(time.Until(began.Add(d)))
+	synctest.Wait()
+}
+
+// source is what the cache stands around. It answers with the version that is current when it is asked, after a delay.
+type source struct {
+	mu      sync.Mutex
+	version int
+	lease   time.Duration
+	err     error
+	delay   time.Duration
+	calls   int
+	batches [][]string
+}
+
+func (s *source) Name() string { return "source" }
+
+func (s *source) set(change func(s *source)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(s)
+}
+
+func (s *source) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.calls
+}
+
+func (s *source) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+	r := s.FetchMany(ctx, []secrets.Ref{ref})[0]
+	return r.Secret, r.Err
+}
+
+func (s *source) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Result {
+	s.mu.Lock()
+	s.calls++
+	paths := make([]string, len(refs))
+	results := make([]secrets.Result, len(refs))
+	for i, ref := range refs {
+		paths[i] = ref.Path
+		meta := secrets.Meta{Version: fmt.Sprint(s.version)}
+		if s.lease > 0 {
+			meta.ExpiresAt = time.Now().Add(s.lease)
+		}
+		results[i].Secret = secrets.NewSecret(fmt.Sprintf("%s v%d", ref.Path, s.version), meta)
+		if s.err != nil {
+			results[i] = secrets.Result{Err: &secrets.Error{Err: s.err, Detail: "so says the source"}}
+		}
+	}
+	s.batches = append(s.batches, paths)
+	delay := s.delay
+	s.mu.Unlock()
+	if delay > 0 {
+		timer := time.NewTimer(delay)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			for i := range results {
+				results[i] = secrets.Result{Err: ctx.Err()}
+			}
+		}
+	}
+	return results
+}
+
+var (
+	db    = secrets.Ref{Path: "db"}
+	exact = cache.WithJitter(0)
+)
+
+// fixture is a cache around a source, in a bubble.
+type fixture struct {
+	*is.I
+	*source
+	cache *cache.Cache
+	layer secrets.Fetcher
+	began time.Time
+}
+
+func run(t *testing.T, name string, opts []cache.Option, test func(f *fixture)) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			f := &fixture{I: is.New(t), source: &source{version: 1}, began: time.Now()}
+			f.cache = cache.New(append([]cache.Option{exact}, opts...)...)
+			f.NoErr(f.cache.Validate())
+			f.layer = f.cache.Wrap(f.source)
+			test(f)
+			f.NoErr(f.layer.(interface{ Close() error }).Close())
+		})
+	})
+}
+
+func (f *fixture) at(d time.Duration) { until(f.began, d) }
+
+func (f *fixture) get() (secrets.Secret, error) { return f.layer.Fetch(context.Background(), db) }
+
+// fresh checks that a fetch gets version, not stale, and that the source has been asked calls times by then.
+func (f *fixture) fresh(version, calls int) {
+	f.Helper()
+	got, err := f.get()
+	f.NoErr(err)
+	f.Equal(got.Reveal(), fmt.Sprintf("db v%d", version))
+	f.True(!got.Meta().Stale)
+	synctest.Wait()
+	f.Equal(f.count(), calls)
+}
+
+func (f *fixture) staleAnswer(version, calls int) {
+	f.Helper()
+	got, err := f.get()
+	f.NoErr(err)
+	f.Equal(got.Reveal(), fmt.Sprintf("db v%d", version))
+	f.True(got.Meta().Stale)
+	synctest.Wait()
+	f.Equal(f.count(), calls)
+}
+
+func (f *fixture) fails(class error, calls int) {
+	f.Helper()
+	got, err := f.get()
+	f.True(errors.Is(err, class))
+	f.True(got.IsZero())
+	synctest.Wait()
+	f.Equal(f.count(), calls)
+}
+
+func (f *fixture) answers(err error) { f.set(func(s *source) { s.err = err }) }
+func (f *fixture) rotate()           { f.set(func(s *source) { s.version++ }) }
+
+func (f *fixture) invalidate(paths ...string) {
+	for _, p := range paths {
+		f.layer.(interface{ Invalidate(refs ...secrets.Ref) }).Invalidate(secrets.Ref{Path: p})
+	}
+}
