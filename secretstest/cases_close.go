@@ -1,0 +1,98 @@
+package secretstest
+
+import (
+	"errors"
+	"io"
+	"sync"
+
+	"github.com/seed-5482dd03/secrets"
+)
+
+func closeCases() []testCase {
+	const why = "a Client closes its backend, and a program may close both"
+	return []testCase{
+		{"close/twice", why, func(c *check) {
+			b := c.backend(nil)
+			_, _ = c.fetch(c.t.Context(), b, "database")
+			if closer, ok := b.(io.Closer); ok {
+				for i := range 3 {
+					c.do("Close", func() {
+						if err := closer.Close(); err != nil {
+							c.errorf("call %d of Close: %v", i+1, c.safe(err))
+						}
+					})
+				}
+			}
+		}},
+		{"close/unused", why, func(c *check) {
+			if closer, ok := c.backend(nil).(io.Closer); ok {
+				c.do("Close", func() {
+					if err := closer.Close(); err != nil {
+						c.errorf("Close of a backend that was not used: %v", c.safe(err))
+					}
+				})
+			}
+		}},
+		{"close/concurrently", why, func(c *check) {
+			b := c.backend(nil)
+			c.do("Close beside Fetch", func() {
+				var wg sync.WaitGroup
+				for range 8 {
+					wg.Go(func() {
+						if fault := c.bounded(func() {
+							doc, _ := locate(b, parse("database"))
+							s, err := b.Fetch(c.t.Context(), doc)
+							if r := c.sound(c.t.Context(), "Fetch beside Close", secrets.Result{Secret: s, Err: err}); r.Err == nil {
+								c.wantValue("Fetch beside Close", r.Secret, nil, database)
+							} else if errors.Is(r.Err, secrets.ErrNotFound) {
+								c.errorf("Fetch beside Close: %v; a backend that is closed knows nothing of absence", c.safe(r.Err))
+							}
+						}); fault != "" {
+							c.errorf("Fetch beside Close: %s", fault)
+						}
+					})
+					if closer, ok := b.(io.Closer); ok {
+						wg.Go(func() {
+							if fault := c.bounded(func() { _ = closer.Close() }); fault != "" {
+								c.errorf("Close, concurrently: %s", fault)
+							}
+						})
+					}
+				}
+				wg.Wait()
+			})
+		}},
+		{"close/calls-after", "a late call gets an error or the value, and no panic", func(c *check) {
+			b := c.backend(nil)
+			closer, ok := b.(io.Closer)
+			if !ok {
+				return
+			}
+			c.do("Close", func() { _ = closer.Close() })
+			s, err := c.fetch(c.t.Context(), b, "database")
+			results := append(c.fetchMany(c.t.Context(), b, "text/plain", "database"), secrets.Result{Secret: s, Err: err})
+			for _, r := range results {
+				if errors.Is(r.Err, secrets.ErrNotFound) {
+					c.errorf("a call after Close: %v; a backend that is closed knows nothing of absence", c.safe(r.Err))
+				}
+			}
+			c.wantOptional("Fetch after Close", s, err, database)
+		}},
+		{"close/client", why, func(c *check) {
+			client := c.client(c.backend(nil))
+			_, err := c.get(c.t.Context(), client, "database")
+			if err != nil {
+				c.errorf("Client.Get: %v", c.safe(err))
+			}
+			for range 2 {
+				c.do("Client.Close", func() {
+					if err := client.Close(); err != nil {
+						c.errorf("Client.Close: %v", c.safe(err))
+					}
+				})
+			}
+			_, err = c.get(c.t.Context(), client, "database")
+			c.wantClass("Client.Get after Close", err, secrets.ErrClosed)
+		}},
+	}
+}

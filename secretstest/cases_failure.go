@@ -1,0 +1,67 @@
+package secretstest
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/seed-5482dd03/secrets"
+)
+
+func (s *suite) failureCases() []testCase {
+	const why = "what a Client does next (default, fallback, stale value, or stop) goes by the class of the error"
+	var all []testCase
+	for _, f := range s.failures {
+		name := "failure/" + strings.ReplaceAll(strings.TrimPrefix(f.class.Error(), "secrets: "), " ", "-")
+		with := func(part string, run func(c *check, b secrets.Backend, key string)) testCase {
+			return testCase{name + "/" + part, why, func(c *check) {
+				b, key := f.setup(c.t, canary)
+				run(c, c.own(b), key)
+			}}
+		}
+		absent := errors.Is(f.class, secrets.ErrNotFound)
+		all = append(all,
+			with("fetch", func(c *check, b secrets.Backend, key string) {
+				if _, err := secrets.ParseRef(key); err != nil {
+					return // only a Client answers for it
+				}
+				_, err := c.fetch(c.t.Context(), b, key)
+				c.wantClass("Fetch", err, f.class)
+			}),
+			with("fetch-many", func(c *check, b secrets.Backend, key string) {
+				if _, err := secrets.ParseRef(key); err != nil {
+					return
+				}
+				for _, r := range c.fetchMany(c.t.Context(), b, key, key) {
+					c.wantClass("FetchMany", r.Err, f.class)
+				}
+			}),
+			with("client", func(c *check, b secrets.Backend, key string) {
+				_, err := c.get(c.t.Context(), c.client(b), key)
+				c.wantError(b, key, err, f.class)
+			}),
+			with("client-many", func(c *check, b secrets.Backend, key string) {
+				found, err := c.client(b).GetMany(c.t.Context(), key)
+				c.soundMany(err)
+				c.wantClass("Client.GetMany", err, f.class)
+				if len(found) != 0 {
+					c.errorf("Client.GetMany found %d", len(found))
+				}
+			}),
+			with("has-and-get-or", func(c *check, b secrets.Backend, key string) {
+				client := c.client(b)
+				has, err := client.Has(c.t.Context(), key)
+				c.soundError(c.t.Context(), "Client.Has", err)
+				if has || (err == nil) != absent {
+					c.errorf("Client.Has is %v with error %v", has, c.safe(err))
+				}
+				s, err := client.GetOr(c.t.Context(), key, "default")
+				c.soundError(c.t.Context(), "Client.GetOr", err)
+				if absent {
+					c.wantValue("Client.GetOr", s, err, "default")
+				} else {
+					c.wantClass("Client.GetOr", err, f.class)
+				}
+			}))
+	}
+	return all
+}

@@ -1,0 +1,133 @@
+package secretstest
+
+import "github.com/seed-5482dd03/secrets"
+
+func (s *suite) valueCases() []testCase {
+	const why = "a secret that is changed on its way does not open what it should, and nobody sees why"
+	value := func(name, path, content string) testCase {
+		return testCase{"value/" + name, why, func(c *check) {
+			b := c.backend(map[string]string{path: content})
+			s, err := c.fetch(c.t.Context(), b, path)
+			c.wantValue("Fetch", s, err, content)
+			results := c.fetchMany(c.t.Context(), b, "text/other", path)
+			c.wantValue("FetchMany", results[1].Secret, results[1].Err, content)
+			client := c.client(b)
+			s, err = c.get(c.t.Context(), client, path)
+			c.wantValue("Client.Get", s, err, content)
+			found, err := client.GetMany(c.t.Context(), path)
+			c.soundMany(err)
+			c.wantValue("Client.GetMany", found[path], err, content)
+			has, err := client.Has(c.t.Context(), path)
+			if !has || err != nil {
+				c.errorf("Client.Has is %v with error %v", has, c.safe(err))
+			}
+		}}
+	}
+	all := []testCase{value("object", "database", database), value("object-of-all-kinds", "fields", fields)}
+	for _, v := range values() {
+		all = append(all, value(v.name, "value-"+v.name+"/value", v.value))
+	}
+	if !s.floatNumbers {
+		all = append(all, value("numbers", "numbers", numbers))
+	}
+	if !s.withoutEmpty {
+		all = append(all, value("empty", "value-empty/value", ""))
+	}
+	if !s.objectsOnly {
+		for _, v := range values() {
+			all = append(all, value("document-"+v.name, "document-"+v.name, v.value))
+		}
+		all = append(all, value("document-key-twice", "document-twice", `{"a":"`+canary+`","a":"second"}`))
+	}
+	if s.binary {
+		every := make([]byte, 256)
+		for i := range every {
+			every[i] = byte(i)
+		}
+		binary := canary + "\x00\xff\xfe\xc3\x28\r\n\x00" + string(every)
+		all = append(all, value("binary", "document-binary", binary+"\n"), value("binary-newline", "document-newline", canary+"\n\n"))
+	}
+	return all
+}
+
+func (s *suite) fieldCases() []testCase {
+	const why = "a field is the exact text that is stored, or an error: a number that went through a float64 is another number"
+	found := func(name, key, want string) testCase {
+		return testCase{"field/" + name, why, func(c *check) {
+			b := c.backend(nil)
+			s, err := c.fetch(c.t.Context(), b, key)
+			c.wantValue("a direct call", s, err, want)
+			s, err = c.get(c.t.Context(), c.client(b), key)
+			c.wantValue("Client.Get", s, err, want)
+			if s.Meta().Backend != b.Name() {
+				c.errorf("Meta.Backend of a field is %q", s.Meta().Backend)
+			}
+		}}
+	}
+	absent := func(name, key string, classes ...error) testCase {
+		return testCase{"field/" + name, why, func(c *check) {
+			b := c.backend(nil)
+			_, err := c.fetch(c.t.Context(), b, key)
+			c.wantAbsent("a direct call", err, classes...)
+			_, err = c.get(c.t.Context(), c.client(b), key)
+			c.wantAbsent("Client.Get", err, classes...)
+		}}
+	}
+	var exact []testCase
+	if !s.floatNumbers {
+		exact = []testCase{
+			found("integer-beyond-float64", "numbers#integer", "9007199254740993"),
+			found("integer-beyond-64-bits", "numbers#large", "123456789012345678901234567890"),
+			found("decimal-with-zero", "numbers#decimal", "1.50"),
+		}
+	}
+	return append(exact, []testCase{
+		found("string", "database#password", password),
+		found("number", "database#port", "5432"),
+		found("true", "fields#true", "true"),
+		found("false", "fields#false", "false"),
+		found("empty-string", "fields#empty", ""),
+		found("escapes", "fields#escaped", canary+"\n\"\\é"),
+		found("object", "fields#nested", `{"deep":{"value":"`+canary+`-deep"}}`),
+		found("array", "fields#array", `["`+canary+`-0","`+canary+`-1"]`),
+		found("path-into-object", "fields#nested.deep.value", canary+"-deep"),
+		found("path-into-array", "fields#array.1", canary+"-1"),
+		found("key-with-dot", "fields#dotted.key", canary+"-dotted"),
+		found("unicode-key", "fields#ключ", canary+"-ключ"),
+		found("whole", "database#", database),
+		absent("null", "fields#null", secrets.ErrFieldNotFound),
+		absent("missing", "database#missing", secrets.ErrFieldNotFound),
+		absent("missing-in-path", "fields#nested.deep.missing", secrets.ErrFieldNotFound),
+		absent("beyond-array", "fields#array.2", secrets.ErrFieldNotFound),
+		absent("other-case", "database#Password", secrets.ErrFieldNotFound),
+		// A backend may take the path of a text for a secret and a field of it, and then finds no such secret.
+		absent("of-text", "text/plain#field", secrets.ErrMalformed, secrets.ErrNotFound, secrets.ErrFieldNotFound),
+		absent("of-missing-document", "missing#field", secrets.ErrNotFound),
+		{"field/one-document", "a user and a password must come from one version", func(c *check) {
+			client := c.client(c.backend(nil))
+			got, err := client.GetMany(c.t.Context(), "database#user", "database#password", "database")
+			c.wantValue("database#user", got["database#user"], err, user)
+			c.wantValue("database#password", got["database#password"], err, password)
+			c.wantValue("database", got["database"], err, database)
+			if got["database#user"].Meta().Version != got["database#password"].Meta().Version {
+				c.errorf("two fields of one document have two versions")
+			}
+		}},
+		{"field/document-of-its-own", "where a#b is stored as a/b, it is that value or not found, and never another", func(c *check) {
+			s, err := c.get(c.t.Context(), c.client(c.backend(nil)), "text#plain")
+			if err == nil {
+				c.wantValue("text#plain", s, nil, plain)
+			} else {
+				c.wantAbsent("text#plain", err, secrets.ErrNotFound)
+			}
+		}},
+		{"field/whole-of-text", "a/b# is the document a/b, or there is none: never a field of another one", func(c *check) {
+			s, err := c.get(c.t.Context(), c.client(c.backend(nil)), "text/plain#")
+			if err == nil {
+				c.wantValue("text/plain#", s, nil, plain)
+			} else {
+				c.wantAbsent("text/plain#", err, secrets.ErrNotFound)
+			}
+		}},
+	}...)
+}
