@@ -23,11 +23,13 @@ func TestGet(t *testing.T) {
 		allBytes[i] = byte(i)
 	}
 	backend := newFake(
-		"doc", " {\"user\":\"alice\",\n\"port\":5432}\n", "empty", "", "line", "value\r\n", "bytes", string(allBytes), "zero", "\x00", "a/b", "nested",
+		"doc", " {\"user\":\"alice\",\n\"port\":5432}\n", "empty", "", "line", "value\r\n", "bytes", string(allBytes), "zero", "\x00", "a/b",
+		"nested",
 		"a#b", "hash", "space key", " ", "huge", strings.Repeat("x", 1<<20))
 	client := open(t, backend)
 	for key, want := range map[string]string{
-		"doc": " {\"user\":\"alice\",\n\"port\":5432}\n", "doc#": " {\"user\":\"alice\",\n\"port\":5432}\n", "doc#user": "alice", "doc#port": "5432",
+		"doc": " {\"user\":\"alice\",\n\"port\":5432}\n", "doc#": " {\"user\":\"alice\",\n\"port\":5432}\n", "doc#user": "alice",
+		"doc#port":      "5432",
 		"doc?version=2": " {\"user\":\"alice\",\n\"port\":5432}\n", "doc?version=2#user": "alice",
 		"empty": "", "line": "value\r\n", "bytes": string(allBytes), "zero": "\x00", "a/b": "nested", "a%23b": "hash", "space key": " ",
 		"huge": strings.Repeat("x", 1<<20),
@@ -283,14 +285,16 @@ func TestRewrittenRefsAreChecked(t *testing.T) {
 		"nul": {Path: "a\x00b"}, "newline": {Path: "a", Version: "1\nX-Header: y"}, "bidi": {Path: "a\u202e"}, "utf8": {Path: "a\xff"},
 		"long": {Path: strings.Repeat("a", 513)}, "long in all": {Path: strings.Repeat("a", 300), Field: strings.Repeat("b", 300)},
 		"long when escaped": {Path: strings.Repeat("%", 200)}, "field": {Path: "a", Field: "x\n"}, "both": {Path: "a", Field: "x", Whole: true},
-		"version in field": {Path: "a", Field: "x?version=1"}, "hash in version": {Path: "a", Version: "1#x"}, "query in version": {Path: "a", Version: "1&x=1"},
+		"version in field": {Path: "a", Field: "x?version=1"}, "hash in version": {Path: "a", Version: "1#x"},
+		"query in version": {Path: "a", Version: "1&x=1"},
 	} {
 		rewrite := func(refs []secrets.Ref) []secrets.Ref {
 			refs = slices.Clone(refs)
 			refs[0] = hostile
 			return refs
 		}
-		hook := secrets.Intercept(func(ctx context.Context, refs []secrets.Ref, next func(context.Context, []secrets.Ref) []secrets.Result) []secrets.Result {
+		hook := secrets.Intercept(func(ctx context.Context, refs []secrets.Ref,
+			next func(context.Context, []secrets.Ref) []secrets.Result) []secrets.Result {
 			return next(ctx, rewrite(refs))
 		})
 		for where, opts := range map[string][]secrets.Option{
@@ -334,7 +338,8 @@ func TestRewrittenRefsAreChecked(t *testing.T) {
 // A good ref passes the same checks: what stops the hostile ones is not the rewriting.
 func TestRewrittenRefs(t *testing.T) {
 	is := is.New(t)
-	hook := secrets.Intercept(func(ctx context.Context, refs []secrets.Ref, next func(context.Context, []secrets.Ref) []secrets.Result) []secrets.Result {
+	hook := secrets.Intercept(func(ctx context.Context, refs []secrets.Ref,
+		next func(context.Context, []secrets.Ref) []secrets.Result) []secrets.Result {
 		for i := range refs {
 			refs[i].Path = "team/" + refs[i].Path // in place, as it should not be done
 		}
@@ -351,7 +356,8 @@ func TestIntercept(t *testing.T) {
 	is := is.New(t)
 	backend := newFake("a", "1", "b", "2", "c", `{"x":"3"}`)
 	var seen [][]secrets.Ref
-	hook := secrets.Intercept(func(ctx context.Context, refs []secrets.Ref, next func(context.Context, []secrets.Ref) []secrets.Result) []secrets.Result {
+	hook := secrets.Intercept(func(ctx context.Context, refs []secrets.Ref,
+		next func(context.Context, []secrets.Ref) []secrets.Result) []secrets.Result {
 		seen = append(seen, slices.Clone(refs))
 		return next(ctx, refs)
 	})
@@ -372,7 +378,8 @@ func TestIntercept(t *testing.T) {
 func TestInterceptAnswersItself(t *testing.T) {
 	is := is.New(t)
 	backend := newFake("a", "1", "b", "2")
-	policy := secrets.Intercept(func(ctx context.Context, refs []secrets.Ref, next func(context.Context, []secrets.Ref) []secrets.Result) []secrets.Result {
+	policy := secrets.Intercept(func(ctx context.Context, refs []secrets.Ref,
+		next func(context.Context, []secrets.Ref) []secrets.Result) []secrets.Result {
 		results := make([]secrets.Result, len(refs))
 		for i, ref := range refs {
 			switch ref.Path {
@@ -509,9 +516,11 @@ func TestMemory(t *testing.T) {
 		{func() (secrets.Secret, error) { return client.Get(t.Context(), "none") }, "", "recall none layer"}, // a failure is not learned
 		{func() (secrets.Secret, error) { return client.Get(t.Context(), "..") }, "", "recall .."},
 		// A known absence is for the layers to tell: their error says where they looked.
-		{func() (secrets.Secret, error) { return client.Get(t.Context(), "absent") }, "here by now", "recall absent layer memorize absent = absent, "},
+		{func() (secrets.Secret, error) { return client.Get(t.Context(), "absent") }, "here by now",
+			"recall absent layer memorize absent = absent, "},
 		// Refresh asks no memory.
-		{func() (secrets.Secret, error) { return client.Refresh(t.Context(), "doc?version=2#x") }, "1", "layer memorize doc?version=2#x = doc?version=2, x"},
+		{func() (secrets.Secret, error) { return client.Refresh(t.Context(), "doc?version=2#x") }, "1",
+			"layer memorize doc?version=2#x = doc?version=2, x"},
 	} {
 		s, err := tc.get()
 		is.Equal(err != nil, tc.value == "")
@@ -553,12 +562,14 @@ func TestMemoryStandsAside(t *testing.T) {
 		opts    []secrets.Option
 		value   string
 	}{
-		"control":              {newFake("hit", "backend"), nil, "remembered"},
-		"user middleware":      {newFake("hit", "backend"), []secrets.Option{secrets.WithMiddleware(pass())}, "backend"},
-		"local backend":        {localBackend{newFake("hit", "backend"), true}, nil, "backend"},
-		"a chain without":      {newFake(), []secrets.Option{secrets.WithFallback(&chain{backends: []secrets.Backend{second}})}, "second"},
-		"a chain that is one":  {newFake(), []secrets.Option{secrets.WithFallback(&chain{backends: []secrets.Backend{second}, wrap: first})}, "remembered"},
-		"a local first source": {localBackend{newFake(), true}, []secrets.Option{secrets.WithFallback(&chain{backends: []secrets.Backend{second}, wrap: first})}, ""},
+		"control":         {newFake("hit", "backend"), nil, "remembered"},
+		"user middleware": {newFake("hit", "backend"), []secrets.Option{secrets.WithMiddleware(pass())}, "backend"},
+		"local backend":   {localBackend{newFake("hit", "backend"), true}, nil, "backend"},
+		"a chain without": {newFake(), []secrets.Option{secrets.WithFallback(&chain{backends: []secrets.Backend{second}})}, "second"},
+		"a chain that is one": {newFake(), []secrets.Option{secrets.WithFallback(&chain{backends: []secrets.Backend{second}, wrap: first})},
+			"remembered"},
+		"a local first source": {localBackend{newFake(), true},
+			[]secrets.Option{secrets.WithFallback(&chain{backends: []secrets.Backend{second}, wrap: first})}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)

@@ -66,7 +66,8 @@ func TestCloseOrder(t *testing.T) {
 func TestCloseBehindTransparentLayers(t *testing.T) {
 	is := is.New(t)
 	tr := &trail{}
-	client, err := secrets.New(&closer{fetcher: newFake(), trail: tr, name: "backend"}, secrets.WithCache(pass()), secrets.WithRedaction(pass()),
+	client, err := secrets.New(&closer{fetcher: newFake(), trail: tr, name: "backend"}, secrets.WithCache(pass()),
+		secrets.WithRedaction(pass()),
 		secrets.WithTracing(pass()), secrets.WithDedup(closingLayer(tr, "dedup")))
 	is.NoErr(err)
 	is.NoErr(client.Close())
@@ -173,8 +174,9 @@ func TestCloseConcurrently(t *testing.T) {
 // Calls under way end at once with ErrClosed, and Close has waited for the backend when it returns.
 func TestCloseEndsCalls(t *testing.T) {
 	for name, opts := range map[string][]secrets.Option{
-		"bare":            nil,
-		"layers":          {secrets.WithTracing(secrets.Intercept(passHook)), secrets.WithRedaction(pass()), secrets.WithBackendMiddleware(secrets.Intercept(passHook))},
+		"bare": nil,
+		"layers": {secrets.WithTracing(secrets.Intercept(passHook)), secrets.WithRedaction(pass()),
+			secrets.WithBackendMiddleware(secrets.Intercept(passHook))},
 		"user middleware": {secrets.WithMiddleware(secrets.Intercept(passHook))},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -233,7 +235,8 @@ func TestFlightsOfAClosedLayer(t *testing.T) {
 						<-release
 						return secrets.NewSecret("late", secrets.Meta{}), nil
 					})
-					flights := secrets.Intercept(func(ctx context.Context, refs []secrets.Ref, next func(context.Context, []secrets.Ref) []secrets.Result) []secrets.Result {
+					flights := secrets.Intercept(func(ctx context.Context, refs []secrets.Ref,
+						next func(context.Context, []secrets.Ref) []secrets.Result) []secrets.Result {
 						ctx, cancel := context.WithCancelCause(ctx)
 						time.AfterFunc(time.Second, func() { cancel(cause) })
 						return next(ctx, refs)

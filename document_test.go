@@ -20,7 +20,8 @@ import (
 
 var fields = `{
   "user": "alice", "password": "p\u00e4ss\"w\\o\/rd\b\f\n\r\t",
-  "port": 5432, "big": 12345678901234567890, "one": 1.0, "exp": 1e3, "minus": -0, "tiny": 1E-400, "pi": 3.14159265358979323846264338327950288,
+  "port": 5432, "big": 12345678901234567890, "one": 1.0, "exp": 1e3, "minus": -0, "tiny": 1E-400,
+"pi": 3.14159265358979323846264338327950288,
   "yes": true, "no": false, "none": null, "empty": "",
   "object": { "b" : 1,  "a":[ 1 , 2 ]}, "list": [ 10, "eleven", null, {"x":[ [7] ]} ],
   "a.b": "exact", "a": {"b": "nested", "c.d": "not reached", "c": {"d": "deep", "": "empty name"}},
@@ -44,7 +45,8 @@ func TestField(t *testing.T) {
 		"object": `{ "b" : 1,  "a":[ 1 , 2 ]}`, "object.a": "[ 1 , 2 ]", "object.a.1": "2",
 		"list": `[ 10, "eleven", null, {"x":[ [7] ]} ]`, "list.0": "10", "list.1": "eleven", "list.3.x": "[ [7] ]",
 		"list.3.x.0.0": "7",
-		"a.b":          "exact", "a.c.d": "deep", "a.c.": "empty name", "a": `{"b": "nested", "c.d": "not reached", "c": {"d": "deep", "": "empty name"}}`,
+		"a.b":          "exact", "a.c.d": "deep", "a.c.": "empty name",
+		"a":   `{"b": "nested", "c.d": "not reached", "c": {"d": "deep", "": "empty name"}}`,
 		"q.0": "key zero", "q.-1": "key minus one", "q.01": "key 01", // of an object, any text is a key
 		"": "no name", ".": "dot", "Case": "upper", "case": "lower",
 		"unicode": "escaped key", "clef": "𝄞", "raw": "𝄞é", "nul": "\x00", "fffd": "\ufffd",
@@ -104,13 +106,16 @@ func TestFieldRefusesDocuments(t *testing.T) {
 		"hunter2": notJSON, "p=a;q=b": notJSON, "-----BEGIN KEY-----": notJSON, "{a:1}": notJSON, "{'a':1}": notJSON, `{"a":1,}`: notJSON,
 		`{"a":1`: notJSON, `{"a"}`: notJSON, `{"a":}`: notJSON, `{,}`: notJSON, `[1,]`: notJSON, `{"a":01}`: notJSON, `{"a":+1}`: notJSON,
 		`{"a":.5}`: notJSON, `{"a":NaN}`: notJSON, `{"a":1} {"a":2}`: notJSON, `{"a":1}x`: notJSON, `{"a":1}]`: notJSON, "{\"a\":1}\x00": notJSON,
-		`{"a":"` + "\n" + `"}`: notJSON, `{"a":"\x41"}`: notJSON, `{"a":"\u12"}`: notJSON, `{"a":"\`: notJSON, `// x` + "\n{}": notJSON, `{"a":tru}`: notJSON,
+		`{"a":"` + "\n" + `"}`: notJSON, `{"a":"\x41"}`: notJSON, `{"a":"\u12"}`: notJSON, `{"a":"\`: notJSON, `// x` + "\n{}": notJSON,
+		`{"a":tru}`:  notJSON,
 		deep(10_001): notJSON, strings.Repeat("[", 100_000): notJSON,
 		`"a"`: notObject, "1": notObject, "null": notObject, "true": notObject, "[]": notObject, `[{"a":1}]`: notObject, ` "a" `: notObject,
-		`{"a":1,"a":2}`: twice, `{"a":1,"b":2,"a":1}`: twice, `{"a":1,"\u0061":2}`: twice, `{"\u0061":1,"a":2}`: twice, `{"x":{"a":1,"a":2}}`: twice,
+		`{"a":1,"a":2}`: twice, `{"a":1,"b":2,"a":1}`: twice, `{"a":1,"\u0061":2}`: twice, `{"\u0061":1,"a":2}`: twice,
+		`{"x":{"a":1,"a":2}}`:                   twice,
 		`{"x":[1,{"y":[{"a":1,"b":2,"a":3}]}]}`: twice, `{"":1,"":2}`: twice, `{"\ud834\udd1e":1,"𝄞":2}`: twice, `{"\/":1,"/":2}`: twice,
 		`{"a":"\ud834"}`: half, `{"a":"\udd1e"}`: half, `{"a":"\udd1e\ud834"}`: half, `{"a":"\ud834x"}`: half, `{"a":"\ud834\n"}`: half,
-		`{"a":"\ud834\u0041"}`: half, `{"a":"\ud834\ud834\udd1e"}`: half, `{"\ud834":1}`: half, `{"x":[{"\udd1e":1}]}`: half, `{"a":"\uD834"}`: half,
+		`{"a":"\ud834\u0041"}`: half, `{"a":"\ud834\ud834\udd1e"}`: half, `{"\ud834":1}`: half, `{"x":[{"\udd1e":1}]}`: half,
+		`{"a":"\uD834"}`:        half,
 		`{"a":"\ud834\\udd1e"}`: half, `{"b":["\udfff"]}`: half,
 		"{\"a\":\"\xff\"}": notUTF8, "{\"\xff\":1}": notUTF8, "\xff": notUTF8, "{}\xc3": notUTF8, "{\"a\":\"\xed\xa0\x80\"}": notUTF8,
 	}
@@ -137,8 +142,10 @@ func TestFieldRefusesDocuments(t *testing.T) {
 
 func TestFieldAcceptsOddDocuments(t *testing.T) {
 	for doc, want := range map[string]string{
-		"\r\n\t {\"a\" : 1 } \n": "1", `{"a":{}}`: "{}", `{"a":[]}`: "[]", `{"a":[[[]]]}`: "[[[]]]", `{"b":[],"a":"x"}`: "x", `{"b":{},"a":"x"}`: "x",
-		`{"b":[1,2,{"a":3}],"a":4}`: "4", `{"b":"}","a":"]"}`: "]", `{"b":"\"","a":"\\"}`: `\`, `{"\\":"x","a":"\\\""}`: `\"`, `{"A":1,"a":2}`: "2",
+		"\r\n\t {\"a\" : 1 } \n": "1", `{"a":{}}`: "{}", `{"a":[]}`: "[]", `{"a":[[[]]]}`: "[[[]]]", `{"b":[],"a":"x"}`: "x",
+		`{"b":{},"a":"x"}`:          "x",
+		`{"b":[1,2,{"a":3}],"a":4}`: "4", `{"b":"}","a":"]"}`: "]", `{"b":"\"","a":"\\"}`: `\`, `{"\\":"x","a":"\\\""}`: `\"`,
+		`{"A":1,"a":2}`:                   "2",
 		`{"b":{"a":1},"c":{"a":1},"a":2}`: "2", `{"b":[{"a":1},{"a":1}],"a":2}`: "2", // the same key in different objects
 		`{"a":-1.5E+10}`: "-1.5E+10", `{"a":"\\ud834"}`: `\ud834`, `{"a":"\ud834\udd1e\ud834\udd1e"}`: "𝄞𝄞", `{"a":"\uD834\uDD1E"}`: "𝄞",
 		`{"a":"\ud834\udd1e"}`: "𝄞", deep(10_000): deep(9_999), "{\"a\":\"\u2028\x7f\"}": "\u2028\x7f", `{"a":0}`: "0",
@@ -293,7 +300,8 @@ func TestJSON(t *testing.T) {
 // FuzzField holds Field against encoding/json, which is right wherever it changes nothing silently.
 func FuzzField(f *testing.F) {
 	for _, doc := range []string{
-		fields[:200] + `"x":1}`, `{"a":"b"}`, `{"a":1,"a":2}`, `{"a":"\ud834"}`, `{"a":"\ud834\udd1e"}`, `{"a":{"b":[1,"x"]}}`, `{"a.b":1,"a":{"b":2}}`,
+		fields[:200] + `"x":1}`, `{"a":"b"}`, `{"a":1,"a":2}`, `{"a":"\ud834"}`, `{"a":"\ud834\udd1e"}`, `{"a":{"b":[1,"x"]}}`,
+		`{"a.b":1,"a":{"b":2}}`,
 		`[1]`, `null`, "", "{\"a\":\"\xff\"}", `{"a":1}x`, `{"\u0061":"\n"}`, deep(50), `{"":""}`, `{"a":-0.0e+1}`,
 	} {
 		for _, name := range []string{"a", "a.b", "a.b.1", "", ".", "a.0"} {

@@ -101,7 +101,8 @@ func TestObserveCache(t *testing.T) {
 	remote := secretstest.NewBackend(map[string]string{"a": "1"}, secretstest.WithName("remote"))
 	local := secretstest.NewBackend(map[string]string{"b": "2"}, secretstest.WithName("local"), secretstest.WithLocal())
 	memory := cache.New()
-	client := open(t, remote, secrets.WithFallback(fallback.To(local)), secrets.WithTracing(layer), secrets.WithCache(memory), middleware.Standard())
+	client := open(t, remote, secrets.WithFallback(fallback.To(local)), secrets.WithTracing(layer), secrets.WithCache(memory),
+		middleware.Standard())
 
 	is.Equal(len(layer.caches), 1) // a local backend has no cache
 	layer.caches["remote"].CountHits()

@@ -49,7 +49,8 @@ func TestTimeout(t *testing.T) {
 		{"batch of 21", nil, 21, 10 * time.Second},
 		{"batch of 40", nil, 40, 10 * time.Second},
 		{"batch of 41", []secrets.Option{secrets.WithTimeout(time.Second)}, 41, 3 * time.Second},
-		{"layers", []secrets.Option{secrets.WithTracing(secrets.Intercept(passHook)), secrets.WithMiddleware(secrets.Intercept(passHook))}, 0, 5 * time.Second},
+		{"layers", []secrets.Option{secrets.WithTracing(secrets.Intercept(passHook)), secrets.WithMiddleware(secrets.Intercept(passHook))}, 0,
+			5 * time.Second},
 	} {
 		for _, obeys := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, obeys %t", tc.name, obeys), func(t *testing.T) {
@@ -152,8 +153,10 @@ func TestContextOfABackend(t *testing.T) {
 		cause error
 	}{
 		{name: "timeout", stays: time.Minute, want: context.DeadlineExceeded, at: 5 * time.Second, cause: context.DeadlineExceeded},
-		{name: "the caller's deadline", wait: time.Second, stays: time.Minute, want: context.DeadlineExceeded, at: time.Second, cause: context.DeadlineExceeded},
-		{name: "the caller's end", end: func(cancel context.CancelCauseFunc) { <-time.After(time.Second); cancel(cause) }, stays: time.Minute, want: context.Canceled, at: time.Second, cause: cause},
+		{name: "the caller's deadline", wait: time.Second, stays: time.Minute, want: context.DeadlineExceeded, at: time.Second,
+			cause: context.DeadlineExceeded},
+		{name: "the caller's end", end: func(cancel context.CancelCauseFunc) { <-time.After(time.Second); cancel(cause) }, stays: time.Minute,
+			want: context.Canceled, at: time.Second, cause: cause},
 		{name: "the return", stays: 2 * time.Second, want: context.Canceled, at: 2 * time.Second, cause: context.Canceled},
 	} {
 		for asked, derive := range map[string]func(context.Context) context.Context{
@@ -440,7 +443,8 @@ func TestMetaIsStamped(t *testing.T) {
 		now := time.Now()
 		for _, tc := range []struct{ meta, want secrets.Meta }{
 			{secrets.Meta{}, secrets.Meta{Backend: "fake", FetchedAt: now}},
-			{secrets.Meta{Version: "7", ExpiresAt: own, Stale: true}, secrets.Meta{Backend: "fake", FetchedAt: now, Version: "7", ExpiresAt: own, Stale: true}},
+			{secrets.Meta{Version: "7", ExpiresAt: own, Stale: true},
+				secrets.Meta{Backend: "fake", FetchedAt: now, Version: "7", ExpiresAt: own, Stale: true}},
 			{secrets.Meta{Backend: "replica"}, secrets.Meta{Backend: "replica", FetchedAt: now}},
 			{secrets.Meta{FetchedAt: own}, secrets.Meta{Backend: "fake", FetchedAt: own}},
 			{secrets.Meta{Backend: "replica", FetchedAt: own}, secrets.Meta{Backend: "replica", FetchedAt: own}},
@@ -588,7 +592,8 @@ func TestEmptyBatch(t *testing.T) {
 	is := is.New(t)
 	backend := newFake("a", "1")
 	var answers int
-	hook := secrets.Intercept(func(ctx context.Context, refs []secrets.Ref, next func(context.Context, []secrets.Ref) []secrets.Result) []secrets.Result {
+	hook := secrets.Intercept(func(ctx context.Context, refs []secrets.Ref,
+		next func(context.Context, []secrets.Ref) []secrets.Result) []secrets.Result {
 		answers = len(next(ctx, nil)) + len(next(ctx, []secrets.Ref{}))
 		return next(ctx, refs)
 	})

@@ -72,7 +72,8 @@ func TestTheRedactionOfTheSourceThatAnsweredIsTold(t *testing.T) {
 	first := secretstest.NewBackend(map[string]string{"a": "first"}, secretstest.WithName("first"))
 	second := secretstest.NewBackend(map[string]string{"b": "second"}, secretstest.WithName("second"))
 	l := make(ledger)
-	own := secrets.Intercept(func(ctx context.Context, refs []secrets.Ref, next func(context.Context, []secrets.Ref) []secrets.Result) []secrets.Result {
+	own := secrets.Intercept(func(ctx context.Context, refs []secrets.Ref,
+		next func(context.Context, []secrets.Ref) []secrets.Result) []secrets.Result {
 		if refs[0].Path == "own" {
 			return []secrets.Result{{Secret: secrets.NewSecret("made here", secrets.Meta{Backend: "middleware"})}}
 		}

@@ -253,7 +253,8 @@ func sinks() []sink {
 			}
 			return ""
 		}},
-		textTemplate(`{{.}}`), textTemplate(`{{printf "%+v %#v" . .}}`), textTemplate(`{{print .}}{{html .}}{{js .}}{{urlquery .}}`), textTemplate(`{{.S}}`),
+		textTemplate(`{{.}}`), textTemplate(`{{printf "%+v %#v" . .}}`), textTemplate(`{{print .}}{{html .}}{{js .}}{{urlquery .}}`),
+		textTemplate(`{{.S}}`),
 		htmlTemplate(`<p>{{.}}</p>`), htmlTemplate(`<a title="{{.}}" href="/?q={{.}}">`), htmlTemplate(`<script>var v = {{.}}</script>`),
 		logged("text", textHandler, func(l *slog.Logger, v any) { l.Info("m", "v", v) }),
 		logged("json", jsonHandler, func(l *slog.Logger, v any) { l.Info("m", "v", v) }),

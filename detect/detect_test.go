@@ -47,7 +47,8 @@ func TestSettings(t *testing.T) {
 	nowhere := detect.WithDirectory(filepath.Join(dir, "nowhere"))
 
 	t.Run("env", func(t *testing.T) {
-		hermetic(t, vars{"SECRET_MANAGER_PREFIX": "SHOP_", "SHOP_DATABASE_PASSWORD": "shop", "DATABASE_PASSWORD": "plain", "OWN_DATABASE_PASSWORD": "own"})
+		hermetic(t, vars{"SECRET_MANAGER_PREFIX": "SHOP_", "SHOP_DATABASE_PASSWORD": "shop", "DATABASE_PASSWORD": "plain",
+			"OWN_DATABASE_PASSWORD": "own"})
 		get(t, "database#password", "shop", nowhere)
 		get(t, "database#password", "own", nowhere, detect.WithEnv(env.WithPrefix("OWN_")))
 		get(t, "database#password", "injected", nowhere, lookup(vars{"DATABASE_PASSWORD": "injected"}))
@@ -76,8 +77,10 @@ func TestSettings(t *testing.T) {
 		get(t, "database#password", "prod", nowhere)
 		get(t, "database#password", "test", nowhere, detect.WithAWS(awssm.WithPrefix("test/")))
 		get(t, "database#password", "south", nowhere, detect.WithAWS(awssm.WithRegion("eu-south-2")))
-		get(t, "database#password", "south", nowhere, lookup(vars{"AWS_SECRET_PREFIX": "prod/", "AWS_REGION": "eu-south-2", "AWS_DEFAULT_REGION": "eu-west-1"}))
-		get(t, "database#password", "south", nowhere, lookup(vars{"AWS_SECRET_PREFIX": "prod/", "AWS_REGION": " ", "AWS_DEFAULT_REGION": "eu-south-2"}))
+		get(t, "database#password", "south", nowhere,
+			lookup(vars{"AWS_SECRET_PREFIX": "prod/", "AWS_REGION": "eu-south-2", "AWS_DEFAULT_REGION": "eu-west-1"}))
+		get(t, "database#password", "south", nowhere,
+			lookup(vars{"AWS_SECRET_PREFIX": "prod/", "AWS_REGION": " ", "AWS_DEFAULT_REGION": "eu-south-2"}))
 		t.Setenv("AWS_REGION", " ") // which the SDK would take for a region
 		t.Setenv("AWS_DEFAULT_REGION", "eu-south-2")
 		get(t, "database#password", "south", nowhere)
@@ -150,12 +153,14 @@ func TestFaults(t *testing.T) {
 	ok := func(context.Context, func(string) (string, bool)) (secrets.Backend, error) {
 		return secretstest.NewBackend(nil), nil
 	}
-	_, d, err := detect.Backend(t.Context(), nil, detect.WithLookup(nil), detect.WithDirectory(""), detect.With("own", nil), detect.With("own", ok),
-		detect.With("own", ok), detect.With("vault", ok), detect.With("auto", ok), detect.With("Own", ok), detect.With("", ok), detect.With("a b", ok),
+	_, d, err := detect.Backend(t.Context(), nil, detect.WithLookup(nil), detect.WithDirectory(""), detect.With("own", nil),
+		detect.With("own", ok), detect.With("own", ok), detect.With("vault", ok), detect.With("auto", ok), detect.With("Own", ok),
+		detect.With("", ok), detect.With("a b", ok),
 		detect.With(strings.Repeat("a", 33), ok), detect.WithClientOptions())
 	for _, want := range []string{
 		"option 1 is nil", "WithLookup: a nil function", "WithDirectory: an empty name", `the factory of "own" is nil`,
-		`a provider "own" already`, `a provider "vault" already`, `a provider "auto" already`, `With: "Own"`, `With: ""`, `With: "a b"`, `With: "aaa`,
+		`a provider "own" already`, `a provider "vault" already`, `a provider "auto" already`, `With: "Own"`, `With: ""`, `With: "a b"`,
+		`With: "aaa`,
 		"WithClientOptions: Backend makes no client",
 	} {
 		if !strings.Contains(err.Error(), want) {
@@ -173,8 +178,9 @@ func TestFactories(t *testing.T) {
 		factory detect.Factory
 		want    string
 	}{
-		"an error": {func(context.Context, func(string) (string, bool)) (secrets.Backend, error) { return nil, down }, "SECRET_MANAGER_TYPE says own: the keyring is locked"},
-		"nothing":  {func(context.Context, func(string) (string, bool)) (secrets.Backend, error) { return nil, nil }, "has returned no backend"}, //nolint:nilnil // that is the fault
+		"an error": {func(context.Context, func(string) (string, bool)) (secrets.Backend, error) { return nil, down },
+			"SECRET_MANAGER_TYPE says own: the keyring is locked"},
+		"nothing": {func(context.Context, func(string) (string, bool)) (secrets.Backend, error) { return nil, nil }, "has returned no backend"}, //nolint:nilnil // that is the fault
 		"a nil pointer": {func(context.Context, func(string) (string, bool)) (secrets.Backend, error) {
 			return (*nothing)(nil), nil
 		}, "has returned no backend"},
@@ -303,7 +309,9 @@ not chosen:
 		}
 		return a
 	}})).Info("secrets", "from", d)
-	is.Equal(out.String(), `level=INFO msg=secrets from.provider=vault from.strength=medium from.reason="VAULT_ADDR is set" from.ignored="SECRET_MANAGER_PATH (file), AWS_REGION (aws)"`+"\n")
+	is.Equal(out.String(),
+		`level=INFO msg=secrets from.provider=vault from.strength=medium from.reason="VAULT_ADDR is set" `+
+			`from.ignored="SECRET_MANAGER_PATH (file), AWS_REGION (aws)"`+"\n")
 
 	_, d, err = detect.Backend(t.Context(), detect.WithDirectory(run), lookup(vars{"VAULT_TOKEN": "hvs.example"}))
 	is.NoErr(err)

@@ -7,6 +7,7 @@ import (
 	"log"
 	"log/slog"
 	"os"
+	"strings"
 
 	"github.com/seed-5482dd03/secrets"
 	"github.com/seed-5482dd03/secrets/backend/vault"
@@ -85,7 +86,8 @@ func ExampleDetection_Explain() {
 		log.Fatal(err)
 	}
 	fmt.Println()
-	fmt.Println(err)
+	problem, _, _ := strings.Cut(err.Error(), ": give ") // The rest says what to do.
+	fmt.Println(problem)
 	// Output:
 	// vault (medium): VAULT_ADDR is set
 	//
@@ -98,5 +100,5 @@ func ExampleDetection_Explain() {
 	//   file  SECRET_MANAGER_PATH is not set, and run/secrets does not exist
 	//   aws   VAULT_ADDR comes before AWS_REGION
 	//
-	// secrets: detect: VAULT_ADDR is set, so that vault was chosen: no token: give WithToken, WithTokenFile or WithAuth, or set VAULT_TOKEN or VAULT_TOKEN_FILE; WithoutToken is for an agent that adds its own; options go into WithVault, and SECRET_MANAGER_TYPE=env, for one, chooses another provider
+	// secrets: detect: VAULT_ADDR is set, so that vault was chosen: no token
 }

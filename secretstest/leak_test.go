@@ -186,9 +186,10 @@ func TestLeaksLooksIntoValues(t *testing.T) {
 		"an error deep within":           fmt.Errorf("a: %w", fmt.Errorf("b: %w", errors.Join(errors.New("c"), &carrying{[]byte(secret)}))),
 		"an error of several":            wrapping{[]error{nil, errors.New("a"), &carrying{[]byte(secret)}}},
 		"an Error's detail":              &secrets.Error{Err: secrets.ErrUnavailable, Detail: secret},
-		"the cause of an Error":          &secrets.Error{Err: secrets.ErrNotFound, Causes: []*secrets.Error{{Err: secrets.ErrUnknown, Detail: secret}}},
-		"a pointer to a pointer":         new(&hidden{value: secret}),
-		"a secret that was revealed":     map[string]any{"s": secrets.NewSecret(secret, secrets.Meta{}).Reveal()},
+		"the cause of an Error": &secrets.Error{Err: secrets.ErrNotFound,
+			Causes: []*secrets.Error{{Err: secrets.ErrUnknown, Detail: secret}}},
+		"a pointer to a pointer":     new(&hidden{value: secret}),
+		"a secret that was revealed": map[string]any{"s": secrets.NewSecret(secret, secrets.Meta{}).Reveal()},
 		"a channel beside a value": struct {
 			c chan string
 			v string
@@ -211,7 +212,8 @@ func TestLeaksComesBackFromOddValues(t *testing.T) {
 		noError *carrying
 		endless = &unwrapsToItself{}
 	)
-	for _, output := range []any{none, noError, endless, ring(), func() {}, make(chan int), panicky{}, closure{}, [0]int{}, map[string]int(nil)} {
+	for _, output := range []any{none, noError, endless, ring(), func() {}, make(chan int), panicky{}, closure{}, [0]int{},
+		map[string]int(nil)} {
 		is.New(t).Equal(len(secretstest.Leaks(secret, output)), 0)
 	}
 }

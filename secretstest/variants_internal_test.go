@@ -80,7 +80,8 @@ func variants() []variant {
 		{
 			name:   "not found reads as an outage",
 			damage: onError(func(secrets.Ref, error) error { return secrets.ErrUnavailable }),
-			caught: []string{"absent/*", "batch/one-missing", "batch/client", "field/of-missing-document", "field/document-of-its-own", "field/whole-of-text"},
+			caught: []string{"absent/*", "batch/one-missing", "batch/client", "field/of-missing-document", "field/document-of-its-own",
+				"field/whole-of-text"},
 			wrap: func(b *broken) secrets.Backend {
 				return resolving{b, func(ref secrets.Ref) secrets.Ref {
 					if ref.Whole {

@@ -67,7 +67,8 @@ func refsOf(names ...string) []secrets.Ref {
 
 func TestBatchesOfAllSizes(t *testing.T) {
 	for n, want := range map[int]struct{ batches, single int }{
-		0: {0, 0}, 1: {0, 1}, 2: {0, 2}, 3: {1, 0}, 19: {1, 0}, 20: {1, 0}, 21: {1, 1}, 22: {1, 2}, 23: {2, 0}, 40: {2, 0}, 41: {2, 1}, 100: {5, 0}, 101: {5, 1},
+		0: {0, 0}, 1: {0, 1}, 2: {0, 2}, 3: {1, 0}, 19: {1, 0}, 20: {1, 0}, 21: {1, 1}, 22: {1, 2}, 23: {2, 0}, 40: {2, 0}, 41: {2, 1},
+		100: {5, 0}, 101: {5, 1},
 	} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			is := is.New(t)
@@ -234,13 +235,14 @@ func TestWholeBatchesThatFail(t *testing.T) {
 		"an unknown operation": {awstest.Fault("UnknownOperationException", ""), nil},
 		"an odd answer":        {&awstest.Response{Body: "{}"}, nil},
 		"no answer":            {&awstest.Response{}, nil},
-		"cut short":            {(&awstest.Response{Body: `{"SecretValues":[{"Name":"prod/key-0","SecretString":"x"}]}`}).Truncated(), secrets.ErrUnavailable},
-		"html":                 {awstest.HTML(200), nil},
-		"internal":             {awstest.Fault("InternalServiceError", ""), secrets.ErrUnavailable},
-		"a proxy":              {awstest.HTML(502), secrets.ErrUnavailable},
-		"reset":                {&awstest.Response{Reset: true}, secrets.ErrUnavailable},
-		"expired":              {awstest.Fault("ExpiredTokenException", ""), secrets.ErrUnauthenticated},
-		"unknown client":       {awstest.Fault("UnrecognizedClientException", ""), secrets.ErrUnauthenticated},
+		"cut short": {(&awstest.Response{Body: `{"SecretValues":[{"Name":"prod/key-0","SecretString":"x"}]}`}).Truncated(),
+			secrets.ErrUnavailable},
+		"html":           {awstest.HTML(200), nil},
+		"internal":       {awstest.Fault("InternalServiceError", ""), secrets.ErrUnavailable},
+		"a proxy":        {awstest.HTML(502), secrets.ErrUnavailable},
+		"reset":          {&awstest.Response{Reset: true}, secrets.ErrUnavailable},
+		"expired":        {awstest.Fault("ExpiredTokenException", ""), secrets.ErrUnauthenticated},
+		"unknown client": {awstest.Fault("UnrecognizedClientException", ""), secrets.ErrUnauthenticated},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // some are tried again
@@ -362,7 +364,8 @@ func TestAnotherAccountIsReadByItself(t *testing.T) {
 
 // TestRotationUnderLoad rotates as AWS does, while readers want a user and a password of one version.
 func TestRotationUnderLoad(t *testing.T) {
-	for name, opts := range map[string][]awssm.Option{"single": {awssm.WithoutBatch()}, "batches": nil, "coalescing": {awssm.WithCoalescing(time.Millisecond)}} {
+	for name, opts := range map[string][]awssm.Option{"single": {awssm.WithoutBatch()}, "batches": nil,
+		"coalescing": {awssm.WithCoalescing(time.Millisecond)}} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)
 			server := awstest.NewServer(t)

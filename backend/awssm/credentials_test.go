@@ -55,9 +55,10 @@ func TestTheCredentialsOfAContainer(t *testing.T) {
 // TestCredentialsOfFilesThatAreMissing is no outage: they do not come by themselves.
 func TestCredentialsOfFilesThatAreMissing(t *testing.T) {
 	for name, config := range map[string]string{
-		"SSO without a login": "sso_start_url = https://sso.example\nsso_region = eu-west-1\nsso_account_id = 123456789012\nsso_role_name = app\n",
-		"a web identity":      "web_identity_token_file = /nonexistent\nrole_arn = arn:aws:iam::123456789012:role/app\n",
-		"a process":           "credential_process = sh -c 'exit 1'\n",
+		"SSO without a login": "sso_start_url = https://sso.example\nsso_region = eu-west-1\nsso_account_id = 123456789012\n" +
+			"sso_role_name = app\n",
+		"a web identity": "web_identity_token_file = /nonexistent\nrole_arn = arn:aws:iam::123456789012:role/app\n",
+		"a process":      "credential_process = sh -c 'exit 1'\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)

@@ -64,10 +64,14 @@ func TestKeys(t *testing.T) {
 		"database?version=3":                                    {SecretID: "prod/database", Stage: "3"},
 		arn:                                                     {SecretID: arn},
 		arn + "#password":                                       {SecretID: arn},
-		"arn:aws:secretsmanager:us-east-1:123456789012:secret:db":            {Region: "us-east-1", SecretID: "arn:aws:secretsmanager:us-east-1:123456789012:secret:db"},
-		"arn:aws-us-gov:secretsmanager:us-gov-west-1:123456789012:secret:db": {Region: "us-gov-west-1", SecretID: "arn:aws-us-gov:secretsmanager:us-gov-west-1:123456789012:secret:db"},
-		"arn:aws-cn:secretsmanager:cn-north-1:123456789012:secret:db":        {Region: "cn-north-1", SecretID: "arn:aws-cn:secretsmanager:cn-north-1:123456789012:secret:db"},
-		"arn:aws-iso-b:secretsmanager:us-isob-east-1:123456789012:secret:db": {Region: "us-isob-east-1", SecretID: "arn:aws-iso-b:secretsmanager:us-isob-east-1:123456789012:secret:db"},
+		"arn:aws:secretsmanager:us-east-1:123456789012:secret:db": {Region: "us-east-1",
+			SecretID: "arn:aws:secretsmanager:us-east-1:123456789012:secret:db"},
+		"arn:aws-us-gov:secretsmanager:us-gov-west-1:123456789012:secret:db": {Region: "us-gov-west-1",
+			SecretID: "arn:aws-us-gov:secretsmanager:us-gov-west-1:123456789012:secret:db"},
+		"arn:aws-cn:secretsmanager:cn-north-1:123456789012:secret:db": {Region: "cn-north-1",
+			SecretID: "arn:aws-cn:secretsmanager:cn-north-1:123456789012:secret:db"},
+		"arn:aws-iso-b:secretsmanager:us-isob-east-1:123456789012:secret:db": {Region: "us-isob-east-1",
+			SecretID: "arn:aws-iso-b:secretsmanager:us-isob-east-1:123456789012:secret:db"},
 	} {
 		t.Run(key, func(t *testing.T) {
 			is := is.New(t)

@@ -47,7 +47,8 @@ func TestAnswers(t *testing.T) {
 		{"404 with errors of another kind", 404, `{"errors":[{"status":"404"}]}`, secrets.ErrUnavailable, "not Vault's"},
 		{"404 without errors", 404, `{"errors":null}`, secrets.ErrUnavailable, "not Vault's"},
 		{"404 with no data", 404, `{"status":404,"data":null,"message":"no such route"}`, secrets.ErrUnavailable, "not Vault's"},
-		{"404 at the root of a mount", 404, `{"data":null,"warnings":["Non-listing operations on the root of a K/V v2 mount are not supported."]}`, secrets.ErrNotFound, ""},
+		{"404 at the root of a mount", 404,
+			`{"data":null,"warnings":["Non-listing operations on the root of a K/V v2 mount are not supported."]}`, secrets.ErrNotFound, ""},
 		{"404 without a body", 404, "", secrets.ErrUnavailable, "not Vault's"},
 		{"404 null", 404, "null", secrets.ErrUnavailable, "not Vault's"},
 		{"404 cut short", 404, `{"errors":[`, secrets.ErrUnavailable, "not Vault's"},
@@ -97,7 +98,8 @@ func TestAnswers(t *testing.T) {
 		{"304", 304, "", secrets.ErrUnknown, "status 304"},
 		{"secret", 200, `{"data":{"data":{"a":"b"},"metadata":{"version":1}},"wrap_info":null}`, nil, ""},
 		{"empty secret", 200, `{"data":{"data":{},"metadata":{"version":7}}}`, nil, ""},
-		{"secret that is to be deleted later", 200, `{"data":{"data":{"a":"b"},"metadata":{"version":1,"deletion_time":"2999-01-01T00:00:00Z"}}}`, nil, ""},
+		{"secret that is to be deleted later", 200, `{"data":{"data":{"a":"b"},"metadata":{"version":1,"deletion_time":"2999-01-01T00:00:00Z"}}}`,
+			nil, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			is := is.New(t)

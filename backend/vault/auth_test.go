@@ -100,7 +100,8 @@ func TestAuthOnTheWire(t *testing.T) {
 			map[string]any{"role_id": "role", "secret_id": secretID},
 		},
 		{
-			"AppRole elsewhere", vault.AppRole("role", vault.Value(secretID), vault.WithAuthMount("team a/approle/")), "/v1/auth/team%20a/approle/login",
+			"AppRole elsewhere", vault.AppRole("role", vault.Value(secretID), vault.WithAuthMount("team a/approle/")),
+			"/v1/auth/team%20a/approle/login",
 			map[string]any{"role_id": "role", "secret_id": secretID},
 		},
 		{
@@ -206,7 +207,8 @@ func TestAuthFailures(t *testing.T) {
 		class  error
 		detail string
 	}{
-		{"wrong secret ID", 400, `{"errors":["invalid role or secret ID"]}`, secrets.ErrUnauthenticated, "at auth/approle (status 400): the role ID or the secret ID"},
+		{"wrong secret ID", 400, `{"errors":["invalid role or secret ID"]}`, secrets.ErrUnauthenticated,
+			"at auth/approle (status 400): the role ID or the secret ID"},
 		{"no mount", 403, `{"errors":["permission denied"]}`, secrets.ErrUnauthenticated, "WithAuthMount"},
 		{"quoting", 400, `{"errors":["` + secretID + `"]}`, secrets.ErrUnauthenticated, "at auth/approle (status 400)"},
 		{"sealed", 503, `{"errors":["Vault is sealed"]}`, secrets.ErrUnavailable, "sealed"},

@@ -44,7 +44,8 @@ func conform(t *testing.T, version int) {
 		secretstest.WithFailure(secrets.ErrUnavailable, failing(http.StatusTooManyRequests, errorsOf)),
 		secretstest.WithFailure(secrets.ErrUnavailable, failing(http.StatusNotFound, html)),
 		secretstest.WithFailure(secrets.ErrMalformed, failing(http.StatusOK, html)),
-		secretstest.WithFailure(secrets.ErrMalformed, failing(http.StatusOK, func(secret string) string { return `{"data":` + quoted(secret) + `}` })),
+		secretstest.WithFailure(secrets.ErrMalformed,
+			failing(http.StatusOK, func(secret string) string { return `{"data":` + quoted(secret) + `}` })),
 		secretstest.WithFailure(secrets.ErrMalformed, failing(http.StatusOK, func(secret string) string { return `{"data":{"a":"` + secret })),
 		secretstest.WithFailure(secrets.ErrUnknown, failing(http.StatusTeapot, html)),
 		secretstest.WithStall(func(t *testing.T) (secrets.Backend, string) {

@@ -155,7 +155,8 @@ func (f *fake) answer(w http.ResponseWriter, r *http.Request, path string) {
 func (e *engine) answer(w http.ResponseWriter, r *http.Request, path string) {
 	if e.version == 1 {
 		if versions := e.values[path]; len(versions) > 0 {
-			respond(w, http.StatusOK, `{"lease_id":"","renewable":false,"lease_duration":2764800,"data":`+versions[len(versions)-1]+`,"wrap_info":null}`)
+			respond(w, http.StatusOK,
+				`{"lease_id":"","renewable":false,"lease_duration":2764800,"data":`+versions[len(versions)-1]+`,"wrap_info":null}`)
 			return
 		}
 		respond(w, http.StatusNotFound, bodyMissing)
@@ -185,28 +186,41 @@ func (e *engine) answer(w http.ResponseWriter, r *http.Request, path string) {
 	case versions[n-1] == "":
 		respond(w, http.StatusNotFound, strings.Replace(bodyDeleted, `"version":2`, fmt.Sprintf(`"version":%d`, n), 1))
 	default:
-		respond(w, http.StatusOK, fmt.Sprintf(`{"lease_id":"","renewable":false,"lease_duration":0,"data":{"data":%s,"metadata":{"version":%d,"destroyed":false,"deletion_time":""}},"wrap_info":null,"mount_type":"kv"}`,
-			versions[n-1], n))
+		respond(w, http.StatusOK,
+			fmt.Sprintf(`{"lease_id":"","renewable":false,"lease_duration":0,"data":{"data":%s,"metadata":{"version":%d,"destroyed":false,`+
+				`"deletion_time":""}},"wrap_info":null,"mount_type":"kv"}`,
+				versions[n-1], n))
 	}
 }
 
 // Bodies of Vault 1.21.0.
 const (
-	bodyMissing         = `{"errors":[]}`
-	bodyMountMissing    = `{"errors":["no handler for route \"nomount/data/x\". route entry not found."]}`
-	bodyOtherVersion    = `{"request_id":"8","lease_id":"","renewable":false,"lease_duration":0,"data":null,"wrap_info":null,"warnings":["Invalid path for a versioned K/V secrets engine. See the API docs for the appropriate API endpoints to use. If using the Vault CLI, use 'vault kv get' for this operation."],"auth":null,"mount_type":""}`
-	bodyConfig          = `{"request_id":"8","lease_id":"","renewable":false,"lease_duration":0,"data":{"cas_required":false,"delete_version_after":"0s","max_versions":0},"wrap_info":null,"warnings":null,"auth":null,"mount_type":"kv"}`
-	bodyDeleted         = `{"request_id":"8","lease_id":"","renewable":false,"lease_duration":0,"data":{"data":null,"metadata":{"created_time":"2026-11-24T02:41:16.41092911Z","custom_metadata":null,"deletion_time":"2026-11-24T02:41:16.421288153Z","destroyed":false,"version":2}},"wrap_info":null,"warnings":null,"auth":null,"mount_type":"kv"}`
-	bodyDestroyed       = `{"data":{"data":null,"metadata":{"created_time":"2026-11-24T02:41:16.41092911Z","deletion_time":"","destroyed":true,"version":1}}}`
+	bodyMissing      = `{"errors":[]}`
+	bodyMountMissing = `{"errors":["no handler for route \"nomount/data/x\". route entry not found."]}`
+	bodyOtherVersion = `{"request_id":"8","lease_id":"","renewable":false,"lease_duration":0,"data":null,"wrap_info":null,` +
+		`"warnings":["Invalid path for a versioned K/V secrets engine. See the API docs for the appropriate API endpoints to use. If ` +
+		`using the Vault CLI, use 'vault kv get' for this operation."],"auth":null,"mount_type":""}`
+	bodyConfig = `{"request_id":"8","lease_id":"","renewable":false,"lease_duration":0,"data":{"cas_required":false,` +
+		`"delete_version_after":"0s","max_versions":0},"wrap_info":null,"warnings":null,"auth":null,"mount_type":"kv"}`
+	bodyDeleted = `{"request_id":"8","lease_id":"","renewable":false,"lease_duration":0,"data":{"data":null,` +
+		`"metadata":{"created_time":"2026-11-24T02:41:16.41092911Z","custom_metadata":null,` +
+		`"deletion_time":"2026-11-24T02:41:16.421288153Z","destroyed":false,"version":2}},"wrap_info":null,"warnings":null,"auth":null,` +
+		`"mount_type":"kv"}`
+	bodyDestroyed = `{"data":{"data":null,"metadata":{"created_time":"2026-11-24T02:41:16.41092911Z","deletion_time":"",` +
+		`"destroyed":true,"version":1}}}`
 	bodyDenied          = `{"errors":["1 error occurred:\n\t* permission denied\n\n"]}`
 	bodyInvalidToken    = `{"errors":["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]}`
 	bodyNoToken         = `{"errors":["permission denied"]}`
-	bodyPreflightDenied = `{"errors":["preflight capability check returned 403, please ensure client's policies grant access to path \"secret/\""]}`
-	bodySealed          = `{"errors":["Vault is sealed"]}`
-	bodyQuota           = `{"errors":["request path \"secret/data/app/db\": rate limit quota exceeded"]}`
-	bodyUpgrading       = `{"errors":["Upgrading from non-versioned to versioned data. This backend will be unavailable for a brief period and will resume service shortly."]}`
-	bodyBadVersion      = `{"errors":["Field validation failed: error converting input for field \"version\": strconv.ParseInt"]}`
-	bodyWrapped         = `{"request_id":"","lease_id":"","renewable":false,"lease_duration":0,"data":null,"wrap_info":{"token":"hvs.wrapping","accessor":"a","ttl":60,"creation_time":"2026-11-24T02:41:16Z","creation_path":"secret/data/x"},"warnings":null,"auth":null}`
+	bodyPreflightDenied = `{"errors":["preflight capability check returned 403, please ensure client's policies grant access to path ` +
+		`\"secret/\""]}`
+	bodySealed    = `{"errors":["Vault is sealed"]}`
+	bodyQuota     = `{"errors":["request path \"secret/data/app/db\": rate limit quota exceeded"]}`
+	bodyUpgrading = `{"errors":["Upgrading from non-versioned to versioned data. This backend will be unavailable for a brief ` +
+		`period and will resume service shortly."]}`
+	bodyBadVersion = `{"errors":["Field validation failed: error converting input for field \"version\": strconv.ParseInt"]}`
+	bodyWrapped    = `{"request_id":"","lease_id":"","renewable":false,"lease_duration":0,"data":null,` +
+		`"wrap_info":{"token":"hvs.wrapping","accessor":"a","ttl":60,"creation_time":"2026-11-24T02:41:16Z",` +
+		`"creation_path":"secret/data/x"},"warnings":null,"auth":null}`
 )
 
 // backend returns a backend for f with its token.

@@ -115,12 +115,13 @@ func TestRealRenewal(t *testing.T) {
 		during           time.Duration
 		logins, renewals [2]int // at least and at most
 	}{
-		"without a maximum":          {map[string]any{"token_ttl": "2s"}, 10 * time.Second, [2]int{1, 1}, [2]int{6, 9}},
-		"periodic":                   {map[string]any{"token_period": "2s"}, 5 * time.Second, [2]int{1, 1}, [2]int{3, 5}},
-		"with a maximum":             {map[string]any{"token_ttl": "2s", "token_max_ttl": "4s"}, 10 * time.Second, [2]int{3, 7}, [2]int{2, 9}},
-		"batch tokens":               {map[string]any{"token_ttl": "2s", "token_type": "batch"}, 6 * time.Second, [2]int{4, 12}, [2]int{0, 0}},
-		"one second":                 {map[string]any{"token_ttl": "1s"}, 4 * time.Second, [2]int{1, 2}, [2]int{4, 10}},
-		"that must not renew itself": {map[string]any{"token_ttl": "2s", "token_no_default_policy": true}, 5 * time.Second, [2]int{3, 6}, [2]int{1, 4}},
+		"without a maximum": {map[string]any{"token_ttl": "2s"}, 10 * time.Second, [2]int{1, 1}, [2]int{6, 9}},
+		"periodic":          {map[string]any{"token_period": "2s"}, 5 * time.Second, [2]int{1, 1}, [2]int{3, 5}},
+		"with a maximum":    {map[string]any{"token_ttl": "2s", "token_max_ttl": "4s"}, 10 * time.Second, [2]int{3, 7}, [2]int{2, 9}},
+		"batch tokens":      {map[string]any{"token_ttl": "2s", "token_type": "batch"}, 6 * time.Second, [2]int{4, 12}, [2]int{0, 0}},
+		"one second":        {map[string]any{"token_ttl": "1s"}, 4 * time.Second, [2]int{1, 2}, [2]int{4, 10}},
+		"that must not renew itself": {map[string]any{"token_ttl": "2s", "token_no_default_policy": true}, 5 * time.Second, [2]int{3, 6},
+			[2]int{1, 4}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -271,13 +271,14 @@ func TestRealMounts(t *testing.T) {
 		detail      string
 		opts        []vault.Option
 	}{
-		"of three segments":          {mount: team + "/a/kv", want: "deep"},
-		"with a slash at its end":    {mount: team + "/a/kv/", want: "deep"},
-		"of version 1":               {mount: team + "/b", want: "old"},
-		"without options":            {mount: team + "/plain", want: "plain"},
-		"whose version is known":     {mount: team + "/a/kv", want: "deep", opts: []vault.Option{vault.WithKVVersion(versionTwo)}},
-		"whose version 1 is known":   {mount: team + "/b", want: "old", opts: []vault.Option{vault.WithKVVersion(1)}},
-		"whose version is not 1":     {mount: team + "/a/kv", class: secrets.ErrInvalidKey, detail: "WithKVVersion", opts: []vault.Option{vault.WithKVVersion(1)}},
+		"of three segments":        {mount: team + "/a/kv", want: "deep"},
+		"with a slash at its end":  {mount: team + "/a/kv/", want: "deep"},
+		"of version 1":             {mount: team + "/b", want: "old"},
+		"without options":          {mount: team + "/plain", want: "plain"},
+		"whose version is known":   {mount: team + "/a/kv", want: "deep", opts: []vault.Option{vault.WithKVVersion(versionTwo)}},
+		"whose version 1 is known": {mount: team + "/b", want: "old", opts: []vault.Option{vault.WithKVVersion(1)}},
+		"whose version is not 1": {mount: team + "/a/kv", class: secrets.ErrInvalidKey, detail: "WithKVVersion",
+			opts: []vault.Option{vault.WithKVVersion(1)}},
 		"that is not there":          {mount: team + "/none", class: secrets.ErrNotFound, detail: "no secrets engine is mounted"},
 		"with a beginning of a path": {mount: team + "/a", class: secrets.ErrNotFound},
 		"with more than its path":    {mount: team + "/a/kv/more", class: secrets.ErrInvalidKey, detail: "WithMount"},

@@ -43,7 +43,8 @@ func TestRealTLS(t *testing.T) {
 		"without a check":           {server.Addr, opts{vault.WithTLSSkipVerify()}, nil, ""},
 		"without a check by env":    {server.Addr, opts{environment(map[string]string{"VAULT_SKIP_VERIFY": "true"})}, nil, ""},
 		"without the authority":     {server.Addr, nil, secrets.ErrUnavailable, "an authority that is not trusted; see WithTLSCACert"},
-		"with another authority":    {server.Addr, opts{vault.WithTLSCACert(other.CACert)}, secrets.ErrUnavailable, "an authority that is not trusted"},
+		"with another authority": {server.Addr, opts{vault.WithTLSCACert(other.CACert)}, secrets.ErrUnavailable,
+			"an authority that is not trusted"},
 		"for another name": {
 			server.Addr, opts{trusting, vault.WithTLSServerName("vault.example.com")}, secrets.ErrUnavailable,
 			"its certificate is for another name; see WithTLSServerName",
@@ -87,15 +88,16 @@ func TestRealRedirect(t *testing.T) {
 		followed  bool
 		withToken bool
 	}{
-		"of a read":            {auth: vault.WithToken(token), canary: token, status: 307, path: "/v1/" + s.mount},
-		"of a look":            {auth: vault.WithToken(token), canary: token, status: 307, path: "/v1/sys"},
-		"of a login":           {auth: r.auth(), canary: r.secretID, status: 307, path: "/v1/auth"},
-		"for good":             {auth: vault.WithToken(token), canary: token, status: 301, path: "/v1/"},
-		"for now":              {auth: vault.WithToken(token), canary: token, status: 302, path: "/v1/"},
-		"for good, as it is":   {auth: vault.WithToken(token), canary: token, status: 308, path: "/v1/"},
-		"with another allowed": {auth: vault.WithToken(token), canary: token, status: 307, path: "/v1/", hosts: []string{"10.1.2.3", "localhost"}},
-		"that is allowed":      {auth: vault.WithToken(token), canary: token, status: 307, path: "/v1/", hosts: []string{"{}"}, followed: true},
-		"of an allowed login":  {auth: r.auth(), canary: r.secretID, status: 307, path: "/v1/", hosts: []string{"{}"}, followed: true},
+		"of a read":          {auth: vault.WithToken(token), canary: token, status: 307, path: "/v1/" + s.mount},
+		"of a look":          {auth: vault.WithToken(token), canary: token, status: 307, path: "/v1/sys"},
+		"of a login":         {auth: r.auth(), canary: r.secretID, status: 307, path: "/v1/auth"},
+		"for good":           {auth: vault.WithToken(token), canary: token, status: 301, path: "/v1/"},
+		"for now":            {auth: vault.WithToken(token), canary: token, status: 302, path: "/v1/"},
+		"for good, as it is": {auth: vault.WithToken(token), canary: token, status: 308, path: "/v1/"},
+		"with another allowed": {auth: vault.WithToken(token), canary: token, status: 307, path: "/v1/",
+			hosts: []string{"10.1.2.3", "localhost"}},
+		"that is allowed":     {auth: vault.WithToken(token), canary: token, status: 307, path: "/v1/", hosts: []string{"{}"}, followed: true},
+		"of an allowed login": {auth: r.auth(), canary: r.secretID, status: 307, path: "/v1/", hosts: []string{"{}"}, followed: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)

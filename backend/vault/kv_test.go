@@ -114,7 +114,8 @@ func TestVersions(t *testing.T) {
 	f.put("gone", `{"password":"one"}`)
 	f.put("gone", "")
 	c := client(t, f.backend(t))
-	for key, want := range map[string]string{"database#password": "two", "database?version=1#password": "one", "database/password?version=2": "two", "gone?version=1#password": "one"} {
+	for key, want := range map[string]string{"database#password": "two", "database?version=1#password": "one",
+		"database/password?version=2": "two", "gone?version=1#password": "one"} {
 		s, err := c.Get(t.Context(), key)
 		is.NoErr(err)
 		is.Equal(s.Reveal(), want)
@@ -316,13 +317,17 @@ func TestMountsThatMustNotBeAskedFor(t *testing.T) {
 		{name: "version 1 alone allowed", preflight: 403, one: value1, want: `{"a":"1"}`, requests: 3, learned: 1},
 		{name: "an old server", preflight: 404, two: bodyMissing, one: value1, want: `{"a":"1"}`, requests: 3, learned: 1},
 		{name: "a proxy that forbids it", preflight: 405, two: value2, one: bodyOtherVersion, want: `{"a":"2"}`, requests: 2, learned: 1},
-		{name: "missing on version 2", preflight: 403, two: bodyMissing, one: bodyOtherVersion, class: secrets.ErrNotFound, requests: 3, learned: 1},
+		{name: "missing on version 2", preflight: 403, two: bodyMissing, one: bodyOtherVersion, class: secrets.ErrNotFound, requests: 3,
+			learned: 1},
 		{name: "deleted", preflight: 403, two: bodyDeleted, one: bodyOtherVersion, class: secrets.ErrDeleted, requests: 2, learned: 1},
 		{name: "denied on version 2", preflight: 403, one: bodyOtherVersion, class: secrets.ErrPermissionDenied, requests: 3, learned: 1},
 		{name: "missing on either", preflight: 403, two: bodyMissing, one: bodyMissing, class: secrets.ErrNotFound, requests: 3, learned: 3},
-		{name: "denied on either", preflight: 403, class: secrets.ErrPermissionDenied, detail: v2 + " for KV version 2, or on " + v1 + " for version 1", requests: 3, learned: 3},
-		{name: "denied on version 2, missing on 1", preflight: 403, one: bodyMissing, class: secrets.ErrPermissionDenied, requests: 3, learned: 3},
-		{name: "a secret of version 1 named data/app", preflight: 403, two: `{"data":{"data":"x"}}`, one: value1, want: `{"a":"1"}`, requests: 3, learned: 1},
+		{name: "denied on either", preflight: 403, class: secrets.ErrPermissionDenied,
+			detail: v2 + " for KV version 2, or on " + v1 + " for version 1", requests: 3, learned: 3},
+		{name: "denied on version 2, missing on 1", preflight: 403, one: bodyMissing, class: secrets.ErrPermissionDenied, requests: 3,
+			learned: 3},
+		{name: "a secret of version 1 named data/app", preflight: 403, two: `{"data":{"data":"x"}}`, one: value1, want: `{"a":"1"}`, requests: 3,
+			learned: 1},
 		{name: "the server sealed", preflight: 503, class: secrets.ErrUnavailable, requests: 3, learned: 3},
 		{name: "the token unknown", preflight: 4030, class: secrets.ErrUnauthenticated, requests: 1, learned: 1},
 	} {
@@ -481,7 +486,8 @@ func TestHostilePaths(t *testing.T) {
 	is := is.New(t)
 	f := newFake(t)
 	b := f.backend(t, vault.WithKVVersion(2))
-	for _, path := range []string{"", "../x", "a/../../sys/health", "a//b", "/abs", "a/", ".", "./a", "a\x00b", "a\nb", "a\u202eb", strings.Repeat("x", 513), "\xff"} {
+	for _, path := range []string{"", "../x", "a/../../sys/health", "a//b", "/abs", "a/", ".", "./a", "a\x00b", "a\nb", "a\u202eb",
+		strings.Repeat("x", 513), "\xff"} {
 		_, err := b.Fetch(t.Context(), secrets.Ref{Path: path})
 		is.True(errors.Is(err, secrets.ErrInvalidKey))
 	}
@@ -489,7 +495,8 @@ func TestHostilePaths(t *testing.T) {
 	is.True(errors.Is(err, secrets.ErrInvalidKey))
 	is.Equal(len(f.seen()), 0)
 	for path, wire := range map[string]string{
-		"%2e%2e/x": "secret/data/%2e%2e/x", "a b?version=1#f": "secret/data/a b?version=1#f", "ü/x+y:z*": "secret/data/ü/x+y:z*", "data/x": "secret/data/data/x",
+		"%2e%2e/x": "secret/data/%2e%2e/x", "a b?version=1#f": "secret/data/a b?version=1#f", "ü/x+y:z*": "secret/data/ü/x+y:z*",
+		"data/x": "secret/data/data/x",
 	} {
 		f.put(path, `{"x":"1"}`)
 		_, err := b.Fetch(t.Context(), secrets.Ref{Path: path})

@@ -20,14 +20,15 @@ import (
 func TestDynamicSecrets(t *testing.T) {
 	f := newFake(t)
 	for path, body := range map[string]string{
-		"creds/app":         `{"lease_id":"database/creds/app/x","lease_duration":3600,"renewable":true,"data":{"username":"u","password":"p"}}`,
-		"creds/endless":     `{"lease_id":"database/creds/app/x","lease_duration":0,"data":{"username":"u"}}`,
-		"creds/far":         `{"lease_id":"database/creds/app/x","lease_duration":9223372036854775807,"data":{"username":"u"}}`,
-		"creds/exponent":    `{"lease_id":"database/creds/app/x","lease_duration":1e30,"data":{"username":"u"}}`,
-		"creds/odd":         `{"lease_id":"database/creds/app/x","lease_duration":-5,"data":{"username":"u"}}`,
-		"static-creds/app":  `{"lease_id":"","lease_duration":0,"data":{"username":"u","rotation_period":86400,"ttl":120}}`,
-		"static-creds/cron": `{"lease_id":"","lease_duration":0,"data":{"username":"u","rotation_schedule":"0 0 * * SAT","rotation_window":3600,"ttl":120.0}}`,
-		"no-lease":          `{"lease_id":"","lease_duration":2764800,"data":{"username":"u"}}`,
+		"creds/app":        `{"lease_id":"database/creds/app/x","lease_duration":3600,"renewable":true,"data":{"username":"u","password":"p"}}`,
+		"creds/endless":    `{"lease_id":"database/creds/app/x","lease_duration":0,"data":{"username":"u"}}`,
+		"creds/far":        `{"lease_id":"database/creds/app/x","lease_duration":9223372036854775807,"data":{"username":"u"}}`,
+		"creds/exponent":   `{"lease_id":"database/creds/app/x","lease_duration":1e30,"data":{"username":"u"}}`,
+		"creds/odd":        `{"lease_id":"database/creds/app/x","lease_duration":-5,"data":{"username":"u"}}`,
+		"static-creds/app": `{"lease_id":"","lease_duration":0,"data":{"username":"u","rotation_period":86400,"ttl":120}}`,
+		"static-creds/cron": `{"lease_id":"","lease_duration":0,"data":{"username":"u","rotation_schedule":"0 0 * * SAT",` +
+			`"rotation_window":3600,"ttl":120.0}}`,
+		"no-lease": `{"lease_id":"","lease_duration":2764800,"data":{"username":"u"}}`,
 	} {
 		f.reply("database/"+path, http.StatusOK, body)
 	}
@@ -35,8 +36,9 @@ func TestDynamicSecrets(t *testing.T) {
 	b := f.backend(t, vault.WithMount("database"), vault.WithDynamicSecrets())
 	c := client(t, b)
 	for key, lease := range map[string]time.Duration{
-		"creds/app#username": time.Hour, "creds/app#": time.Hour, "creds/far#": 100 * 365 * 24 * time.Hour, "creds/exponent#": 100 * 365 * 24 * time.Hour,
-		"creds/endless#": 0, "creds/odd#": 0, "no-lease": 0, "static-creds/app#username": 2 * time.Minute,
+		"creds/app#username": time.Hour, "creds/app#": time.Hour, "creds/far#": 100 * 365 * 24 * time.Hour,
+		"creds/exponent#": 100 * 365 * 24 * time.Hour, "creds/endless#": 0, "creds/odd#": 0, "no-lease": 0,
+		"static-creds/app#username":  2 * time.Minute,
 		"static-creds/cron#username": 2 * time.Minute,
 	} {
 		is := is.New(t)

@@ -50,30 +50,38 @@ func TestForeignMethods(t *testing.T) {
 		detail string
 	}{
 		{"panic", func(context.Context, *api.Client) (*api.Secret, error) { panic(canary) }, secrets.ErrUnknown, "panic with a string"},
-		{"Goexit", func(context.Context, *api.Client) (*api.Secret, error) { runtime.Goexit(); panic("unreachable") }, secrets.ErrUnknown, "ended its goroutine"},
+		{"Goexit", func(context.Context, *api.Client) (*api.Secret, error) { runtime.Goexit(); panic("unreachable") }, secrets.ErrUnknown,
+			"ended its goroutine"},
 		{"nothing", func(context.Context, *api.Client) (*api.Secret, error) { return nil, nil }, secrets.ErrMalformed, "empty answer"}, //nolint:nilnil // it is what must not be taken for a token
-		{"no auth", func(context.Context, *api.Client) (*api.Secret, error) { return &api.Secret{}, nil }, secrets.ErrMalformed, "without a token"},
+		{"no auth", func(context.Context, *api.Client) (*api.Secret, error) { return &api.Secret{}, nil }, secrets.ErrMalformed,
+			"without a token"},
 		{"wrapped", func(context.Context, *api.Client) (*api.Secret, error) {
 			return &api.Secret{WrapInfo: &api.SecretWrapInfo{Token: canary}}, nil
 		}, secrets.ErrMalformed, "wrapped"},
-		{"empty token", func(context.Context, *api.Client) (*api.Secret, error) { return auth(api.SecretAuth{}) }, secrets.ErrMalformed, "no usable token"},
+		{"empty token", func(context.Context, *api.Client) (*api.Secret, error) { return auth(api.SecretAuth{}) }, secrets.ErrMalformed,
+			"no usable token"},
 		{"token with a newline", func(context.Context, *api.Client) (*api.Secret, error) {
 			return auth(api.SecretAuth{ClientToken: canary + "\nX: y"})
 		}, secrets.ErrMalformed, "no usable token"},
 		{"MFA", func(context.Context, *api.Client) (*api.Secret, error) {
 			return auth(api.SecretAuth{MFARequirement: &api.MFARequirement{MFARequestID: canary}})
 		}, secrets.ErrUnauthenticated, "second factor"},
-		{"foreign error", func(context.Context, *api.Client) (*api.Secret, error) { return nil, errors.New(canary) }, secrets.ErrUnknown, "the login failed"},
+		{"foreign error", func(context.Context, *api.Client) (*api.Secret, error) { return nil, errors.New(canary) }, secrets.ErrUnknown,
+			"the login failed"},
 		{"classified error", func(context.Context, *api.Client) (*api.Secret, error) {
 			return nil, fmt.Errorf("%s: %w", canary, secrets.ErrUnavailable)
 		}, secrets.ErrUnavailable, "the login failed"},
 		{"own error", func(context.Context, *api.Client) (*api.Secret, error) {
 			return nil, fmt.Errorf("%s: %w", canary, &secrets.Error{Backend: "x", Key: canary, Err: secrets.ErrUnavailable, Detail: "no such luck"})
 		}, secrets.ErrUnavailable, "no such luck"},
-		{"credential not found", func(context.Context, *api.Client) (*api.Secret, error) { return nil, secrets.ErrNotFound }, secrets.ErrUnauthenticated, "the login failed"},
-		{"closed client of another", func(context.Context, *api.Client) (*api.Secret, error) { return nil, secrets.ErrClosed }, secrets.ErrUnauthenticated, "the login failed"},
-		{"slow", func(ctx context.Context, _ *api.Client) (*api.Secret, error) { <-ctx.Done(); return nil, ctx.Err() }, secrets.ErrUnavailable, "took too long"},
-		{"a nil error of ours", func(context.Context, *api.Client) (*api.Secret, error) { var e *secrets.Error; return nil, e }, secrets.ErrUnknown, ""},
+		{"credential not found", func(context.Context, *api.Client) (*api.Secret, error) { return nil, secrets.ErrNotFound },
+			secrets.ErrUnauthenticated, "the login failed"},
+		{"closed client of another", func(context.Context, *api.Client) (*api.Secret, error) { return nil, secrets.ErrClosed },
+			secrets.ErrUnauthenticated, "the login failed"},
+		{"slow", func(ctx context.Context, _ *api.Client) (*api.Secret, error) { <-ctx.Done(); return nil, ctx.Err() }, secrets.ErrUnavailable,
+			"took too long"},
+		{"a nil error of ours", func(context.Context, *api.Client) (*api.Secret, error) { var e *secrets.Error; return nil, e },
+			secrets.ErrUnknown, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			bubble(t, c.method, func(t *testing.T, is *is.I, _ *wire, s *session, _ *endings) {
@@ -118,12 +126,14 @@ func TestRefusals(t *testing.T) {
 		class  error
 		detail string
 	}{
-		{"wrong secret ID", 400, `{"errors":["invalid role or secret ID"]}`, secrets.ErrUnauthenticated, "(status 400): the role ID or the secret ID"},
+		{"wrong secret ID", 400, `{"errors":["invalid role or secret ID"]}`, secrets.ErrUnauthenticated,
+			"(status 400): the role ID or the secret ID"},
 		{"unknown text", 400, `{"errors":["` + canary + `"]}`, secrets.ErrUnauthenticated, "refused the login (status 400)"},
 		{"401", 401, `{"errors":["` + canary + `"]}`, secrets.ErrUnauthenticated, "(status 401)"},
 		{"denied", 403, `{"errors":["permission denied"]}`, secrets.ErrUnauthenticated, "WithAuthMount"},
 		{"denied by a proxy", 403, `<html>` + canary + `</html>`, secrets.ErrUnauthenticated, "(status 403)"},
-		{"no mount", 404, `{"errors":["no handler for route \"auth/test/login\". route entry not found."]}`, secrets.ErrUnauthenticated, "WithAuthMount"},
+		{"no mount", 404, `{"errors":["no handler for route \"auth/test/login\". route entry not found."]}`, secrets.ErrUnauthenticated,
+			"WithAuthMount"},
 		{"no Vault behind a proxy", 404, `<html>` + canary + `</html>`, secrets.ErrMalformed, "not Vault's"},
 		{"quota", 429, `{"errors":["request path \"auth/test/login\": rate limit quota exceeded"]}`, secrets.ErrUnavailable, "(status 429)"},
 		{"sealed", 503, `{"errors":["Vault is sealed"]}`, secrets.ErrUnavailable, "sealed"},

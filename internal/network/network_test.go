@@ -51,7 +51,8 @@ func TestReason(t *testing.T) {
 
 func TestBound(t *testing.T) {
 	for size, fits := range map[int]bool{0: true, 9: true, 10: true, 11: false, 1 << 20: false} {
-		for name, reader := range map[string]func(io.Reader) io.Reader{"at once": func(r io.Reader) io.Reader { return r }, "bytewise": iotest.OneByteReader} {
+		for name, reader := range map[string]func(io.Reader) io.Reader{"at once": func(r io.Reader) io.Reader { return r },
+			"bytewise": iotest.OneByteReader} {
 			t.Run(fmt.Sprint(size, " ", name), func(t *testing.T) {
 				is := is.New(t)
 				body := network.Bound(io.NopCloser(reader(strings.NewReader(strings.Repeat("x", size)))), 10)

@@ -84,7 +84,8 @@ func TestReadAndWrite(t *testing.T) {
 func TestToken(t *testing.T) {
 	is := is.New(t)
 	server := shared.Get(t)
-	token := server.Token(t, `path "secret/data/allowed/*" { capabilities = ["read"] }`, map[string]any{"num_uses": 2, "no_default_policy": true})
+	token := server.Token(t, `path "secret/data/allowed/*" { capabilities = ["read"] }`,
+		map[string]any{"num_uses": 2, "no_default_policy": true})
 	status, _ := server.DoAs(t, token, "GET", "secret/data/allowed/x", nil)
 	is.Equal(status, http.StatusNotFound)
 	status, _ = server.DoAs(t, token, "GET", "secret/data/other", nil)

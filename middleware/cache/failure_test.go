@@ -97,16 +97,17 @@ func TestBackoff(t *testing.T) {
 		}
 		f.Equal(time.Since(asked), time.Duration(0))
 	})
-	run(t, "of a stale value ends with any other answer", []cache.Option{cache.WithTTL(time.Minute), cache.WithRefreshAhead(0)}, func(f *fixture) {
-		f.fresh(1, 1)
-		f.answers(secrets.ErrUnavailable)
-		f.at(time.Minute)
-		f.staleAnswer(1, 2)
-		f.answers(secrets.ErrMalformed)
-		_, err := f.layer.Fetch(secrets.WithFresh(context.Background()), db)
-		f.True(errors.Is(err, secrets.ErrMalformed))
-		f.fails(secrets.ErrMalformed, 4) // no back-off, and no stale value, hides it
-	})
+	run(t, "of a stale value ends with any other answer", []cache.Option{cache.WithTTL(time.Minute), cache.WithRefreshAhead(0)},
+		func(f *fixture) {
+			f.fresh(1, 1)
+			f.answers(secrets.ErrUnavailable)
+			f.at(time.Minute)
+			f.staleAnswer(1, 2)
+			f.answers(secrets.ErrMalformed)
+			_, err := f.layer.Fetch(secrets.WithFresh(context.Background()), db)
+			f.True(errors.Is(err, secrets.ErrMalformed))
+			f.fails(secrets.ErrMalformed, 4) // no back-off, and no stale value, hides it
+		})
 	run(t, "does not hold for Refresh", nil, func(f *fixture) {
 		f.answers(secrets.ErrUnavailable)
 		f.fails(secrets.ErrUnavailable, 1)

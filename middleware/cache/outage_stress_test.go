@@ -24,7 +24,8 @@ func TestStressInOutages(t *testing.T) {
 		slow = 2 * time.Second
 	)
 	synctest.Test(t, func(t *testing.T) {
-		r := newRemote(t, keys, cache.WithSize(keys/2), cache.WithTTL(3*time.Second), cache.WithMaxStale(3*time.Second), cache.WithRefreshAhead(0.5))
+		r := newRemote(t, keys, cache.WithSize(keys/2), cache.WithTTL(3*time.Second), cache.WithMaxStale(3*time.Second),
+			cache.WithRefreshAhead(0.5))
 		var down, over atomic.Bool
 		r.backend.OnCall(func(ctx context.Context, _ []secrets.Ref) error {
 			if over.Load() {

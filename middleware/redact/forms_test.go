@@ -229,7 +229,8 @@ func TestABrokenDocumentIsHiddenAsFarAsItGoes(t *testing.T) {
 
 func TestTheLinesOfAKeyAreHidden(t *testing.T) {
 	is := is.New(t)
-	key := "-----BEGIN PRIVATE KEY-----\r\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\r\nBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj\r\n-----END PRIVATE KEY-----\r\n"
+	key := "-----BEGIN PRIVATE KEY-----\r\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\r\nBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj\r\n" +
+		"-----END PRIVATE KEY-----\r\n"
 	scrub := scrubber(key)
 	is.Equal(scrub("at MIIEvQIBADANBgkqhkiG9w0BAQEFAASC"), "at "+mark)
 	is.Equal(scrub("at BKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj,"), "at "+mark+",")

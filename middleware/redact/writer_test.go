@@ -101,7 +101,8 @@ func TestTheWriterMasksEveryPrintedForm(t *testing.T) {
 
 func TestTheWriterMasksTheLinesOfAKeyAndTheStringsOfADocument(t *testing.T) {
 	is := is.New(t)
-	key := "-----BEGIN PRIVATE KEY-----\r\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\r\nBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj\r\n-----END PRIVATE KEY-----\r\n"
+	key := "-----BEGIN PRIVATE KEY-----\r\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\r\nBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj\r\n" +
+		"-----END PRIVATE KEY-----\r\n"
 	document := `{"user":"application-1","password":"p\u0061ss\/word-9","port":5432123456789012345,"pin":"123","words":"letters",` +
 		`"inner":"{\"token\":\"inner-Token\"}","lines":["first-Line\nsecond-Line"]}`
 	r := knowing(key, document)

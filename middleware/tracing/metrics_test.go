@@ -177,7 +177,8 @@ func TestSharedBetweenClients(t *testing.T) {
 		first := secretstest.NewBackend(nil, secretstest.WithName("first"))
 		second := secretstest.NewBackend(map[string]string{"a": "1"}, secretstest.WithName("second"))
 		local := secretstest.NewBackend(nil, secretstest.WithName("local"), secretstest.WithLocal())
-		return open(t, first, secrets.WithFallback(fallback.To(second, local)), secrets.WithTracing(layer), secrets.WithCache(memory), middleware.Standard())
+		return open(t, first, secrets.WithFallback(fallback.To(second, local)), secrets.WithTracing(layer), secrets.WithCache(memory),
+			middleware.Standard())
 	}
 	one, two := newClient(), newClient()
 	get := func(c *secrets.Client) {

@@ -374,7 +374,8 @@ func TestFallbackHasASpanForEachBackendAsked(t *testing.T) {
 	first := secretstest.NewBackend(nil, secretstest.WithName("first"))
 	second := secretstest.NewBackend(map[string]string{"db": "x"}, secretstest.WithName("second"), secretstest.WithLocal())
 	third := secretstest.NewBackend(nil, secretstest.WithName("third"))
-	client := open(t, first, secrets.WithFallback(fallback.To(second, third)), secrets.WithTracing(tracing.New(o.spans)), middleware.Standard())
+	client := open(t, first, secrets.WithFallback(fallback.To(second, third)), secrets.WithTracing(tracing.New(o.spans)),
+		middleware.Standard())
 	caller := o.within("request", func(ctx context.Context) {
 		_, err := client.Get(ctx, "db")
 		is.NoErr(err)

@@ -98,7 +98,8 @@ func TestListSecretsFiltersAndSorts(t *testing.T) {
 	s := awstest.NewServer(t)
 	c, _ := newClient(t, s)
 	for _, in := range []secretsmanager.CreateSecretInput{
-		{Name: aws.String("prod/b"), Description: aws.String("Database"), Tags: []types.Tag{{Key: aws.String("team"), Value: aws.String("core")}}},
+		{Name: aws.String("prod/b"), Description: aws.String("Database"),
+			Tags: []types.Tag{{Key: aws.String("team"), Value: aws.String("core")}}},
 		{Name: aws.String("prod/a"), Description: aws.String("Queue")},
 		{Name: aws.String("dev/a"), Description: aws.String("database")},
 	} {

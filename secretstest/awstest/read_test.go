@@ -36,20 +36,30 @@ func TestErrorsOfReading(t *testing.T) {
 	}{
 		{"no such secret", "absent", "", "", "ResourceNotFoundException", notFound, new(*types.ResourceNotFoundException)},
 		{"no value", "empty", "", "", "ResourceNotFoundException", noValue, new(*types.ResourceNotFoundException)},
-		{"no such stage", "new", "", "AWSPREVIOUS", "ResourceNotFoundException", strings.Replace(noValue, "AWSCURRENT", "AWSPREVIOUS", 1), new(*types.ResourceNotFoundException)},
-		{"no such version", "db", absent, "", "ResourceNotFoundException", "Secrets Manager can't find the specified secret value for VersionId: " + absent, new(*types.ResourceNotFoundException)},
+		{"no such stage", "new", "", "AWSPREVIOUS", "ResourceNotFoundException", strings.Replace(noValue, "AWSCURRENT", "AWSPREVIOUS", 1),
+			new(*types.ResourceNotFoundException)},
+		{"no such version", "db", absent, "", "ResourceNotFoundException",
+			"Secrets Manager can't find the specified secret value for VersionId: " + absent, new(*types.ResourceNotFoundException)},
 		{"marked for deletion", "gone", "", "", "InvalidRequestException", deleted, new(*types.InvalidRequestException)},
-		{"stage of another version", "db", first, "AWSCURRENT", "InvalidRequestException", "You provided a VersionStage that is not associated to the provided VersionId.", new(*types.InvalidRequestException)},
+		{"stage of another version", "db", first, "AWSCURRENT", "InvalidRequestException",
+			"You provided a VersionStage that is not associated to the provided VersionId.", new(*types.InvalidRequestException)},
 		{"a field", "db#user", "", "", "ValidationException", badName, nil},
 		{"no ARN", "arn:db", "", "", "ValidationException", badName, nil},
 		{"a hostile ARN", "arn:aws:secretsmanager:evil.com/#:123456789012:secret:db", "", "", "ResourceNotFoundException", notFound, nil},
 		{"an ARN of another region", other.ARN("db"), "", "", "ResourceNotFoundException", notFound, nil},
-		{"an ARN of another account", strings.Replace(s.ARN("db"), "123456789012", "210987654321", 1), "", "", "AccessDeniedException", "User: arn:aws:iam::123456789012:user/app is not authorized to perform: secretsmanager:GetSecretValue on resource: " + strings.Replace(s.ARN("db"), "123456789012", "210987654321", 1) + " because no resource-based policy allows the secretsmanager:GetSecretValue action", nil},
+		{"an ARN of another account", strings.Replace(s.ARN("db"), "123456789012", "210987654321", 1), "", "", "AccessDeniedException",
+			"User: arn:aws:iam::123456789012:user/app is not authorized to perform: secretsmanager:GetSecretValue on resource: " +
+				strings.Replace(s.ARN("db"), "123456789012", "210987654321", 1) +
+				" because no resource-based policy allows the secretsmanager:GetSecretValue action", nil},
 		{"a part of a name", strings.TrimSuffix(partial(s.ARN("db")), "b"), "", "", "ResourceNotFoundException", notFound, nil},
 		{"a partial ARN that looks complete", partial(s.ARN("db-a1b2c3")), "", "", "ResourceNotFoundException", notFound, nil},
 		{"the end of an ARN as a name", "db" + s.ARN("db")[len(s.ARN("db"))-7:], "", "", "ResourceNotFoundException", notFound, nil},
-		{"an id that is too long", strings.Repeat("x", 2049), "", "", "ValidationException", "1 validation error detected: Value '" + strings.Repeat("x", 2049) + "' at 'secretId' failed to satisfy constraint: Member must have length less than or equal to 2048", nil},
-		{"a version that is no id", "db", "1", "", "ValidationException", "1 validation error detected: Value '1' at 'versionId' failed to satisfy constraint: Member must have length greater than or equal to 32", nil},
+		{"an id that is too long", strings.Repeat("x", 2049), "", "", "ValidationException",
+			"1 validation error detected: Value '" + strings.Repeat("x", 2049) +
+				"' at 'secretId' failed to satisfy constraint: Member must have length less than or equal to 2048", nil},
+		{"a version that is no id", "db", "1", "", "ValidationException",
+			"1 validation error detected: Value '1' at 'versionId' failed to satisfy constraint: Member must have length greater than or " +
+				"equal to 32", nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			is := is.New(t)
@@ -161,7 +171,8 @@ func TestBatch(t *testing.T) {
 	is.Equal(len(out.SecretValues), 1)
 	is.Equal(*out.SecretValues[0].Name, "a")
 	is.True(out.NextToken != nil)
-	out, err = c.BatchGetSecretValue(t.Context(), &secretsmanager.BatchGetSecretValueInput{Filters: filters, MaxResults: aws.Int32(1), NextToken: out.NextToken})
+	out, err = c.BatchGetSecretValue(t.Context(),
+		&secretsmanager.BatchGetSecretValueInput{Filters: filters, MaxResults: aws.Int32(1), NextToken: out.NextToken})
 	is.NoErr(err)
 	is.Equal(*out.SecretValues[0].Name, "b")
 	is.Equal(out.NextToken, nil)

@@ -48,7 +48,8 @@ func TestTheOfficialExamples(t *testing.T) {
 		Tags:     []types.Tag{{Key: aws.String("FirstTag"), Value: aws.String("SomeValue")}},
 	})
 	is.NoErr(err)
-	is.True(regexp.MustCompile(`^arn:aws:secretsmanager:us-west-2:123456789012:secret:MyTestDatabaseSecret-[A-Za-z0-9]{6}$`).MatchString(*created.ARN))
+	arn := regexp.MustCompile(`^arn:aws:secretsmanager:us-west-2:123456789012:secret:MyTestDatabaseSecret-[A-Za-z0-9]{6}$`)
+	is.True(arn.MatchString(*created.ARN))
 	is.Equal(*created.ARN, s.ARN(name))
 	is.Equal(*created.Name, name)
 	is.Equal(*created.VersionId, one)
@@ -60,7 +61,8 @@ func TestTheOfficialExamples(t *testing.T) {
 	is.Equal([]string{*put.ARN, *put.Name, *put.VersionId}, []string{s.ARN(name), name, two})
 	is.Equal(put.VersionStages, []string{"AWSCURRENT"})
 
-	previous, err := c.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: aws.String(name), VersionStage: aws.String("AWSPREVIOUS")})
+	previous, err := c.GetSecretValue(ctx,
+		&secretsmanager.GetSecretValueInput{SecretId: aws.String(name), VersionStage: aws.String("AWSPREVIOUS")})
 	is.NoErr(err)
 	is.Equal([]string{*previous.ARN, *previous.Name, *previous.VersionId}, []string{s.ARN(name), name, one})
 	is.Equal(*previous.SecretString, lines) // byte for byte
@@ -104,7 +106,8 @@ func TestTheOfficialExamples(t *testing.T) {
 	is.Equal(s.VersionID(name, "AWSCURRENT"), one)
 	is.Equal(s.VersionID(name, "AWSPREVIOUS"), two)
 
-	versions, err := c.ListSecretVersionIds(ctx, &secretsmanager.ListSecretVersionIdsInput{SecretId: aws.String(name), IncludeDeprecated: aws.Bool(true)})
+	versions, err := c.ListSecretVersionIds(ctx,
+		&secretsmanager.ListSecretVersionIdsInput{SecretId: aws.String(name), IncludeDeprecated: aws.Bool(true)})
 	is.NoErr(err)
 	is.Equal([]string{*versions.ARN, *versions.Name}, []string{s.ARN(name), name})
 	is.Equal(len(versions.Versions), 3)
@@ -123,7 +126,8 @@ func TestTheOfficialExamples(t *testing.T) {
 	is.Equal(*list.SecretList[1].ARN, s.ARN("MyTestDatabaseSecret1"))
 	is.Equal(list.NextToken, nil)
 
-	gone, err := c.DeleteSecret(ctx, &secretsmanager.DeleteSecretInput{RecoveryWindowInDays: aws.Int64(7), SecretId: aws.String("MyTestDatabaseSecret1")})
+	gone, err := c.DeleteSecret(ctx,
+		&secretsmanager.DeleteSecretInput{RecoveryWindowInDays: aws.Int64(7), SecretId: aws.String("MyTestDatabaseSecret1")})
 	is.NoErr(err)
 	is.Equal([]string{*gone.ARN, *gone.Name}, []string{s.ARN("MyTestDatabaseSecret1"), "MyTestDatabaseSecret1"})
 	is.True(time.Until(*gone.DeletionDate) > 6*24*time.Hour && time.Until(*gone.DeletionDate) < 8*24*time.Hour)
@@ -153,7 +157,8 @@ func TestTheWireFormat(t *testing.T) {
 		"ARN": s.ARN("text"), "Name": "text", "SecretString": text, "VersionId": id, "VersionStages": []any{"AWSCURRENT"},
 	})
 	is.Equal(w.header.Get("Content-Type"), "application/x-amz-json-1.1")
-	is.True(regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`).MatchString(w.header.Get("X-Amzn-Requestid")))
+	uuid := regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
+	is.True(uuid.MatchString(w.header.Get("X-Amzn-Requestid")))
 	is.True(w.header.Get("Date") != "")
 
 	out, err := c.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: aws.String("binary")})
@@ -240,7 +245,8 @@ func TestErrorsOfEveryOperation(t *testing.T) {
 			return err
 		},
 		"UpdateSecretVersionStage": func(id *string) error {
-			_, err := c.UpdateSecretVersionStage(t.Context(), &secretsmanager.UpdateSecretVersionStageInput{SecretId: id, VersionStage: aws.String("X"), MoveToVersionId: version})
+			_, err := c.UpdateSecretVersionStage(t.Context(),
+				&secretsmanager.UpdateSecretVersionStageInput{SecretId: id, VersionStage: aws.String("X"), MoveToVersionId: version})
 			return err
 		},
 		"DeleteSecret": func(id *string) error {

@@ -36,10 +36,12 @@ func TestLimitsOfWriting(t *testing.T) {
 		{"an empty text", secretsmanager.PutSecretValueInput{SecretString: aws.String("")}, "ValidationException"},
 		{"nothing", secretsmanager.PutSecretValueInput{}, "InvalidRequestException"},
 		{"both", secretsmanager.PutSecretValueInput{SecretString: aws.String("x"), SecretBinary: []byte("x")}, "InvalidParameterException"},
-		{"a token that is too short", secretsmanager.PutSecretValueInput{SecretString: aws.String("x"), ClientRequestToken: aws.String("1")}, "ValidationException"},
+		{"a token that is too short", secretsmanager.PutSecretValueInput{SecretString: aws.String("x"), ClientRequestToken: aws.String("1")},
+			"ValidationException"},
 		{"20 stages", secretsmanager.PutSecretValueInput{SecretString: aws.String("x"), VersionStages: stages[:20]}, ""},
 		{"21 stages", secretsmanager.PutSecretValueInput{SecretString: aws.String("x"), VersionStages: stages}, "ValidationException"},
-		{"a long stage", secretsmanager.PutSecretValueInput{SecretString: aws.String("x"), VersionStages: []string{strings.Repeat("s", 257)}}, "ValidationException"},
+		{"a long stage", secretsmanager.PutSecretValueInput{SecretString: aws.String("x"), VersionStages: []string{strings.Repeat("s", 257)}},
+			"ValidationException"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			is := is.New(t)
@@ -75,7 +77,8 @@ func TestWritingTwice(t *testing.T) {
 		return err
 	}
 	put := func(value, token string) error {
-		_, err := c.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: aws.String("db"), SecretString: &value, ClientRequestToken: &token})
+		_, err := c.PutSecretValue(ctx,
+			&secretsmanager.PutSecretValueInput{SecretId: aws.String("db"), SecretString: &value, ClientRequestToken: &token})
 		return err
 	}
 	is.NoErr(create("one", token))
@@ -232,7 +235,8 @@ func TestARotationIsNeverSeenHalf(t *testing.T) {
 			s.PutVersion("db", fmt.Sprintf("%d:%d", i, i), "AWSPENDING")
 			s.Promote("db")
 		} else {
-			_, err := c.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{SecretId: aws.String("db"), SecretString: aws.String(fmt.Sprintf("%d:%d", i, i))})
+			_, err := c.PutSecretValue(t.Context(),
+				&secretsmanager.PutSecretValueInput{SecretId: aws.String("db"), SecretString: aws.String(fmt.Sprintf("%d:%d", i, i))})
 			is.NoErr(err)
 		}
 		_, _, codes := batch(t, c, "db")
