@@ -287,7 +287,7 @@ func BenchmarkDone(b *testing.B) {
 	cancel()
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := client.Get(ctx, "database"); err != context.Canceled { //nolint:errorlint // it is the very error
+		if _, err := client.Get(ctx, "database"); err != context.Canceled { // it is the very error
 			b.Fatal(err)
 		}
 	}

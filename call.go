@@ -14,7 +14,7 @@ import (
 // It is a part of a call, and apart from it, so that whoever prints a context, or looks into one by reflection, finds nothing
 // of the call.
 type timeout struct {
-	context.Context //nolint:containedctx // the caller's
+	context.Context
 
 	deadline time.Time
 

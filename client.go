@@ -62,7 +62,7 @@ func build(cfg *config, backends []owned) (*Client, error) {
 	for _, b := range backends {
 		s := cfg.source(life, b, running)
 		if cfg.redaction.taken {
-			s.recipient, _ = s.slots[0].(recipient) //nolint:errcheck // nil if it is none
+			s.recipient, _ = s.slots[0].(recipient)
 		}
 		c.sources = append(c.sources, s)
 		c.leases = c.leases || s.leases
@@ -73,7 +73,7 @@ func build(cfg *config, backends []owned) (*Client, error) {
 	if cfg.fallback != nil {
 		c.top = cfg.wrap("WithFallback", c.top, func() Fetcher { return cfg.fallback.Chain(chain) })
 		slots = append(slots, c.top)
-		c.memory, _ = c.top.(recaller) //nolint:errcheck // nil if it is none
+		c.memory, _ = c.top.(recaller)
 		c.primary = c.sources[0].health
 	}
 	if len(cfg.around) > 0 {
@@ -158,7 +158,7 @@ func (c *config) source(life context.Context, b owned, running *calls) source {
 			within.Fetcher = c.wrap("WithCache", inner, func() Fetcher { return cache.Fill(inner) })
 		}
 		if c.cache.taken {
-			s.memory, _ = f.(recaller) //nolint:errcheck // nil if it is none
+			s.memory, _ = f.(recaller)
 			c.observe(s.slots, f)
 		}
 	}
@@ -348,7 +348,7 @@ func collect(ctx context.Context, keys []string, errs map[string]error) error {
 			continue
 		}
 		delete(errs, key)              // a key may stand twice
-		if e, ok := err.(*Error); ok { //nolint:errorlint // atDoor makes it so
+		if e, ok := err.(*Error); ok { // atDoor makes it so
 			all = append(all, e)
 		} else {
 			ended = ctx.Err()
@@ -493,7 +493,7 @@ func atDoor(ctx context.Context, err error, key string) error {
 		return nil
 	}
 	err = toError(ctx, err, "", key)
-	if e, ok := err.(*Error); ok { //nolint:errorlint // toError makes it so
+	if e, ok := err.(*Error); ok { // toError makes it so
 		e.Key = key
 	}
 	return err

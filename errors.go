@@ -74,7 +74,7 @@ func Class(err error) error {
 		return e
 	case *Error:
 		if e != nil {
-			if c, ok := e.Err.(*class); ok { //nolint:errorlint // the sentinel itself is meant
+			if c, ok := e.Err.(*class); ok {
 				return c
 			}
 		}
@@ -208,7 +208,7 @@ func (e Errors) Unwrap() []error {
 var _ error = Errors(nil)
 
 func classText(err error) string {
-	if c, ok := err.(*class); ok { //nolint:errorlint // the sentinel itself is meant
+	if c, ok := err.(*class); ok {
 		return c.text
 	}
 	return classText(Class(orUnknown(err)))
@@ -244,7 +244,7 @@ func toError(ctx context.Context, err error, backend, key string) (e error) {
 		}
 	}()
 	class := Class(err)
-	if ctx.Err() != nil && (class == ErrUnavailable || class == ErrUnknown) { //nolint:errorlint // Class returns the sentinels themselves
+	if ctx.Err() != nil && (class == ErrUnavailable || class == ErrUnknown) {
 		if errors.Is(context.Cause(ctx), ErrClosed) {
 			return &Error{Backend: backend, Key: key, Err: ErrClosed}
 		}

@@ -33,7 +33,7 @@ type health struct {
 // answered notes an answer of the backend for ref.
 func (h *health) answered(ctx context.Context, err error, ref Ref) {
 	switch Class(err) {
-	case ErrUnknown, ErrClosed: //nolint:errorlint // Class returns the sentinels themselves
+	case ErrUnknown, ErrClosed:
 		// A panic, or the end of the Client, says nothing about the backend.
 	case ErrUnavailable:
 		if ctx.Err() == nil && h.change(true) {
@@ -132,7 +132,7 @@ func (h *health) replaced(ctx context.Context, s Secret, ref Ref) {
 }
 
 func (h *health) tell(ctx context.Context, level slog.Level, message string, ref Ref, more ...slog.Attr) {
-	defer func() { _ = recover() }() //nolint:errcheck // a log that fails must cost nobody the secret
+	defer func() { _ = recover() }() // a log that fails must cost nobody the secret
 	attrs := append([]slog.Attr{slog.String("backend", h.backend)}, more...)
 	if h.keys {
 		attrs = append(attrs, slog.String("key", printable(ref.String())))

@@ -37,7 +37,7 @@ func WithFlight(ctx context.Context, f Flight) context.Context {
 // detached is context.WithoutCancel and context.WithValue in one, since a fetch makes one each time. What package context
 // derives from it is as detached; only a context of another make, that ends in its own way, may find the caller's cause.
 type detached struct {
-	context.Context //nolint:containedctx // the caller's, for its values
+	context.Context // the caller's, for its values
 
 	flight Flight
 }
@@ -58,7 +58,7 @@ func (detached) String() string { return "secrets.WithFlight" }
 
 // FlightOf returns the Flight of ctx, or nil if it has none.
 func FlightOf(ctx context.Context) Flight { //nolint:ireturn // a layer of any package makes it
-	f, _ := ctx.Value(flightKey{}).(Flight) //nolint:errcheck // nil if there is none
+	f, _ := ctx.Value(flightKey{}).(Flight)
 	return f
 }
 
@@ -72,7 +72,7 @@ func WithAttempt(ctx context.Context, n int) context.Context {
 
 // Attempt returns the number that [WithAttempt] has put into ctx, or 0.
 func Attempt(ctx context.Context) int {
-	n, _ := ctx.Value(attemptKey{}).(int) //nolint:errcheck // 0 if there is none
+	n, _ := ctx.Value(attemptKey{}).(int)
 	return n
 }
 
@@ -86,7 +86,7 @@ func WithProbe(ctx context.Context, probe bool) context.Context {
 
 // Probe reports whether [WithProbe] has made ctx for a probe.
 func Probe(ctx context.Context) bool {
-	probe, _ := ctx.Value(probeKey{}).(bool) //nolint:errcheck // false if there is none
+	probe, _ := ctx.Value(probeKey{}).(bool)
 	return probe
 }
 

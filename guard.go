@@ -26,7 +26,7 @@ type guard struct {
 	name    string
 	timeout time.Duration
 	inline  bool            // the backend does not block, and runs on the caller's goroutine
-	life    context.Context //nolint:containedctx // it is the Client's life, which no call carries
+	life    context.Context // it is the Client's life, which no call carries
 	calls   *calls
 	hung    atomic.Int64 // calls that were given up, and have not returned
 }
@@ -103,11 +103,11 @@ func (g *guard) settle(ctx context.Context, ref Ref, r Result, began time.Time, 
 		return Result{Secret: g.stamp(r.Secret, began)}
 	}
 	// The context that ended was not the caller's. What else the error claims (a denial) may weigh more.
-	if ctx.Err() == nil && Class(r.Err) == ErrUnavailable && isContextError(r.Err) { //nolint:errorlint // Class returns the sentinels themselves
+	if ctx.Err() == nil && Class(r.Err) == ErrUnavailable && isContextError(r.Err) {
 		r.Err = g.late(time.Since(began) >= budget)
 	}
 	err := toError(ctx, r.Err, g.name, ref.String())
-	if e, ok := err.(*Error); ok { //nolint:errorlint // toError makes it so
+	if e, ok := err.(*Error); ok { // toError makes it so
 		// Of what a backend says, its Detail alone is kept, which redaction has been through.
 		e.Backend, e.Key = g.name, ref.String()
 	}

@@ -252,7 +252,7 @@ func TestContextsOfManyCalls(t *testing.T) {
 					client := open(t, failing(func(ctx context.Context, _ secrets.Ref) (secrets.Secret, error) {
 						<-ctx.Done()
 						ended.Add(1)
-						if ctx.Err() != tc.err || context.Cause(ctx) != tc.cause { //nolint:errorlint // the very errors
+						if ctx.Err() != tc.err || context.Cause(ctx) != tc.cause { // the very errors
 							wrong.Add(1)
 						}
 						return secrets.Secret{}, ctx.Err()
@@ -286,7 +286,7 @@ func TestContextAtTwoDeadlines(t *testing.T) {
 	client := open(t, failing(func(ctx context.Context, _ secrets.Ref) (secrets.Secret, error) {
 		<-ctx.Done()
 		ended.Add(1)
-		if ctx.Err() != context.DeadlineExceeded { //nolint:errorlint // the very error
+		if ctx.Err() != context.DeadlineExceeded { // the very error
 			wrong.Add(1)
 		}
 		return secrets.Secret{}, ctx.Err()
@@ -304,7 +304,7 @@ func TestContextAtTwoDeadlines(t *testing.T) {
 }
 
 // unending is a context with a deadline by which it does not end.
-type unending struct{ context.Context } //nolint:containedctx // it is a context
+type unending struct{ context.Context }
 
 func (unending) Deadline() (time.Time, bool) { return time.Now().Add(-time.Hour), true }
 

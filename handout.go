@@ -27,6 +27,6 @@ func (c *Client) handOut(ref Ref, s Secret) {
 	if to == nil {
 		return
 	}
-	defer func() { _ = recover() }() //nolint:errcheck // what a layer does with it must not cost the caller the secret
+	defer func() { _ = recover() }() // what a layer does with it must not cost the caller the secret
 	to.HandedOut(ref, s)
 }

@@ -46,7 +46,7 @@ func (d *document) learn(b Backend) {
 	if h, ok := b.(interface{ Hint(ref Ref) string }); ok {
 		d.hint = h.Hint
 	}
-	d.peek, _ = d.next.(peeker) //nolint:errcheck // nil if it is none
+	d.peek, _ = d.next.(peeker)
 }
 
 // place is where a ref is: a field of a document, or the whole if field is empty.
@@ -180,14 +180,14 @@ func (d *document) choose(ctx context.Context, ref Ref, p place, answer Result, 
 		d.health.served(ctx, s, ref)
 		return s, nil
 	}
-	e, ok := err.(*Error) //nolint:errorlint // the guard makes it so; what else there is, the Client's door classifies
+	e, ok := err.(*Error) // the guard makes it so; what else there is, the Client's door classifies
 	if !ok {
 		return Secret{}, err
 	}
 	e = e.clone()
 	e.Key = ref.String()
 	switch Class(e.Err) {
-	case ErrNotFound, ErrFieldNotFound: //nolint:errorlint // Class returns the sentinels themselves
+	case ErrNotFound, ErrFieldNotFound:
 		e.Detail = join(e.Detail, lookedFor(ref, p.doc, p.field), d.elsewhere(ref, p))
 	case ErrMalformed:
 		e.Detail = join(e.Detail, d.elsewhere(ref, p))

@@ -266,7 +266,7 @@ func sinks() []sink {
 		logged("json Any", jsonHandler, func(l *slog.Logger, v any) { l.LogAttrs(context.Background(), slog.LevelError, "m", slog.Any("v", v)) }),
 		logged("json in a list", jsonHandler, func(l *slog.Logger, v any) { l.Info("m", "v", []any{v}) }),
 		logged("message", textHandler, func(l *slog.Logger, v any) { l.Info(fmt.Sprintf("%+v", v)) }),
-		logged("missing key", textHandler, func(l *slog.Logger, v any) { l.Info("m", v) }), //nolint:sloglint // the mistake is the case
+		logged("missing key", textHandler, func(l *slog.Logger, v any) { l.Info("m", v) }), // the mistake is the case
 		sink{"expvar", func(v any) string { return expvar.Func(func() any { return v }).String() }},
 		sink{"sql parameter", func(v any) string {
 			value, err := driver.DefaultParameterConverter.ConvertValue(v)

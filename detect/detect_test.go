@@ -180,7 +180,7 @@ func TestFactories(t *testing.T) {
 	}{
 		"an error": {func(context.Context, func(string) (string, bool)) (secrets.Backend, error) { return nil, down },
 			"SECRET_MANAGER_TYPE says own: the keyring is locked"},
-		"nothing": {func(context.Context, func(string) (string, bool)) (secrets.Backend, error) { return nil, nil }, "has returned no backend"}, //nolint:nilnil // that is the fault
+		"nothing": {func(context.Context, func(string) (string, bool)) (secrets.Backend, error) { return nil, nil }, "has returned no backend"},
 		"a nil pointer": {func(context.Context, func(string) (string, bool)) (secrets.Backend, error) {
 			return (*nothing)(nil), nil
 		}, "has returned no backend"},

@@ -54,7 +54,7 @@ func inspect(dir string) sight {
 	if err != nil {
 		return unseen(err)
 	}
-	defer root.Close() //nolint:errcheck // nothing was written
+	defer root.Close()
 	top, err := root.Open(".")
 	if err != nil {
 		return unseen(err)

@@ -20,7 +20,7 @@ func ExampleStandard() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer client.Close() //nolint:errcheck // nothing is left to do
+	defer client.Close()
 
 	for range 3 {
 		for _, key := range []string{"database#user", "database#password"} {

@@ -354,7 +354,7 @@ func (b *Backend) dress(failure error, ref secrets.Ref) error {
 		}
 		e = *own
 	default:
-		if failure != secrets.Class(failure) { //nolint:errorlint // the sentinel itself is meant
+		if failure != secrets.Class(failure) {
 			return failure
 		}
 		e = secrets.Error{Err: failure, Detail: "the test told the fake backend to fail"}

@@ -165,7 +165,7 @@ func (c *check) wantError(b secrets.Backend, key string, err, class error) {
 		c.errorf("%s: the error is a %T", what, err)
 	case e.Key != key:
 		c.errorf("%s: the error has the key %q", what, e.Key)
-	case e.Backend != b.Name() && class != secrets.ErrInvalidKey: //nolint:errorlint // the sentinel itself is meant
+	case e.Backend != b.Name() && class != secrets.ErrInvalidKey:
 		c.errorf("%s: the error has the backend %q, and Name is %q", what, e.Backend, b.Name())
 	}
 }

@@ -81,7 +81,7 @@ func batchCases() []testCase {
 			keys := []string{"database", "missing", "text/plain", "fields#null", "database#port", "missing/x", "database?version=no-such-version"}
 			for i, r := range c.fetchMany(c.t.Context(), b, keys...) {
 				s, err := c.fetch(c.t.Context(), b, keys[i])
-				if secrets.Class(err) != secrets.Class(r.Err) { //nolint:errorlint // Class returns the sentinels themselves
+				if secrets.Class(err) != secrets.Class(r.Err) {
 					c.errorf("%q: Fetch says %v, and FetchMany %v", keys[i], c.safe(err), c.safe(r.Err))
 				}
 				if !s.Equal(r.Secret) || s.Meta().Version != r.Secret.Meta().Version {

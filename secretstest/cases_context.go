@@ -18,7 +18,7 @@ func (c *check) wantEnded(what string, b secrets.Backend, s secrets.Secret, err 
 		c.wantValue(what, s, nil, want)
 		return
 	}
-	if class := secrets.Class(err); class != secrets.ErrUnavailable && class != secrets.ErrUnknown { //nolint:errorlint // as above
+	if class := secrets.Class(err); class != secrets.ErrUnavailable && class != secrets.ErrUnknown {
 		c.errorf("%s: ctx is done, and the error is %v; want the error of ctx", what, c.safe(err))
 	}
 }

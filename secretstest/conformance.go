@@ -398,7 +398,7 @@ func (c *check) wantClass(what string, err, class error) {
 		c.errorf("%s: no error; want %v", what, class)
 		return
 	}
-	if got := secrets.Class(err); got != class { //nolint:errorlint // Class returns the sentinels themselves
+	if got := secrets.Class(err); got != class {
 		c.errorf("%s: %v; want %v", what, c.safe(err), class)
 	}
 }

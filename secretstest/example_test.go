@@ -149,7 +149,7 @@ func (m memory) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Res
 
 // The test of a backend of one's own is a line and a Factory.
 func ExampleRun() {
-	_ = func(t *testing.T) { //nolint:thelper // it stands for: func TestMemory(t *testing.T)
+	_ = func(t *testing.T) { // it stands for: func TestMemory(t *testing.T)
 		secretstest.Run(t, func(_ *testing.T, documents map[string]string) secrets.Backend {
 			return memory(documents)
 		}, secretstest.WithBinary())

@@ -241,7 +241,7 @@ func (w *walker) walk(path string, v reflect.Value, depth int) {
 	if depth > maxDepth || !v.IsValid() || strings.HasPrefix(v.Type().PkgPath(), "internal/") {
 		return
 	}
-	switch v.Kind() { //nolint:exhaustive // the other kinds hold no text
+	switch v.Kind() { // the other kinds hold no text
 	case reflect.String:
 		w.text(path, v.String())
 	case reflect.Interface:
@@ -268,7 +268,7 @@ func (w *walker) walk(path string, v reflect.Value, depth int) {
 
 // list walks over an array or slice. One of bytes or runes is a text; other numbers tell nothing.
 func (w *walker) list(path string, v reflect.Value, depth int) {
-	switch v.Type().Elem().Kind() { //nolint:exhaustive // the other kinds are walked
+	switch v.Type().Elem().Kind() { // the other kinds are walked
 	case reflect.Uint8:
 		b := make([]byte, v.Len())
 		for i := range b {

@@ -171,7 +171,7 @@ func TestAnAnswerThatBreaksOff(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			_ = conn.(*net.TCPConn).SetLinger(0) //nolint:forcetypeassert,errcheck // it is one
+			_ = conn.(*net.TCPConn).SetLinger(0)
 			_ = conn.Close()
 		},
 		"stall": func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, // until the timeout of the HTTP client

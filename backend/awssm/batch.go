@@ -87,7 +87,7 @@ func (b *Backend) divide(queries []query) (batches [][]query, single []query) {
 // what it returns.
 func (b *Backend) batch(ctx context.Context, queries []query) (found map[query]secrets.Result) {
 	found = make(map[query]secrets.Result, len(queries))
-	defer func() { _ = recover() }() //nolint:errcheck // see get, which is asked then
+	defer func() { _ = recover() }() // see get, which is asked then
 	ctx, cancel := bound(ctx)
 	defer cancel()
 	input := &secretsmanager.BatchGetSecretValueInput{}

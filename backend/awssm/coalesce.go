@@ -13,7 +13,7 @@ type coalescer struct {
 	window time.Duration
 	ask    func(ctx context.Context, queries []query) []secrets.Result
 
-	life    context.Context //nolint:containedctx // of the backend: a group is no single caller's
+	life    context.Context // of the backend: a group is no single caller's
 	end     context.CancelFunc
 	running sync.WaitGroup
 

@@ -70,7 +70,7 @@ func coalescing(t *testing.T, delay time.Duration, f func(is *is.I, a *asked, c 
 }
 
 // advance lets the time of a bubble go on.
-func advance(d time.Duration) { time.Sleep(d) } //nolint:forbidigo // synctest only
+func advance(d time.Duration) { time.Sleep(d) }
 
 func TestGetsWithinTheWindowShareACall(t *testing.T) {
 	coalescing(t, 0, func(is *is.I, a *asked, c *coalescer) {
@@ -131,7 +131,7 @@ func TestEachCallerHasAnAnswerOfItsOwn(t *testing.T) {
 		results := make(map[string]error)
 		var mu sync.Mutex
 		var wg sync.WaitGroup
-		get := func(name string, ctx context.Context, id string) { //nolint:revive // the name is of the test
+		get := func(name string, ctx context.Context, id string) {
 			wg.Go(func() {
 				_, err := c.fetch(ctx, query{id: id})
 				mu.Lock()

@@ -41,7 +41,7 @@ func TestTheCredentialsOfAContainer(t *testing.T) {
 			agent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Content-Type", kind)
 				w.WriteHeader(status)
-				fmt.Fprintf(w, `{"code":"X","message":%q}`, canary) //nolint:errcheck // to a test
+				_, _ = fmt.Fprintf(w, `{"code":"X","message":%q}`, canary)
 			}))
 			hermetic(t, map[string]string{"AWS_REGION": "eu-west-1", "AWS_CONTAINER_CREDENTIALS_FULL_URI": agent.URL})
 			is.Equal(class(t), want) // status

@@ -45,7 +45,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer client.Close() //nolint:errcheck // the program ends
+	defer client.Close()
 
 	found, err := client.GetMany(context.Background(), "database#user", "database#password") // one call
 	if err != nil {
@@ -73,7 +73,7 @@ func ExampleWithCoalescing() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer client.Close() //nolint:errcheck // the program ends
+	defer client.Close()
 
 	var wg sync.WaitGroup
 	for i := range 20 {

@@ -24,9 +24,9 @@ const (
 // wire is what a request asks for.
 type wire struct {
 	Region    string `json:"-"`
-	SecretID  string `json:"SecretId"`     //nolint:tagliatelle // as the service has it
-	VersionID string `json:"VersionId"`    //nolint:tagliatelle // as the service has it
-	Stage     string `json:"VersionStage"` //nolint:tagliatelle // as the service has it
+	SecretID  string `json:"SecretId"`
+	VersionID string `json:"VersionId"`
+	Stage     string `json:"VersionStage"`
 }
 
 // echo returns a backend whose service answers every read, and what it was asked for.
@@ -45,7 +45,7 @@ func echo(t *testing.T, opts ...awssm.Option) (b *awssm.Backend, asked *[]wire) 
 		if !strings.HasPrefix(name, "arn:") {
 			id = ""
 		}
-		fmt.Fprintf(w, `{"ARN":%q,"Name":%q,"SecretString":"{\"password\":\"p\"}","VersionId":%q}`, id, name, q.VersionID) //nolint:errcheck // to a test
+		_, _ = fmt.Fprintf(w, `{"ARN":%q,"Name":%q,"SecretString":"{\"password\":\"p\"}","VersionId":%q}`, id, name, q.VersionID)
 	}, opts...)
 	return b, asked
 }

@@ -421,12 +421,12 @@ func FuzzName(f *testing.F) {
 		}
 		_, err := b.Fetch(t.Context(), secrets.Ref{Path: path})
 		if path == "" {
-			if secrets.Class(err) != secrets.ErrInvalidKey || len(asked) > 0 { //nolint:errorlint // the class itself
+			if secrets.Class(err) != secrets.ErrInvalidKey || len(asked) > 0 {
 				t.Fatalf("an empty path: %v", err)
 			}
 			return
 		}
-		if secrets.Class(err) != secrets.ErrNotFound { //nolint:errorlint // the class itself
+		if secrets.Class(err) != secrets.ErrNotFound {
 			t.Fatalf("class of %v", err)
 		}
 		if len(asked) == 0 || len(asked) > 2 || asked[0] != prefix+path {
@@ -473,7 +473,7 @@ func BenchmarkClientGet(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer c.Close() //nolint:errcheck // a benchmark
+	defer c.Close()
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := c.Get(b.Context(), "database/password"); err != nil {

@@ -18,7 +18,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer client.Close() //nolint:errcheck // it has nothing to end
+	defer client.Close()
 
 	password, err := client.Get(context.Background(), "database#password")
 	if err != nil {

@@ -17,7 +17,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // a temporary directory
+	defer os.RemoveAll(dir)
 	document := []byte(`{"user":"app","password":"correct horse"}`)
 	if err := os.WriteFile(filepath.Join(dir, "database"), document, 0o600); err != nil {
 		log.Fatal(err)
@@ -31,7 +31,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer client.Close() //nolint:errcheck // it has nothing to end
+	defer client.Close()
 
 	found, err := client.GetMany(context.Background(), "database#user", "database#password")
 	if err != nil {

@@ -121,7 +121,7 @@ func (c *config) directory(dir string) string {
 		c.fault("the directory: %w", err)
 		return ""
 	}
-	_ = root.Close() //nolint:errcheck // nothing was written
+	_ = root.Close()
 	return abs
 }
 

@@ -44,13 +44,13 @@ func TestPermissionDenied(t *testing.T) {
 			"file", "closed/x", "closed/missing", "closed", "mixed", "unlisted", "unlisted/x", "volume/x", "volume/missing",
 		} {
 			got, err := get(t, b, path)
-			if secrets.Class(err) != secrets.ErrPermissionDenied || got != "" { //nolint:errorlint // the class itself
+			if secrets.Class(err) != secrets.ErrPermissionDenied || got != "" {
 				t.Errorf("%s: %v", path, err)
 			} else if strings.Contains(err.Error(), canary) {
 				t.Errorf("%s: %v holds the value", path, err)
 			}
 		}
-		if _, err := get(t, base, "x"); secrets.Class(err) != secrets.ErrPermissionDenied { //nolint:errorlint // as above
+		if _, err := get(t, base, "x"); secrets.Class(err) != secrets.ErrPermissionDenied {
 			t.Errorf("the directory itself: %v", err)
 		}
 		if _, err := file.New(filepath.Join(dir, "base")); !errors.Is(err, fs.ErrPermission) {

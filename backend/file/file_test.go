@@ -248,8 +248,8 @@ func TestFetchMany(t *testing.T) {
 
 // doneAfter is a context that is done once it has been asked n times.
 type doneAfter struct {
-	context.Context //nolint:containedctx // it is one
-	n               int
+	context.Context
+	n int
 }
 
 func (c *doneAfter) Err() error {
@@ -328,7 +328,7 @@ func TestKeys(t *testing.T) {
 		"binary/password": "hunter2", "binary/key": "\xff",
 	})))
 	is.NoErr(err)
-	defer c.Close() //nolint:errcheck // a test
+	defer c.Close()
 	for key, want := range map[string]string{
 		"json":            `{"user":"app","password":"hunter2"}`,
 		"json#password":   "hunter2",

@@ -28,7 +28,7 @@ func TestNotRegular(t *testing.T) {
 	link(t, dir, "fifo", "link")
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", filepath.Join(dir, "socket"))
 	is.NoErr(err)
-	defer listener.Close() //nolint:errcheck // a test
+	defer listener.Close()
 
 	b := backend(t, dir)
 	for _, path := range []string{"fifo", "d/fifo", "link", "socket"} {

@@ -224,8 +224,8 @@ func TestOneUpdateThroughClient(t *testing.T) {
 
 // between is a context that calls do whenever it is asked whether it is done: that is, before each try and each file.
 type between struct {
-	context.Context //nolint:containedctx // it is one
-	do              func()
+	context.Context
+	do func()
 }
 
 func (c *between) Err() error {
@@ -495,7 +495,7 @@ func TestAFieldAppears(t *testing.T) {
 		v.write("..next", pair("new/", 2))
 		c, err := secrets.New(backend(t, dir))
 		is.NoErr(err)
-		defer c.Close() //nolint:errcheck // a test
+		defer c.Close()
 		var found map[string]secrets.Secret
 		done := make(chan struct{})
 		go func() {

@@ -79,10 +79,10 @@ func newSnapshot(dir string) (*snapshot, error) {
 func (s *snapshot) close() {
 	for _, p := range s.pins {
 		if p.root != nil {
-			_ = p.root.Close() //nolint:errcheck // nothing was written
+			_ = p.root.Close()
 		}
 	}
-	_ = s.root.Close() //nolint:errcheck // as above
+	_ = s.root.Close()
 }
 
 func (s *snapshot) top() place { return place{s.root, ".", fs.ModeDir} }

@@ -153,7 +153,7 @@ func (a *Auth) Login(ctx context.Context, client *api.Client) (*api.Secret, erro
 	}
 	resp, err := client.Logical().WriteRawWithContext(ctx, "auth/"+a.mount+"/login", body)
 	if resp != nil {
-		defer resp.Body.Close() //nolint:errcheck // it was read
+		defer resp.Body.Close()
 	}
 	var secret *api.Secret
 	if err == nil {

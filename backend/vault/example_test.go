@@ -36,7 +36,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer client.Close() //nolint:errcheck // the program ends
+	defer client.Close()
 
 	ctx := context.Background()
 	found, err := client.GetMany(ctx, "database/user", "database/password") // one read
@@ -51,7 +51,7 @@ func ExampleAppRole() {
 	address, stop := demo()
 	defer stop()
 	file := secretIDFile("c7f1…")
-	defer os.Remove(file) //nolint:errcheck // a temporary file
+	defer os.Remove(file)
 
 	backend, err := vault.New(
 		vault.WithAddress(address),
@@ -68,7 +68,7 @@ func ExampleKubernetes() {
 	address, stop := demo()
 	defer stop()
 	file := secretIDFile("eyJhbGciOi…") // the kubelet writes it
-	defer os.Remove(file)               //nolint:errcheck // a temporary file
+	defer os.Remove(file)
 
 	backend, err := vault.New(
 		vault.WithAddress(address),
@@ -87,7 +87,7 @@ func ExampleJWT() {
 	address, stop := demo()
 	defer stop()
 	os.Setenv("EXAMPLE_ID_TOKEN", "eyJhbGciOi…") //nolint:errcheck // the runner of a CI job sets it
-	defer os.Unsetenv("EXAMPLE_ID_TOKEN")        //nolint:errcheck // it was set
+	defer os.Unsetenv("EXAMPLE_ID_TOKEN")
 
 	backend, err := vault.New(
 		vault.WithAddress(address),
@@ -125,7 +125,7 @@ func ExampleWithTokenFile() {
 	address, stop := demo()
 	defer stop()
 	sink := secretIDFile("hvs.of-the-agent")
-	defer os.Remove(sink) //nolint:errcheck // a temporary file
+	defer os.Remove(sink)
 
 	backend, err := vault.New(vault.WithAddress(address), vault.WithTokenFile(sink))
 	show(backend, err)
@@ -149,7 +149,7 @@ func ExampleWithDynamicSecrets() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer client.Close() //nolint:errcheck // the program ends
+	defer client.Close()
 
 	credentials, err := client.Get(context.Background(), "creds/app#") // user and password of one lease
 	if err != nil {

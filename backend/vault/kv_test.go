@@ -480,7 +480,7 @@ func TestANotFoundOfAMountThatWasMadeAnewIsNotBelieved(t *testing.T) {
 }
 
 // advance lets the time of a bubble go on.
-func advance(d time.Duration) { time.Sleep(d) } //nolint:forbidigo // synctest only
+func advance(d time.Duration) { time.Sleep(d) }
 
 func TestHostilePaths(t *testing.T) {
 	is := is.New(t)

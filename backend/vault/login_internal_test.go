@@ -52,7 +52,7 @@ func TestForeignMethods(t *testing.T) {
 		{"panic", func(context.Context, *api.Client) (*api.Secret, error) { panic(canary) }, secrets.ErrUnknown, "panic with a string"},
 		{"Goexit", func(context.Context, *api.Client) (*api.Secret, error) { runtime.Goexit(); panic("unreachable") }, secrets.ErrUnknown,
 			"ended its goroutine"},
-		{"nothing", func(context.Context, *api.Client) (*api.Secret, error) { return nil, nil }, secrets.ErrMalformed, "empty answer"}, //nolint:nilnil // it is what must not be taken for a token
+		{"nothing", func(context.Context, *api.Client) (*api.Secret, error) { return nil, nil }, secrets.ErrMalformed, "empty answer"},
 		{"no auth", func(context.Context, *api.Client) (*api.Secret, error) { return &api.Secret{}, nil }, secrets.ErrMalformed,
 			"without a token"},
 		{"wrapped", func(context.Context, *api.Client) (*api.Secret, error) {

@@ -102,7 +102,8 @@ func TestFaults(t *testing.T) {
 			want: "WithTLSClientCert"},
 		{name: "a bad switch", env: map[string]string{"VAULT_SKIP_VERIFY": "maybe"}, opts: opts{vault.WithAddress(ok), vault.WithToken("t")},
 			want: "VAULT_SKIP_VERIFY is neither"},
-		{name: "TLS twice", opts: opts{vault.WithAddress(ok), vault.WithToken("t"), vault.WithTLSConfig(&tls.Config{}), vault.WithTLSServerName("x")}, want: "WithTLSConfig is all"}, //nolint:gosec // never dialled
+		{name: "TLS twice", opts: opts{vault.WithAddress(ok), vault.WithToken("t"), vault.WithTLSConfig(&tls.Config{}),
+			vault.WithTLSServerName("x")}, want: "WithTLSConfig is all"},
 		{name: "no TLS", opts: opts{vault.WithAddress(ok), vault.WithToken("t"), vault.WithTLSConfig(nil)}, want: "WithTLSConfig: nil"},
 		{name: "TLS beside an HTTP client",
 			opts: opts{vault.WithAddress(ok), vault.WithToken("t"), vault.WithHTTPClient(&http.Client{}), vault.WithTLSSkipVerify()},
@@ -284,7 +285,8 @@ func TestTLS(t *testing.T) {
 		{name: "a name of it", opts: []vault.Option{vault.WithTLSCACert(ca), vault.WithTLSServerName("example.com")}},
 		{name: "VAULT_TLS_SERVER_NAME", env: map[string]string{"VAULT_TLS_SERVER_NAME": "vault.internal"},
 			opts: []vault.Option{vault.WithTLSCACert(ca)}, detail: "for another name"},
-		{name: "WithTLSConfig", env: map[string]string{"VAULT_TLS_SERVER_NAME": "vault.internal"}, opts: []vault.Option{vault.WithTLSConfig(server.Client().Transport.(*http.Transport).TLSClientConfig)}}, //nolint:forcetypeassert // httptest makes it so
+		{name: "WithTLSConfig", env: map[string]string{"VAULT_TLS_SERVER_NAME": "vault.internal"},
+			opts: []vault.Option{vault.WithTLSConfig(server.Client().Transport.(*http.Transport).TLSClientConfig)}},
 		{name: "WithHTTPClient", opts: []vault.Option{vault.WithHTTPClient(server.Client())}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -45,7 +45,7 @@ func (s *session) keep(ctx context.Context, g *grant) {
 			return
 		default:
 			pause = longer(pause)
-			next = time.Now().Add(pause + rand.N(pause/4)) //nolint:gosec // not for security: it only spreads load
+			next = time.Now().Add(pause + rand.N(pause/4)) // not for security: it only spreads load
 		}
 	}
 }
@@ -61,7 +61,7 @@ func (s *session) ahead(g *grant) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	twoThirds := g.ttl / 3 * 2
-	return g.end.Add(twoThirds - g.ttl).Add(rand.N(twoThirds/5+1) - twoThirds/10) //nolint:gosec // not for security: it only spreads load
+	return g.end.Add(twoThirds - g.ttl).Add(rand.N(twoThirds/5+1) - twoThirds/10) // not for security: it only spreads load
 }
 
 // errDead says that the server does not know the token any more.

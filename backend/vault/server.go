@@ -72,7 +72,7 @@ func wait(least, most time.Duration, attempt int, resp *http.Response) time.Dura
 		return most
 	}
 	d := min(most, least<<min(attempt, 10)) //nolint:mnd // beyond any attempt
-	return d/2 + rand.N(d/2+1)              //nolint:gosec // not for security: it only spreads load
+	return d/2 + rand.N(d/2+1)              // not for security: it only spreads load
 }
 
 // as returns a client that sends t.
@@ -86,7 +86,7 @@ func (s *server) get(ctx context.Context, t token, path string, query url.Values
 	if resp == nil {
 		return answer{}, unreached(ctx, err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // it was read
+	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil && resp.StatusCode < http.StatusBadRequest {
 		return answer{}, unreached(ctx, err)

@@ -43,7 +43,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 			return resp, nil
 		}
 		target, err := resp.Location()
-		_ = resp.Body.Close() //nolint:errcheck // nothing of it is wanted
+		_ = resp.Body.Close()
 		if err != nil {
 			return nil, unavailable("a redirect without a usable address")
 		}

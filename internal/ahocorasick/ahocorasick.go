@@ -76,13 +76,13 @@ func New(patterns []string) *Automaton {
 // with the same bytes.
 func (a *Automaton) grow(sorted []string) {
 	type stretch struct{ from, to int32 }
-	above := []stretch{{0, int32(len(sorted))}} //nolint:gosec // New has seen to it
+	above := []stretch{{0, int32(len(sorted))}} // New has seen to it
 	a.label, a.match = []byte{0}, []int32{0}
 	a.level = []int32{0, 1}
 	for depth := 0; len(above) > 0; depth++ {
 		var below []stretch
 		for _, s := range above {
-			a.first = append(a.first, int32(len(a.label))) //nolint:gosec // New has seen to it
+			a.first = append(a.first, int32(len(a.label))) // New has seen to it
 			if len(sorted[s.from]) == depth {
 				a.match[len(a.first)-1] = int32(depth)
 				s.from++
@@ -99,11 +99,11 @@ func (a *Automaton) grow(sorted []string) {
 			}
 		}
 		if len(below) > 0 {
-			a.level = append(a.level, int32(len(a.label))) //nolint:gosec // New has seen to it
+			a.level = append(a.level, int32(len(a.label))) // New has seen to it
 		}
 		above = below
 	}
-	a.first = append(a.first, int32(len(a.label))) //nolint:gosec // New has seen to it
+	a.first = append(a.first, int32(len(a.label))) // New has seen to it
 	a.label, a.first, a.match = slices.Clip(a.label), slices.Clip(a.first), slices.Clip(a.match)
 }
 
@@ -149,7 +149,7 @@ func (a *Automaton) child(state int32, b byte) int32 {
 	const few = 8
 	if to-from > few {
 		labels := a.label[from:to]
-		from += int32(sort.Search(len(labels), func(i int) bool { return labels[i] >= b })) //nolint:gosec // at most 256
+		from += int32(sort.Search(len(labels), func(i int) bool { return labels[i] >= b })) // at most 256
 		if from < to && a.label[from] == b {
 			return from
 		}

@@ -26,7 +26,7 @@ func TestReadDoesNotBlock(t *testing.T) {
 	is.NoErr(os.Symlink("fifo", filepath.Join(dir, "link")))
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", socket)
 	is.NoErr(err)
-	defer listener.Close() //nolint:errcheck // a test
+	defer listener.Close()
 
 	control := make(chan error, 1)
 	go func() {

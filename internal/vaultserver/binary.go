@@ -26,7 +26,7 @@ const (
 // more, perhaps, than the 10 minutes after which go test gives up. What is compiled by then is not compiled again.
 func Binary() (string, error) {
 	if binary := os.Getenv(binaryVariable); binary != "" {
-		if _, err := os.Stat(binary); err != nil { //nolint:gosec // the one who runs the tests names it
+		if _, err := os.Stat(binary); err != nil {
 			return "", fmt.Errorf("vaultserver: %s: %w", binaryVariable, err)
 		}
 		return binary, nil
@@ -69,7 +69,7 @@ func goEnv() (module, version string, err error) {
 func buildKey(module, version string) (string, error) {
 	hash := sha256.New()
 	for _, name := range []string{"go.mod", "go.sum"} {
-		content, err := os.ReadFile(filepath.Join(module, name)) //nolint:gosec // files of this repository
+		content, err := os.ReadFile(filepath.Join(module, name))
 		if err != nil {
 			return "", fmt.Errorf("vaultserver: %w", err)
 		}
@@ -85,11 +85,11 @@ func buildOnce(module, binary string) error {
 	if exists(binary) {
 		return nil
 	}
-	lock, err := os.OpenFile(binary+".lock", newFile, private) //nolint:gosec // a name of ours
+	lock, err := os.OpenFile(binary+".lock", newFile, private)
 	if err != nil {
 		return fmt.Errorf("vaultserver: %w", err)
 	}
-	defer lock.Close()                  //nolint:errcheck // nothing was written; the lock goes with it
+	defer lock.Close()                  // nothing was written; the lock goes with it
 	if err := flock(lock); err != nil { // It is free again when its holder ends, in whatever way.
 		return fmt.Errorf("vaultserver: %w", err)
 	}
@@ -100,16 +100,16 @@ func buildOnce(module, binary string) error {
 
 	// A build that is cut short must not leave a file of that name.
 	temporary := fmt.Sprintf("%s.%d.tmp", binary, os.Getpid())
-	defer os.Remove(temporary) //nolint:errcheck // it has been renamed, or never was
+	defer os.Remove(temporary) // it has been renamed, or never was
 	log := temporary + ".log"
-	defer os.Remove(log) //nolint:errcheck // it stands in the error
+	defer os.Remove(log)
 	build, err := startProcess("go", []string{"-C", module, "build", "-ldflags=-s -w", "-o", temporary, serverPackage}, os.Environ(), log)
 	if err != nil {
 		return err
 	}
 	<-build.done
 	if build.err != nil {
-		output, err := os.ReadFile(log) //nolint:gosec // a name of ours
+		output, err := os.ReadFile(log)
 		return fmt.Errorf("vaultserver: building the server: %w\n%s", errors.Join(build.err, err), bytes.TrimSpace(output))
 	}
 	if err := os.Rename(temporary, binary); err != nil {

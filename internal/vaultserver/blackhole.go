@@ -26,10 +26,10 @@ func NewBlackHole(t TB) *BlackHole {
 	b := &BlackHole{Addr: "http://" + listener.Addr().String(), listener: listener, done: make(chan struct{})}
 	go b.accept()
 	t.Cleanup(func() {
-		_ = listener.Close() //nolint:errcheck // it ends accept, and no more is asked of it
+		_ = listener.Close() // it ends accept, and no more is asked of it
 		<-b.done
 		for _, connection := range b.connections {
-			_ = connection.Close() //nolint:errcheck // nothing was written to it
+			_ = connection.Close()
 		}
 	})
 	return b

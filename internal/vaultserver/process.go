@@ -17,13 +17,13 @@ type process struct {
 // startProcess starts a program whose output goes to the file log. The output is not copied by the test process, so the log is
 // whole up to the last moment of either.
 func startProcess(binary string, args, env []string, log string) (*process, error) {
-	output, err := os.OpenFile(log, newFile, private) //nolint:gosec // a name of ours
+	output, err := os.OpenFile(log, newFile, private)
 	if err != nil {
 		return nil, fmt.Errorf("vaultserver: %w", err)
 	}
-	defer output.Close() //nolint:errcheck // the child has its own handle
+	defer output.Close() // the child has its own handle
 
-	cmd := exec.Command(binary, args...) //nolint:gosec,noctx // the binary of the server; it ends by kill
+	cmd := exec.Command(binary, args...) //nolint:noctx // the binary of the server; it ends by kill
 	cmd.Env, cmd.Stdout, cmd.Stderr = env, output, output
 	cmd.SysProcAttr = diesWithParent()
 
@@ -50,6 +50,6 @@ func startProcess(binary string, args, env []string, log string) (*process, erro
 
 // kill ends the process, frozen or not, and returns when it is gone. A server in memory has nothing to save.
 func (p *process) kill() {
-	_ = p.os.Kill() //nolint:errcheck // it may have ended by itself
+	_ = p.os.Kill()
 	<-p.done
 }

@@ -21,7 +21,7 @@ func (s *Server) Proxy(t TB, mount, roleID, secretID string) *Proxy {
 	if err != nil {
 		t.Fatalf("vaultserver: %v", err)
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) }) //nolint:errcheck // what stays is in the directory for temporary files
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	file := func(name string) string { return filepath.Join(dir, name) }
 	config := fmt.Sprintf(`
 		vault { address = %q }
@@ -51,7 +51,7 @@ func (s *Server) Proxy(t TB, mount, roleID, secretID string) *Proxy {
 	defer tick.Stop()
 	for began := time.Now(); !exists(file("token")) || !exists(file("socket")); {
 		if time.Since(began) > startTimeout {
-			log, _ := os.ReadFile(file("log")) //nolint:errcheck // it stands in the message
+			log, _ := os.ReadFile(file("log"))
 			t.Fatalf("vaultserver: the proxy does not serve after %v\n%s", startTimeout, log)
 		}
 		<-tick.C

@@ -87,7 +87,7 @@ func NewRecorder(t TB, next http.Handler) *Recorder {
 	go func() { done <- server.Serve(listener) }()
 	t.Cleanup(func() {
 		// It ends all connections, and so the contexts of their requests.
-		_ = server.Close() //nolint:errcheck // Serve returns what there is to say
+		_ = server.Close() // Serve returns what there is to say
 		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
 			t.Logf("vaultserver: the recorder at %s: %v", r.Addr, err)
 		}

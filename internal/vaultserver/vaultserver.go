@@ -150,7 +150,7 @@ func New(options ...Option) (*Server, error) {
 // Close stops the server for good and removes its files. It may be called more than once.
 func (s *Server) Close() {
 	s.Stop()
-	_ = os.RemoveAll(s.dir) //nolint:errcheck // what stays is in the directory for temporary files
+	_ = os.RemoveAll(s.dir)
 }
 
 // Stop kills the server, so that connections to it are refused, until a [Server.Restart]. What it held is lost.
@@ -191,7 +191,7 @@ func freePort() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer listener.Close() //nolint:errcheck // it has served no one
+	defer listener.Close()
 	_, port, err := net.SplitHostPort(listener.Addr().String())
 	if err != nil {
 		return "", fmt.Errorf("vaultserver: %w", err)
@@ -219,7 +219,7 @@ func (s *Server) launch(port string) error {
 		args = append(args, "-dev-tls", "-dev-tls-cert-dir="+s.dir)
 		// The server can not write to its files of an earlier start.
 		for _, name := range []string{caFile, "vault-cert.pem", "vault-key.pem"} {
-			_ = os.Remove(filepath.Join(s.dir, name)) //nolint:errcheck // at the first start there is none
+			_ = os.Remove(filepath.Join(s.dir, name))
 		}
 	}
 	process, err := startProcess(s.binary, append(args, s.config.flags...), environment(s.dir), s.logFile())
@@ -254,8 +254,8 @@ func (s *Server) log() []byte {
 	if err != nil {
 		return nil
 	}
-	defer f.Close()                                 //nolint:errcheck // nothing was written
-	log, _ := io.ReadAll(io.LimitReader(f, maxLog)) //nolint:errcheck // some of the log is better than none
+	defer f.Close()
+	log, _ := io.ReadAll(io.LimitReader(f, maxLog))
 	return log
 }
 
@@ -372,7 +372,7 @@ func (s *Server) Token(t TB, rules string, options map[string]any) string {
 	body := map[string]any{"policies": []string{name}}
 	maps.Copy(body, options)
 	answer := s.Must(t, http.MethodPost, "auth/token/create", body)
-	auth, _ := answer["auth"].(map[string]any) //nolint:errcheck // what is not there has no token
+	auth, _ := answer["auth"].(map[string]any)
 	token, ok := auth["client_token"].(string)
 	if !ok {
 		t.Fatalf("vaultserver: no token in the answer: %v", answer)
@@ -454,7 +454,7 @@ func (s *Server) do(
 	if err != nil {
 		return 0, nil, err
 	}
-	defer response.Body.Close() //nolint:errcheck // it was only read
+	defer response.Body.Close()
 	raw, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	if err != nil {
 		return 0, nil, err

@@ -233,5 +233,5 @@ func spread(d time.Duration, fraction float64) time.Duration {
 	if fraction == 0 {
 		return d
 	}
-	return time.Duration(float64(d) * (1 + fraction*(2*rand.Float64()-1))) //nolint:gosec // not for security: it only spreads load
+	return time.Duration(float64(d) * (1 + fraction*(2*rand.Float64()-1))) // not for security: it only spreads load
 }

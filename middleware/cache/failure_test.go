@@ -37,7 +37,7 @@ func TestNegative(t *testing.T) {
 		f.answers(secrets.ErrNotFound)
 		f.fails(secrets.ErrNotFound, 1)
 		_, err := f.get()
-		err.(*secrets.Error).Detail = "changed" //nolint:errorlint // the cache promises it
+		err.(*secrets.Error).Detail = "changed" // the cache promises it
 		_, err = f.get()
 		f.True(strings.Contains(err.Error(), "so says the source"))
 	})

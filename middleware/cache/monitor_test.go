@@ -14,7 +14,7 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware/cache"
 )
 
-func monitor(f secrets.Fetcher) secrets.CacheMonitor { return f.(secrets.CacheMonitor) } //nolint:ireturn // the interface is what is tested
+func monitor(f secrets.Fetcher) secrets.CacheMonitor { return f.(secrets.CacheMonitor) }
 
 func closeLayer(f secrets.Fetcher) error { return f.(interface{ Close() error }).Close() }
 

@@ -96,7 +96,7 @@ func (s *space) memorize(key string, e *entry, field string) {
 func (e *entry) memo() (m memo, ok bool) {
 	m = memo{secret: e.secret, until: e.expireAt, entry: e}
 	if !e.isValue() {
-		return m, secrets.Class(e.err) == secrets.ErrNotFound //nolint:errorlint // the narrower kinds stop a chain
+		return m, secrets.Class(e.err) == secrets.ErrNotFound // the narrower kinds stop a chain
 	}
 	// A renewal that was put off may be due after the value has expired.
 	m.until = min(m.until, age(e.refreshAt.Load()))

@@ -37,7 +37,7 @@ type space struct {
 
 	outage outage // of the backend
 
-	life    context.Context         //nolint:containedctx // of the space, not of a call: renewals outlive their callers
+	life    context.Context         // of the space, not of a call: renewals outlive their callers
 	cancel  context.CancelCauseFunc // of life
 	running sync.WaitGroup          // of renewals and probes
 

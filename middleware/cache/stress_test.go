@@ -105,7 +105,7 @@ type naive struct {
 
 func (n *naive) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 	if v, found := n.values.Load(ref); found && !secrets.Fresh(ctx) {
-		return v.(secrets.Secret), nil //nolint:forcetypeassert // nothing else is in it
+		return v.(secrets.Secret), nil
 	}
 	s, err := n.next.Fetch(ctx, ref)
 	if err == nil {

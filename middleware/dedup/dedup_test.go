@@ -97,7 +97,7 @@ func invalidate(f secrets.Fetcher, paths ...string) {
 }
 
 // advance lets time pass in the bubble of a test.
-func advance(d time.Duration) { time.Sleep(d) } //nolint:forbidigo // in a bubble of synctest only
+func advance(d time.Duration) { time.Sleep(d) }
 
 var db = secrets.Ref{Path: "db"}
 
@@ -200,7 +200,7 @@ func TestGoexitAndPanic(t *testing.T) {
 		"goexit":       runtime.Goexit,
 		"panic string": func() { panic(canary) },
 		"panic error":  func() { panic(errors.New(canary)) },
-		"panic nil":    func() { panic(nil) }, //nolint:govet // a backend may do it
+		"panic nil":    func() { panic(nil) }, // a backend may do it
 	}
 	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {

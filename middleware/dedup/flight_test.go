@@ -126,12 +126,12 @@ func TestFlightWithinFlights(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			f := &outer{callers: []context.Context{callerNamed("waits for the renewal")}, background: true}
-			layer.Fetch(secrets.WithFlight(callerNamed("renewal"), f), db) //nolint:errcheck // it can not fail
+			_, _ = layer.Fetch(secrets.WithFlight(callerNamed("renewal"), f), db)
 		})
 		synctest.Wait()
 		wg.Go(func() {
 			f := &outer{callers: []context.Context{callerNamed("waits for the other")}}
-			layer.Fetch(secrets.WithFlight(callerNamed("other"), f), db) //nolint:errcheck // it can not fail
+			_, _ = layer.Fetch(secrets.WithFlight(callerNamed("other"), f), db)
 		})
 		wg.Wait()
 		is.Equal(seen.names, map[any]int{"waits for the renewal": 1, "other": 1, "waits for the other": 1})

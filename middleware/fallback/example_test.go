@@ -28,7 +28,7 @@ func ExampleTo() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer client.Close() //nolint:errcheck // nothing is left to do
+	defer client.Close()
 
 	show := func(key string) {
 		s, err := client.Get(context.Background(), key)
@@ -63,7 +63,7 @@ func ExampleOnNotFound() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer client.Close() //nolint:errcheck // nothing is left to do
+	defer client.Close()
 
 	s, err := client.Get(context.Background(), "region")
 	fmt.Println(s.Meta().Backend, err)

@@ -172,7 +172,7 @@ func ask(ctx context.Context, source secrets.Fetcher, refs []secrets.Ref, places
 // note returns t with the failure err of source, and the error of the chain if that stops it.
 func (c *chain) note(ctx context.Context, t trail, source secrets.Fetcher, err error) (trail, error) {
 	class := secrets.Class(err)
-	if class == secrets.ErrUnavailable && ctx.Err() != nil { //nolint:errorlint // Class returns the sentinels themselves
+	if class == secrets.ErrUnavailable && ctx.Err() != nil {
 		return t, ctx.Err() // it was the caller that gave up, not the source
 	}
 	t = append(t, answer{source, err, class})
@@ -184,7 +184,6 @@ func (c *chain) note(ctx context.Context, t trail, source secrets.Fetcher, err e
 
 // goesOn reports whether the next source is asked after a failure of class.
 func (c *chain) goesOn(class error) bool {
-	//nolint:errorlint // the sentinels themselves are meant
 	return class == secrets.ErrNotFound || c.onOutages && class == secrets.ErrUnavailable
 }
 
@@ -201,7 +200,7 @@ func (a answer) isNotFound() bool { return errors.Is(a.class, secrets.ErrNotFoun
 // failure returns a as an error that is the caller's to change. Nothing of a foreign error is kept.
 func (a answer) failure() *secrets.Error {
 	var e secrets.Error
-	if own, ok := a.err.(*secrets.Error); ok && own != nil { //nolint:errorlint // as it comes from a source; what else there is, is searched
+	if own, ok := a.err.(*secrets.Error); ok && own != nil { // as it comes from a source; what else there is, is searched
 		e = *own
 	} else if own := find(a.err); own != nil {
 		e = *own

@@ -158,7 +158,7 @@ func outagesThatReadAsAbsence(t *testing.T, chain func(...secrets.Backend) secre
 	for _, absence := range []error{secrets.ErrFieldNotFound, secrets.ErrDeleted} {
 		down, next := fake("down", nil), fake("next", map[string]string{"db": `{"user":"app"}`})
 		down.Fail(&secrets.Error{Err: secrets.ErrUnavailable, Detail: "sealed"})
-		if absence == secrets.ErrDeleted { //nolint:errorlint // the sentinel itself is meant
+		if absence == secrets.ErrDeleted {
 			next.Delete("db")
 		}
 		c := client(t, down, secrets.WithFallback(chain(next)), middleware.Standard())
@@ -189,7 +189,7 @@ func TestAnOutageBeforeAnAbsenceIsNoAbsence(t *testing.T) {
 	is.New(t).Equal(outagesThatReadAsAbsence(t, func(next ...secrets.Backend) secrets.Fallback { return fallback.To(next...) }), 0)
 	t.Run("control: a chain whose last answer counts", func(t *testing.T) {
 		goesOn := func(class error) bool {
-			return class == secrets.ErrNotFound || class == secrets.ErrUnavailable //nolint:errorlint // the sentinels themselves are meant
+			return class == secrets.ErrNotFound || class == secrets.ErrUnavailable
 		}
 		is.New(t).True(outagesThatReadAsAbsence(t, func(next ...secrets.Backend) secrets.Fallback {
 			return broken{next, goesOn, lastOrOutage(goesOn)}

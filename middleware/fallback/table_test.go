@@ -245,7 +245,7 @@ func observe(all []*source, s secrets.Secret, err error) outcome {
 	for _, row := range table {
 		class := row.answer.class
 		wide := errors.Is(class, secrets.ErrNotFound) && errors.Is(e.Err, secrets.ErrNotFound)
-		if class != nil && class != e.Err && errors.Is(err, class) && !wide { //nolint:errorlint // the sentinel itself is meant
+		if class != nil && class != e.Err && errors.Is(err, class) && !wide {
 			o.failure += ", and " + class.Error()
 		}
 	}
@@ -281,7 +281,7 @@ var throughAll = []route{
 	})},
 	{"Client.GetMany", throughClient(func(ctx context.Context, c *secrets.Client) (secrets.Secret, error) {
 		found, err := c.GetMany(ctx, theKey)
-		if many, ok := err.(secrets.Errors); ok && len(many) == 1 { //nolint:errorlint // nothing else is meant
+		if many, ok := err.(secrets.Errors); ok && len(many) == 1 {
 			err = many[0]
 		}
 		return found[theKey], err
@@ -296,7 +296,7 @@ func throughClient(
 		if err != nil {
 			return secrets.Secret{}, err
 		}
-		defer c.Close() //nolint:errcheck // a source that does not end is found by goleak
+		defer c.Close()
 		return ask(ctx, c)
 	}
 }
@@ -381,7 +381,7 @@ func TestTheTableFindsBrokenChains(t *testing.T) {
 				to, onNotFound bool
 			},
 			) bool {
-				return row.answer.class == class //nolint:errorlint // the sentinel itself is meant
+				return row.answer.class == class
 			})
 			return c.policy.row(i)
 		}
@@ -415,7 +415,7 @@ func lastOrOutage(goesOn func(error) bool) func(failures []*secrets.Error) *secr
 		if end := last(failures); !goesOn(end.Err) {
 			return end
 		}
-		isOutage := func(e *secrets.Error) bool { return e.Err != secrets.ErrNotFound } //nolint:errorlint // the sentinel itself is meant
+		isOutage := func(e *secrets.Error) bool { return e.Err != secrets.ErrNotFound }
 		return failures[max(0, slices.IndexFunc(failures, isOutage))]
 	}
 }

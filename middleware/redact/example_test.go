@@ -21,7 +21,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer client.Close() //nolint:errcheck // nothing is left to do
+	defer client.Close()
 
 	ctx := context.Background()
 	if _, err := client.Get(ctx, "database#password"); err != nil {

@@ -384,7 +384,7 @@ func (e *formattable) fits(v reflect.Value, depth int) bool {
 			return true // it is asked for its text
 		}
 	}
-	switch v.Kind() { //nolint:exhaustive // the others have no parts
+	switch v.Kind() { // the others have no parts
 	case reflect.Pointer:
 		return depth > 0 || e.fits(v.Elem(), depth+1)
 	case reflect.Interface:
@@ -402,7 +402,7 @@ func (e *formattable) fits(v reflect.Value, depth int) bool {
 // parts returns the fields or elements of v, and the keys.
 func parts(v reflect.Value) iter.Seq[reflect.Value] {
 	return func(yield func(reflect.Value) bool) {
-		switch v.Kind() { //nolint:exhaustive // the others have none
+		switch v.Kind() { // the others have none
 		case reflect.Struct:
 			for _, field := range v.Fields() {
 				if !yield(field) {

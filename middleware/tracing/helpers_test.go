@@ -22,7 +22,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // advance lets time pass in the bubble of a test.
-func advance(d time.Duration) { time.Sleep(d) } //nolint:forbidigo // in a bubble of synctest only
+func advance(d time.Duration) { time.Sleep(d) }
 
 // telemetry keeps what is exported.
 type telemetry struct {

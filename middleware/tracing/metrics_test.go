@@ -332,14 +332,14 @@ type brokenMeter struct {
 	provider broken
 }
 
-func (b broken) Meter(string, ...metric.MeterOption) metric.Meter { return brokenMeter{provider: b} } //nolint:ireturn // as the interface has it
+func (b broken) Meter(string, ...metric.MeterOption) metric.Meter { return brokenMeter{provider: b} }
 
-func (m brokenMeter) Float64Histogram(name string, opts ...metric.Float64HistogramOption) (metric.Float64Histogram, error) { //nolint:ireturn // as the interface has it
+func (m brokenMeter) Float64Histogram(name string, opts ...metric.Float64HistogramOption) (metric.Float64Histogram, error) {
 	h, _ := m.Meter.Float64Histogram(name, opts...)
 	return h, m.provider.instruments
 }
 
-func (m brokenMeter) RegisterCallback(f metric.Callback, all ...metric.Observable) (metric.Registration, error) { //nolint:ireturn // as the interface has it
+func (m brokenMeter) RegisterCallback(f metric.Callback, all ...metric.Observable) (metric.Registration, error) {
 	r, _ := m.Meter.RegisterCallback(f, all...)
 	return r, m.provider.callbacks
 }

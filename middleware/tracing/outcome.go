@@ -101,8 +101,6 @@ func outcomeOf(ctx context.Context, secret secrets.Secret, err error) outcome {
 }
 
 // ofClass returns the outcome of a class.
-//
-//nolint:errorlint // secrets.Class returns the sentinels themselves.
 func ofClass(class error) outcome {
 	switch class {
 	case secrets.ErrNotFound:

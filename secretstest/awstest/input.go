@@ -6,8 +6,6 @@ import (
 )
 
 // input has the parameters of all operations.
-//
-//nolint:tagliatelle // The names are AWS's.
 type input struct {
 	SecretID            *string  `json:"SecretId,omitempty"`
 	SecretIDList        []string `json:"SecretIdList,omitempty"`
@@ -34,13 +32,11 @@ type input struct {
 	Force               bool     `json:"ForceDeleteWithoutRecovery,omitempty"`
 }
 
-//nolint:tagliatelle // The names are AWS's.
 type tag struct {
 	Key   string `json:"Key"`
 	Value string `json:"Value"`
 }
 
-//nolint:tagliatelle // The names are AWS's.
 type filter struct {
 	Key    string   `json:"Key"`
 	Values []string `json:"Values"`

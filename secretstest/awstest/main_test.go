@@ -51,7 +51,7 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.bodies, w.header, w.broken = append(w.bodies, string(body)), res.Header, err
-	return res, nil //nolint:nilerr // whoever reads the body gets it
+	return res, nil // whoever reads the body gets the error
 }
 
 type failingReader struct{ err error }

@@ -100,7 +100,9 @@ var (
 
 func start(c *shared, opts []Option) *Server {
 	c.account = "123456789012"
-	c.credentials = Credentials{AccessKeyID: "AKIDEXAMPLE", SecretAccessKey: "EXAMPLE-KEY-wJalrXUtnFEMI-K7MDENG-bPxRfiCY"} //nolint:gosec // none
+	c.credentials = Credentials{ //nolint:gosec // an example, and no credentials
+		AccessKeyID: "AKIDEXAMPLE", SecretAccessKey: "EXAMPLE-KEY-wJalrXUtnFEMI-K7MDENG-bPxRfiCY",
+	}
 	c.regions = make(map[string]map[string]*secret)
 	s := &Server{region: "us-east-1", shared: c}
 	for _, o := range opts {
