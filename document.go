@@ -12,6 +12,9 @@ import (
 // keys, replaces lone surrogates and invalid UTF-8, and quotes the document in its errors. What is valid JSON remains the
 // judgement of encoding/json, so that the scanner below need not check syntax.
 
+// maxDepth is how deep the objects and arrays of a document may be nested. No version of encoding/json allows less.
+const maxDepth = 10_000
+
 func malformed(detail string) *Error { return &Error{Err: ErrMalformed, Detail: detail} }
 
 // checkDocument returns an error unless text is one JSON value in valid UTF-8, without duplicate keys at any depth and
@@ -29,10 +32,36 @@ func checkSyntax(text string) *Error {
 	if !utf8.ValidString(text) {
 		return malformed("the document is not valid UTF-8")
 	}
+	if tooDeep(text) {
+		return malformed("the document is nested more than " + strconv.Itoa(maxDepth) + " levels deep")
+	}
 	if !json.Valid([]byte(text)) {
 		return malformed("the document is not JSON, or not JSON alone")
 	}
 	return nil
+}
+
+// tooDeep reports whether text exceeds maxDepth. It need not be JSON.
+func tooDeep(text string) bool {
+	if len(text) <= maxDepth {
+		return false
+	}
+	depth := 0
+	for i := 0; i < len(text) && depth <= maxDepth; i++ {
+		switch text[i] {
+		case '{', '[':
+			depth++
+		case '}', ']':
+			depth--
+		case '"':
+			for i++; i < len(text) && text[i] != '"'; i++ {
+				if text[i] == '\\' {
+					i++
+				}
+			}
+		}
+	}
+	return depth > maxDepth
 }
 
 // object is the raw texts of the members of a JSON object.

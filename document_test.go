@@ -100,6 +100,7 @@ func TestFieldRefusesDocuments(t *testing.T) {
 		notObject = "not a JSON object"
 		twice     = "the same key twice in one object"
 		half      = "half of a surrogate pair"
+		tooDeep   = "nested more than 10000 levels deep"
 	)
 	bad := map[string]string{
 		"": notJSON, " ": notJSON, "\n\t ": notJSON, "\ufeff{}": notJSON, "\x00": notJSON, "\v{}": notJSON,
@@ -108,7 +109,8 @@ func TestFieldRefusesDocuments(t *testing.T) {
 		`{"a":.5}`: notJSON, `{"a":NaN}`: notJSON, `{"a":1} {"a":2}`: notJSON, `{"a":1}x`: notJSON, `{"a":1}]`: notJSON, "{\"a\":1}\x00": notJSON,
 		`{"a":"` + "\n" + `"}`: notJSON, `{"a":"\x41"}`: notJSON, `{"a":"\u12"}`: notJSON, `{"a":"\`: notJSON, `// x` + "\n{}": notJSON,
 		`{"a":tru}`:  notJSON,
-		deep(10_001): notJSON, strings.Repeat("[", 100_000): notJSON,
+		deep(10_001): tooDeep, strings.Repeat("[", 100_000): tooDeep, `{"a":["\\\"",` + deep(9_999) + "]}": tooDeep,
+		strings.Repeat("[", 10_000): notJSON, strings.Repeat("]", 20_000): notJSON,
 		`"a"`: notObject, "1": notObject, "null": notObject, "true": notObject, "[]": notObject, `[{"a":1}]`: notObject, ` "a" `: notObject,
 		`{"a":1,"a":2}`: twice, `{"a":1,"b":2,"a":1}`: twice, `{"a":1,"\u0061":2}`: twice, `{"\u0061":1,"a":2}`: twice,
 		`{"x":{"a":1,"a":2}}`:                   twice,
@@ -149,6 +151,7 @@ func TestFieldAcceptsOddDocuments(t *testing.T) {
 		`{"b":{"a":1},"c":{"a":1},"a":2}`: "2", `{"b":[{"a":1},{"a":1}],"a":2}`: "2", // the same key in different objects
 		`{"a":-1.5E+10}`: "-1.5E+10", `{"a":"\\ud834"}`: `\ud834`, `{"a":"\ud834\udd1e\ud834\udd1e"}`: "𝄞𝄞", `{"a":"\uD834\uDD1E"}`: "𝄞",
 		`{"a":"\ud834\udd1e"}`: "𝄞", deep(10_000): deep(9_999), "{\"a\":\"\u2028\x7f\"}": "\u2028\x7f", `{"a":0}`: "0",
+		`{"b":"` + strings.Repeat(`[\"`, 10_001) + `","a":1}`: "1", `{"b":[[]` + strings.Repeat(`,{},[]`, 10_001) + `],"a":1}`: "1", // many, not deep
 	} {
 		t.Run(brief(doc), func(t *testing.T) {
 			is := is.New(t)
@@ -425,7 +428,7 @@ func countTokens(v reflect.Value) int {
 		v = v.Elem()
 	}
 	n := 1
-	switch v.Kind() {
+	switch v.Kind() { //nolint:exhaustive // the others are one token
 	case reflect.Map:
 		n = 2
 		for iter := v.MapRange(); iter.Next(); {

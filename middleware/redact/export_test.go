@@ -3,6 +3,21 @@ package redact
 // Base64Core is exported for the tests.
 var Base64Core = base64Core
 
+// IsDocument is exported for the tests.
+var IsDocument = isDocument
+
+// Leaves returns the strings of the JSON in text as they are meant, and its numbers as they are written.
+func Leaves(text string) (all []string) {
+	for l := range leaves(text, func() bool { return true }) {
+		if l.number {
+			all = append(all, l.written)
+		} else {
+			all = append(all, l.meant)
+		}
+	}
+	return all
+}
+
 // Mask hides value in a text of any length, without a limit of time.
 func Mask(text, value string) string {
 	m := newMasker(text)

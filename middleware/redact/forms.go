@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
-	"iter"
 	"math/bits"
 	"net/url"
 	"strconv"
@@ -116,59 +115,6 @@ func (s *splitter) takeLeaves(text string) {
 		s.take(l.written)
 		if !l.number {
 			s.take(l.meant)
-		}
-	}
-}
-
-// leaf is a string or a number of a JSON document.
-type leaf struct {
-	written, meant string // what is meant is for strings only
-	number         bool
-}
-
-// leaves returns each string and number of the JSON in text, as far as it is JSON: a document that is broken further on is
-// still a secret. Keys are not secret. It ends where step, which is called for each token, returns false.
-func leaves(text string, step func() bool) iter.Seq[leaf] {
-	return func(yield func(leaf) bool) {
-		if i := strings.IndexAny(text, "{[\""); i < 0 || strings.TrimLeft(text[:i], " \t\r\n") != "" {
-			return // a number is all of its text, and the rest has no leaves
-		}
-		type level struct {
-			object bool
-			tokens int
-		}
-		decoder := json.NewDecoder(strings.NewReader(text))
-		decoder.UseNumber()
-		levels := []level{{}}
-		for from := 0; step(); {
-			token, err := decoder.Token()
-			if err != nil {
-				return
-			}
-			to := int(decoder.InputOffset())
-			source := strings.TrimLeft(text[from:to], " \t\r\n,:")
-			from = to
-			if token == json.Delim('}') || token == json.Delim(']') {
-				levels = levels[:len(levels)-1]
-				continue
-			}
-			in := &levels[len(levels)-1]
-			isKey := in.object && in.tokens%2 == 0
-			in.tokens++
-			found := leaf{}
-			switch token := token.(type) {
-			case json.Delim:
-				levels = append(levels, level{object: token == '{'})
-			case json.Number:
-				found = leaf{written: source, number: true}
-			case string:
-				if !isKey {
-					found = leaf{written: inner(source), meant: token}
-				}
-			}
-			if found.written != "" && !yield(found) {
-				return
-			}
 		}
 	}
 }

@@ -145,7 +145,8 @@ func TestValuesThatAreTooMuch(t *testing.T) {
 		"more of them":                {list(70_000, func(int) string { return "1" }), false},
 		"a long text":                 {strings.Repeat("x", 16<<20-len(canary)-10), true},
 		"a longer one":                {strings.Repeat("x", 16<<20), false},
-		"a document that goes deeper": {strings.Repeat("[", 9_000), true},
+		"a document that goes deeper": {strings.Repeat("[", 60_000), true},
+		"one that is deeper than may": {strings.Repeat("[", 70_000), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)

@@ -1,7 +1,6 @@
 package redact
 
 import (
-	"encoding/json"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -115,12 +114,6 @@ func isFrame(line string) bool {
 	const dashes = "-----"
 	return strings.HasPrefix(line, dashes+"BEGIN ") && strings.HasSuffix(line, dashes) ||
 		strings.HasPrefix(line, dashes+"END ") && strings.HasSuffix(line, dashes)
-}
-
-// isDocument reports whether text is a JSON object or array.
-func isDocument(text string) bool {
-	text = strings.TrimLeft(text, " \t\r\n")
-	return text != "" && (text[0] == '{' || text[0] == '[') && json.Valid([]byte(text))
 }
 
 // asPrinted are the forms in which logs mostly print a text.
