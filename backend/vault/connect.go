@@ -43,6 +43,7 @@ func (c *config) connect(b *Backend) {
 		c.fault("the settings in the environment: %s", bare(err))
 		return
 	}
+	s.client().SetMaxRetryWait(c.maxPause)
 	c.identify(s.client())
 	if c.client == nil && c.httpClient == nil {
 		s.release = settings.HttpClient.CloseIdleConnections

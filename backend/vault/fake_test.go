@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/seed-5482dd03/secrets"
 	"github.com/seed-5482dd03/secrets/backend/vault"
@@ -228,6 +229,7 @@ func (f *fake) backend(t testing.TB, opts ...vault.Option) *vault.Backend {
 	t.Helper()
 	opts = slices.Concat([]vault.Option{
 		vault.WithAddress(f.URL), vault.WithToken(fakeToken), vault.WithLookup(noEnvironment),
+		vault.WithMaxPause(time.Millisecond),
 	}, opts)
 	if f.client != nil {
 		opts = append(opts, vault.WithHTTPClient(f.client))

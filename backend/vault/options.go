@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/vault/api"
 )
@@ -29,6 +30,7 @@ type config struct {
 	version   kvVersion // as given, or unknownVersion
 	dynamic   bool
 	maxSize   int64
+	maxPause  time.Duration // between two attempts; tests shorten it
 	address   string
 	namespace *string // nil if no option gives it
 	plaintext bool
@@ -51,7 +53,7 @@ type config struct {
 type source func(s *server, ended func(serial uint64)) (tokens, error)
 
 func newConfig(opts []Option) *config {
-	c := &config{name: "vault", mount: "secret", maxSize: 1 << 20, lookup: os.LookupEnv}
+	c := &config{name: "vault", mount: "secret", maxSize: 1 << 20, maxPause: retryAtMost, lookup: os.LookupEnv}
 	for i, o := range opts {
 		if o == nil {
 			c.fault("option %d is nil", i+1)

@@ -1,0 +1,6 @@
+package vault
+
+import "time"
+
+// WithMaxPause bounds the pause between two attempts.
+func WithMaxPause(d time.Duration) Option { return optionFunc(func(c *config) { c.maxPause = d }) }
