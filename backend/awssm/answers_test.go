@@ -230,7 +230,9 @@ func serve(t testing.TB, answer http.HandlerFunc, opts ...awssm.Option) *awssm.B
 // backend returns a backend for the service at url.
 func backend(t testing.TB, url string, opts ...awssm.Option) *awssm.Backend {
 	t.Helper()
-	b, err := awssm.New(t.Context(), append([]awssm.Option{awssm.WithConfig(config()), awssm.WithEndpoint(url)}, opts...)...)
+	b, err := awssm.New(t.Context(), append([]awssm.Option{
+		awssm.WithConfig(config()), awssm.WithEndpoint(url), awssm.WithMaxPause(time.Millisecond),
+	}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

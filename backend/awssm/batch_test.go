@@ -367,6 +367,7 @@ func TestRotationUnderLoad(t *testing.T) {
 	for name, opts := range map[string][]awssm.Option{"single": {awssm.WithoutBatch()}, "batches": nil,
 		"coalescing": {awssm.WithCoalescing(time.Millisecond)}} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // each takes a second
 			is := is.New(t)
 			server := awstest.NewServer(t)
 			pair := func(i int) string { return fmt.Sprintf(`{"user":"u%d","password":"p%d"}`, i, i) }

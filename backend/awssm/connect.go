@@ -100,7 +100,7 @@ func (c *settings) ownClient(ctx context.Context) *secretsmanager.Client {
 		cfg = &loaded
 	}
 	return secretsmanager.NewFromConfig(*cfg, harden, func(o *secretsmanager.Options) {
-		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts, o.MaxBackoff = attempts, mostPause })
+		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts, o.MaxBackoff = attempts, c.maxPause })
 		o.RetryMaxAttempts = 0
 		if c.region != "" {
 			o.Region = c.region

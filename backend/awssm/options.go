@@ -30,11 +30,12 @@ type settings struct {
 	client    *secretsmanager.Client
 	window    time.Duration // of coalescing, or 0
 	single    bool          // never use BatchGetSecretValue
+	maxPause  time.Duration // between two attempts; tests shorten it
 	faults    []error
 }
 
 func newSettings(opts []Option) *settings {
-	c := &settings{name: "aws"}
+	c := &settings{name: "aws", maxPause: mostPause}
 	for i, o := range opts {
 		if o == nil {
 			c.fault("option %d is nil", i+1)
