@@ -101,7 +101,7 @@ type parts struct {
 	size   int
 	folded bool
 	runs   map[string]struct{}
-	begins [1 << 16]bool // the first two bytes of runs: most places in a text are passed over by them alone
+	begins [1 << 10]uint64 // a bit for each first two bytes of runs: most places in a text are passed over by them alone
 }
 
 func newDetector(secret string) *detector {
@@ -162,12 +162,22 @@ func (d *detector) addParts(how string, size int, folded bool, runs map[string]s
 	}
 	p := &parts{how: how, size: size, folded: folded, runs: runs}
 	for run := range runs {
-		p.begins[beginning(run)] = true
+		word, bit := beginning(run)
+		p.begins[word] |= bit
 	}
 	d.parts = append(d.parts, p)
 }
 
-func beginning(run string) int { return int(run[0])<<8 | int(run[1]) }
+// beginning returns where the first two bytes of run are noted in parts.begins.
+func beginning(run string) (word int, bit uint64) {
+	n := int(run[0])<<8 | int(run[1])
+	return n / 64, 1 << (n % 64)
+}
+
+func (p *parts) begin(run string) bool {
+	word, bit := beginning(run)
+	return p.begins[word]&bit != 0
+}
 
 // addEscapes adds the forms of the notations that write one character as several.
 func addEscapes(secret string, add func(how, text string)) {
@@ -287,7 +297,7 @@ func (d *detector) in(text string) string {
 			where = low
 		}
 		for i := range max(0, len(where)-p.size+1) {
-			if run := where[i : i+p.size]; p.begins[beginning(run)] {
+			if run := where[i : i+p.size]; p.begin(run) {
 				if _, found := p.runs[run]; found {
 					return "a part of it " + p.how
 				}
