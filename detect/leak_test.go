@@ -53,8 +53,8 @@ func TestNoValueIsShown(t *testing.T) {
 				if of, chosen := provider(name), base["SECRET_MANAGER_TYPE"]; of != "" && chosen != "" && of != chosen {
 					continue // who does not read it does not quote it
 				}
+				hermetic(t, base)
 				for _, form := range forms {
-					hermetic(t, base)
 					t.Setenv(name, form)
 					backend, d, err := detect.Backend(t.Context(), detect.WithStrict(), detect.WithDirectory("/nowhere"))
 					var explained bytes.Buffer
