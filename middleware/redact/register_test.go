@@ -38,44 +38,57 @@ func privateKey(random *rand.Rand) (key, line string) {
 
 // Where there are too many large values for all forms, each is still masked as logs print it, and in time in all forms again.
 func TestManyPrivateKeysAreMaskedAsTheyArePrinted(t *testing.T) {
-	is := is.New(t)
-	random := rand.New(rand.NewPCG(3, 3))
-	for _, n := range []int{120, 150} {
-		alone := n == 120 // and not in a document
-		keys, lines := make([]string, n), make([]string, n)
-		r := redact.New()
-		l, _ := logs(r)
-		layer := tell(r)
-		for i := range keys {
-			keys[i], lines[i] = privateKey(random)
-			value := keys[i]
-			if !alone {
-				value = fmt.Sprintf(`{"key":%q}`, value)
-			}
-			layer.value(strconv.Itoa(i), value)
-			if i%40 == 0 {
-				l.Info("x") // so that some come one by one
-			}
-		}
-		stats := r.Stats()
-		t.Logf("%+v", stats)
-		is.Equal(stats.Skipped, 0)
-		is.True(stats.Reduced > n/4 && stats.Reduced < n-40)
-		is.True(stats.Size < 13*16<<20)
-		for i, key := range keys {
-			asJSON, err := json.Marshal(key)
-			is.NoErr(err)
-			is.Equal(streamed(t, r, key), mark+"\n")
-			for _, form := range []string{string(asJSON), fmt.Sprintf("%q", key)} {
-				is.Equal(strings.ReplaceAll(streamed(t, r, form), `\n`, ""), `"`+mark+`"`)
-			}
-			is.Equal(streamed(t, r, "x "+lines[i]), "x "+mark)
-		}
-		last := fmt.Sprintf("%x", lines[len(keys)-1])
-		is.Equal(streamed(t, r, last), mark) // the last that came is looked for in all forms
-		first := fmt.Sprintf("%x", lines[0])
-		is.Equal(streamed(t, r, first), first)
+	for name, c := range map[string]struct {
+		n     int
+		alone bool // and not in a document
+	}{
+		"alone":         {120, true},
+		"in a document": {150, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			manyPrivateKeys(t, c.n, c.alone)
+		})
 	}
+}
+
+func manyPrivateKeys(t *testing.T, n int, alone bool) {
+	t.Helper()
+	is := is.New(t)
+	random := rand.New(rand.NewPCG(3, uint64(n)))
+	keys, lines := make([]string, n), make([]string, n)
+	r := redact.New()
+	l, _ := logs(r)
+	layer := tell(r)
+	for i := range keys {
+		keys[i], lines[i] = privateKey(random)
+		value := keys[i]
+		if !alone {
+			value = fmt.Sprintf(`{"key":%q}`, value)
+		}
+		layer.value(strconv.Itoa(i), value)
+		if i%40 == 0 {
+			l.Info("x") // so that some come one by one
+		}
+	}
+	stats := r.Stats()
+	t.Logf("%+v", stats)
+	is.Equal(stats.Skipped, 0)
+	is.True(stats.Reduced > n/4 && stats.Reduced < n-40)
+	is.True(stats.Size < 13*16<<20)
+	for i, key := range keys {
+		asJSON, err := json.Marshal(key)
+		is.NoErr(err)
+		is.Equal(streamed(t, r, key), mark+"\n")
+		for _, form := range []string{string(asJSON), fmt.Sprintf("%q", key)} {
+			is.Equal(strings.ReplaceAll(streamed(t, r, form), `\n`, ""), `"`+mark+`"`)
+		}
+		is.Equal(streamed(t, r, "x "+lines[i]), "x "+mark)
+	}
+	last := fmt.Sprintf("%x", lines[len(keys)-1])
+	is.Equal(streamed(t, r, last), mark) // the last that came is looked for in all forms
+	first := fmt.Sprintf("%x", lines[0])
+	is.Equal(streamed(t, r, first), first)
 }
 
 // Of a key, no form shows more than what stands between its lines, though it is looked for as a whole in few forms.
