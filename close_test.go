@@ -148,7 +148,7 @@ func TestCloseConcurrently(t *testing.T) {
 		tr := &trail{}
 		fault := errors.New("fault")
 		// It takes a second to close, for which every call waits.
-		backend := &closer{fetcher: newFake("a", "1"), trail: tr, name: "b", close: func() error { <-time.After(time.Second); return fault }}
+		backend := &closer{fetcher: newFake("a", "1"), trail: tr, name: "b", close: func() error { time.Sleep(time.Second); return fault }}
 		client, err := secrets.New(backend)
 		is.NoErr(err)
 		start := time.Now()

@@ -71,25 +71,25 @@ func TestLoggerTellsChangesOnce(t *testing.T) {
 		is.Equal(log.take(), "") // nor is anything else
 
 		remote.Fail(secrets.ErrUnavailable)
-		<-time.After(time.Minute)
+		time.Sleep(time.Minute)
 		get("db")
 		is.Equal(log.take(), `level=WARN msg="secrets: backend unavailable" backend=remote`+"\n"+
 			`level=WARN msg="secrets: serving stale values" backend=remote`)
 		for range 20 {
-			<-time.After(20 * time.Second)
+			time.Sleep(20 * time.Second)
 			get("db")
 		}
 		is.Equal(log.take(), "")
 		get("other") // not remembered any more, so that the outage shows
 		is.Equal(log.take(), `level=WARN msg="secrets: fallback answering" backend=remote fallback=spare`)
-		<-time.After(5 * time.Minute)
+		time.Sleep(5 * time.Minute)
 		get("db")
 		_, err := client.GetMany(t.Context(), "db", "other")
 		is.NoErr(err)
 		is.Equal(log.take(), "")
 
 		remote.Recover()
-		<-time.After(13 * time.Second)
+		time.Sleep(13 * time.Second)
 		get("db")
 		get("other")
 		line := log.take()
@@ -122,7 +122,7 @@ func TestLoggerTellsOfRefusedCredentials(t *testing.T) {
 		class = secrets.ErrUnauthenticated
 		get()
 		is.Equal(log.take(), "") // within 10 s of the last time
-		<-time.After(10 * time.Second)
+		time.Sleep(10 * time.Second)
 		get()
 		is.Equal(log.take(), `level=ERROR msg="secrets: backend refuses the credentials" backend=fake`)
 	})
@@ -141,7 +141,7 @@ func TestLoggerIsNotFlooded(t *testing.T) {
 		}), secrets.WithLogger(log.logger()))
 		for range 1000 {
 			_, _ = client.Get(t.Context(), "a")
-			<-time.After(100 * time.Millisecond)
+			time.Sleep(100 * time.Millisecond)
 		}
 		lines := strings.Count(log.take(), "\n") + 1
 		is.True(lines > 4)
@@ -203,7 +203,7 @@ func TestLoggerTellsStaleValuesOfEachOutage(t *testing.T) {
 		client := open(t, remote, secrets.WithLogger(log.logger()),
 			middleware.Standard(cache.WithTTL(time.Second), cache.WithJitter(0), cache.WithRefreshAhead(0)))
 		stale := func(d time.Duration) bool {
-			for end := time.Now().Add(d); time.Now().Before(end); <-time.After(time.Second) {
+			for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Second) {
 				_, err := client.Get(t.Context(), "db")
 				is.NoErr(err)
 			}

@@ -100,7 +100,7 @@ func TestJustInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		client := open(t, failing(func(context.Context, secrets.Ref) (secrets.Secret, error) {
-			<-time.After(5*time.Second - 1)
+			time.Sleep(5*time.Second - 1)
 			return secrets.NewSecret("in time", secrets.Meta{}), nil
 		}))
 		start := time.Now()
@@ -155,7 +155,7 @@ func TestContextOfABackend(t *testing.T) {
 		{name: "timeout", stays: time.Minute, want: context.DeadlineExceeded, at: 5 * time.Second, cause: context.DeadlineExceeded},
 		{name: "the caller's deadline", wait: time.Second, stays: time.Minute, want: context.DeadlineExceeded, at: time.Second,
 			cause: context.DeadlineExceeded},
-		{name: "the caller's end", end: func(cancel context.CancelCauseFunc) { <-time.After(time.Second); cancel(cause) }, stays: time.Minute,
+		{name: "the caller's end", end: func(cancel context.CancelCauseFunc) { time.Sleep(time.Second); cancel(cause) }, stays: time.Minute,
 			want: context.Canceled, at: time.Second, cause: cause},
 		{name: "the return", stays: 2 * time.Second, want: context.Canceled, at: 2 * time.Second, cause: context.Canceled},
 	} {
@@ -352,7 +352,7 @@ func TestGraceAtTheCallersDeadline(t *testing.T) {
 			backend := failing(nil)
 			backend.fetchMany = func(ctx context.Context, _ []secrets.Ref) []secrets.Result {
 				<-ctx.Done()
-				<-time.After(grace / 2)
+				time.Sleep(grace / 2)
 				return []secrets.Result{{Secret: secrets.NewSecret("value", secrets.Meta{})}, {Err: ctx.Err()}}
 			}
 			client := open(t, backend)
@@ -377,7 +377,7 @@ func TestPartialBatch(t *testing.T) {
 				backend := &fake{name: "fake", fetchMany: func(ctx context.Context, _ []secrets.Ref) []secrets.Result {
 					<-ctx.Done()
 					if tc.late > 0 {
-						<-time.After(tc.late)
+						time.Sleep(tc.late)
 					}
 					return []secrets.Result{
 						{Secret: secrets.NewSecret("1", secrets.Meta{})}, {Err: ctx.Err()}, {Err: secrets.ErrPermissionDenied}, {Err: secrets.ErrNotFound},
@@ -484,7 +484,7 @@ func TestRefsAreLent(t *testing.T) {
 				}
 			}
 		}()
-		<-time.After(5*time.Second + grace) // to the moment: the race detector sees both at work
+		time.Sleep(5*time.Second + grace) // to the moment: the race detector sees both at work
 		close(release)
 		<-done
 	})
@@ -507,7 +507,7 @@ func TestFetchEach(t *testing.T) {
 					break
 				}
 			}
-			<-time.After(time.Second)
+			time.Sleep(time.Second)
 			switch n, _ := strconv.Atoi(ref.Path); n % 10 {
 			case 1:
 				return secrets.Secret{}, secrets.ErrPermissionDenied

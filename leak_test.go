@@ -551,7 +551,9 @@ func TestLeakMatrixFindsWeakTypes(t *testing.T) {
 		run  func() (leaked, checks int)
 		want int // at least so many leaks
 	}{
-		{"string", func() (int, int) { return leaks(canary, shapes(func(s string) any { return struct{ string }{s} }), none) }, 1000},
+		{"string", func() (int, int) {
+			return leaks(canary, shapes(func(s string) any { return struct{ string }{s} }), none)
+		}, 1000},
 		{"bytes", func() (int, int) {
 			return leaks([]byte(canary), shapes(func(b []byte) any { return exported[[]byte]{b} }), none)
 		}, 600},

@@ -49,11 +49,11 @@ func TestFallbackInAnOutage(t *testing.T) {
 		_, err := c.Get(t.Context(), "nowhere")
 		is.True(errors.Is(err, secrets.ErrUnavailable)) // an outage never reads as absence
 
-		pass(480 * time.Millisecond) // the longest that the first step takes
+		time.Sleep(480 * time.Millisecond) // the longest that the first step takes
 		hasty, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
 		get(hasty, 7, "local", 50*time.Millisecond) // the probe leaves its caller the time for the fallback
-		pass(2 * timeout)
+		time.Sleep(2 * timeout)
 		get(t.Context(), 7, "local", time.Second) // and so does the next one, after its patience
 		release()
 		synctest.Wait()

@@ -69,9 +69,6 @@ func coalescing(t *testing.T, delay time.Duration, f func(is *is.I, a *asked, c 
 	})
 }
 
-// advance lets the time of a bubble go on.
-func advance(d time.Duration) { time.Sleep(d) }
-
 func TestGetsWithinTheWindowShareACall(t *testing.T) {
 	coalescing(t, 0, func(is *is.I, a *asked, c *coalescer) {
 		var wg sync.WaitGroup
@@ -83,7 +80,7 @@ func TestGetsWithinTheWindowShareACall(t *testing.T) {
 				is.NoErr(err)
 				is.Equal(s.Reveal(), id)
 			})
-			advance(time.Millisecond)
+			time.Sleep(time.Millisecond)
 		}
 		wg.Wait()
 		is.Equal(time.Since(began), window)
@@ -195,7 +192,7 @@ func TestCloseEndsACoalescedCall(t *testing.T) {
 			errs <- err
 		}
 		go get()
-		advance(2 * window)
+		time.Sleep(2 * window)
 		go get() // still within its window
 		synctest.Wait()
 		c.close()

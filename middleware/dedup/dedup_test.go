@@ -96,9 +96,6 @@ func invalidate(f secrets.Fetcher, paths ...string) {
 	}
 }
 
-// advance lets time pass in the bubble of a test.
-func advance(d time.Duration) { time.Sleep(d) }
-
 var db = secrets.Ref{Path: "db"}
 
 // caller fetches ref after wait, gives up after patience if that is not 0, and notes what it got and when.
@@ -112,7 +109,7 @@ func call(wg *sync.WaitGroup, f secrets.Fetcher, ref secrets.Ref, wait, patience
 	c := &caller{}
 	began := time.Now()
 	wg.Go(func() {
-		advance(wait)
+		time.Sleep(wait)
 		ctx := context.Background()
 		if patience > 0 {
 			var cancel context.CancelFunc
@@ -207,7 +204,7 @@ func TestGoexitAndPanic(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				is := is.New(t)
 				s := &source{fetch: func(context.Context, secrets.Ref) (secrets.Secret, error) {
-					advance(100 * time.Millisecond)
+					time.Sleep(100 * time.Millisecond)
 					fault()
 					return secrets.Secret{}, nil
 				}}
@@ -263,7 +260,7 @@ func TestInvalidationAndFresh(t *testing.T) {
 				f := wrap(s)
 				var wg sync.WaitGroup
 				first := call(&wg, f, db, 0, 0)
-				advance(50 * time.Millisecond)
+				time.Sleep(50 * time.Millisecond)
 				began := time.Now()
 				_, err := f.Fetch(prepare(f), db)
 				is.NoErr(err)
@@ -285,7 +282,7 @@ func TestLaterCallersJoinTheFreshFlight(t *testing.T) {
 		var wg sync.WaitGroup
 		call(&wg, f, db, 0, 0)
 		wg.Go(func() {
-			advance(10 * time.Millisecond)
+			time.Sleep(10 * time.Millisecond)
 			_, _ = f.Fetch(secrets.WithFresh(context.Background()), db)
 		})
 		late := call(&wg, f, db, 20*time.Millisecond, 0)
@@ -307,7 +304,7 @@ func TestOverlappingBatchesAskOnceForEachSecret(t *testing.T) {
 				refs[i].Path = p
 			}
 			wg.Go(func() {
-				advance(wait)
+				time.Sleep(wait)
 				for i, r := range f.FetchMany(context.Background(), refs) {
 					is.NoErr(r.Err)
 					is.Equal(r.Secret.Reveal(), "value of "+paths[i])
@@ -340,7 +337,7 @@ func TestBatchIsCancelledWhenNobodyWantsAnyOfIt(t *testing.T) {
 			}
 		})
 		b := call(&wg, f, secrets.Ref{Path: "b"}, 10*time.Millisecond, 200*time.Millisecond)
-		advance(150 * time.Millisecond)
+		time.Sleep(150 * time.Millisecond)
 		is.Equal(s.ended, 0) // b is wanted still
 		again := call(&wg, f, secrets.Ref{Path: "a"}, 0, 0)
 		wg.Wait()
@@ -373,7 +370,7 @@ func TestClose(t *testing.T) {
 		f := wrap(s)
 		var wg sync.WaitGroup
 		waiter := call(&wg, f, db, 0, 0)
-		advance(100 * time.Millisecond)
+		time.Sleep(100 * time.Millisecond)
 		for range 10 {
 			wg.Go(func() { is.NoErr(closeLayer(f)) })
 		}
@@ -399,7 +396,7 @@ func TestCloseSaysOfWhichBackend(t *testing.T) {
 		f := dedup.New().Wrap(named{&source{delay: time.Second}})
 		var wg sync.WaitGroup
 		waiter := call(&wg, f, db, 0, 0)
-		advance(100 * time.Millisecond)
+		time.Sleep(100 * time.Millisecond)
 		is.NoErr(closeLayer(f))
 		wg.Wait()
 		_, late := f.Fetch(t.Context(), db)

@@ -46,15 +46,15 @@ func TestFlightTellsWhoJoins(t *testing.T) {
 			flights = append(flights, f)
 			is.True(!f.Background())
 			early.watch(f)
-			advance(2 * time.Second)
+			time.Sleep(2 * time.Second)
 			late.watch(f) // those that have joined before
-			advance(2 * time.Second)
+			time.Sleep(2 * time.Second)
 			return secrets.NewSecret("value", secrets.Meta{}), nil
 		}})
 		var wg sync.WaitGroup
 		for name, wait := range map[string]time.Duration{"first": 0, "second": time.Second, "third": 3 * time.Second} {
 			wg.Go(func() {
-				advance(wait)
+				time.Sleep(wait)
 				_, err := layer.Fetch(callerNamed(name), db)
 				is.NoErr(err)
 			})
@@ -86,7 +86,7 @@ func TestFlightTellsBatches(t *testing.T) {
 				crowds[first].watch(secrets.FlightOf(ctx))
 			}
 			mu.Unlock()
-			advance(time.Second)
+			time.Sleep(time.Second)
 			return secrets.NewSecret("value of "+ref.Path, secrets.Meta{}), nil
 		}})
 		a, b, c := secrets.Ref{Path: "a"}, secrets.Ref{Path: "b"}, secrets.Ref{Path: "c"}
@@ -120,7 +120,7 @@ func TestFlightWithinFlights(t *testing.T) {
 		layer := wrap(&source{fetch: func(ctx context.Context, _ secrets.Ref) (secrets.Secret, error) {
 			is.True(secrets.FlightOf(ctx).Background())
 			seen.watch(secrets.FlightOf(ctx))
-			advance(time.Second)
+			time.Sleep(time.Second)
 			return secrets.NewSecret("value", secrets.Meta{}), nil
 		}})
 		var wg sync.WaitGroup
@@ -153,7 +153,7 @@ func TestFlightHoldsNoLock(t *testing.T) {
 						is.NoErr(err)
 					})
 				})
-				advance(time.Second)
+				time.Sleep(time.Second)
 			}
 			return secrets.NewSecret("value", secrets.Meta{}), nil
 		}})

@@ -26,9 +26,6 @@ func fake(name string, documents map[string]string) *secretstest.Backend {
 	return secretstest.NewBackend(documents, secretstest.WithName(name))
 }
 
-// pass lets the time of a bubble of synctest go by.
-func pass(d time.Duration) { <-time.After(d) }
-
 // One batch holds a key for every combination of answers. Each source is asked once, for the keys alone that the sources
 // before it left open.
 func TestABatchAsksEachSourceOnceForWhatIsOpen(t *testing.T) {
@@ -424,7 +421,7 @@ func TestAWeakerValueInMemoryDoesNotOutliveWhatMadeItGood(t *testing.T) {
 			is.Equal(next.Calls(), 1)
 
 			primary.Fail(failure)
-			pass(6 * time.Second) // longer than a not-found is remembered
+			time.Sleep(6 * time.Second) // longer than a not-found is remembered
 			for range 3 {
 				_, err := c.Get(t.Context(), "key")
 				is.True(errors.Is(err, failure))
@@ -435,7 +432,7 @@ func TestAWeakerValueInMemoryDoesNotOutliveWhatMadeItGood(t *testing.T) {
 
 			primary.Recover()
 			primary.Set("key", "good")
-			pass(6 * time.Second)
+			time.Sleep(6 * time.Second)
 			s, err := c.Get(t.Context(), "key")
 			is.NoErr(err)
 			is.Equal(s.Reveal(), "good")
@@ -515,17 +512,17 @@ func TestAStaleValueOfThePrimaryComesBeforeTheNextSource(t *testing.T) {
 		}
 		check("good", "primary", false)
 		primary.Fail(secrets.ErrUnavailable)
-		pass(2 * time.Minute)
+		time.Sleep(2 * time.Minute)
 		check("good", "primary", true)
-		pass(58 * time.Minute)
+		time.Sleep(58 * time.Minute)
 		check("good", "primary", true)
 		is.Equal(next.Calls(), 0)
 
-		pass(time.Minute) // TTL and MaxStale are over
+		time.Sleep(time.Minute) // TTL and MaxStale are over
 		check("weaker", "next", false)
 
 		primary.Recover()
-		pass(20 * time.Second) // the back-off too
+		time.Sleep(20 * time.Second) // the back-off too
 		check("good", "primary", false)
 	})
 }
@@ -555,7 +552,7 @@ func TestAValueOfTheNextSourceIsNeverKeptAsThePrimarys(t *testing.T) {
 			_, err = c.Get(t.Context(), "key")
 			is.NoErr(err)
 			primary.Recover()
-			pass(15 * time.Second) // longer than a back-off and a not-found are remembered, shorter than the TTL of a value
+			time.Sleep(15 * time.Second) // longer than a back-off and a not-found are remembered, shorter than the TTL of a value
 			many, err := c.GetMany(t.Context(), "key")
 			is.NoErr(err)
 			is.Equal(many["key"].Meta().Backend, "primary")

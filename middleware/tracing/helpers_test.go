@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
@@ -20,9 +19,6 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// advance lets time pass in the bubble of a test.
-func advance(d time.Duration) { time.Sleep(d) }
 
 // telemetry keeps what is exported.
 type telemetry struct {

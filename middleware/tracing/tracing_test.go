@@ -209,7 +209,7 @@ func TestWaitersAreLinked(t *testing.T) {
 							is.NoErr(err)
 						})
 					}
-					advance(2 * time.Second)
+					time.Sleep(2 * time.Second)
 				})
 			})
 			synctest.Wait()
@@ -248,9 +248,9 @@ func TestLinksAreBounded(t *testing.T) {
 		crowd()
 		is.Equal(len(o.one().Links), 128)
 
-		advance(99*time.Second - 500*time.Millisecond)
+		time.Sleep(99*time.Second - 500*time.Millisecond)
 		cause := get() // a renewal, during which the value expires
-		advance(time.Second - time.Millisecond)
+		time.Sleep(time.Second - time.Millisecond)
 		crowd()
 		span := o.one()
 		is.Equal(len(span.Links), 128)
@@ -281,10 +281,10 @@ func TestRefreshAheadIsARootOfItsOwn(t *testing.T) {
 		get("other")
 		o.exporter.Reset()
 
-		advance(90 * time.Second)
+		time.Sleep(90 * time.Second)
 		backend.SetLatency(20 * time.Second)
 		reader := get("db")
-		advance(15 * time.Second) // past the TTL
+		time.Sleep(15 * time.Second) // past the TTL
 		waiter := get("db")
 		span := o.one()
 		is.Equal(span.Name, "secrets.fetch")
@@ -294,7 +294,7 @@ func TestRefreshAheadIsARootOfItsOwn(t *testing.T) {
 		is.Equal(attributes(span.Attributes)["secrets.background"], true)
 
 		// A renewal past the TTL has a caller who waits, and others who do too.
-		advance(200 * time.Second)
+		time.Sleep(200 * time.Second)
 		var first, second trace.SpanContext
 		var wg sync.WaitGroup
 		wg.Go(func() { first = get("db", "other") })
@@ -307,9 +307,9 @@ func TestRefreshAheadIsARootOfItsOwn(t *testing.T) {
 		is.Equal(links(span), map[string][]trace.SpanID{"waiter": {second.SpanID()}})
 		is.Equal(attributes(span.Attributes)["secrets.background"], nil)
 
-		advance(65 * time.Second)
+		time.Sleep(65 * time.Second)
 		reader = get("db", "other")
-		advance(time.Minute)
+		time.Sleep(time.Minute)
 		span = o.one()
 		is.True(!span.Parent.IsValid())
 		is.Equal(links(span), map[string][]trace.SpanID{"cause": {reader.SpanID()}})
@@ -325,7 +325,7 @@ func TestAttempts(t *testing.T) {
 		client := open(t, backend, secrets.WithTracing(tracing.New(o.spans)), middleware.Standard())
 		attempt := func() any {
 			_, _ = client.Get(t.Context(), "db")
-			advance(time.Minute)
+			time.Sleep(time.Minute)
 			return attributes(o.one().Attributes)["secrets.attempt"]
 		}
 		backend.Fail(secrets.ErrUnavailable)
@@ -355,7 +355,7 @@ func TestClientWithinABackend(t *testing.T) {
 		})
 		client := open(t, backend, secrets.WithTracing(layer), middleware.Standard(cache.WithTTL(100*time.Second), cache.WithJitter(0)))
 		for _, wait := range []time.Duration{0, 90 * time.Second} {
-			advance(wait)
+			time.Sleep(wait)
 			_, err := client.Get(t.Context(), "db")
 			is.NoErr(err)
 			synctest.Wait()
@@ -603,7 +603,7 @@ func TestProbe(t *testing.T) {
 			})
 		}
 		get(false)
-		advance(2 * time.Minute)
+		time.Sleep(2 * time.Minute)
 		backend.Fail(secrets.ErrUnavailable)
 		for range 3 {
 			_, err := client.Refresh(t.Context(), "db")
@@ -617,7 +617,7 @@ func TestProbe(t *testing.T) {
 		backend.Recover()
 		backend.SetLatency(3 * time.Second)
 		get(true) // at once
-		advance(500 * time.Millisecond)
+		time.Sleep(500 * time.Millisecond)
 		reader := get(true) // after its patience
 		backend.SetLatency(0)
 		_, err := client.Refresh(t.Context(), "other") // ends the outage
