@@ -44,11 +44,10 @@ const window = 8
 // detector finds a value in an output, whole or in windows, in the forms that formatting and encoding give it.
 type detector struct {
 	forms map[string]string // a lower-case form to its name
-	found map[string]string // an output to what find said of it
 }
 
 func newDetector(value string) *detector {
-	d := &detector{forms: map[string]string{}, found: map[string]string{}}
+	d := &detector{forms: map[string]string{}}
 	d.add("whole value", value)
 	for i := 0; i+window <= len(value); i++ {
 		d.add("window", value[i:i+window])
@@ -99,15 +98,7 @@ func (d *detector) add(what, s string) {
 
 // find says in what form the value is in output, or "".
 func (d *detector) find(output string) string {
-	name, known := d.found[output]
-	if !known {
-		name = d.search(strings.ToLower(output))
-		d.found[output] = name
-	}
-	return name
-}
-
-func (d *detector) search(output string) string {
+	output = strings.ToLower(output)
 	for form, name := range d.forms {
 		if strings.Contains(output, form) {
 			return name
@@ -429,11 +420,17 @@ func embeddings[T any](embed func(T) any) []shape[T] {
 // leaks runs every sink over value in shapes, calls report for each leak, and returns the number of leaks and of checks.
 func leaks[T any](value T, shapes []shape[T], report func(sink, shape, how, output string)) (leaked, checks int) {
 	d, sinks := newDetector(canary), sinks()
+	found := map[string]string{} // an output to what the detector said of it
 	for _, sh := range shapes {
 		for _, si := range sinks {
 			output := show(si, sh.of(value))
 			checks++
-			if how := d.find(output); how != "" {
+			how, known := found[output]
+			if !known {
+				how = d.find(output)
+				found[output] = how
+			}
+			if how != "" {
 				leaked++
 				report(si.name, sh.name, how, output)
 			}
