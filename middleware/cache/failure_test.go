@@ -61,7 +61,7 @@ func TestBackoff(t *testing.T) {
 		for calls := 1; calls < 12; calls++ {
 			asked := time.Now()
 			for f.count() == calls {
-				advance(5 * time.Millisecond)
+				time.Sleep(5 * time.Millisecond)
 				_, err := f.get()
 				f.True(errors.Is(err, secrets.ErrUnavailable))
 			}
@@ -76,13 +76,13 @@ func TestBackoff(t *testing.T) {
 		f.answers(secrets.ErrUnavailable)
 		for range 8 {
 			_, _ = f.get()
-			advance(13 * time.Second)
+			time.Sleep(13 * time.Second)
 		}
 		f.answers(secrets.ErrMalformed)
 		f.fails(secrets.ErrMalformed, 9)
 		f.answers(secrets.ErrUnavailable)
 		f.fails(secrets.ErrUnavailable, 10)
-		advance(121 * time.Millisecond) // the first step again
+		time.Sleep(121 * time.Millisecond) // the first step again
 		f.fails(secrets.ErrUnavailable, 11)
 	})
 	run(t, "holds for stale values", []cache.Option{cache.WithTTL(time.Minute), cache.WithRefreshAhead(0)}, func(f *fixture) {
@@ -137,7 +137,7 @@ func TestFaultsOfWhatIsBelow(t *testing.T) {
 			func() (secrets.Secret, error) { panic("hunter2") },
 			func() (secrets.Secret, error) { return secrets.Secret{}, nil },
 		} {
-			advance(time.Minute)
+			time.Sleep(time.Minute)
 			_, err := layer.Fetch(t.Context(), db)
 			is.True(errors.Is(err, secrets.ErrUnknown))
 			is.True(!strings.Contains(err.Error(), "hunter2"))

@@ -18,12 +18,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// advance lets time pass in the bubble of a test.
-func advance(d time.Duration) { time.Sleep(d) }
 
 // until lets time pass until d after the start of the bubble, and what is due by then happen.
 func until(began time.Time, d time.Duration) {
-	advance(time.Until(began.Add(d)))
+	time.Sleep(time.Until(began.Add(d)))
 	synctest.Wait()
 }
 

@@ -113,13 +113,13 @@ func TestAttempts(t *testing.T) {
 		for range 3 {
 			_, err := layer.Fetch(t.Context(), db)
 			is.True(err != nil)
-			advance(time.Minute)
+			time.Sleep(time.Minute)
 		}
 		o.set(func(s *source) { s.err = nil })
 		for range 2 {
 			_, err := layer.Fetch(t.Context(), db)
 			is.NoErr(err)
-			advance(10 * time.Hour)
+			time.Sleep(10 * time.Hour)
 		}
 		is.Equal(o.attempts, []int{0, 2, 3, 4, 0})
 		is.NoErr(closeLayer(layer))
@@ -138,18 +138,18 @@ func TestRenewalsAreFlights(t *testing.T) {
 		get("miss")
 		is.Equal(o.flights[0], nil) // that is for the dedup layer to know
 
-		advance(90 * time.Second)
+		time.Sleep(90 * time.Second)
 		o.set(func(s *source) { s.delay = 20 * time.Second })
 		get("ahead") // at 90 s
 		get("hit")   // waits for nothing
 		synctest.Wait()
 		is.True(o.flights[1].Background())
-		advance(15 * time.Second)
+		time.Sleep(15 * time.Second)
 		get("joins the renewal") // at 105 s
 		is.Equal(o.joined, []string{"joins the renewal"})
 
 		o.joined = nil
-		advance(200 * time.Second)
+		time.Sleep(200 * time.Second)
 		var wg sync.WaitGroup
 		wg.Go(func() { get("first") })
 		synctest.Wait()
@@ -171,13 +171,13 @@ func TestBatchesOfRenewalsAreFlights(t *testing.T) {
 		layer := cache.New(exact, cache.WithTTL(100*time.Second)).Wrap(o)
 		refs := []secrets.Ref{{Path: "a"}, {Path: "b"}}
 		layer.FetchMany(t.Context(), refs)
-		advance(90 * time.Second)
+		time.Sleep(90 * time.Second)
 		layer.FetchMany(t.Context(), refs)
 		synctest.Wait()
 		is.Equal(len(o.flights), 2)
 		is.True(o.flights[1].Background())
 
-		advance(200 * time.Second)
+		time.Sleep(200 * time.Second)
 		o.set(func(s *source) { s.delay = time.Second })
 		var wg sync.WaitGroup
 		wg.Go(func() { layer.FetchMany(callerNamed("first"), append(refs, refs...)) })

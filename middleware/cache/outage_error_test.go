@@ -29,13 +29,13 @@ func TestErrorOfAnOutage(t *testing.T) {
 		r.True(strings.HasSuffix(got, "00ms; the last time: it is sealed"))
 
 		r.backend.Fail(&secrets.Error{Err: secrets.ErrUnavailable, Detail: strings.Repeat("sealed ", 100)})
-		advance(past(firstStep))
+		time.Sleep(past(firstStep))
 		got = detail("e")
 		r.True(strings.HasPrefix(got, "the backend was unavailable 4 times in a row, and is asked again in about "))
 		r.True(!strings.Contains(got, "sealed"))
 
 		defer r.backend.Block()()
-		advance(past(2 * firstStep))
+		time.Sleep(past(2 * firstStep))
 		r.Equal(detail("f"), "the backend was unavailable 4 times in a row, and is asked again now")
 	})
 }
@@ -45,10 +45,10 @@ func TestBackingOffInAnOutage(t *testing.T) {
 		f.answers(secrets.ErrUnavailable)
 		_, _, _, _ = f.ask("a"), f.ask("b"), f.ask("c"), f.ask("d")
 		f.Equal(monitor(f.layer).BackingOff(), 3)
-		advance(300 * time.Millisecond)
+		time.Sleep(300 * time.Millisecond)
 		f.Equal(monitor(f.layer).BackingOff(), 3) // their own back-offs are over
 		f.answers(nil)
-		advance(300 * time.Millisecond)
+		time.Sleep(300 * time.Millisecond)
 		f.Equal(monitor(f.layer).BackingOff(), 0) // the next reader asks
 		f.NoErr(f.ask("d"))
 		f.Equal(monitor(f.layer).BackingOff(), 0)

@@ -31,7 +31,7 @@ func TestOneProbeAStep(t *testing.T) {
 					if s, err := r.Get(context.Background(), numbered(i)); !isUnavailable(s, err) || time.Since(asked) != 0 {
 						t.Errorf("%v after %v", err, time.Since(asked))
 					}
-					advance(every)
+					time.Sleep(every)
 				}
 			})
 		}
@@ -51,7 +51,7 @@ func TestProbeOutlivesItsCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRemote(t, 4)
 		r.breakDown(numbered(0), numbered(1), numbered(2))
-		advance(past(firstStep))
+		time.Sleep(past(firstStep))
 		r.backend.Recover()
 		r.backend.SetLatency(3 * time.Second)
 		hasty := func(d time.Duration) error {
@@ -63,10 +63,10 @@ func TestProbeOutlivesItsCaller(t *testing.T) {
 		}
 		r.True(errors.Is(hasty(5*time.Millisecond), secrets.ErrUnavailable)) // what everybody gets, with time for a fallback
 		for range 29 {
-			advance(100 * time.Millisecond)
+			time.Sleep(100 * time.Millisecond)
 			r.True(errors.Is(hasty(0), secrets.ErrUnavailable))
 		}
-		advance(100 * time.Millisecond)
+		time.Sleep(100 * time.Millisecond)
 		r.has(false, numbered(3))
 		r.Equal(r.backend.Calls(), 4)
 	})
@@ -74,14 +74,14 @@ func TestProbeOutlivesItsCaller(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRemote(t, 4)
 			r.breakDown(numbered(0), numbered(1), numbered(2))
-			advance(past(firstStep))
+			time.Sleep(past(firstStep))
 			r.backend.Recover()
 			r.backend.SetLatency(500 * time.Millisecond)
 			ctx, cancel := context.WithCancel(t.Context())
 			time.AfterFunc(10*time.Millisecond, cancel)
 			_, err := r.Get(ctx, numbered(3))
 			r.Equal(err, context.Canceled)
-			advance(500 * time.Millisecond)
+			time.Sleep(500 * time.Millisecond)
 			r.has(false, numbered(3))
 		})
 	})
@@ -89,7 +89,7 @@ func TestProbeOutlivesItsCaller(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRemote(t, 4)
 			r.breakDown(numbered(0), numbered(1), numbered(2))
-			advance(past(firstStep))
+			time.Sleep(past(firstStep))
 			r.backend.Recover()
 			r.backend.SetLatency(patience - 1)
 			_, err := r.Get(t.Context(), numbered(3))
@@ -102,7 +102,7 @@ func TestCloseEndsAProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRemote(t, 4)
 		r.breakDown(numbered(0), numbered(1), numbered(2))
-		advance(past(firstStep))
+		time.Sleep(past(firstStep))
 		defer r.backend.Block()()
 		var wg sync.WaitGroup
 		wg.Go(func() {

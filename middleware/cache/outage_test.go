@@ -108,7 +108,7 @@ func TestColdStartInAnOutage(t *testing.T) {
 		r.Equal(r.backend.Calls(), 3)
 
 		// One waits for a probe, with patience; the others do not.
-		advance(past(firstStep))
+		time.Sleep(past(firstStep))
 		r.fails(patience, all[0])
 		r.fails(0, all...)
 		r.Equal(r.backend.Calls(), 4)
@@ -133,7 +133,7 @@ func TestColdStartInAnOutage(t *testing.T) {
 			together(timeout)
 			r.Equal(r.backend.Calls(), keys)
 			together(0)
-			advance(past(firstStep)) // all of them were one step
+			time.Sleep(past(firstStep)) // all of them were one step
 			together(patience)
 			r.Equal(r.backend.Calls(), keys+1)
 		})
@@ -168,17 +168,17 @@ func TestRecoveryIsNoticedWithinOneStep(t *testing.T) {
 		r := newRemote(t, 10)
 		r.breakDown(numbered(0), numbered(1), numbered(2))
 		for range 10 { // until steps are of 10 s
-			advance(past(10 * time.Second))
+			time.Sleep(past(10 * time.Second))
 			r.fails(0, numbered(0))
 		}
 		// This one has a back-off of its own, which begins as the step ends and would last longer.
-		advance(7 * time.Second)
+		time.Sleep(7 * time.Second)
 		_, err := r.Refresh(t.Context(), numbered(0))
 		r.True(errors.Is(err, secrets.ErrUnavailable))
 		calls := r.backend.Calls()
 
 		r.backend.Recover()
-		advance(past(3*time.Second) + 2*time.Second)
+		time.Sleep(past(3*time.Second) + 2*time.Second)
 		for i := range 10 {
 			r.has(false, numbered(9-i))
 		}
@@ -189,7 +189,7 @@ func TestRecoveryIsNoticedWithinOneStep(t *testing.T) {
 			r := newRemote(t, 1)
 			r.breakDown(numbered(0), numbered(0), numbered(0), numbered(0), numbered(0), "another")
 			r.backend.Recover()
-			advance(past(firstStep)) // though its own back-off is of 3.2 s
+			time.Sleep(past(firstStep)) // though its own back-off is of 3.2 s
 			r.has(false, numbered(0))
 		})
 	})
@@ -198,7 +198,7 @@ func TestRecoveryIsNoticedWithinOneStep(t *testing.T) {
 			r := newRemote(t, 2)
 			r.breakDown(numbered(0), numbered(0), "another")
 			r.backend.Recover()
-			advance(time.Hour)
+			time.Sleep(time.Hour)
 			r.has(false, numbered(1))
 		})
 	})
@@ -213,7 +213,7 @@ func TestRecoveryIsNoticedWithinOneStep(t *testing.T) {
 			calls := r.backend.Calls()
 			r.fails(0, numbered(0), numbered(0))
 			r.Equal(r.backend.Calls(), calls+1)
-			advance(past(100 * time.Millisecond))
+			time.Sleep(past(100 * time.Millisecond))
 			r.fails(0, numbered(0))
 			r.Equal(r.backend.Calls(), calls+2)
 		})
@@ -224,7 +224,7 @@ func TestStaleAtOnceInAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRemote(t, 4, cache.WithTTL(time.Minute), cache.WithRefreshAhead(0))
 		r.has(false, numbered(0))
-		advance(30 * time.Second)
+		time.Sleep(30 * time.Second)
 		r.has(false, numbered(1))
 		_, err := r.Get(t.Context(), "none")
 		r.True(errors.Is(err, secrets.ErrNotFound))
@@ -232,7 +232,7 @@ func TestStaleAtOnceInAnOutage(t *testing.T) {
 		_, err = r.Get(t.Context(), "none")
 		r.True(errors.Is(err, secrets.ErrNotFound)) // remembered
 
-		advance(30 * time.Second)
+		time.Sleep(30 * time.Second)
 		defer r.backend.Block()()
 		within(r.I, patience, func() { // the first is the probe, and has patience
 			s, err := r.Get(t.Context(), numbered(0))
@@ -257,7 +257,7 @@ func TestRenewalsAheadInAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRemote(t, 3, cache.WithTTL(100*time.Second), cache.WithRefreshAhead(0.8))
 		r.has(false, numbered(0), numbered(1))
-		advance(80 * time.Second)
+		time.Sleep(80 * time.Second)
 		r.breakDown(numbered(2), numbered(2), "another")
 		for range 10 { // within the step
 			r.has(false, numbered(0), numbered(1))
@@ -268,7 +268,7 @@ func TestRenewalsAheadInAnOutage(t *testing.T) {
 		// When it is over, one of them is the probe, for which nobody waits.
 		r.backend.Recover()
 		release := r.backend.Block()
-		advance(past(firstStep))
+		time.Sleep(past(firstStep))
 		for range 10 {
 			r.has(false, numbered(0), numbered(1))
 		}
@@ -293,7 +293,7 @@ func TestRenewalsAheadInAnOutage(t *testing.T) {
 		got, known := memory.Recall("db")
 		f.True(known)
 		f.Equal(got.Reveal(), "db v1")
-		advance(past(firstStep))
+		time.Sleep(past(firstStep))
 		_, known = memory.Recall("db") // which would cause no probe
 		f.True(!known)
 	})
@@ -301,10 +301,10 @@ func TestRenewalsAheadInAnOutage(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRemote(t, 3, cache.WithTTL(100*time.Second), cache.WithRefreshAhead(0.8))
 			r.has(false, numbered(0), numbered(1))
-			advance(80 * time.Second)
+			time.Sleep(80 * time.Second)
 			r.breakDown(numbered(2), numbered(2), "another")
 			r.backend.Recover()
-			advance(past(firstStep))
+			time.Sleep(past(firstStep))
 			found, err := r.GetMany(t.Context(), numbered(0), numbered(1), numbered(2))
 			r.NoErr(err)
 			r.Equal(len(found), 3)
@@ -323,7 +323,7 @@ func TestBatchInAnOutage(t *testing.T) {
 		t.Helper()
 		r := newRemote(t, 6, cache.WithTTL(time.Minute), cache.WithRefreshAhead(0))
 		r.has(false, "key-1")
-		advance(time.Minute)
+		time.Sleep(time.Minute)
 		r.has(false, "key-0")
 		r.breakDown("key-5", "key-5", "another")
 		r.backend.ResetCounts()
@@ -351,11 +351,11 @@ func TestBatchInAnOutage(t *testing.T) {
 		}
 		partly(0, 0)
 		release := r.backend.Block()
-		advance(past(firstStep))
+		time.Sleep(past(firstStep))
 		partly(patience, 1)
 		partly(0, 1)
 		release()
-		advance(past(2 * firstStep)) // the probe has failed by now
+		time.Sleep(past(2 * firstStep)) // the probe has failed by now
 		partly(0, 2)
 		r.Equal(len(r.backend.Batches()), 0)
 	})
@@ -363,7 +363,7 @@ func TestBatchInAnOutage(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := warm(t)
 			r.backend.Recover()
-			advance(past(firstStep))
+			time.Sleep(past(firstStep))
 			found, err := get(r)
 			var all secrets.Errors
 			r.True(errors.As(err, &all))
@@ -383,10 +383,10 @@ func TestRefreshInAnOutage(t *testing.T) {
 		r.breakDown("key-0", "key-0", "another")
 		// Failures do not put the end of the step off, however many they are.
 		for range 31 { // the step takes 320 ms at the least
-			advance(10 * time.Millisecond)
+			time.Sleep(10 * time.Millisecond)
 			r.breakDown("key-1")
 		}
-		advance(past(firstStep) - 310*time.Millisecond)
+		time.Sleep(past(firstStep) - 310*time.Millisecond)
 		calls := r.backend.Calls()
 		r.fails(0, "key-2")
 		r.Equal(r.backend.Calls(), calls+1)
@@ -403,7 +403,7 @@ func TestRefreshInAnOutage(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRemote(t, 4)
 			r.breakDown("key-0", "key-0", "another")
-			advance(past(firstStep))
+			time.Sleep(past(firstStep))
 			r.breakDown("key-1")
 			r.fails(0, "key-2")
 			r.Equal(r.backend.Calls(), 4)
@@ -426,7 +426,7 @@ func TestRenewalFromBeforeTheOutage(t *testing.T) {
 		synctest.Wait()
 		f.set(func(s *source) { s.delay = 0 })
 		_, _, _ = f.ask("a"), f.ask("b"), f.ask("c")
-		advance(past(firstStep))
+		time.Sleep(past(firstStep))
 		within(f.I, 0, func() { f.staleAnswer(1, 5) })
 		f.True(f.ask("d") != nil)
 		f.Equal(f.count(), 6)
@@ -477,7 +477,7 @@ func TestPeekInAnOutage(t *testing.T) {
 			r, known = peek("cold")
 			f.True(known)
 			f.True(isUnavailable(r.Secret, r.Err))
-			advance(past(firstStep))
+			time.Sleep(past(firstStep))
 		}
 		f.Equal(f.count(), 4)
 	})
@@ -519,6 +519,6 @@ func TestLeaseEndsInAnOutage(t *testing.T) {
 		f.set(func(s *source) { s.delay = timeout })
 		f.at(19500 * time.Millisecond)
 		within(f.I, 250*time.Millisecond, func() { f.staleAnswer(1, 5) })
-		advance(timeout)
+		time.Sleep(timeout)
 	})
 }

@@ -101,7 +101,7 @@ func TestMemoryForgetsWithTheCache(t *testing.T) {
 		"invalidate":       func(client *secrets.Client, _ *cache.Cache) { client.Invalidate("db") },
 		"invalidate field": func(client *secrets.Client, _ *cache.Cache) { client.Invalidate("db#user") },
 		"purge":            func(_ *secrets.Client, memory *cache.Cache) { memory.Purge() },
-		"expiry":           func(*secrets.Client, *cache.Cache) { advance(ttl) },
+		"expiry":           func(*secrets.Client, *cache.Cache) { time.Sleep(ttl) },
 		"refresh": func(client *secrets.Client, _ *cache.Cache) {
 			_, _ = client.Refresh(context.Background(), "db#password")
 		},
@@ -150,18 +150,18 @@ func TestMemoryExpiresExactly(t *testing.T) {
 						if before > ttl {
 							continue
 						}
-						advance(time.Until(began.Add(ttl - before)))
+						time.Sleep(time.Until(began.Add(ttl - before)))
 						for range 20 {
-							advance(pause)
+							time.Sleep(pause)
 							if time.Since(began) < ttl {
 								is.Equal(value(t, client, "db#user"), "u0")
 							}
 						}
 					}
 					if until := time.Until(began.Add(ttl - 1)); until > 0 {
-						advance(until)
+						time.Sleep(until)
 						is.Equal(value(t, client, "db#user"), "u0")
-						advance(1)
+						time.Sleep(1)
 					}
 					is.Equal(value(t, client, "db#user"), "u1")
 				})
@@ -177,10 +177,10 @@ func TestMemoryRenewsAhead(t *testing.T) {
 		client := newClient(t, backend, secrets.WithCache(cache.New(exact, cache.WithTTL(10*time.Second))))
 		is.Equal(value(t, client, "db#user"), "u0")
 		backend.version.Add(1)
-		advance(8*time.Second - 1)
+		time.Sleep(8*time.Second - 1)
 		is.Equal(value(t, client, "db#user"), "u0")
 		is.Equal(backend.calls.Load(), int64(1))
-		advance(1)
+		time.Sleep(1)
 		_, err := client.Get(t.Context(), "db#user")
 		is.NoErr(err)
 		synctest.Wait()
@@ -215,7 +215,7 @@ func TestMemoryMarksStaleValues(t *testing.T) {
 					is.Equal(s.Meta().Stale, age >= time.Minute)
 					is.Equal(found["db#user"].Meta().Stale, age >= time.Minute)
 				}
-				advance(pause)
+				time.Sleep(pause)
 			}
 		})
 	}
@@ -228,9 +228,9 @@ func TestMemoryRespectsLeases(t *testing.T) {
 		client := newClient(t, backend, secrets.WithCache(cache.New(exact, cache.WithRefreshAhead(0))))
 		is.Equal(value(t, client, "db#user"), "u0")
 		backend.version.Add(1)
-		advance(time.Minute - 1)
+		time.Sleep(time.Minute - 1)
 		is.Equal(value(t, client, "db#user"), "u0")
-		advance(1)
+		time.Sleep(1)
 		is.Equal(value(t, client, "db#user"), "u1")
 	})
 }
@@ -252,9 +252,9 @@ func TestMemoryOfChains(t *testing.T) {
 		is.Equal(second.calls.Load(), int64(1))
 
 		first.missing.Store(false)
-		advance(5*time.Second - 1)
+		time.Sleep(5*time.Second - 1)
 		is.Equal(value(t, client, "db#user"), "u7")
-		advance(1) // the not-found of the first is forgotten, and its value comes first again
+		time.Sleep(1) // the not-found of the first is forgotten, and its value comes first again
 		is.Equal(value(t, client, "db#user"), "u0")
 		is.Equal(first.calls.Load(), int64(3))
 

@@ -60,7 +60,7 @@ func TestRefreshAhead(t *testing.T) {
 			synctest.Wait()
 			f.Equal(f.count(), 2)
 			for range 20 * 50 { // 50 reads a second until the TTL
-				advance(20 * time.Millisecond)
+				time.Sleep(20 * time.Millisecond)
 				_, _ = f.get()
 			}
 			synctest.Wait()
