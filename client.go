@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/seed-5482dd03/secrets/internal/fetchctx"
 )
 
 // Client reads secrets from a backend, through the layers that its options give. Build one in main and pass it to what
@@ -16,10 +17,11 @@ import (
 // Every error of its methods is an [*Error] of exactly one class, or the error of the caller's own context, as it is.
 type Client struct {
 	top     Fetcher
-	memory  recaller // asked before top, or nil
-	primary *health  // of the first of several backends, or nil
-	sources []source
-	leases  bool // a read of one of the sources may make a lease
+	memory  memory  // asked before top, or nil
+	primary *health // of the first of several backends, or nil
+	stacks  []*stack
+	leases  bool // a read of one of the backends may make a lease
+	inTurn  bool // nothing below ever waits: GetMany needs no goroutines
 	closed  atomic.Bool
 
 	shutdown func() error
@@ -27,206 +29,73 @@ type Client struct {
 	closeErr error
 }
 
-// source is one backend with the layers around it.
-type source struct {
-	*document
-	name   string
-	memory recaller  // of the cache, or nil
-	slots  []Fetcher // what the layers of the slots returned, innermost first
-
-	recipient recipient // of redaction, or nil
+// memory knows hits: from the key, as the program writes it, to the secret. It is a [Cache], or a chain over several. A hit is what
+// programs do most, so that it does without the layers, unless there is user middleware, which sees every call.
+type memory interface {
+	Recall(key string) (s Secret, known bool)
+	RecallMany(keys []string, found map[string]Secret) bool
 }
 
-// Name returns the name of the backend.
-func (s source) Name() string { return s.name }
-
 // New builds a Client for backend. It puts the layers in their right order, whatever the order of the options; see the
-// package comment. It returns every fault of the options, joined, and asks the backend nothing.
+// package comment. Without layers, there is no cache: every Get asks the backend. New returns every fault of the options, joined,
+// and makes no network calls.
 //
 // The Client owns its backends and layers from then on: [Client.Close] closes them. If New fails, they are still the
 // caller's.
 func New(backend Backend, opts ...Option) (*Client, error) {
 	cfg := newConfig(opts)
 	backends := cfg.backends(backend)
-	if err := cfg.err(); err != nil {
+	if err := cfg.faults.Err(); err != nil {
 		return nil, err
 	}
-	return build(cfg, backends)
-}
-
-func build(cfg *config, backends []owned) (*Client, error) {
 	life, end := context.WithCancel(context.Background())
 	running := newCalls()
-	c := &Client{done: make(chan struct{})}
-	chain := make([]Fetcher, 0, len(backends))
+	c := &Client{done: make(chan struct{}), inTurn: len(cfg.around) == 0}
 	for _, b := range backends {
-		s := cfg.source(life, b, running)
-		if cfg.redaction.taken {
-			s.recipient, _ = s.slots[0].(recipient)
-		}
-		c.sources = append(c.sources, s)
-		c.leases = c.leases || s.leases
-		chain = append(chain, s)
+		s := cfg.newStack(life, b, running)
+		c.stacks = append(c.stacks, s)
+		c.leases = c.leases || b.info.Leases
+		c.inTurn = c.inTurn && s.guard.inline
 	}
-	c.top, c.memory = chain[0], c.sources[0].memory
-	var slots []Fetcher // outermost first
+	c.top = c.stacks[0]
 	if cfg.fallback != nil {
-		c.top = cfg.wrap("WithFallback", c.top, func() Fetcher { return cfg.fallback.Chain(chain) })
-		slots = append(slots, c.top)
-		c.memory, _ = c.top.(recaller)
-		c.primary = c.sources[0].health
+		chain := cfg.newChain(c.stacks)
+		c.top, c.memory = chain, chain
+		c.primary = c.stacks[0].health
+	} else if cache := c.stacks[0].cache; cache != nil {
+		c.memory = cache
 	}
 	if len(cfg.around) > 0 {
 		c.memory = nil // user middleware sees every call
-		c.top = &checker{next: c.top}
-		for _, layer := range slices.Backward(cfg.around) {
-			c.top = cfg.wrap("WithMiddleware", c.top, func() Fetcher { return layer.Wrap(c.top) })
-		}
+		c.top = cfg.wrapAll("WithMiddleware", cfg.around, refuseInvalid().Wrap(c.top))
 	}
-	for _, s := range c.sources {
-		for _, f := range slices.Backward(s.slots) {
-			slots = append(slots, f)
-		}
-	}
-	if err := cfg.err(); err != nil {
+	if err := cfg.faults.Err(); err != nil {
 		end()
-		for _, f := range slots { // the layers remain the caller's; what Wrap made of them is nobody's
-			err = errors.Join(err, closeOne("layer", f))
-		}
-		return nil, err
+		return nil, errors.Join(append([]error{err}, c.closeLayers()...)...) // what the layers have made is nobody's
 	}
 	c.shutdown = func() error {
 		running.close()
 		end()
-		err := within(cfg.timeout, "a backend or layer", func() error {
-			var err error
-			for _, f := range slots {
-				err = errors.Join(err, closeOne("layer", f))
-			}
+		errs := []error{within(cfg.timeout, "a backend or layer", func() error {
+			errs := c.closeLayers()
 			<-running.idle
-			return err
-		})
+			return errors.Join(errs...)
+		})}
 		for _, b := range backends {
-			what := "backend " + b.name
-			err = errors.Join(err, within(cfg.timeout, what, func() error { return closeOne(what, b.Backend) }))
+			backend := closer{"backend " + b.info.Name, b.Close}
+			errs = append(errs, within(cfg.timeout, backend.what, backend.run))
 		}
-		return err
+		return errors.Join(errs...)
 	}
 	return c, nil
 }
 
-// source builds the layers around b, from the inside out.
-func (c *config) source(life context.Context, b owned, running *calls) source {
-	s := source{name: b.name}
-	local, nonblocking, leases := c.nature(b)
-	wrap := func(option string, layer Middleware, f Fetcher) Fetcher {
-		next := named{f, b.name, local, leases}
-		return c.wrap(option, next, func() Fetcher { return layer.Wrap(next) })
+// closeLayers closes the layers, from the outside in.
+func (c *Client) closeLayers() (errs []error) {
+	for _, s := range c.stacks {
+		errs = append(errs, s.close()...)
 	}
-	wrapSlot := func(option string, slot slot, f Fetcher) Fetcher {
-		if !slot.taken {
-			return f
-		}
-		f = wrap(option, slot.layer, f)
-		s.slots = append(s.slots, f)
-		return f
-	}
-
-	var f Fetcher = b.Backend
-	if len(c.aroundBackend) > 0 {
-		f = &checker{next: f}
-	}
-	for _, layer := range slices.Backward(c.aroundBackend) {
-		f = wrap("WithBackendMiddleware", layer, f)
-	}
-	f = wrapSlot("WithRedaction", c.redaction, f)
-	g := &guard{next: f, name: b.name, timeout: c.timeout, life: life, calls: running}
-	g.inline = nonblocking && len(c.aroundBackend) == 0 // a layer may block where the backend does not
-	f = g
-	health := c.health(b.name)
-	if health != nil {
-		f = &witness{next: g, health: health}
-	}
-	f = wrapSlot("WithTracing", c.tracing, f)
-	if !local {
-		// What lies within the dedup layer is known last: the half of the cache that fills is a part of the cache.
-		within := &late{f}
-		f = wrapSlot("WithDedup", c.dedup, within)
-		f = wrapSlot("WithCache", c.cache, f)
-		if cache, ok := f.(interface{ Fill(next Fetcher) Fetcher }); ok && c.cache.taken {
-			inner := named{within.Fetcher, b.name, local, leases}
-			within.Fetcher = c.wrap("WithCache", inner, func() Fetcher { return cache.Fill(inner) })
-		}
-		if c.cache.taken {
-			s.memory, _ = f.(recaller)
-			c.observe(s.slots, f)
-		}
-	}
-	s.document = &document{next: f, health: health, leases: leases}
-	s.learn(b.Backend)
-	c.hear(b, s)
-	if s.resolve != nil && local && !g.inline {
-		s.guard = g
-	}
-	return s
-}
-
-// hear lets b make the layers of s forget what is void.
-func (c *config) hear(b owned, s source) {
-	if r, ok := b.Backend.(revoker); ok {
-		c.try("backend "+b.name+": OnRevoke", func() { r.OnRevoke(s.forget) })
-	}
-}
-
-// observe hands what can be observed of cache to the layers of the slots that ask for it.
-func (c *config) observe(slots []Fetcher, cache Fetcher) {
-	monitor, ok := cache.(CacheMonitor)
-	if !ok {
-		return
-	}
-	for _, f := range slots {
-		observer, ok := f.(cacheObserver)
-		if !ok {
-			continue
-		}
-		c.try("ObserveCache", func() {
-			if err := observer.ObserveCache(monitor); err != nil {
-				c.faults = append(c.faults, err)
-			}
-		})
-	}
-}
-
-// late is a Fetcher that is set after a layer has been wrapped around it.
-type late struct{ Fetcher }
-
-// nature asks b what it says of itself.
-func (c *config) nature(b owned) (local, nonblocking, leases bool) {
-	if l, ok := b.Backend.(interface{ Local() bool }); ok {
-		c.try("backend "+b.name+": Local", func() { local = l.Local() })
-	}
-	if n, ok := b.Backend.(interface{ Nonblocking() bool }); ok {
-		c.try("backend "+b.name+": Nonblocking", func() { nonblocking = n.Nonblocking() })
-	}
-	if l, ok := b.Backend.(interface{ Leases() bool }); ok {
-		c.try("backend "+b.name+": Leases", func() { leases = l.Leases() })
-	}
-	return local, nonblocking, leases
-}
-
-// wrap returns what the layer of option makes of next. If that is nothing, it is a fault, and next stays, so that the
-// faults of the layers further out come to light too.
-func (c *config) wrap(option string, next Fetcher, layer func() Fetcher) Fetcher {
-	var f Fetcher
-	switch ok := c.try(option+": Wrap", func() { f = layer() }); {
-	case !ok:
-		return next
-	case isNil(f):
-		c.fault("%s: a layer returned a nil Fetcher", option)
-		return next
-	default:
-		return f
-	}
+	return errs
 }
 
 // Get returns the secret that key names; see the package comment for the form of keys.
@@ -243,7 +112,7 @@ func (c *Client) Get(ctx context.Context, key string) (Secret, error) {
 			return s, nil
 		}
 	}
-	return c.fetch(ctx, key)
+	return c.fetch(ctx, key, fetchctx.Fetch{})
 }
 
 // GetOr returns the secret that key names, or def if there is none: only if the error is [ErrNotFound]. An outage or a
@@ -260,10 +129,12 @@ func (c *Client) GetOr(ctx context.Context, key, def string) (Secret, error) {
 // every other error is returned. It reads the value and drops it, unless reading would make a lease: of a backend that
 // makes them, Has knows what is in the cache, and is [ErrInvalidKey] otherwise.
 func (c *Client) Has(ctx context.Context, key string) (bool, error) {
+	var err error
 	if c.leases {
-		ctx = withPeek(ctx)
+		_, err = c.fetch(ctx, key, fetchctx.Fetch{Peek: true})
+	} else {
+		_, err = c.Get(ctx, key)
 	}
-	_, err := c.Get(ctx, key)
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
 	}
@@ -273,17 +144,12 @@ func (c *Client) Has(ctx context.Context, key string) (bool, error) {
 // Refresh asks the backend for the secret that key names, past cache and back-off, and renews the cache. It never returns a
 // stale value: if the backend is unavailable, that is the error. With a fallback, the chain goes on as it does for Get.
 func (c *Client) Refresh(ctx context.Context, key string) (Secret, error) {
-	if err := ctx.Err(); err != nil {
-		return Secret{}, err
-	}
-	if c.closed.Load() {
-		return Secret{}, closedError(key)
-	}
-	return c.fetch(WithFresh(ctx), key)
+	return c.fetch(ctx, key, fetchctx.Fetch{Fresh: true})
 }
 
-// GetMany returns the secrets that keys name, in one pass through the layers. Keys given twice are asked once. What was
-// found is returned also if there is an error. The error is [Errors], with one [*Error] for each key that could not be
+// GetMany returns the secrets that keys name. What is not in memory is fetched together, each document once: up to 16 documents of
+// a backend at a time, and where its server has batches, up to 16 batches. Keys given twice are asked once. What was found is
+// returned also if there is an error. The error is [Errors], with one [*Error] for each key that could not be
 // had; if ctx ended the call, it is the error of ctx, joined with those Errors if there are any. If ctx is done before the
 // call, its error is all.
 func (c *Client) GetMany(ctx context.Context, keys ...string) (map[string]Secret, error) {
@@ -321,21 +187,37 @@ func (c *Client) GetMany(ctx context.Context, keys ...string) (map[string]Secret
 		}
 		refs, names = append(refs, ref), append(names, key)
 	}
-	if len(refs) > 0 {
-		protect(len(refs), func() []Result { return c.top.FetchMany(ctx, refs) }, func(results []Result) {
-			for i, r := range results {
-				if err := atDoor(ctx, r.Err, names[i]); err != nil {
-					errs[names[i]] = err
-					continue
-				}
-				found[names[i]] = r.Secret
-				c.handOut(refs[i], r.Secret)
-				c.memorize(names[i], refs[i])
-				c.primary.replaced(ctx, r.Secret, refs[i])
-			}
-		})
+	for i, r := range c.fetchMany(ctx, refs) {
+		if err := c.delivered(ctx, names[i], refs[i], &r); err != nil {
+			errs[names[i]] = err
+			continue
+		}
+		found[names[i]] = r.Secret
 	}
 	return found, collect(ctx, keys, errs)
+}
+
+// fetchMany asks the layers for refs, each by itself, as the members of one group.
+func (c *Client) fetchMany(ctx context.Context, refs []Ref) []Result {
+	results := make([]Result, len(refs))
+	group := fetchctx.NewGroup(len(refs))
+	ctx = fetchctx.With(ctx, fetchctx.Fetch{Group: group})
+	if c.inTurn {
+		for i, ref := range refs {
+			c.ask(ctx, ref, &results[i])
+			group.Done()
+		}
+		return results
+	}
+	var running sync.WaitGroup
+	for i, ref := range refs {
+		running.Go(func() {
+			defer group.Done()
+			c.ask(ctx, ref, &results[i])
+		})
+	}
+	running.Wait()
+	return results
 }
 
 // collect makes one error of the errors of keys, in their order.
@@ -376,44 +258,9 @@ func (c *Client) Invalidate(keys ...string) {
 			refs = append(refs, ref)
 		}
 	}
-	for _, s := range c.sources {
+	for _, s := range c.stacks {
 		s.invalidate(refs)
 	}
-}
-
-// invalidate makes the layers forget the documents that hold refs.
-func (s source) invalidate(refs []Ref) {
-	if len(s.invalidators()) == 0 { // to locate a ref may cost a look at files
-		return
-	}
-	var docs []Ref
-	for _, ref := range refs {
-		if p, err := s.locate(ref); err == nil {
-			docs = append(docs, p.doc)
-		}
-	}
-	s.forget(docs...)
-}
-
-// forget makes the layers forget docs. It goes from the outside in: a cache must have stopped taking answers of old fetches
-// before the layer below it begins new ones.
-func (s source) forget(docs ...Ref) {
-	for _, layer := range s.invalidators() {
-		layer.Invalidate(docs...)
-	}
-}
-
-type invalidator interface{ Invalidate(refs ...Ref) }
-
-// invalidators returns the layers that remember documents, outermost first.
-func (s source) invalidators() []invalidator {
-	var layers []invalidator
-	for _, f := range slices.Backward(s.slots) {
-		if layer, ok := f.(invalidator); ok {
-			layers = append(layers, layer)
-		}
-	}
-	return layers
 }
 
 // Close ends the Client: it refuses new calls, ends those under way with [ErrClosed], and closes layers and backends,
@@ -446,55 +293,84 @@ func within(wait time.Duration, what string, f func() error) error {
 	}
 }
 
-func closeOne(what string, v any) (err error) {
-	closer, ok := v.(io.Closer)
-	if !ok {
-		return nil
-	}
+// run closes the part. A panic is an error like any other.
+func (c closer) run() (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("secrets: close %s: a panic with a %T", what, p)
+			err = fmt.Errorf("secrets: close %s: a panic with a %T", c.what, p)
 		}
 	}()
-	if e := closer.Close(); e != nil {
-		return fmt.Errorf("secrets: close %s: %w", what, e)
+	if e := c.close(); e != nil {
+		return fmt.Errorf("secrets: close %s: %w", c.what, e)
 	}
 	return nil
 }
 
 func closedError(key string) error { return &Error{Key: key, Err: ErrClosed} }
 
-func (c *Client) fetch(ctx context.Context, key string) (Secret, error) {
+// fetch asks the layers for the secret that key names. The fetch is what f says, and no part of another one whose context ctx may
+// be: a backend or layer may use a Client.
+func (c *Client) fetch(ctx context.Context, key string, f fetchctx.Fetch) (Secret, error) {
+	if err := ctx.Err(); err != nil {
+		return Secret{}, err
+	}
+	if c.closed.Load() {
+		return Secret{}, closedError(key)
+	}
 	ref, err := ParseRef(key)
 	if err != nil {
 		return Secret{}, err
 	}
-	result := c.ask(ctx, ref)
-	if err := atDoor(ctx, result.Err, key); err != nil {
+	if f != fetchctx.Of(ctx) {
+		ctx = fetchctx.With(ctx, f)
+	}
+	var r Result
+	c.ask(ctx, ref, &r)
+	if err := c.delivered(ctx, key, ref, &r); err != nil {
 		return Secret{}, err
 	}
-	c.handOut(ref, result.Secret)
-	c.memorize(key, ref)
-	c.primary.replaced(ctx, result.Secret, ref)
-	return result.Secret, nil
+	return r.Secret, nil
 }
 
-// ask asks the layers for ref. User middleware among them may panic.
-func (c *Client) ask(ctx context.Context, ref Ref) (r Result) {
+// ask sets r to what the layers answer for ref. User middleware among them may panic.
+func (c *Client) ask(ctx context.Context, ref Ref, r *Result) {
 	r.Err = errEnded
-	defer protectOne(&r)
+	defer protect(r)
 	r.Secret, r.Err = c.top.Fetch(ctx, ref)
-	return r
 }
 
-// atDoor makes err what the caller gets: user middleware may return any error.
-func atDoor(ctx context.Context, err error, key string) error {
-	if err == nil {
-		return nil
+// delivered returns the error that the caller of key gets. If there is none, the layers learn that it gets the secret of r.
+func (c *Client) delivered(ctx context.Context, key string, ref Ref, r *Result) error {
+	if r.Err != nil {
+		err := toError(ctx, r.Err, "", key) // user middleware may return any error
+		if e, ok := err.(*Error); ok {
+			e.Key = key
+		}
+		return err
 	}
-	err = toError(ctx, err, "", key)
-	if e, ok := err.(*Error); ok { // toError makes it so
-		e.Key = key
+	c.handOut(ref, r.Secret)
+	if c.memory != nil {
+		for _, s := range c.stacks {
+			s.memorize(ctx, key, ref)
+		}
 	}
-	return err
+	c.primary.replaced(ctx, r.Secret, ref)
+	return nil
+}
+
+// handOut tells the redaction of the backend that answered what the caller gets. User middleware may have made s: then the first
+// one is as good as any, since what is masked is the value.
+func (c *Client) handOut(ref Ref, s Secret) {
+	var to Redaction
+	name := s.Meta().Backend
+	for _, stack := range c.stacks {
+		if stack.redaction != nil && (to == nil || stack.info.Name == name) {
+			to = stack.redaction
+		}
+	}
+	if to == nil {
+		return
+	}
+	defer func() { _ = recover() }() // what a layer does with it must not cost the caller the secret
+	to.HandedOut(ref, s)
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +14,7 @@ import (
 	"github.com/matryer/is"
 
 	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/internal/fetchctx"
 )
 
 func TestGet(t *testing.T) {
@@ -58,7 +58,7 @@ func TestGet(t *testing.T) {
 		})
 	}
 	// A backend is asked for documents, whatever field is wanted.
-	for _, ref := range append(slices.Clone(backend.singles), slices.Concat(backend.batches...)...) {
+	for _, ref := range backend.asked {
 		if ref.Field != "" || ref.Whole {
 			t.Errorf("the backend was asked for %#v", ref)
 		}
@@ -105,7 +105,7 @@ func TestGetMany(t *testing.T) {
 	is := is.New(t)
 	tr := &trail{}
 	backend := newFake("doc", `{"x":"1","y":"2"}`, "other", "o", "bad", "no JSON")
-	client := open(t, backend, secrets.WithMiddleware(tr.layer("user")), secrets.WithBackendMiddleware(tr.layer("inner")))
+	client := open(t, backend, secrets.WithMiddleware(tr.middleware("user")), secrets.WithBackendMiddleware(tr.middleware("inner")))
 	keys := []string{
 		"doc#x", "none", "doc#y", "doc#x", "a//b", "doc", "doc#", "other", "bad#x", "doc#z", "none", "", "doc?version=2#x", "a//b", "none#x",
 	}
@@ -128,10 +128,9 @@ func TestGetMany(t *testing.T) {
 		"none secrets: not found", "a//b secrets: invalid key", "bad#x secrets: malformed", "doc#z secrets: field not found",
 		" secrets: invalid key", "none#x secrets: not found",
 	})
-	// One batch through each layer, without what is asked twice: every key once above, every document once below.
-	is.Equal(tr.take(), "user*10 inner@fake*5")
-	is.Equal(len(backend.singles), 0)
-	is.Equal(backend.batches, [][]secrets.Ref{{{Path: "doc"}, {Path: "none"}, {Path: "other"}, {Path: "bad"}, {Path: "doc", Version: "2"}}})
+	// Nothing twice through the layers: every key once above, every document once below.
+	is.Equal(tr.count(), map[string]int{"user": 10, "inner": 5})
+	is.Equal(backend.takeAsked(), []string{"bad", "doc", "doc?version=2", "none", "other"})
 	is.True(found["missing"].IsZero())
 }
 
@@ -164,19 +163,26 @@ func TestGetManyOfMany(t *testing.T) {
 	for i, key := range keys {
 		is.Equal(found[key].Reveal(), fmt.Sprint(i)) // no key has the value of another
 	}
-	is.Equal(backend.calls.Load(), int64(1))
+	is.Equal(backend.calls.Load(), int64(1000)) // each document once
 }
 
-// The same text may be a good answer for one key and a failure for another; the secrets of one batch do not mix.
+// What other documents have not answered in time takes nothing from what was found.
 func TestGetManyKeepsWhatWasFoundWhenTheContextEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
-		backend := &fake{name: "fake", fetchMany: func(ctx context.Context, _ []secrets.Ref) []secrets.Result {
-			<-ctx.Done()
-			return []secrets.Result{
-				{Secret: secrets.NewSecret("1", secrets.Meta{})}, {Err: secrets.ErrPermissionDenied}, {Err: ctx.Err()}, {Err: secrets.ErrUnavailable},
+		backend := failing(func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+			switch ref.Path {
+			case "a":
+				return secrets.NewSecret("1", secrets.Meta{}), nil
+			case "b":
+				return secrets.Secret{}, secrets.ErrPermissionDenied
 			}
-		}}
+			<-ctx.Done()
+			if ref.Path == "c" {
+				return secrets.Secret{}, ctx.Err()
+			}
+			return secrets.Secret{}, secrets.ErrUnavailable
+		})
 		client := open(t, backend)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -196,11 +202,7 @@ func TestGetManyKeepsWhatWasFoundWhenTheContextEnds(t *testing.T) {
 		// Where only the context failed, its error comes alone.
 		ctx, cancel = context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		backend.fetchMany = func(ctx context.Context, refs []secrets.Ref) []secrets.Result {
-			<-ctx.Done()
-			return slices.Repeat([]secrets.Result{{Err: ctx.Err()}}, len(refs))
-		}
-		_, err = client.GetMany(ctx, "a", "b")
+		_, err = client.GetMany(ctx, "c", "d")
 		is.True(err == context.DeadlineExceeded)
 	})
 }
@@ -209,7 +211,7 @@ func TestRefreshIsFresh(t *testing.T) {
 	is := is.New(t)
 	var fresh []bool
 	backend := failing(func(ctx context.Context, _ secrets.Ref) (secrets.Secret, error) {
-		fresh = append(fresh, secrets.Fresh(ctx))
+		fresh = append(fresh, fetchctx.Of(ctx).Fresh)
 		return secrets.NewSecret("x", secrets.Meta{}), nil
 	})
 	client := open(t, backend)
@@ -217,11 +219,9 @@ func TestRefreshIsFresh(t *testing.T) {
 	is.NoErr(err)
 	_, err = client.Refresh(t.Context(), "a")
 	is.NoErr(err)
-	_, err = client.GetMany(secrets.WithFresh(t.Context()), "a")
-	is.NoErr(err)
 	_, err = client.GetMany(t.Context(), "a")
 	is.NoErr(err)
-	is.Equal(fresh, []bool{false, true, true, false})
+	is.Equal(fresh, []bool{false, true, false})
 }
 
 // The values of the caller's context reach the backend: its span and its credentials are there.
@@ -235,42 +235,11 @@ func TestContextValuesReachTheBackend(t *testing.T) {
 	is.Equal(s.Reveal(), "mine")
 }
 
-func TestResolver(t *testing.T) {
-	is := is.New(t)
-	tr := &trail{}
-	backend := &resolving{fake: newFake("m/a", `{"b":"1","c":"2"}`, "m/a/b", "file"), resolve: func(ref secrets.Ref) secrets.Ref {
-		dir, last, found := strings.Cut(ref.Path, "/")
-		if ref.Field != "" || ref.Whole || !found {
-			ref.Path = "m/" + ref.Path
-			return ref
-		}
-		return secrets.Ref{Path: "m/" + dir, Field: last, Version: ref.Version, Whole: true} // Whole says nothing here
-	}}
-	client := open(t, backend, secrets.WithMiddleware(tr.layer("user")), secrets.WithCache(splitCache{tr}))
-	for key, want := range map[string]string{
-		"a": `{"b":"1","c":"2"}`, "a/b": "1", "a#b": "1", "a/b#": "file", "a/c?version=9": "2",
-	} {
-		s, err := client.Get(t.Context(), key)
-		is.NoErr(err)
-		is.Equal(s.Reveal(), want)
-	}
-	tr.take()
-	// Keys that mean the same document share it, however they are written.
-	found, err := client.GetMany(t.Context(), "a", "a/b", "a#b", "a/c", "a#")
-	is.NoErr(err)
-	is.Equal(len(found), 5)
-	is.Equal(tr.take(), "user*5 read*1 fill*1")
-	client.Invalidate("a/b", "a#c", "a/b#", "bad//key", "a?version=3")
-	is.Equal(tr.take(), "forget [m/a m/a m/a/b m/a?version=3]")
-}
-
 func TestInvalidateReachesEveryBackend(t *testing.T) {
 	is := is.New(t)
 	tr := &trail{}
-	second := &resolving{fake: newFake(), resolve: func(ref secrets.Ref) secrets.Ref { return secrets.Ref{Path: "second_" + ref.Path} }}
-	second.name = "second"
-	client := open(t, newFake(), secrets.WithFallback(&chain{backends: []secrets.Backend{second}}), secrets.WithCache(splitCache{tr}),
-		secrets.WithMiddleware(tr.layer("user")))
+	second := named("second").resolvedBy(func(ref secrets.Ref) secrets.Ref { return secrets.Ref{Path: "second_" + ref.Path} })
+	client := open(t, newFake(), to(second), secrets.WithCache(tr.cache()), secrets.WithMiddleware(tr.middleware("user")))
 	client.Invalidate("a#f", "b")
 	is.Equal(tr.take(), "forget [a b] forget [second_a second_b]")
 	client.Invalidate()
@@ -280,30 +249,20 @@ func TestInvalidateReachesEveryBackend(t *testing.T) {
 
 // Middleware may rewrite refs. What it makes of them is checked like any key, wherever it stands.
 func TestRewrittenRefsAreChecked(t *testing.T) {
-	for name, hostile := range map[string]secrets.Ref{
-		"zero": {}, "up": {Path: "../sys/seal-status"}, "absolute": {Path: "/etc/passwd"}, "double": {Path: "a//b"}, "dot": {Path: "a/./b"},
-		"nul": {Path: "a\x00b"}, "newline": {Path: "a", Version: "1\nX-Header: y"}, "bidi": {Path: "a\u202e"}, "utf8": {Path: "a\xff"},
-		"long": {Path: strings.Repeat("a", 513)}, "long in all": {Path: strings.Repeat("a", 300), Field: strings.Repeat("b", 300)},
-		"long when escaped": {Path: strings.Repeat("%", 200)}, "field": {Path: "a", Field: "x\n"}, "both": {Path: "a", Field: "x", Whole: true},
-		"version in field": {Path: "a", Field: "x?version=1"}, "hash in version": {Path: "a", Version: "1#x"},
-		"query in version": {Path: "a", Version: "1&x=1"},
-	} {
-		rewrite := func(refs []secrets.Ref) []secrets.Ref {
-			refs = slices.Clone(refs)
-			refs[0] = hostile
-			return refs
-		}
-		hook := secrets.Intercept(func(ctx context.Context, refs []secrets.Ref,
-			next func(context.Context, []secrets.Ref) []secrets.Result) []secrets.Result {
-			return next(ctx, rewrite(refs))
+	for name, hostile := range badRefs() {
+		hook := secrets.Intercept(func(ctx context.Context, ref secrets.Ref, next secrets.Fetcher) (secrets.Secret, error) {
+			if ref.Path == "key" {
+				ref = hostile
+			}
+			return next.Fetch(ctx, ref)
 		})
 		for where, opts := range map[string][]secrets.Option{
 			"user middleware":         {secrets.WithMiddleware(hook)},
-			"inner user middleware":   {secrets.WithMiddleware(pass(), secrets.Intercept(passHook), hook)},
+			"inner user middleware":   {secrets.WithMiddleware(pass(), pass(), hook)},
 			"backend middleware":      {secrets.WithBackendMiddleware(hook)},
-			"with a fallback":         {secrets.WithMiddleware(hook), secrets.WithFallback(&chain{backends: []secrets.Backend{&fake{name: "b"}}})},
-			"inner backend, layers":   {secrets.WithBackendMiddleware(pass(), hook), secrets.WithMiddleware(secrets.Intercept(passHook))},
-			"backend, other rewrites": {secrets.WithBackendMiddleware(hook, secrets.Intercept(passHook)), secrets.WithTracing(pass())},
+			"with a fallback":         {secrets.WithMiddleware(hook), to(named("b"))},
+			"inner backend, layers":   {secrets.WithBackendMiddleware(pass(), hook), secrets.WithMiddleware(pass())},
+			"backend, other rewrites": {secrets.WithBackendMiddleware(hook, pass()), secrets.WithTracing(idle())},
 		} {
 			t.Run(name+" in "+where, func(t *testing.T) {
 				is := is.New(t)
@@ -319,17 +278,14 @@ func TestRewrittenRefsAreChecked(t *testing.T) {
 				_, err = client.Refresh(t.Context(), "key")
 				checkClass(t, err, secrets.ErrInvalidKey)
 				is.Equal(backend.calls.Load(), int64(0))
-				// The others of the batch are asked all the same.
+				// The others of a GetMany are asked all the same.
 				found, err := client.GetMany(t.Context(), "key", "good", "good2")
 				all := err.(secrets.Errors)
 				is.Equal(len(all), 2)
 				checkClass(t, all[0], secrets.ErrInvalidKey)
 				checkClass(t, all[1], secrets.ErrNotFound)
-				if strings.Contains(where, "fallback") {
-					return // this chain has no batches
-				}
 				is.Equal(found["good"].Reveal(), "1")
-				is.Equal(backend.batches, [][]secrets.Ref{{{Path: "good"}, {Path: "good2"}}})
+				is.Equal(backend.takeAsked(), []string{"good", "good2"})
 			})
 		}
 	}
@@ -338,12 +294,9 @@ func TestRewrittenRefsAreChecked(t *testing.T) {
 // A good ref passes the same checks: what stops the hostile ones is not the rewriting.
 func TestRewrittenRefs(t *testing.T) {
 	is := is.New(t)
-	hook := secrets.Intercept(func(ctx context.Context, refs []secrets.Ref,
-		next func(context.Context, []secrets.Ref) []secrets.Result) []secrets.Result {
-		for i := range refs {
-			refs[i].Path = "team/" + refs[i].Path // in place, as it should not be done
-		}
-		return next(ctx, refs)
+	hook := secrets.Intercept(func(ctx context.Context, ref secrets.Ref, next secrets.Fetcher) (secrets.Secret, error) {
+		ref.Path = "team/" + ref.Path
+		return next.Fetch(ctx, ref)
 	})
 	client := open(t, newFake("team/a", `{"x":"1"}`, "team/b", "2"), secrets.WithMiddleware(hook))
 	found, err := client.GetMany(t.Context(), "a#x", "b", "c")
@@ -355,47 +308,56 @@ func TestRewrittenRefs(t *testing.T) {
 func TestIntercept(t *testing.T) {
 	is := is.New(t)
 	backend := newFake("a", "1", "b", "2", "c", `{"x":"3"}`)
-	var seen [][]secrets.Ref
-	hook := secrets.Intercept(func(ctx context.Context, refs []secrets.Ref,
-		next func(context.Context, []secrets.Ref) []secrets.Result) []secrets.Result {
-		seen = append(seen, slices.Clone(refs))
-		return next(ctx, refs)
-	})
-	client := open(t, backend, secrets.WithMiddleware(hook))
+	tr := &trail{}
+	client := open(t, backend, secrets.WithMiddleware(
+		secrets.Intercept(func(ctx context.Context, ref secrets.Ref, next secrets.Fetcher) (secrets.Secret, error) {
+			tr.add(ref.String())
+			return next.Fetch(ctx, ref)
+		})))
 	_, err := client.Get(t.Context(), "c#x")
 	is.NoErr(err)
+	is.Equal(tr.take(), "c#x") // the field is in sight
 	_, err = client.GetMany(t.Context(), "a", "b", "c#x")
 	is.NoErr(err)
+	is.Equal(tr.count(), map[string]int{"a": 1, "b": 1, "c#x": 1}) // each key by itself
 	_, err = client.GetMany(t.Context(), "a")
 	is.NoErr(err)
-	c := secrets.Ref{Path: "c", Field: "x"}
-	is.Equal(seen, [][]secrets.Ref{{c}, {{Path: "a"}, {Path: "b"}, c}, {{Path: "a"}}}) // batches whole, fields in sight
-	// A single fetch stays single below.
-	is.Equal(backend.singles, []secrets.Ref{{Path: "c"}, {Path: "a"}})
-	is.Equal(len(backend.batches), 1)
+	is.Equal(tr.take(), "a")
+	is.Equal(backend.takeAsked(), []string{"a", "a", "b", "c", "c"})
+}
+
+// Intercept is what it says also without a Client around it.
+func TestInterceptAlone(t *testing.T) {
+	is := is.New(t)
+	below := newFake("a", "1")
+	s, err := pass().Wrap(below).Fetch(t.Context(), secrets.Ref{Path: "a"})
+	is.NoErr(err)
+	is.Equal(s.Reveal(), "1")
+	_, err = instead(returns(secrets.ErrPermissionDenied)).Wrap(below).Fetch(t.Context(), secrets.Ref{Path: "a"})
+	checkClass(t, err, secrets.ErrPermissionDenied)
+	is.Equal(below.calls.Load(), int64(1))
+	is.Equal(secrets.Intercept(nil), nil) // a fault of New
 }
 
 func TestInterceptAnswersItself(t *testing.T) {
 	is := is.New(t)
 	backend := newFake("a", "1", "b", "2")
-	policy := secrets.Intercept(func(ctx context.Context, refs []secrets.Ref,
-		next func(context.Context, []secrets.Ref) []secrets.Result) []secrets.Result {
-		results := make([]secrets.Result, len(refs))
-		for i, ref := range refs {
-			switch ref.Path {
-			case "denied":
-				results[i].Err = fmt.Errorf("policy of %s: %w", canary, secrets.ErrPermissionDenied)
-			case "twice": // it may ask several times, and for other refs
-				next(ctx, []secrets.Ref{{Path: "a"}, {Path: "b"}})
-				results[i] = next(ctx, []secrets.Ref{{Path: "b"}})[0]
-			case "own":
-				results[i].Secret = secrets.NewSecret("made up", secrets.Meta{Backend: "policy"})
-			case "nothing":
-			default:
-				results[i] = next(ctx, []secrets.Ref{ref})[0]
+	policy := secrets.Intercept(func(ctx context.Context, ref secrets.Ref, next secrets.Fetcher) (secrets.Secret, error) {
+		switch ref.Path {
+		case "denied":
+			return secrets.Secret{}, fmt.Errorf("policy of %s: %w", canary, secrets.ErrPermissionDenied)
+		case "twice": // it may ask several times, and for other refs
+			if _, err := next.Fetch(ctx, secrets.Ref{Path: "a"}); err != nil {
+				return secrets.Secret{}, err
 			}
+			return next.Fetch(ctx, secrets.Ref{Path: "b"})
+		case "own":
+			return secrets.NewSecret("made up", secrets.Meta{Backend: "policy"}), nil
+		case "nothing":
+			return secrets.Secret{}, nil
+		default:
+			return next.Fetch(ctx, ref)
 		}
-		return results
 	})
 	client := open(t, backend, secrets.WithMiddleware(policy))
 	found, err := client.GetMany(t.Context(), "denied", "a", "twice", "own", "nothing")
@@ -414,24 +376,24 @@ func TestInterceptAnswersItself(t *testing.T) {
 func TestUserMiddlewareIsNeverBypassed(t *testing.T) {
 	is := is.New(t)
 	tr := &trail{}
-	hit := secrets.MiddlewareFunc(func(secrets.Fetcher) secrets.Fetcher {
-		return secrets.FetcherFunc(func(context.Context, secrets.Ref) (secrets.Secret, error) {
-			return secrets.NewSecret("cached", secrets.Meta{}), nil
-		})
-	})
+	hit := func() (secrets.Secret, error) { return secrets.NewSecret("cached", secrets.Meta{}), nil }
+	cache := slot(instead(func(context.Context, secrets.Ref) (secrets.Secret, error) { return hit() }).Wrap)
+	cache.recall = func(string) (secrets.Secret, bool) { s, _ := hit(); return s, true }
 	backend := newFake()
-	client := open(t, backend, secrets.WithMiddleware(tr.layer("user")), secrets.WithCache(hit))
+	client := open(t, backend, secrets.WithMiddleware(tr.middleware("user")), secrets.WithCache(cache))
 	for range 3 {
 		_, err := client.Get(t.Context(), "a")
 		is.NoErr(err)
+		_, err = client.GetMany(t.Context(), "a", "b")
+		is.NoErr(err)
 	}
-	is.Equal(len(strings.Fields(tr.take())), 3)
+	is.Equal(tr.count(), map[string]int{"user": 9})
 	is.Equal(backend.calls.Load(), int64(0))
 }
 
 func TestClientIsSafeForConcurrentUse(t *testing.T) {
 	backend := newFake("doc", `{"x":"1"}`, "b", "2")
-	client := open(t, backend, secrets.WithMiddleware(secrets.Intercept(passHook)))
+	client := open(t, backend, secrets.WithMiddleware(pass()))
 	var wg sync.WaitGroup
 	for range 20 {
 		wg.Go(func() {
@@ -461,47 +423,27 @@ func TestBytesAreNotShared(t *testing.T) {
 	is.True(bytes.Equal(s.Bytes(), []byte("value")))
 }
 
-// memory is a cache that remembers keys: the Client asks it before any layer.
-type memory struct {
-	trail *trail
-	known map[string]string
-}
-
-func (m *memory) Wrap(next secrets.Fetcher) secrets.Fetcher {
-	return &memoryPart{recorder{m.trail, "layer", next}, m}
-}
-
-type memoryPart struct {
-	recorder
-	*memory
-}
-
-func (m *memory) Recall(key string) (secrets.Secret, bool) {
-	m.trail.add("recall " + key)
-	value, known := m.known[key]
-	if value == "" {
-		return secrets.Secret{}, known // a known absence
+// memory returns a cache that remembers keys, "" for an absence: the Client asks it before any layer.
+func memory(tr *trail, known map[string]string) *layer {
+	l := slot(tr.middleware("layer").Wrap)
+	l.recall = func(key string) (secrets.Secret, bool) {
+		tr.add("recall " + key)
+		value, ok := known[key]
+		if value == "" {
+			return secrets.Secret{}, ok
+		}
+		return secrets.NewSecret(value, secrets.Meta{}), ok
 	}
-	return secrets.NewSecret(value, secrets.Meta{}), known
-}
-
-func (m *memory) RecallMany(keys []string, found map[string]secrets.Secret) bool {
-	all := true
-	for _, key := range keys {
-		s, known := m.Recall(key)
-		found[key] = s
-		all = all && known && !s.IsZero()
+	l.memorize = func(key string, doc secrets.Ref, field string) {
+		tr.add(fmt.Sprintf("memorize %s = %v, %s", key, doc, field))
 	}
-	return all
-}
-
-func (m *memory) Memorize(key string, doc secrets.Ref, field string) {
-	m.trail.add(fmt.Sprintf("memorize %s = %v, %s", key, doc, field))
+	return l
 }
 
 func TestMemory(t *testing.T) {
 	is := is.New(t)
-	m := &memory{&trail{}, map[string]string{"hit": "remembered", "hit2": "two", "absent": ""}}
+	tr := &trail{}
+	m := memory(tr, map[string]string{"hit": "remembered", "hit2": "two", "absent": ""})
 	backend := newFake("doc", `{"x":"1"}`, "absent", "here by now")
 	client, err := secrets.New(backend, secrets.WithCache(m))
 	is.NoErr(err)
@@ -525,20 +467,20 @@ func TestMemory(t *testing.T) {
 		s, err := tc.get()
 		is.Equal(err != nil, tc.value == "")
 		is.Equal(s.Reveal(), tc.value)
-		is.Equal(m.trail.take(), tc.trail)
+		is.Equal(tr.take(), tc.trail)
 	}
 
 	found, err := client.GetMany(t.Context(), "hit", "hit2", "hit")
 	is.NoErr(err)
 	is.Equal(len(found), 2)
-	is.Equal(m.trail.take(), "recall hit recall hit2 recall hit")
+	is.Equal(tr.take(), "recall hit recall hit2 recall hit")
 	// What memory had of a batch that it has not whole is not used: it may be of another version than the rest.
 	backend.docs["hit"] = "newer"
 	found, err = client.GetMany(t.Context(), "hit", "none")
 	is.Equal(err.Error(), "secrets: fake: none: not found")
 	is.Equal(len(found), 1)
 	is.Equal(found["hit"].Reveal(), "newer")
-	is.Equal(m.trail.take(), "recall hit recall none layer*2 memorize hit = hit, ")
+	is.Equal(tr.take(), "recall hit recall none layer layer memorize hit = hit, ")
 
 	// Nor is it asked where there is no answer to give.
 	ended, cancel := context.WithCancel(t.Context())
@@ -550,39 +492,37 @@ func TestMemory(t *testing.T) {
 	checkClass(t, err, secrets.ErrClosed)
 	_, err = client.GetMany(t.Context(), "hit")
 	checkClass(t, err, secrets.ErrClosed)
-	is.Equal(m.trail.take(), "")
+	is.Equal(tr.take(), "")
 }
 
 // Memory is asked only where it can answer as the layers would.
 func TestMemoryStandsAside(t *testing.T) {
-	second := newFake("hit", "second")
-	second.name = "second"
+	second := func() *fake { return named("second", "hit", "second") }
 	for name, tc := range map[string]struct {
-		backend secrets.Backend
-		opts    []secrets.Option
+		backend *fake
+		opt     secrets.Option
+		known   string
 		value   string
 	}{
-		"control":         {newFake("hit", "backend"), nil, "remembered"},
-		"user middleware": {newFake("hit", "backend"), []secrets.Option{secrets.WithMiddleware(pass())}, "backend"},
-		"local backend":   {localBackend{newFake("hit", "backend"), true}, nil, "backend"},
-		"a chain without": {newFake(), []secrets.Option{secrets.WithFallback(&chain{backends: []secrets.Backend{second}})}, "second"},
-		"a chain that is one": {newFake(), []secrets.Option{secrets.WithFallback(&chain{backends: []secrets.Backend{second}, wrap: first})},
-			"remembered"},
-		"a local first source": {localBackend{newFake(), true},
-			[]secrets.Option{secrets.WithFallback(&chain{backends: []secrets.Backend{second}, wrap: first})}, ""},
+		"control":               {newFake("hit", "backend"), secrets.WithTimeout(time.Second), "remembered", "remembered"},
+		"user middleware":       {newFake("hit", "backend"), secrets.WithMiddleware(pass()), "remembered", "backend"},
+		"local backend":         {local(newFake("hit", "backend")), secrets.WithTimeout(time.Second), "remembered", "backend"},
+		"a chain":               {newFake(), to(second()), "remembered", "remembered"},
+		"an absence in a chain": {newFake(), to(local(second())), "", "second"},
+		"a local first source":  {local(newFake()), to(second()), "remembered", "second"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)
-			client := open(t, tc.backend, append(tc.opts, secrets.WithCache(&memory{&trail{}, map[string]string{"hit": "remembered"}}))...)
+			client := open(t, tc.backend, tc.opt, secrets.WithCache(memory(&trail{}, map[string]string{"hit": tc.known})))
 			s, err := client.Get(t.Context(), "hit")
-			is.Equal(err != nil, tc.value == "")
+			is.NoErr(err)
 			is.Equal(s.Reveal(), tc.value)
 			found, err := client.GetMany(t.Context(), "hit")
-			is.Equal(err != nil, tc.value == "")
+			is.NoErr(err)
 			is.Equal(found["hit"].Reveal(), tc.value)
 		})
 	}
 }
 
-// first is a chain of its first source alone, with the memory of that.
-func first(sources []secrets.Fetcher) secrets.Fetcher { return sources[0] }
+// local makes b one that is always current.
+func local(b *fake) *fake { return b.with(func(b *fake) { b.info.Local = true }) }

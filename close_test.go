@@ -16,86 +16,47 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// closer is a backend, or the part of a layer, that records its end.
-type closer struct {
-	fetcher
-	trail *trail
-	name  string
-	close func() error
-}
-
-type fetcher = secrets.Fetcher
-
-func (c *closer) Name() string { return c.name }
-
-func (c *closer) Close() error {
-	c.trail.add(c.name)
-	if c.close != nil {
-		return c.close()
-	}
-	return nil
-}
-
-func closingLayer(tr *trail, name string) secrets.Middleware {
-	return secrets.MiddlewareFunc(func(next secrets.Fetcher) secrets.Fetcher {
-		return &closer{fetcher: next, trail: tr, name: name}
-	})
-}
-
 func TestCloseOrder(t *testing.T) {
 	is := is.New(t)
 	tr := &trail{}
-	first := &closer{fetcher: newFake(), trail: tr, name: "first"}
-	second := &closer{fetcher: newFake(), trail: tr, name: "second"}
-	client, err := secrets.New(first,
-		// The parts of these are not the Client's to close: an optional Close is looked for in the slots alone.
-		secrets.WithMiddleware(closingLayer(tr, "user")), secrets.WithBackendMiddleware(closingLayer(tr, "inner")),
-		secrets.WithRedaction(closingLayer(tr, "redaction")), secrets.WithTracing(closingLayer(tr, "tracing")),
-		secrets.WithDedup(closingLayer(tr, "dedup")), secrets.WithCache(closingLayer(tr, "cache")),
-		secrets.WithFallback(&chain{backends: []secrets.Backend{second}, wrap: func(sources []secrets.Fetcher) secrets.Fetcher {
-			return &closer{fetcher: sources[0], trail: tr, name: "fallback"}
-		}}))
+	client, err := secrets.New(tr.backend("first", nil),
+		secrets.WithMiddleware(pass()), secrets.WithBackendMiddleware(pass()), // which have no end
+		secrets.WithRedaction(tr.closing("redaction")), secrets.WithTracing(tr.closing("tracing")),
+		secrets.WithDedup(tr.closing("dedup")), secrets.WithCache(tr.closing("cache")),
+		to(tr.backend("second", nil)))
 	is.NoErr(err)
 	is.NoErr(client.Close())
-	is.Equal(tr.take(), "fallback cache dedup tracing redaction cache dedup tracing redaction first second")
+	is.Equal(tr.take(), "cache tracing dedup redaction cache tracing dedup redaction first second")
 	is.NoErr(client.Close())
 	is.Equal(tr.take(), "") // once only
 }
 
-// A layer that passes its next on has no part of its own, and the backend behind it is closed once, last.
-func TestCloseBehindTransparentLayers(t *testing.T) {
+// A Local backend has no cache, and so nothing that observes one, and no dedup.
+func TestCloseOfALocalBackend(t *testing.T) {
 	is := is.New(t)
 	tr := &trail{}
-	client, err := secrets.New(&closer{fetcher: newFake(), trail: tr, name: "backend"}, secrets.WithCache(pass()),
-		secrets.WithRedaction(pass()),
-		secrets.WithTracing(pass()), secrets.WithDedup(closingLayer(tr, "dedup")))
+	client, err := secrets.New(local(tr.backend("backend", nil)), secrets.WithCache(tr.closing("cache")),
+		secrets.WithDedup(tr.closing("dedup")), secrets.WithTracing(tr.closing("tracing")), secrets.WithRedaction(tr.closing("redaction")))
 	is.NoErr(err)
 	is.NoErr(client.Close())
-	is.Equal(tr.take(), "dedup backend")
+	is.Equal(tr.take(), "redaction backend")
 }
 
 func TestCloseReportsErrors(t *testing.T) {
 	is := is.New(t)
 	tr := &trail{}
 	errLayer, errBackend := errors.New("layer fault"), errors.New("backend fault")
-	slot := func(name string, f func() error) secrets.Middleware {
-		return secrets.MiddlewareFunc(func(next secrets.Fetcher) secrets.Fetcher {
-			return &closer{fetcher: next, trail: tr, name: name, close: f}
-		})
-	}
-	client, err := secrets.New(&closer{fetcher: newFake(), trail: tr, name: "vault", close: func() error { return errBackend }},
-		secrets.WithCache(slot("cache", func() error { return errLayer })), secrets.WithTracing(slot("tracing", func() error { panic(canary) })),
-		secrets.WithFallback(&chain{backends: []secrets.Backend{
-			&closer{fetcher: newFake(), trail: tr, name: "second", close: func() error { panic(errLayer) }},
-			&closer{fetcher: newFake(), trail: tr, name: "third"},
-		}}))
+	client, err := secrets.New(tr.backend("vault", func() error { return errBackend }),
+		secrets.WithCache(tr.closingWith("cache", func() error { return errLayer })),
+		secrets.WithTracing(tr.closingWith("tracing", func() error { panic(canary) })),
+		to(tr.backend("second", func() error { panic(errLayer) }), tr.backend("third", nil)))
 	is.NoErr(err)
 	err = client.Close()
 	is.True(errors.Is(err, errLayer))
 	is.True(errors.Is(err, errBackend))
 	is.Equal(tr.take(), strings.Repeat("cache tracing ", 3)+"vault second third") // a fault stops nothing
 	for _, want := range []string{
-		"secrets: close layer: layer fault", "secrets: close layer: a panic with a string",
+		"secrets: close the cache: layer fault", "secrets: close the tracing layer: a panic with a string",
 		"secrets: close backend vault: backend fault", "secrets: close backend second: a panic with a *errors.errorString",
 	} {
 		if !strings.Contains(err.Error(), want) {
@@ -110,7 +71,7 @@ func TestClosedClient(t *testing.T) {
 	is := is.New(t)
 	tr := &trail{}
 	backend := newFake("a", "1")
-	client, err := secrets.New(backend, secrets.WithMiddleware(tr.layer("user")), secrets.WithCache(splitCache{tr}))
+	client, err := secrets.New(backend, secrets.WithMiddleware(tr.middleware("user")), secrets.WithCache(tr.cache()))
 	is.NoErr(err)
 	is.NoErr(client.Close())
 	check := func(key string, err error) {
@@ -148,7 +109,8 @@ func TestCloseConcurrently(t *testing.T) {
 		tr := &trail{}
 		fault := errors.New("fault")
 		// It takes a second to close, for which every call waits.
-		backend := &closer{fetcher: newFake("a", "1"), trail: tr, name: "b", close: func() error { time.Sleep(time.Second); return fault }}
+		backend := tr.backend("b", func() error { <-time.After(time.Second); return fault })
+		backend.docs["a"] = "1"
 		client, err := secrets.New(backend)
 		is.NoErr(err)
 		start := time.Now()
@@ -174,10 +136,9 @@ func TestCloseConcurrently(t *testing.T) {
 // Calls under way end at once with ErrClosed, and Close has waited for the backend when it returns.
 func TestCloseEndsCalls(t *testing.T) {
 	for name, opts := range map[string][]secrets.Option{
-		"bare": nil,
-		"layers": {secrets.WithTracing(secrets.Intercept(passHook)), secrets.WithRedaction(pass()),
-			secrets.WithBackendMiddleware(secrets.Intercept(passHook))},
-		"user middleware": {secrets.WithMiddleware(secrets.Intercept(passHook))},
+		"bare":            nil,
+		"layers":          {secrets.WithTracing(idle()), secrets.WithRedaction(idle()), secrets.WithBackendMiddleware(pass())},
+		"user middleware": {secrets.WithMiddleware(pass())},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -235,13 +196,12 @@ func TestFlightsOfAClosedLayer(t *testing.T) {
 						<-release
 						return secrets.NewSecret("late", secrets.Meta{}), nil
 					})
-					flights := secrets.Intercept(func(ctx context.Context, refs []secrets.Ref,
-						next func(context.Context, []secrets.Ref) []secrets.Result) []secrets.Result {
+					flights := secrets.Intercept(func(ctx context.Context, ref secrets.Ref, next secrets.Fetcher) (secrets.Secret, error) {
 						ctx, cancel := context.WithCancelCause(ctx)
 						time.AfterFunc(time.Second, func() { cancel(cause) })
-						return next(ctx, refs)
+						return next.Fetch(ctx, ref)
 					})
-					client := open(t, backend, secrets.WithDedup(flights))
+					client := open(t, backend, secrets.WithDedup(slot(flights.Wrap)))
 					want := secrets.ErrUnavailable // the control: a flight that ends otherwise
 					if cause != nil {
 						want = cause
@@ -264,12 +224,12 @@ func TestCloseWaitsBounded(t *testing.T) {
 		is := is.New(t)
 		tr := &trail{}
 		release := make(chan struct{})
-		stuck := failing(func(context.Context, secrets.Ref) (secrets.Secret, error) {
+		backend := tr.backend("b", nil)
+		backend.fetch = func(context.Context, secrets.Ref) (secrets.Secret, error) {
 			<-release
 			return secrets.NewSecret("late", secrets.Meta{}), nil
-		})
-		backend := &closer{fetcher: stuck, trail: tr, name: "b"}
-		client, err := secrets.New(backend, secrets.WithTimeout(3*time.Second), secrets.WithCache(closingLayer(tr, "cache")))
+		}
+		client, err := secrets.New(backend, secrets.WithTimeout(3*time.Second), secrets.WithCache(tr.closing("cache")))
 		is.NoErr(err)
 		called := make(chan error, 1)
 		go func() { _, err := client.Get(t.Context(), "a"); called <- err }()
@@ -291,10 +251,8 @@ func TestCloseOfAStuckLayer(t *testing.T) {
 		is := is.New(t)
 		tr := &trail{}
 		release := make(chan struct{})
-		layer := secrets.MiddlewareFunc(func(next secrets.Fetcher) secrets.Fetcher {
-			return &closer{fetcher: next, trail: tr, name: "dedup", close: func() error { <-release; return nil }}
-		})
-		client, err := secrets.New(&closer{fetcher: newFake(), trail: tr, name: "b"}, secrets.WithDedup(layer))
+		layer := tr.closingWith("dedup", func() error { <-release; return nil })
+		client, err := secrets.New(tr.backend("b", nil), secrets.WithDedup(layer))
 		is.NoErr(err)
 		start := time.Now()
 		is.True(client.Close() != nil)
@@ -307,7 +265,7 @@ func TestCloseOfAStuckLayer(t *testing.T) {
 
 func TestCloseLeavesNoGoroutines(t *testing.T) {
 	before := goleak.IgnoreCurrent()
-	client, err := secrets.New(newFake("a", "1"), secrets.WithMiddleware(secrets.Intercept(passHook)))
+	client, err := secrets.New(newFake("a", "1"), secrets.WithMiddleware(pass()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -328,4 +286,25 @@ func TestCloseLeavesNoGoroutines(t *testing.T) {
 	if err := goleak.Find(before); err != nil {
 		t.Error(err)
 	}
+}
+
+func TestCloseOfABackendThatDoesNotEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		release := make(chan struct{})
+		backend := (&trail{}).backend("b", func() error { <-release; return nil })
+		client, err := secrets.New(backend, secrets.WithTimeout(3*time.Second))
+		is.NoErr(err)
+		start := time.Now()
+		is.Equal(client.Close().Error(), "secrets: close: backend b still runs after 3s")
+		is.Equal(time.Since(start), 3*time.Second)
+		close(release)
+	})
+}
+
+func TestCloseOfNoClient(t *testing.T) {
+	is := is.New(t)
+	var client secrets.Client
+	is.NoErr(client.Close())
+	is.NoErr(client.Close())
 }

@@ -65,6 +65,6 @@
 //
 // # A backend or a layer of your own
 //
-// A backend implements [Backend]; for a small one, [FetcherFunc] and [FetchEach] do most of it, and package secretstest
-// holds the cases that it must pass. A layer is a [Middleware]; [Intercept] makes one of a function.
+// A backend implements [Backend]; [NewBackend] makes a small one of a function, a [Batcher] serves one whose server has batches, and
+// package secretstest holds the cases that it must pass. A layer is a [Middleware]; [Intercept] makes one of a function.
 package secrets

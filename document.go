@@ -1,293 +1,251 @@
 package secrets
 
 import (
-	"encoding/json"
-	"strconv"
-	"strings"
-	"unicode/utf16"
-	"unicode/utf8"
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/seed-5482dd03/secrets/internal/fetchctx"
 )
 
-// The JSON of a secret is read here by hand where encoding/json would change it silently: it takes the last of duplicate
-// keys, replaces lone surrogates and invalid UTF-8, and quotes the document in its errors. What is valid JSON remains the
-// judgement of encoding/json, so that the scanner below need not check syntax.
-
-// maxDepth is how deep the objects and arrays of a document may be nested. No version of encoding/json allows less.
-const maxDepth = 10_000
-
-func malformed(detail string) *Error { return &Error{Err: ErrMalformed, Detail: detail} }
-
-// checkDocument returns an error unless text is one JSON value in valid UTF-8, without duplicate keys at any depth and
-// without lone surrogates.
-func checkDocument(text string) *Error {
-	if err := checkSyntax(text); err != nil {
-		return err
-	}
-	s := scanner{text: text, strict: true}
-	s.value()
-	return s.err
+// document is the outermost layer around one backend. It asks what is below for documents alone, so that the fields of one
+// document are one fetch and one version, and selects the fields itself.
+type document struct {
+	info   Info
+	next   Fetcher
+	cache  Cache   // or nil
+	guard  *guard  // bounds Info.Resolve
+	health *health // is told of stale answers, or nil
 }
 
-func checkSyntax(text string) *Error {
-	if !utf8.ValidString(text) {
-		return malformed("the document is not valid UTF-8")
+// location is where a ref is: a field of a document, or the whole if field is empty.
+type location struct {
+	doc   Ref
+	field string
+}
+
+// locate returns the location of ref. A backend that looks at files to find it may block.
+func (d *document) locate(ctx context.Context, ref Ref) (at location, err error) {
+	switch {
+	case d.info.Resolve == nil:
+		return locationOf(ref), nil
+	case d.info.Nonblocking:
+		err = d.resolve(ref, &at)
+	default:
+		type answer struct {
+			at  location
+			err error
+		}
+		var a answer
+		a, err = await(ctx, d.guard, func(_ context.Context, a *answer) {
+			a.err = errEnded
+			a.err = d.resolve(ref, &a.at)
+		})
+		if err == nil {
+			at, err = a.at, a.err
+		}
 	}
-	if tooDeep(text) {
-		return malformed("the document is nested more than " + strconv.Itoa(maxDepth) + " levels deep")
+	if err != nil {
+		return at, toError(ctx, err, d.info.Name, ref.String())
 	}
-	if !json.Valid([]byte(text)) {
-		return malformed("the document is not JSON, or not JSON alone")
-	}
+	return at, nil
+}
+
+func (d *document) resolve(ref Ref, at *location) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = panicked(p)
+		}
+	}()
+	*at = locationOf(d.info.Resolve(ref))
 	return nil
 }
 
-// tooDeep reports whether text exceeds maxDepth. It need not be JSON.
-func tooDeep(text string) bool {
-	if len(text) <= maxDepth {
-		return false
-	}
-	depth := 0
-	for i := 0; i < len(text) && depth <= maxDepth; i++ {
-		switch text[i] {
-		case '{', '[':
-			depth++
-		case '}', ']':
-			depth--
-		case '"':
-			for i++; i < len(text) && text[i] != '"'; i++ {
-				if text[i] == '\\' {
-					i++
-				}
-			}
-		}
-	}
-	return depth > maxDepth
+func locationOf(ref Ref) location {
+	return location{Ref{Path: ref.Path, Version: ref.Version}, ref.Field}
 }
 
-// object is the raw texts of the members of a JSON object.
-type object map[string]string
+// content is the answer for a document, whose fields are found once for all that need them.
+type content struct {
+	Result
 
-// parseObject reads text, a JSON object that is all that [checkDocument] asks for.
-func parseObject(text string) (object, *Error) {
-	if err := checkSyntax(text); err != nil {
-		return nil, err
-	}
-	s := scanner{text: text, strict: true}
-	if s.space(); s.peek() != '{' {
-		return nil, malformed("the document is not a JSON object")
-	}
-	o := make(object)
-	s.members(func(key string) bool {
-		if _, twice := o[key]; twice {
-			s.err = twiceInOne()
-		}
-		o[key] = s.value()
-		return true
-	})
-	return o, s.err
+	field func(name string) (Secret, error)
 }
 
-// field returns the value of a field; see [Secret.Field].
-func (o object) field(name string) (string, *Error) {
-	raw, found := o[name]
-	if !found {
-		first, rest, _ := strings.Cut(name, ".")
-		if raw, found = o[first]; found {
-			raw, found = descend(raw, rest)
-		}
+func contentOf(s Secret, err error) content { return content{Result{s, err}, s.Field} }
+
+// parsedOnce returns c with fields that are read in one pass, for all who need one.
+func (c content) parsedOnce() content {
+	fields := sync.OnceValue(c.Secret.fields)
+	c.field = func(name string) (Secret, error) { return fields()(name) }
+	return c
+}
+
+func (d *document) Fetch(ctx context.Context, ref Ref) (Secret, error) {
+	at, err := d.locate(ctx, ref)
+	if err != nil {
+		return Secret{}, err
 	}
+	f := fetchctx.Of(ctx)
 	switch {
-	case !found:
-		return "", &Error{Err: ErrFieldNotFound, Detail: "the document has no field " + printable(name)}
-	case raw == "null":
-		return "", &Error{Err: ErrFieldNotFound, Detail: "the field " + printable(name) + " is null"}
-	case raw[0] == '"':
-		s := scanner{text: raw}
-		return s.string(), nil
+	case f.Peek && d.info.Leases:
+		return d.choose(ctx, ref, at, d.peek(at.doc))
+	case f.Group != nil:
+		return d.choose(ctx, ref, at, d.fetchOnce(ctx, f, at.doc))
 	default:
-		return raw, nil
+		return d.choose(ctx, ref, at, contentOf(d.next.Fetch(ctx, at.doc)))
 	}
 }
 
-// descend returns the raw text that a dotted path leads to, from text, which has been checked. It passes over each part of
-// text once, however long the path is.
-func descend(text, path string) (raw string, found bool) {
-	s := scanner{text: text}
-	for step := range strings.SplitSeq(path, ".") {
-		if !s.enter(step) {
-			return "", false
+// peek answers a call that must make no lease.
+func (d *document) peek(doc Ref) content {
+	if d.cache != nil {
+		if r, known := d.cache.Peek(doc); known {
+			return contentOf(r.Secret, r.Err)
 		}
 	}
-	return s.value(), true
+	return contentOf(Secret{}, NewError(ErrInvalidKey, "whether it exists cannot be told without making a lease; Get does so"))
 }
 
-// scanner walks over text that json.Valid has accepted. A strict one notes in err what json.Valid lets pass and a secret
-// must not have. Each method starts at pos and leaves it behind what it has read.
-type scanner struct {
-	text   string
-	pos    int
-	strict bool
-	err    *Error
+// parallel is how many calls of one backend a GetMany has under way at a time: enough to hide its latency, too few to trip its
+// rate limits.
+const parallel = 16
+
+// groupKey names a document in a group.
+type groupKey struct {
+	of  *document
+	doc Ref
 }
 
-func (s *scanner) peek() byte { return s.text[s.pos] }
-
-func (s *scanner) space() {
-	for s.pos < len(s.text) && strings.IndexByte(" \t\r\n", s.text[s.pos]) >= 0 {
-		s.pos++
-	}
-}
-
-// value reads one value with the space around it and returns its raw text.
-func (s *scanner) value() string {
-	s.space()
-	start := s.pos
-	switch s.peek() {
-	case '{':
-		var seen map[string]struct{}
-		if s.strict {
-			seen = make(map[string]struct{})
+// fetchOnce fetches doc once for all of the group that need it.
+func (d *document) fetchOnce(ctx context.Context, f fetchctx.Fetch, doc Ref) content {
+	key := groupKey{d, doc}
+	for {
+		shared, mine := f.Group.Join(key)
+		if mine {
+			return d.lead(ctx, f, doc, shared)
 		}
-		s.members(func(key string) bool {
-			if s.strict {
-				if _, twice := seen[key]; twice {
-					s.err = twiceInOne()
-				}
-				seen[key] = struct{}{}
-			}
-			s.value()
-			return true
-		})
-	case '[':
-		s.elements(func(int) bool {
-			s.value()
-			return true
-		})
-	case '"':
-		s.string()
-	default:
-		for s.pos < len(s.text) && strings.IndexByte(" \t\r\n,]}", s.text[s.pos]) < 0 {
-			s.pos++
+		if err := shared.Wait(ctx); err != nil {
+			return contentOf(Secret{}, err)
 		}
+		c, _ := shared.Value.(content)
+		if !isContextError(c.Err) || ctx.Err() != nil {
+			return c
+		}
+		f.Group.Forget(key, shared) // middleware has ended the context of who fetched, and not ours
 	}
-	raw := s.text[start:s.pos]
-	s.space()
-	return raw
 }
 
-// enter goes to the member name of the object that is next, or to the element with that index of the array that is next.
-func (s *scanner) enter(name string) (found bool) {
-	s.space()
-	switch s.peek() {
-	case '{':
-		s.members(func(key string) bool {
-			if found = key == name; !found {
-				s.value()
-			}
-			return !found
-		})
-	case '[':
-		index, err := strconv.Atoi(name)
-		if err != nil || strconv.Itoa(index) != name {
-			return false
-		}
-		s.elements(func(i int) bool {
-			if found = i == index; !found {
-				s.value()
-			}
-			return !found
-		})
+// lead fetches doc and hands the answer to the others.
+func (d *document) lead(ctx context.Context, f fetchctx.Fetch, doc Ref, shared *fetchctx.Shared) (c content) {
+	c = contentOf(Secret{}, errEnded)
+	defer func() { // also if a layer ends the goroutine
+		c = c.parsedOnce()
+		shared.Value = c
+		shared.End()
+	}()
+	if d.info.Nonblocking {
+		c = contentOf(d.next.Fetch(ctx, doc))
+		return c
 	}
-	return found
+	if d.info.Local {
+		f.Gathered = gather(ctx, f.Group)
+		ctx = fetchctx.With(ctx, f)
+	}
+	release, err := f.Group.Acquire(ctx, d, parallel*max(1, d.info.Batch))
+	if err != nil {
+		c = contentOf(Secret{}, err)
+		return c
+	}
+	defer release()
+	c = contentOf(d.next.Fetch(ctx, doc))
+	return c
 }
 
-// members calls yield before the value of each member, which yield reads unless it returns false: that is the end.
-func (s *scanner) members(yield func(key string) bool) {
-	s.pos++ // {
-	for s.space(); s.peek() != '}'; s.space() {
-		key := s.string()
-		s.space()
-		s.pos++ // :
-		if !yield(key) {
-			return
-		}
-		if s.peek() == ',' {
-			s.pos++
-		}
+// gather waits for the other fetches of the group, and reports whether all have come: what a Local backend reads at one moment
+// belongs together, such as two files that Kubernetes swaps. Those that are held up elsewhere may take half of the time that ctx
+// leaves.
+func gather(ctx context.Context, group *fetchctx.Group) bool {
+	if deadline, ok := ctx.Deadline(); ok {
+		half, cancel := context.WithTimeout(ctx, time.Until(deadline)/2)
+		defer cancel()
+		ctx = half
 	}
-	s.pos++
+	return group.Gather(ctx.Done())
 }
 
-// elements calls yield before each element, which yield reads unless it returns false: that is the end.
-func (s *scanner) elements(yield func(i int) bool) {
-	s.pos++ // [
-	s.space()
-	for i := 0; s.peek() != ']'; i++ {
-		if !yield(i) {
-			return
-		}
-		if s.peek() == ',' {
-			s.pos++
-		}
+// choose makes the answer for ref, which is at that location, of the content of its document.
+func (d *document) choose(ctx context.Context, ref Ref, at location, c content) (Secret, error) {
+	s, err := c.Secret, c.Err
+	switch {
+	case err != nil:
+	case s.IsZero(): // from a layer; the guard lets none pass
+		err = errNoAnswer
+	case at.field != "":
+		s, err = c.field(at.field)
 	}
-	s.pos++
+	if err == nil {
+		d.health.served(ctx, s, ref)
+		return s, nil
+	}
+	e, ok := err.(*Error)
+	if !ok {
+		return Secret{}, err // the guard makes an *Error of all but the end of ctx
+	}
+	e = e.clone()
+	e.Key = ref.String()
+	switch Class(e.Err) {
+	case ErrNotFound, ErrFieldNotFound:
+		e.Detail = join(e.Detail, lookedFor(ref, at), d.hint(ref, at))
+	case ErrMalformed:
+		e.Detail = join(e.Detail, d.hint(ref, at))
+	case ErrPermissionDenied: // a policy may be for what the caller meant
+		e.Detail = join(e.Detail, lookedFor(ref, at))
+	}
+	return Secret{}, e
 }
 
-func twiceInOne() *Error { return malformed("the document has the same key twice in one object") }
-
-// string reads a string literal and returns what it stands for.
-func (s *scanner) string() string {
-	s.pos++ // "
-	start := s.pos
-	for s.peek() != '"' && s.peek() != '\\' {
-		s.pos++
+// hint says where the field of ref, which was looked for in its document, could also have been, if the backend knows.
+func (d *document) hint(ref Ref, at location) (text string) {
+	if d.info.Hint == nil || ref.Field == "" || at.field != ref.Field {
+		return ""
 	}
-	if s.peek() == '"' { // no escape in it
-		s.pos++
-		return s.text[start : s.pos-1]
-	}
-	var b strings.Builder
-	b.WriteString(s.text[start:s.pos])
-	for s.peek() != '"' {
-		if s.peek() == '\\' {
-			b.WriteRune(s.escape())
-			continue
+	defer func() {
+		if recover() != nil {
+			text = "" // it is the failure that matters
 		}
-		b.WriteByte(s.peek())
-		s.pos++
-	}
-	s.pos++
-	return b.String()
+	}()
+	return d.info.Hint(ref)
 }
 
-// escape reads one escape sequence, or two that are the halves of a surrogate pair.
-func (s *scanner) escape() rune {
-	c := s.text[s.pos+1]
-	s.pos += 2
-	if i := strings.IndexByte(`bfnrt`, c); i >= 0 {
-		return rune("\b\f\n\r\t"[i])
+// lookedFor says where a backend looked for ref, if it looked elsewhere than the key says.
+func lookedFor(ref Ref, at location) string {
+	switch {
+	case at.field == ref.Field:
+		return ""
+	case at.field == "": // the backend keeps the fields of a document as documents of their own
+		return "it looked for " + printable(at.doc.Path)
+	default: // it took the end of the path for a field, which the caller may not have meant
+		whole := Ref{Path: ref.Path, Version: ref.Version, Whole: true}.String()
+		return fmt.Sprintf("field %s of %s; the whole secret is %s", printable(at.field), printable(at.doc.Path), printable(whole))
 	}
-	if c != 'u' {
-		return rune(c)
-	}
-	r := s.hex4()
-	if !utf16.IsSurrogate(r) {
-		return r
-	}
-	if strings.HasPrefix(s.text[s.pos:], `\u`) {
-		before := s.pos
-		s.pos += 2
-		if pair := utf16.DecodeRune(r, s.hex4()); pair != utf8.RuneError {
-			return pair
+}
+
+// join returns those of parts that are not empty, as one text. It makes nothing for a single one: the error may be that of a
+// backend which a chain only passes over, on the way to a secret.
+func join(parts ...string) string {
+	var all string
+	for _, part := range parts {
+		switch {
+		case part == "":
+		case all == "":
+			all = part
+		default:
+			all += "; " + part
 		}
-		s.pos = before
 	}
-	s.err = malformed("the document has half of a surrogate pair")
-	return utf8.RuneError
+	return all
 }
 
-func (s *scanner) hex4() rune {
-	n, _ := strconv.ParseUint(s.text[s.pos:s.pos+4], 16, 16) //nolint:errcheck // json.Valid has seen to the digits
-	s.pos += 4
-	return rune(n)
-}
+var _ Fetcher = (*document)(nil)

@@ -52,16 +52,16 @@ type class struct {
 func (c *class) Error() string { return "secrets: " + c.text }
 func (c *class) Unwrap() error { return c.parent }
 
-// failures and absences list the sentinels in the order in which [Class] looks for them. An error that claims several is of
+// failureClasses and absenceClasses list the sentinels in the order in which [Class] looks for them. An error that claims several is of
 // the one that hides least: absence comes last, since an outage or a denial must never read as "not found", and the
 // narrower kinds of absence come before the wide one.
-func failures() [7]error {
+func failureClasses() [7]error {
 	return [...]error{
 		ErrClosed, ErrPermissionDenied, ErrUnauthenticated, ErrUnavailable, ErrMalformed, ErrInvalidKey, ErrUnknown,
 	}
 }
 
-func absences() [3]error { return [...]error{ErrDeleted, ErrFieldNotFound, ErrNotFound} }
+func absenceClasses() [3]error { return [...]error{ErrDeleted, ErrFieldNotFound, ErrNotFound} }
 
 // Class returns the one sentinel that err belongs to, or nil if err is nil. An error of a timeout is ErrUnavailable, as is
 // a context error: whether the context was the caller's own is for the caller to know. What no rule names is ErrUnknown.
@@ -90,7 +90,7 @@ func search(err error) (sentinel error) {
 			sentinel = ErrUnknown
 		}
 	}()
-	for _, c := range failures() {
+	for _, c := range failureClasses() {
 		if errors.Is(err, c) {
 			return c
 		}
@@ -99,7 +99,7 @@ func search(err error) (sentinel error) {
 	if isContextError(err) || errors.As(err, &t) && t.Timeout() {
 		return ErrUnavailable
 	}
-	for _, c := range absences() {
+	for _, c := range absenceClasses() {
 		if errors.Is(err, c) {
 			return c
 		}
@@ -128,6 +128,12 @@ type Error struct {
 	// Causes are the failures of the other backends of a fallback chain, in the order in which they were asked.
 	// errors.Is and errors.As do not look into them: the class of a chain is that of Err alone.
 	Causes []*Error
+}
+
+// NewError returns an Error of class, one of the sentinels of this package, with an explanation for a person, which holds no value.
+// Backends make their errors with it; the Client adds their name and the key.
+func NewError(class error, detail string) *Error {
+	return &Error{Err: Class(orUnknown(class)), Detail: detail}
 }
 
 // Error returns the backend, the key, the class, the detail and the causes, as far as they are set.

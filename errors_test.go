@@ -87,8 +87,6 @@ func does(f func()) fetchFunc {
 func write(m map[string]int)                  { m[canary] = 1 }
 func quotes(format string, args ...any) error { return fmt.Errorf(format+" "+canary, args...) }
 
-type fetchFunc = func(context.Context, secrets.Ref) (secrets.Secret, error)
-
 // misdeed is an answer that a Fetcher should not give, and the class that a Client makes of it.
 type misdeed struct {
 	fetch fetchFunc
@@ -192,58 +190,39 @@ func misdeeds() map[string]misdeed {
 
 // places are where a Fetcher that misbehaves may stand. each is a function of the misdeed.
 func places() map[string]func(fetchFunc) (secrets.Backend, []secrets.Option) {
-	layer := func(f fetchFunc) secrets.Middleware {
-		return secrets.MiddlewareFunc(func(secrets.Fetcher) secrets.Fetcher { return secrets.FetcherFunc(f) })
-	}
-	pass := secrets.MiddlewareFunc(func(next secrets.Fetcher) secrets.Fetcher {
-		return secrets.FetcherFunc(next.Fetch)
-	})
-	hook := secrets.Intercept(func(ctx context.Context, refs []secrets.Ref,
-		next func(context.Context, []secrets.Ref) []secrets.Result) []secrets.Result {
-		return next(ctx, refs)
-	})
+	filled := func(f fetchFunc) *layer { return slot(instead(f).Wrap) }
 	good := newFake("doc", "value")
 	return map[string]func(fetchFunc) (secrets.Backend, []secrets.Option){
 		"backend": func(f fetchFunc) (secrets.Backend, []secrets.Option) { return failing(f), nil },
 		"backend below layers": func(f fetchFunc) (secrets.Backend, []secrets.Option) {
 			return failing(f), []secrets.Option{
-				secrets.WithMiddleware(hook, pass), secrets.WithCache(pass), secrets.WithDedup(pass), secrets.WithTracing(hook),
-				secrets.WithRedaction(pass), secrets.WithBackendMiddleware(pass, hook),
+				secrets.WithMiddleware(pass(), pass()), secrets.WithCache(idle()), secrets.WithDedup(idle()), secrets.WithTracing(idle()),
+				secrets.WithRedaction(idle()), secrets.WithBackendMiddleware(pass(), pass()),
 			}
 		},
 		"backend in a chain": func(f fetchFunc) (secrets.Backend, []secrets.Option) {
-			other := failing(f)
-			other.name = "other"
-			return failing(f), []secrets.Option{secrets.WithFallback(&chain{backends: []secrets.Backend{other}})}
+			return failing(f), []secrets.Option{to(named("other").with(func(b *fake) { b.fetch = f }))}
 		},
 		"backend middleware": func(f fetchFunc) (secrets.Backend, []secrets.Option) {
-			return good, []secrets.Option{secrets.WithBackendMiddleware(layer(f))}
+			return good, []secrets.Option{secrets.WithBackendMiddleware(instead(f))}
 		},
 		"redaction": func(f fetchFunc) (secrets.Backend, []secrets.Option) {
-			return good, []secrets.Option{secrets.WithRedaction(layer(f))}
+			return good, []secrets.Option{secrets.WithRedaction(filled(f))}
 		},
 		"above: tracing": func(f fetchFunc) (secrets.Backend, []secrets.Option) {
-			return good, []secrets.Option{secrets.WithTracing(layer(f))}
+			return good, []secrets.Option{secrets.WithTracing(filled(f))}
 		},
 		"above: dedup": func(f fetchFunc) (secrets.Backend, []secrets.Option) {
-			return good, []secrets.Option{secrets.WithDedup(layer(f))}
+			return good, []secrets.Option{secrets.WithDedup(filled(f))}
 		},
 		"above: cache": func(f fetchFunc) (secrets.Backend, []secrets.Option) {
-			return good, []secrets.Option{secrets.WithCache(layer(f))}
-		},
-		"above: fallback": func(f fetchFunc) (secrets.Backend, []secrets.Option) {
-			other := newFake()
-			other.name = "other"
-			return good, []secrets.Option{secrets.WithFallback(&chain{
-				backends: []secrets.Backend{other},
-				wrap:     func([]secrets.Fetcher) secrets.Fetcher { return secrets.FetcherFunc(f) },
-			})}
+			return good, []secrets.Option{secrets.WithCache(filled(f))}
 		},
 		"above: user middleware": func(f fetchFunc) (secrets.Backend, []secrets.Option) {
-			return good, []secrets.Option{secrets.WithMiddleware(layer(f))}
+			return good, []secrets.Option{secrets.WithMiddleware(instead(f))}
 		},
 		"above: inner user middleware": func(f fetchFunc) (secrets.Backend, []secrets.Option) {
-			return good, []secrets.Option{secrets.WithMiddleware(hook, layer(f))}
+			return good, []secrets.Option{secrets.WithMiddleware(pass(), instead(f))}
 		},
 	}
 }
@@ -382,58 +361,6 @@ func TestErrorWalkFindsHiddenValues(t *testing.T) {
 	is.Equal(d.find(dump(&secrets.Error{Backend: "b", Err: secrets.ErrNotFound}, false)), "")
 }
 
-// A batch that is not answered one for one is not answered: which result belongs to which ref is a guess.
-func TestBatchOfTheWrongLength(t *testing.T) {
-	value := func(s string) secrets.Result { return secrets.Result{Secret: secrets.NewSecret(s, secrets.Meta{})} }
-	for name, answers := range map[string][]secrets.Result{
-		"nil":       nil,
-		"empty":     {},
-		"too short": {value("of b"), value("of c")}, // what a backend returns that leaves out a missing one
-		"too long":  {value("1"), value("2"), value("3"), value("4")},
-		"errors":    {{Err: secrets.ErrNotFound}},
-	} {
-		many := func(context.Context, []secrets.Ref) []secrets.Result { return answers }
-		layer := secrets.MiddlewareFunc(func(secrets.Fetcher) secrets.Fetcher { return &fake{fetchMany: many} })
-		for where, opts := range map[string][]secrets.Option{
-			"backend":            nil,
-			"backend middleware": {secrets.WithBackendMiddleware(layer)},
-			"tracing":            {secrets.WithTracing(layer)},
-			"cache":              {secrets.WithCache(layer)},
-			"user middleware":    {secrets.WithMiddleware(layer)},
-			"below another":      {secrets.WithMiddleware(secrets.Intercept(passHook), layer)},
-			"below the checker":  {secrets.WithMiddleware(secrets.Intercept(passHook)), secrets.WithCache(layer)},
-			"fallback": {secrets.WithMiddleware(secrets.Intercept(passHook)), secrets.WithFallback(&chain{
-				backends: []secrets.Backend{&fake{name: "other"}},
-				wrap:     func([]secrets.Fetcher) secrets.Fetcher { return &fake{fetchMany: many} },
-			})},
-			"hook": {secrets.WithMiddleware(secrets.Intercept(
-				func(ctx context.Context, refs []secrets.Ref, _ func(context.Context, []secrets.Ref) []secrets.Result) []secrets.Result {
-					return many(ctx, refs)
-				}))},
-		} {
-			t.Run(name+" from "+where, func(t *testing.T) {
-				is := is.New(t)
-				client := open(t, &fake{name: "fake", fetchMany: many}, opts...)
-				found, err := client.GetMany(t.Context(), "a", "b", "c")
-				is.Equal(len(found), 0)
-				all, ok := err.(secrets.Errors)
-				is.True(ok)
-				is.Equal(len(all), 3)
-				for _, e := range all {
-					checkClass(t, e, secrets.ErrUnknown)
-					if !strings.HasSuffix(e.Detail, fmt.Sprintf("%d answers to 3 questions", len(answers))) {
-						t.Errorf("%v does not say why", e)
-					}
-				}
-			})
-		}
-	}
-}
-
-func passHook(ctx context.Context, refs []secrets.Ref, next func(context.Context, []secrets.Ref) []secrets.Result) []secrets.Result {
-	return next(ctx, refs)
-}
-
 func TestClass(t *testing.T) {
 	is := is.New(t)
 	is.Equal(secrets.Class(nil), nil)
@@ -485,6 +412,24 @@ func TestClass(t *testing.T) {
 	is.True(!errors.Is(secrets.ErrDeleted, secrets.ErrFieldNotFound))
 }
 
+func TestNewError(t *testing.T) {
+	is := is.New(t)
+	for _, class := range sentinels() {
+		err := secrets.NewError(class, "why")
+		checkClass(t, err, class)
+		is.Equal(*err, secrets.Error{Err: class, Detail: "why"})
+	}
+	// What is no class is not kept: it may quote a value.
+	is.Equal(secrets.NewError(nil, "").Err, secrets.ErrUnknown)
+	is.Equal(secrets.NewError(quotes("a server said"), "").Err, secrets.ErrUnknown)
+	is.Equal(secrets.NewError(quotes("a server said: %w", secrets.ErrDeleted), "").Err, secrets.ErrDeleted)
+	is.Equal(secrets.NewError(context.DeadlineExceeded, "").Err, secrets.ErrUnavailable)
+
+	// The Client adds the names.
+	_, err := open(t, failing(returns(secrets.NewError(secrets.ErrMalformed, "why")))).Get(t.Context(), "a#b")
+	is.Equal(err.Error(), "secrets: fake: a#b: malformed: why")
+}
+
 func TestErrorText(t *testing.T) {
 	var none *secrets.Error
 	for _, tc := range []struct {
@@ -520,62 +465,6 @@ func TestErrorText(t *testing.T) {
 			is := is.New(t)
 			is.Equal(tc.err.Error(), tc.want)
 		})
-	}
-}
-
-// The texts that a caller sees from end to end.
-func TestErrorTextOfAClient(t *testing.T) {
-	backend := newFake("doc", `{"a":null}`, "text", "no JSON", "mount/in", "{}")
-	backend.name = "vault"
-	client := open(t, &resolving{fake: backend, resolve: func(ref secrets.Ref) secrets.Ref {
-		switch {
-		case ref.Path == "elsewhere" && ref.Field != "":
-			return secrets.Ref{Path: "elsewhere_" + ref.Field}
-		case ref.Field == "" && !ref.Whole && strings.Contains(ref.Path, "/"):
-			dir, last, _ := strings.Cut(ref.Path, "/")
-			return secrets.Ref{Path: "mount/" + dir, Field: last, Version: ref.Version}
-		}
-		return ref
-	}})
-	for key, want := range map[string]string{
-		"none":           "secrets: vault: none: not found",
-		"doc#b":          "secrets: vault: doc#b: field not found: the document has no field b",
-		"doc#a":          "secrets: vault: doc#a: field not found: the field a is null",
-		"text#a":         "secrets: vault: text#a: malformed: the document is not JSON, or not JSON alone",
-		"a//b":           "secrets: a//b: invalid key: the path has an empty segment",
-		"a\nb":           `secrets: "a\nb": invalid key: the key has a control, format or line-separator character`,
-		"team/db":        "secrets: vault: team/db: not found: field db of mount/team; the whole secret is team/db#",
-		"team/db#":       "secrets: vault: team/db#: not found",
-		"team/db#f":      "secrets: vault: team/db#f: not found",
-		"in/x":           "secrets: vault: in/x: field not found: the document has no field x; field x of mount/in; the whole secret is in/x#",
-		"t/x?version=3":  "secrets: vault: t/x?version=3: not found: field x of mount/t; the whole secret is t/x?version=3#",
-		"elsewhere#pass": "secrets: vault: elsewhere#pass: not found: it looked for elsewhere_pass",
-	} {
-		t.Run(key, func(t *testing.T) {
-			is := is.New(t)
-			_, err := client.Get(t.Context(), key)
-			is.Equal(err.Error(), want)
-			_, err = client.GetMany(t.Context(), key)
-			is.Equal(err.Error(), want)
-		})
-	}
-}
-
-// Where a backend looked is told of an absence, and of a denial, whose policy may be for what the caller meant. In an outage
-// it would mislead.
-func TestWhenThePlaceIsTold(t *testing.T) {
-	for class, want := range map[error]string{
-		secrets.ErrNotFound:         "secrets: fake: a/b: not found: why; field y of x; the whole secret is a/b#",
-		secrets.ErrPermissionDenied: "secrets: fake: a/b: permission denied: why; field y of x; the whole secret is a/b#",
-		secrets.ErrUnauthenticated:  "secrets: fake: a/b: not authenticated: why",
-		secrets.ErrUnavailable:      "secrets: fake: a/b: unavailable: why",
-		secrets.ErrUnknown:          "secrets: fake: a/b: unknown failure: why",
-	} {
-		is := is.New(t)
-		backend := failing(returns(&secrets.Error{Err: class, Detail: "why"}))
-		client := open(t, &resolving{fake: backend, resolve: func(secrets.Ref) secrets.Ref { return secrets.Ref{Path: "x", Field: "y"} }})
-		_, err := client.Get(t.Context(), "a/b")
-		is.Equal(err.Error(), want)
 	}
 }
 
@@ -656,7 +545,7 @@ func TestCallersContext(t *testing.T) {
 					})
 					var opts []secrets.Option
 					if layers == "layered" {
-						opts = append(opts, secrets.WithMiddleware(secrets.Intercept(passHook)), secrets.WithTracing(secrets.Intercept(passHook)))
+						opts = append(opts, secrets.WithMiddleware(pass()), secrets.WithTracing(idle()))
 					}
 					client := open(t, backend, opts...)
 					var ctx context.Context
@@ -677,7 +566,7 @@ func TestCallersContext(t *testing.T) {
 							is.True(err == context.Canceled)
 							continue
 						}
-						if err != context.Canceled {
+						if !errors.Is(err, context.Canceled) {
 							checkClass(t, err, tc.want)
 						}
 					}
@@ -718,35 +607,4 @@ func TestErrorsUnwrap(t *testing.T) {
 	var e *secrets.Error
 	is.True(errors.As(err, &e))
 	is.Equal(e.Key, "a")
-}
-
-// hinting is a backend that knows where else a field could have been.
-type hinting struct {
-	*fake
-	hint func(secrets.Ref) string
-}
-
-func (h *hinting) Hint(ref secrets.Ref) string { return h.hint(ref) }
-
-func TestHintIsToldOfFieldsThatAreNotThere(t *testing.T) {
-	is := is.New(t)
-	hint := func(ref secrets.Ref) string { return ref.Field + " could be elsewhere" }
-	client := open(t, &hinting{newFake("doc", "{}", "text", "no JSON"), hint})
-	for key, want := range map[string]string{
-		"none":   "secrets: fake: none: not found",
-		"none#a": "secrets: fake: none#a: not found: a could be elsewhere",
-		"doc#a":  "secrets: fake: doc#a: field not found: the document has no field a; a could be elsewhere",
-		"text#a": "secrets: fake: text#a: malformed: the document is not JSON, or not JSON alone; a could be elsewhere",
-	} {
-		_, err := client.Get(t.Context(), key)
-		is.Equal(err.Error(), want)
-	}
-
-	client = open(t, &hinting{failing(returns(secrets.ErrPermissionDenied)), hint})
-	_, err := client.Get(t.Context(), "doc#a")
-	is.Equal(err.Error(), "secrets: fake: doc#a: permission denied")
-
-	client = open(t, &hinting{newFake(), func(secrets.Ref) string { panic("s3cr3t") }})
-	_, err = client.Get(t.Context(), "doc#a")
-	is.Equal(err.Error(), "secrets: fake: doc#a: not found") // the failure itself is told all the same
 }

@@ -35,7 +35,8 @@ func NewStore(base string) (*Store, error) {
 	}}, nil
 }
 
-func (s *Store) Name() string { return "store" }
+// Info says what the store is. Only the name is required.
+func (s *Store) Info() secrets.Info { return secrets.Info{Name: "store"} }
 
 // Fetch makes of every failure an error of one class, and wraps none: the errors of a client quote what they were given.
 func (s *Store) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
@@ -79,12 +80,7 @@ func (s *Store) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, err
 	return secrets.NewSecret(string(body), secrets.Meta{Version: resp.Header.Get("ETag")}), nil
 }
 
-// FetchMany asks for each ref by itself. A server that can answer many at once would be asked once here.
-func (s *Store) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Result {
-	return secrets.FetchEach(ctx, s.Fetch, refs)
-}
-
-// Close is optional, as are Local, Nonblocking, Resolve, Hint and Validate. The Client calls it last.
+// Close ends the connections. The Client calls it last.
 func (s *Store) Close() error {
 	s.client.CloseIdleConnections()
 	return nil
@@ -99,11 +95,11 @@ func (*Store) unavailable(ctx context.Context, detail string) (secrets.Secret, e
 }
 
 func fail(class error, detail string) (secrets.Secret, error) {
-	return secrets.Secret{}, &secrets.Error{Err: class, Detail: detail}
+	return secrets.Secret{}, secrets.NewError(class, detail)
 }
 
-// A backend has a name, returns documents, and says in which class it failed. The Client does the rest: fields, timeouts,
-// cache, dedup. Run of package secretstest holds it to what a backend promises.
+// A backend describes itself, returns documents, and says in which class it failed. The Client does the rest: fields, timeouts,
+// cache, dedup. Run of package secretstest checks what a backend promises.
 func ExampleBackend() {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/v1/database" {

@@ -164,12 +164,12 @@ func ExampleClient_GetMany() {
 			fmt.Println(failure.Key, "-", failure.Err)
 		}
 	}
-	fmt.Println("documents asked for:", backend.Batches()[0])
+	fmt.Println("fetches of the document database:", backend.Fetches("database"))
 	// Output:
 	// app [REDACTED] true
 	// payroll#salary - secrets: permission denied
 	// coupon - secrets: not found
-	// documents asked for: [database payroll coupon]
+	// fetches of the document database: 1
 }
 
 func ExampleClient_GetOr() {
@@ -397,43 +397,6 @@ func ExampleSecret_JSON() {
 	// app 5432 b <nil>
 }
 
-// Each layer says when a call passes it. The order is the Client's, whatever the order of the options.
-func ExampleNew_order() {
-	ctx := context.Background()
-	say := func(layer string) secrets.Middleware {
-		return secrets.Intercept(func(
-			ctx context.Context, refs []secrets.Ref, next func(context.Context, []secrets.Ref) []secrets.Result,
-		) []secrets.Result {
-			fmt.Println(layer)
-			return next(ctx, refs)
-		})
-	}
-	backend := secretstest.NewBackend(map[string]string{"api/token": "correct horse"})
-	client, err := secrets.New(backend,
-		secrets.WithBackendMiddleware(say("backend middleware")),
-		secrets.WithRedaction(say("redaction")),
-		secrets.WithTracing(say("tracing")),
-		secrets.WithDedup(say("dedup")),
-		secrets.WithCache(say("cache")),
-		secrets.WithMiddleware(say("first middleware"), say("second middleware")),
-	)
-	if err != nil {
-		log.Panic(err)
-	}
-	defer client.Close()
-	if _, err := client.Get(ctx, "api/token"); err != nil {
-		log.Panic(err)
-	}
-	// Output:
-	// first middleware
-	// second middleware
-	// cache
-	// dedup
-	// tracing
-	// redaction
-	// backend middleware
-}
-
 // Standard fills the slots that no other option does.
 func ExampleWithCache() {
 	ctx := context.Background()
@@ -502,14 +465,10 @@ func ExampleWithRedaction() {
 // An audit of every call, hits of the cache included.
 func ExampleIntercept() {
 	ctx := context.Background()
-	audit := secrets.Intercept(func(
-		ctx context.Context, refs []secrets.Ref, next func(context.Context, []secrets.Ref) []secrets.Result,
-	) []secrets.Result {
-		results := next(ctx, refs)
-		for i, ref := range refs {
-			fmt.Println("audit:", ref, secrets.Class(results[i].Err))
-		}
-		return results
+	audit := secrets.Intercept(func(ctx context.Context, ref secrets.Ref, next secrets.Fetcher) (secrets.Secret, error) {
+		secret, err := next.Fetch(ctx, ref)
+		fmt.Println("audit:", ref, secrets.Class(err))
+		return secret, err
 	})
 	client, err := secrets.New(secretstest.NewBackend(map[string]string{"api/token": "correct horse"}),
 		secrets.WithMiddleware(audit),

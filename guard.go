@@ -3,19 +3,9 @@ package secrets
 import (
 	"context"
 	"fmt"
-	"math"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-)
-
-const (
-	// refsPerTimeout is how many refs of a batch share one timeout: AWS Secrets Manager takes 20 in a call.
-	refsPerTimeout = 20
-	// batchGrace is how long a batch whose time is over is waited for, so that the answers which it has are not lost with
-	// those that it has not.
-	batchGrace = 100 * time.Millisecond
 )
 
 // guard stands around one backend, inside every layer but redaction, and makes its answers trustworthy: in time, of one
@@ -31,87 +21,119 @@ type guard struct {
 	hung    atomic.Int64 // calls that were given up, and have not returned
 }
 
-// mostHung bounds the calls of a backend that ignores its context: each keeps a goroutine, and perhaps a thread, for ever.
-const mostHung = 256
+// maxHung bounds the calls of a backend that ignores its context: each keeps a goroutine, and perhaps a thread, for ever.
+const maxHung = 256
 
 func (g *guard) Fetch(ctx context.Context, ref Ref) (Secret, error) {
-	var r Result
-	began, budget := time.Now(), g.timeout
+	began := time.Now()
 	if g.inline {
-		budget = math.MaxInt64 // it has no timeout
+		var r Result
 		g.ask(ctx, ref, &r)
-	} else {
-		var err error
-		if r, err = await(ctx, g, began, budget, 0, ref, (*guard).ask); err != nil {
-			return Secret{}, toError(ctx, err, g.name, ref.String())
-		}
+		return g.settle(ctx, ref, r, began)
 	}
-	r = g.settle(ctx, ref, r, began, budget)
-	return r.Secret, r.Err
+	r, err := await(ctx, g, func(ctx context.Context, r *Result) { g.ask(ctx, ref, r) })
+	if err != nil {
+		return Secret{}, toError(ctx, err, g.name, ref.String())
+	}
+	return g.settle(ctx, ref, r, began)
 }
 
 // ask sets r to what the backend answers.
 func (g *guard) ask(ctx context.Context, ref Ref, r *Result) {
 	r.Err = errEnded
-	defer protectOne(r)
+	defer protect(r)
 	r.Secret, r.Err = g.next.Fetch(ctx, ref)
 }
 
-func (g *guard) FetchMany(ctx context.Context, refs []Ref) []Result {
-	if len(refs) == 0 {
-		return nil
+// protect makes a panic, which is recovered, and an empty answer an error of r. r holds errEnded until the fetch returns, so that
+// one that ends its goroutine has an error too. protect must be deferred. The text of a panic may quote a value: only its type is
+// told.
+func protect(r *Result) {
+	if p := recover(); p != nil {
+		*r = Result{Err: panicked(p)}
 	}
-	var results []Result
-	began, budget := time.Now(), g.budget(len(refs))
-	if g.inline {
-		budget = math.MaxInt64 // it has no timeout
-		g.askMany(ctx, refs, &results)
-	} else {
-		// What is below may outlive this call, and change what it was lent: it gets a copy.
-		var err error
-		if results, err = await(ctx, g, began, budget, batchGrace, slices.Clone(refs), (*guard).askMany); err != nil {
-			results = make([]Result, len(refs))
-			for i, ref := range refs {
-				results[i].Err = toError(ctx, err, g.name, ref.String())
-			}
-			return results
+	if r.Err == nil && r.Secret.IsZero() {
+		r.Err = errNoAnswer
+	}
+}
+
+// Failures of a call that returned nothing. What hands an error to a caller copies it.
+var (
+	errEnded    = NewError(ErrUnknown, "the call ended its goroutine")
+	errNoAnswer = NewError(ErrUnknown, "the answer holds neither a secret nor an error")
+)
+
+func panicked(p any) *Error { return NewError(ErrUnknown, fmt.Sprintf("a panic with a %T", p)) }
+
+// await runs f on a goroutine of its own and returns the answer that it sets. If there is none within the timeout, the error says
+// why.
+func await[T any](ctx context.Context, g *guard, f func(ctx context.Context, answer *T)) (answer T, err error) {
+	if !g.calls.begin() {
+		return answer, NewError(ErrClosed, "")
+	}
+	if g.hung.Load() >= maxHung {
+		g.calls.end()
+		return answer, NewError(ErrUnavailable, "earlier calls of the backend hang, and ignore that they were cancelled")
+	}
+	// The timer is not that of the context, which may have a deadline that has passed and yet never end.
+	timer := time.NewTimer(g.timeout)
+	defer timer.Stop()
+	inner, cancel := context.WithTimeout(ctx, g.timeout)
+	defer cancel()
+	c := &call[T]{done: make(chan struct{})}
+	go c.run(inner, g, f)
+	select {
+	case <-c.done:
+		return c.answer, nil
+	case <-timer.C:
+		err = g.late(true)
+	case <-ctx.Done():
+		<-inner.Done() // so that the backend sees why the caller has gone
+		err = ctx.Err()
+	case <-g.life.Done():
+		err = NewError(ErrClosed, "")
+	}
+	if c.settled.Swap(true) { // f has just returned
+		<-c.done
+		return c.answer, nil
+	}
+	g.hung.Add(1)
+	return answer, err
+}
+
+// call is one run of a function of a backend.
+type call[T any] struct {
+	answer  T
+	settled atomic.Bool   // f has returned, or was given up, whichever is first
+	done    chan struct{} // closed when f has returned
+}
+
+func (c *call[T]) run(ctx context.Context, g *guard, f func(ctx context.Context, answer *T)) {
+	defer g.calls.end()
+	defer func() { // also if f ends the goroutine
+		if c.settled.Swap(true) {
+			g.hung.Add(-1)
 		}
-	}
-	for i, ref := range refs {
-		results[i] = g.settle(ctx, ref, results[i], began, budget)
-	}
-	return results
+		close(c.done)
+	}()
+	f(ctx, &c.answer)
 }
 
-// askMany sets results to what the backend answers.
-func (g *guard) askMany(ctx context.Context, refs []Ref, results *[]Result) {
-	protect(len(refs), func() []Result { return g.next.FetchMany(ctx, refs) }, func(r []Result) { *results = r })
-}
-
-// budget is the time for n refs. One that is too long to say is the longest there is.
-func (g *guard) budget(n int) time.Duration {
-	batches := int64((n + refsPerTimeout - 1) / refsPerTimeout)
-	if int64(g.timeout) > math.MaxInt64/batches {
-		return math.MaxInt64
-	}
-	return time.Duration(int64(g.timeout) * batches)
-}
-
-// settle makes r a secret with Meta, or an error of one class. The fetch had the time of budget since it began.
-func (g *guard) settle(ctx context.Context, ref Ref, r Result, began time.Time, budget time.Duration) Result {
+// settle makes r a secret with Meta, or an error of one class.
+func (g *guard) settle(ctx context.Context, ref Ref, r Result, began time.Time) (Secret, error) {
 	if r.Err == nil {
-		return Result{Secret: g.stamp(r.Secret, began)}
+		return g.stamp(r.Secret, began), nil
 	}
 	// The context that ended was not the caller's. What else the error claims (a denial) may weigh more.
 	if ctx.Err() == nil && Class(r.Err) == ErrUnavailable && isContextError(r.Err) {
-		r.Err = g.late(time.Since(began) >= budget)
+		r.Err = g.late(!g.inline && time.Since(began) >= g.timeout)
 	}
 	err := toError(ctx, r.Err, g.name, ref.String())
-	if e, ok := err.(*Error); ok { // toError makes it so
+	if e, ok := err.(*Error); ok {
 		// Of what a backend says, its Detail alone is kept, which redaction has been through.
 		e.Backend, e.Key = g.name, ref.String()
 	}
-	return Result{Err: err}
+	return Secret{}, err
 }
 
 func (g *guard) stamp(s Secret, began time.Time) Secret {

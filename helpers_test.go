@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -24,40 +26,32 @@ func TestMain(m *testing.M) {
 
 // fake is a backend whose answers a test decides, and which counts what reaches it.
 type fake struct {
-	name string
-	docs map[string]string // what Fetch answers, by path, unless fetch is set
+	info  secrets.Info
+	docs  map[string]string // what Fetch answers, by path, unless fetch is set
+	fetch fetchFunc
+	close func() error
 
-	fetch     func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error)
-	fetchMany func(ctx context.Context, refs []secrets.Ref) []secrets.Result
-
-	calls   atomic.Int64 // of Fetch and FetchMany from outside
-	mu      sync.Mutex
-	singles []secrets.Ref
-	batches [][]secrets.Ref
+	calls atomic.Int64
+	mu    sync.Mutex
+	asked []secrets.Ref
 }
 
-func (f *fake) Name() string { return f.name }
+type fetchFunc = func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error)
+
+func (f *fake) Info() secrets.Info { return f.info }
+
+func (f *fake) Close() error {
+	if f.close == nil {
+		return nil
+	}
+	return f.close()
+}
 
 func (f *fake) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 	f.calls.Add(1)
 	f.mu.Lock()
-	f.singles = append(f.singles, ref)
+	f.asked = append(f.asked, ref)
 	f.mu.Unlock()
-	return f.answer(ctx, ref)
-}
-
-func (f *fake) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Result {
-	f.calls.Add(1)
-	f.mu.Lock()
-	f.batches = append(f.batches, append([]secrets.Ref(nil), refs...))
-	f.mu.Unlock()
-	if f.fetchMany != nil {
-		return f.fetchMany(ctx, refs)
-	}
-	return secrets.FetchEach(ctx, f.answer, refs)
-}
-
-func (f *fake) answer(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 	if f.fetch != nil {
 		return f.fetch(ctx, ref)
 	}
@@ -67,11 +61,27 @@ func (f *fake) answer(ctx context.Context, ref secrets.Ref) (secrets.Secret, err
 	return secrets.Secret{}, &secrets.Error{Err: secrets.ErrNotFound}
 }
 
+// takeAsked returns the refs that f was asked for since the last call, as sorted texts: a GetMany asks in any order.
+func (f *fake) takeAsked() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	texts := make([]string, len(f.asked))
+	for i, ref := range f.asked {
+		texts[i] = ref.String()
+	}
+	slices.Sort(texts)
+	f.asked = nil
+	return texts
+}
+
 var _ secrets.Backend = (*fake)(nil)
 
 // newFake returns a backend "fake" that holds the pairs of a path and a document.
-func newFake(pairs ...string) *fake {
-	f := &fake{name: "fake", docs: map[string]string{}}
+func newFake(pairs ...string) *fake { return named("fake", pairs...) }
+
+// named is newFake with a name.
+func named(name string, pairs ...string) *fake {
+	f := &fake{info: secrets.Info{Name: name}, docs: map[string]string{}}
 	for i := 0; i < len(pairs); i += 2 {
 		f.docs[pairs[i]] = pairs[i+1]
 	}
@@ -79,8 +89,22 @@ func newFake(pairs ...string) *fake {
 }
 
 // failing returns a backend "fake" that answers every ref with f.
-func failing(f func(context.Context, secrets.Ref) (secrets.Secret, error)) *fake {
-	return &fake{name: "fake", fetch: f}
+func failing(f fetchFunc) *fake {
+	b := newFake()
+	b.fetch = f
+	return b
+}
+
+// with returns f after change.
+func (f *fake) with(change func(f *fake)) *fake {
+	change(f)
+	return f
+}
+
+// resolvedBy returns f with that Info.Resolve.
+func (f *fake) resolvedBy(resolve func(secrets.Ref) secrets.Ref) *fake {
+	f.info.Resolve = resolve
+	return f
 }
 
 // open builds a Client and closes it at the end of the test.
@@ -98,29 +122,276 @@ func open(t testing.TB, backend secrets.Backend, opts ...secrets.Option) *secret
 	return client
 }
 
-// chain is a small Fallback: it goes on after a not-found.
+// chain is a policy of a program's own. By default it goes on after a not-found.
 type chain struct {
 	backends []secrets.Backend
-	wrap     func([]secrets.Fetcher) secrets.Fetcher
+	goesOn   []error // classes
+	validate func() error
+
+	mu    sync.Mutex
+	asked []error // what GoesOn was asked for
+}
+
+func (c *chain) Validate() error {
+	if c.validate == nil {
+		return nil
+	}
+	return c.validate()
 }
 
 func (c *chain) Backends() []secrets.Backend { return c.backends }
 
-func (c *chain) Chain(sources []secrets.Fetcher) secrets.Fetcher {
-	if c.wrap != nil {
-		return c.wrap(sources)
+func (c *chain) GoesOn(class error) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asked = append(c.asked, class)
+	if c.goesOn == nil {
+		return class == secrets.ErrNotFound
 	}
-	return secrets.FetcherFunc(func(ctx context.Context, ref secrets.Ref) (s secrets.Secret, err error) {
-		for _, source := range sources {
-			if s, err = source.Fetch(ctx, ref); err == nil || secrets.Class(err) != secrets.ErrNotFound {
-				break
-			}
-		}
-		return s, err
-	})
+	return slices.Contains(c.goesOn, class)
 }
 
 var _ secrets.Fallback = (*chain)(nil)
+
+// to is a fallback to backends after a not-found.
+func to(backends ...secrets.Backend) secrets.Option {
+	return secrets.WithFallback(&chain{backends: backends})
+}
+
+// layer stands in any slot. What a test leaves open does nothing.
+type layer struct {
+	wrap     func(info secrets.Info, next secrets.Fetcher) secrets.Fetcher // what stands in the slot
+	fill     func(next secrets.Fetcher) secrets.Fetcher                    // of a cache: the half that fills
+	validate func() error
+	forget   func(docs ...secrets.Ref)
+	close    func() error // of a part; in the slot of tracing, stop
+	observe  func(info secrets.Info, cache secrets.CacheMonitor) error
+	handOut  func(info secrets.Info, ref secrets.Ref, s secrets.Secret)
+	recall   func(key string) (secrets.Secret, bool)
+	memorize func(key string, doc secrets.Ref, field string)
+}
+
+// slot puts a function into any slot.
+func slot(wrap func(next secrets.Fetcher) secrets.Fetcher) *layer {
+	return &layer{wrap: func(_ secrets.Info, next secrets.Fetcher) secrets.Fetcher { return wrap(next) }}
+}
+
+// idle is a layer that does nothing.
+func idle() *layer { return &layer{} }
+
+func (l *layer) Validate() error {
+	if l.validate == nil {
+		return nil
+	}
+	return l.validate()
+}
+
+// part returns what l makes around next, or nil if that is what wrap returns.
+func (l *layer) part(info secrets.Info, next secrets.Fetcher) *part {
+	if l.wrap != nil {
+		next = l.wrap(info, next)
+	}
+	if next == nil {
+		return nil
+	}
+	return &part{next, l, info}
+}
+
+func (l *layer) NewCache(info secrets.Info, below secrets.Fetcher, share func(secrets.Fetcher) secrets.Fetcher) secrets.Cache {
+	if l.fill != nil {
+		below = l.fill(below)
+	}
+	return l.part(info, share(below))
+}
+
+func (l *layer) NewDedup(info secrets.Info, next secrets.Fetcher) secrets.Dedup {
+	return l.part(info, next)
+}
+
+func (l *layer) NewTracing(info secrets.Info, next secrets.Fetcher) secrets.Fetcher {
+	return l.part(info, next)
+}
+
+func (l *layer) Observe(info secrets.Info, cache secrets.CacheMonitor) (stop func(), err error) {
+	if l.observe != nil {
+		err = l.observe(info, cache)
+	}
+	if l.close != nil {
+		stop = func() { _ = l.close() }
+	}
+	return stop, err
+}
+
+func (l *layer) NewRedaction(info secrets.Info, next secrets.Fetcher) secrets.Redaction {
+	return l.part(info, next)
+}
+
+var (
+	_ secrets.CacheLayer     = (*layer)(nil)
+	_ secrets.DedupLayer     = (*layer)(nil)
+	_ secrets.TracingLayer   = (*layer)(nil)
+	_ secrets.RedactionLayer = (*layer)(nil)
+)
+
+// part is a layer around one backend.
+type part struct {
+	secrets.Fetcher
+
+	of   *layer
+	info secrets.Info
+}
+
+func (p *part) Invalidate(docs ...secrets.Ref) {
+	if p.of.forget != nil {
+		p.of.forget(docs...)
+	}
+}
+
+func (p *part) Close() error {
+	if p.of.close == nil {
+		return nil
+	}
+	return p.of.close()
+}
+
+func (p *part) HandedOut(ref secrets.Ref, s secrets.Secret) {
+	if p.of.handOut != nil {
+		p.of.handOut(p.info, ref, s)
+	}
+}
+
+func (p *part) Recall(key string) (secrets.Secret, bool) {
+	if p.of.recall == nil {
+		return secrets.Secret{}, false
+	}
+	return p.of.recall(key)
+}
+
+func (p *part) RecallMany(keys []string, found map[string]secrets.Secret) bool {
+	all := true
+	for _, key := range keys {
+		s, known := p.Recall(key)
+		found[key] = s
+		all = all && known && !s.IsZero()
+	}
+	return all
+}
+
+func (p *part) Memorize(key string, doc secrets.Ref, field string) {
+	if p.of.memorize != nil {
+		p.of.memorize(key, doc, field)
+	}
+}
+
+func (*part) Peek(secrets.Ref) (secrets.Result, bool) { return secrets.Result{}, false }
+func (*part) RenewAt(secrets.Ref) (time.Time, bool)   { return time.Time{}, false }
+func (*part) CacheStats() secrets.CacheStats          { return secrets.CacheStats{} }
+func (*part) BackingOff() int                         { return 0 }
+func (*part) Outage() bool                            { return false }
+func (*part) CountHits()                              {}
+
+var (
+	_ secrets.Cache     = (*part)(nil)
+	_ secrets.Redaction = (*part)(nil)
+)
+
+// pass is a Middleware that does nothing.
+func pass() secrets.Middleware {
+	return secrets.Intercept(func(ctx context.Context, ref secrets.Ref, next secrets.Fetcher) (secrets.Secret, error) {
+		return next.Fetch(ctx, ref)
+	})
+}
+
+// instead is a Middleware that answers with f, and never asks what is below.
+func instead(f fetchFunc) secrets.Middleware {
+	return secrets.Intercept(func(ctx context.Context, ref secrets.Ref, _ secrets.Fetcher) (secrets.Secret, error) {
+		return f(ctx, ref)
+	})
+}
+
+// wrapFunc is a Middleware of one function.
+type wrapFunc func(next secrets.Fetcher) secrets.Fetcher
+
+func (f wrapFunc) Wrap(next secrets.Fetcher) secrets.Fetcher { return f(next) }
+
+// trail records what passes where.
+type trail struct {
+	mu    sync.Mutex
+	steps []string
+}
+
+func (t *trail) add(step string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.steps = append(t.steps, step)
+}
+
+// take returns the steps so far, as one text, and forgets them.
+func (t *trail) take() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	steps := strings.Join(t.steps, " ")
+	t.steps = nil
+	return steps
+}
+
+// count returns how often each step was taken so far, and forgets them. The steps of a GetMany are in any order.
+func (t *trail) count() map[string]int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := make(map[string]int)
+	for _, step := range t.steps {
+		n[step]++
+	}
+	t.steps = nil
+	return n
+}
+
+// middleware returns a Middleware that records under name.
+func (t *trail) middleware(name string) secrets.Middleware {
+	return secrets.Intercept(func(ctx context.Context, ref secrets.Ref, next secrets.Fetcher) (secrets.Secret, error) {
+		t.add(name)
+		return next.Fetch(ctx, ref)
+	})
+}
+
+// slot returns a layer that records under name and the name of the backend.
+func (t *trail) slot(name string) *layer {
+	return &layer{wrap: func(info secrets.Info, next secrets.Fetcher) secrets.Fetcher {
+		return t.middleware(name + "@" + info.Name).Wrap(next)
+	}}
+}
+
+// cache returns a cache of two halves that record, and that records what it is told to forget.
+func (t *trail) cache() *layer {
+	l := slot(t.middleware("read").Wrap)
+	l.fill = t.middleware("fill").Wrap
+	l.forget = func(docs ...secrets.Ref) { t.add(fmt.Sprint("forget ", docs)) }
+	return l
+}
+
+// closing returns a layer that records its end.
+func (t *trail) closing(name string) *layer { return t.closingWith(name, nil) }
+
+// closingWith is closing with a function of the test's.
+func (t *trail) closingWith(name string, f func() error) *layer {
+	return &layer{close: t.closer(name, f)}
+}
+
+// backend returns a backend that records its end.
+func (t *trail) backend(name string, f func() error) *fake {
+	return named(name).with(func(b *fake) { b.close = t.closer(name, f) })
+}
+
+func (t *trail) closer(name string, f func() error) func() error {
+	return func() error {
+		t.add(name)
+		if f == nil {
+			return nil
+		}
+		return f()
+	}
+}
 
 // text shows s and err for a failed assertion, values included: it is for made-up values only.
 func text(s secrets.Secret, err error) string { return fmt.Sprintf("(%q, %v)", s.Reveal(), err) }

@@ -1,285 +1,142 @@
 package secrets
 
-import (
-	"cmp"
-	"context"
-	"fmt"
-	"slices"
-	"time"
-)
+import "time"
 
-// named gives a Fetcher the name of the backend below it. Every Fetcher that is handed to a layer around a backend, or to
-// a fallback, is one.
-type named struct {
+// The slots of the onion, and what root and a layer ask of each other. Each slot takes its own type, so that a layer in the wrong
+// slot does not compile. A type of the program's own may stand in each slot, also one that wraps a layer of this module.
+
+// CacheLayer remembers documents. It is made by package cache, and installed with [WithCache].
+type CacheLayer interface {
+	// Validate returns the faults of the layer's options, joined.
+	Validate() error
+	// NewCache returns a cache for the backend that info describes. It has two halves: one that reads, and stands outside of the
+	// layer of deduplication, and one that fills, and stands inside of it, around below. NewCache calls share exactly once, with
+	// the half that fills; what share returns is what the half that reads asks.
+	NewCache(info Info, below Fetcher, share func(fill Fetcher) Fetcher) Cache
+}
+
+// Cache is the cache of one backend of one Client.
+type Cache interface {
+	Dedup
+	CacheMonitor
+
+	// Recall returns what Fetch would return for the ref of key, without an error and without a fetch. A zero Secret that is
+	// known is a not-found. It is known only if an earlier call of Memorize has said what key means.
+	Recall(key string) (s Secret, known bool)
+	// RecallMany puts what Recall returns for each of keys into found, and reports whether all of it is there and a secret, and
+	// the secrets of each document of one version. If not, what it has put there is of no use.
+	RecallMany(keys []string, found map[string]Secret) bool
+	// Memorize says that key means field of doc, or the whole if field is empty.
+	Memorize(key string, doc Ref, field string)
+	// Peek returns what Fetch would return for doc, if that is known without a fetch.
+	Peek(doc Ref) (r Result, known bool)
+	// RenewAt returns the time from which a Fetch of doc may bring another value, if doc is in memory.
+	RenewAt(doc Ref) (at time.Time, known bool)
+}
+
+// CacheMonitor is what can be observed of a [Cache].
+type CacheMonitor interface {
+	// CacheStats returns the figures of the cache. It takes no lock.
+	CacheStats() CacheStats
+	// BackingOff returns how many documents are not fetched at present, because the backend was unavailable. It looks at all
+	// that are in memory.
+	BackingOff() int
+	// Outage reports whether the circuit breaker of the backend is open: three fetches in a row or more have found it
+	// unavailable, and it has not answered since. It takes no lock.
+	Outage() bool
+	// CountHits makes the cache count its hits from now on.
+	CountHits()
+}
+
+// CacheStats are the figures of a cache since it was made.
+type CacheStats struct {
+	// Hits are answers with a fresh value from memory. They are counted only where the program asks for it: with the option
+	// WithHitCount of package cache, or by a layer that observes.
+	Hits uint64
+	// Misses are reads that memory could not answer, so that the backend was asked or its answer waited for.
+	Misses uint64
+	// Stale are answers with a value past its TTL.
+	Stale uint64
+	// NegativeHits are answers with a remembered not-found. One that is only passed over on the way to the cached value of a
+	// fallback is no answer.
+	NegativeHits uint64
+	// BackedOff are answers with ErrUnavailable without a fetch, in the back-off of a document or while the circuit breaker is
+	// open.
+	BackedOff uint64
+	// Evictions are values that went because the cache was full.
+	Evictions uint64
+	// Entries is the number of values that are held now, expired ones among them.
+	Entries int
+}
+
+// Add returns the sums of s and other.
+func (s CacheStats) Add(other CacheStats) CacheStats {
+	return CacheStats{
+		Hits:         s.Hits + other.Hits,
+		Misses:       s.Misses + other.Misses,
+		Stale:        s.Stale + other.Stale,
+		NegativeHits: s.NegativeHits + other.NegativeHits,
+		BackedOff:    s.BackedOff + other.BackedOff,
+		Evictions:    s.Evictions + other.Evictions,
+		Entries:      s.Entries + other.Entries,
+	}
+}
+
+// DedupLayer lets concurrent callers of one document share a fetch. It is made by package dedup, and installed with [WithDedup].
+type DedupLayer interface {
+	// Validate returns the faults of the layer's options, joined.
+	Validate() error
+	// NewDedup returns the flights to next, for the backend that info describes.
+	NewDedup(info Info, next Fetcher) Dedup
+}
+
+// Dedup is the flights to one backend of one Client.
+type Dedup interface {
 	Fetcher
-	name   string
-	local  bool
-	leases bool
+	// Invalidate forgets docs: a later Fetch gets no answer of a fetch that began before.
+	Invalidate(docs ...Ref)
+	// Close ends what this part of the layer runs. The Client calls it once.
+	Close() error
 }
 
-// Name returns the name of the backend.
-func (n named) Name() string { return n.name }
-
-// Local reports whether the backend is.
-func (n named) Local() bool { return n.local }
-
-// Leases reports whether a read of the backend may make a lease.
-func (n named) Leases() bool { return n.leases }
-
-// document stands outermost around one backend. It asks what is below for documents alone, so that the fields of one
-// document are one fetch and one version, and selects the fields itself.
-type document struct {
-	next    Fetcher
-	resolve func(Ref) Ref    // the backend's, or nil
-	hint    func(Ref) string // the backend's, or nil
-	guard   *guard           // bounds resolve, or nil if that does not block
-	health  *health          // is told of stale answers, or nil
-	leases  bool             // a fetch may make a lease
-	peek    peeker           // of the cache, or nil
+// TracingLayer observes real fetches. It is made by package tracing, and installed with [WithTracing].
+type TracingLayer interface {
+	// Validate returns the faults of the layer's options, joined.
+	Validate() error
+	// NewTracing returns a Fetcher that observes the fetches of next, from the backend that info describes.
+	NewTracing(info Info, next Fetcher) Fetcher
+	// Observe begins to observe the cache of the backend that info describes. New calls it once the cache stands, if there is
+	// one. stop, which may be nil, ends that; the Client calls it once. New returns err.
+	Observe(info Info, cache CacheMonitor) (stop func(), err error)
 }
 
-// learn takes from b what it says of its refs, and from the layers before it what they know.
-func (d *document) learn(b Backend) {
-	if r, ok := b.(Resolver); ok {
-		d.resolve = r.Resolve
-	}
-	if h, ok := b.(interface{ Hint(ref Ref) string }); ok {
-		d.hint = h.Hint
-	}
-	d.peek, _ = d.next.(peeker)
+// RedactionLayer takes values out of errors. It is made by package redact, and installed with [WithRedaction].
+type RedactionLayer interface {
+	// Validate returns the faults of the layer's options, joined.
+	Validate() error
+	// NewRedaction returns a Redaction of what next answers, for the backend that info describes.
+	NewRedaction(info Info, next Fetcher) Redaction
 }
 
-// place is where a ref is: a field of a document, or the whole if field is empty.
-type place struct {
-	doc   Ref
-	field string
+// Redaction is the redaction of one backend of one Client.
+type Redaction interface {
+	Fetcher
+	// HandedOut says that the caller gets s for ref. It is called for what this backend answered, field by field as it was asked
+	// for, but not for hits, which were handed out before. It must not block.
+	HandedOut(ref Ref, s Secret)
+	// Close ends what this part of the layer runs. The Client calls it once.
+	Close() error
 }
 
-// locate returns the place of ref.
-func (d *document) locate(ref Ref) (p place, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = panicked(v)
-		}
-	}()
-	if d.resolve != nil {
-		ref = d.resolve(ref)
-	}
-	return place{Ref{Path: ref.Path, Version: ref.Version}, ref.Field}, nil
+// Fallback is a policy: which backends to ask after the one given to [New], and when. It is made by package fallback, and
+// installed with [WithFallback]. The Client runs the chain.
+type Fallback interface {
+	// Validate returns the faults of the policy, joined.
+	Validate() error
+	// Backends are the backends to ask, in turn, after the one given to New. They belong to the Client from then on.
+	Backends() []Backend
+	// GoesOn reports whether the next backend is asked after a failure of class, which is one of the sentinels of this package.
+	// New calls it once for each class. After a denial, a deleted secret and a missing field, the chain never goes on, whatever
+	// GoesOn says.
+	GoesOn(class error) bool
 }
-
-// locateAll returns the places of refs. A backend that looks at files to find them may block.
-func (d *document) locateAll(ctx context.Context, refs []Ref) ([]place, error) {
-	all := func(refs []Ref) ([]place, error) {
-		places := make([]place, len(refs))
-		for i, ref := range refs {
-			var err error
-			if places[i], err = d.locate(ref); err != nil {
-				return nil, err
-			}
-		}
-		return places, nil
-	}
-	if d.resolve == nil || d.guard == nil || len(refs) == 0 {
-		return all(refs)
-	}
-	type answer struct {
-		places []place
-		err    error
-	}
-	ask := func(_ *guard, _ context.Context, refs []Ref, a *answer) {
-		a.err = errEnded
-		a.places, a.err = all(refs)
-	}
-	// The goroutine may outlive this call: it gets a copy.
-	a, err := await(ctx, d.guard, time.Now(), d.guard.timeout, 0, slices.Clone(refs), ask)
-	if err = cmp.Or(err, a.err); err != nil {
-		return nil, toError(ctx, err, d.guard.name, refs[0].String())
-	}
-	return a.places, nil
-}
-
-func (d *document) Fetch(ctx context.Context, ref Ref) (Secret, error) {
-	var p place
-	var err error
-	if d.guard == nil {
-		p, err = d.locate(ref)
-	} else {
-		var places []place
-		if places, err = d.locateAll(ctx, []Ref{ref}); err == nil {
-			p = places[0]
-		}
-	}
-	if err != nil {
-		return Secret{}, err
-	}
-	var r Result
-	if d.leases && peeking(ctx) {
-		r = d.look(p.doc)
-	} else {
-		r.Secret, r.Err = d.next.Fetch(ctx, p.doc)
-	}
-	return d.choose(ctx, ref, p, r, r.Secret.Field)
-}
-
-func (d *document) FetchMany(ctx context.Context, refs []Ref) []Result {
-	results := make([]Result, len(refs))
-	places, err := d.locateAll(ctx, refs)
-	if err != nil {
-		for i := range results {
-			results[i].Err = err
-		}
-		return results
-	}
-	var (
-		docs  []Ref
-		index = make(map[Ref]int, len(refs)) // of docs
-	)
-	for _, p := range places {
-		if _, known := index[p.doc]; !known {
-			index[p.doc] = len(docs)
-			docs = append(docs, p.doc)
-		}
-	}
-	var answers []Result
-	if d.leases && peeking(ctx) {
-		for _, doc := range docs {
-			answers = append(answers, d.look(doc))
-		}
-	} else {
-		answers = d.next.FetchMany(ctx, docs)
-	}
-	fields := make([]func(string) (Secret, error), len(docs)) // each document is read once
-	for i, ref := range refs {
-		n := index[places[i].doc]
-		if len(answers) != len(docs) {
-			results[i].Err = &Error{Key: ref.String(), Err: ErrUnknown, Detail: "a layer: " + wrongCount(len(answers), len(docs))}
-			continue
-		}
-		results[i].Secret, results[i].Err = d.choose(ctx, ref, places[i], answers[n], func(name string) (Secret, error) {
-			if fields[n] == nil {
-				fields[n] = answers[n].Secret.fields()
-			}
-			return fields[n](name)
-		})
-	}
-	return results
-}
-
-// choose makes the answer for ref, which is at p, of the answer for its document, whose fields are those of field.
-func (d *document) choose(ctx context.Context, ref Ref, p place, answer Result, field func(string) (Secret, error)) (Secret, error) {
-	s, err := answer.Secret, answer.Err
-	switch {
-	case err != nil:
-	case s.IsZero(): // from a layer; the guard lets none pass
-		err = errNoAnswer
-	case p.field != "":
-		s, err = field(p.field)
-	}
-	if err == nil {
-		d.health.served(ctx, s, ref)
-		return s, nil
-	}
-	e, ok := err.(*Error) // the guard makes it so; what else there is, the Client's door classifies
-	if !ok {
-		return Secret{}, err
-	}
-	e = e.clone()
-	e.Key = ref.String()
-	switch Class(e.Err) {
-	case ErrNotFound, ErrFieldNotFound:
-		e.Detail = join(e.Detail, lookedFor(ref, p.doc, p.field), d.elsewhere(ref, p))
-	case ErrMalformed:
-		e.Detail = join(e.Detail, d.elsewhere(ref, p))
-	case ErrPermissionDenied: // a policy may be for what the caller meant
-		e.Detail = join(e.Detail, lookedFor(ref, p.doc, p.field))
-	}
-	return Secret{}, e
-}
-
-// elsewhere says where the field of ref, which was looked for in its document, could also have been, if the backend knows.
-func (d *document) elsewhere(ref Ref, p place) (text string) {
-	if d.hint == nil || ref.Field == "" || p.field != ref.Field {
-		return ""
-	}
-	defer func() {
-		if recover() != nil {
-			text = "" // it is the failure that matters
-		}
-	}()
-	return d.hint(ref)
-}
-
-// lookedFor says where a backend looked for ref, if it looked elsewhere than the key says.
-func lookedFor(ref, doc Ref, field string) string {
-	switch {
-	case field == ref.Field:
-		return ""
-	case field == "": // the backend keeps the fields of a document as documents of their own
-		return "it looked for " + printable(doc.Path)
-	default: // it took the end of the path for a field, which the caller may not have meant
-		whole := Ref{Path: ref.Path, Version: ref.Version, Whole: true}.String()
-		return fmt.Sprintf("field %s of %s; the whole secret is %s", printable(field), printable(doc.Path), printable(whole))
-	}
-}
-
-// join returns those of parts that are not empty, as one text. It makes nothing for a single one: the error may be that of a
-// backend which a chain only passes over, on the way to a secret.
-func join(parts ...string) string {
-	var all string
-	for _, part := range parts {
-		switch {
-		case part == "":
-		case all == "":
-			all = part
-		default:
-			all += "; " + part
-		}
-	}
-	return all
-}
-
-// checker answers the refs that are no valid keys, which user middleware may have made, and asks next for the others.
-type checker struct {
-	next Fetcher
-}
-
-func (c *checker) Fetch(ctx context.Context, ref Ref) (Secret, error) {
-	if fault := ref.fault(); fault != "" {
-		return Secret{}, &Error{Key: ref.String(), Err: ErrInvalidKey, Detail: fault}
-	}
-	return c.next.Fetch(ctx, ref)
-}
-
-func (c *checker) FetchMany(ctx context.Context, refs []Ref) []Result {
-	var (
-		results = make([]Result, len(refs))
-		good    = make([]Ref, 0, len(refs))
-		places  = make([]int, 0, len(refs))
-	)
-	for i, ref := range refs {
-		if fault := ref.fault(); fault != "" {
-			results[i].Err = &Error{Key: ref.String(), Err: ErrInvalidKey, Detail: fault}
-			continue
-		}
-		good, places = append(good, ref), append(places, i)
-	}
-	if len(good) == 0 {
-		return results
-	}
-	answers := c.next.FetchMany(ctx, good)
-	for n, place := range places {
-		if len(answers) == len(good) {
-			results[place] = answers[n]
-		} else {
-			results[place].Err = &Error{Key: good[n].String(), Err: ErrUnknown, Detail: "a layer: " + wrongCount(len(answers), len(good))}
-		}
-	}
-	return results
-}
-
-var (
-	_ Fetcher = named{}
-	_ Fetcher = (*document)(nil)
-	_ Fetcher = (*checker)(nil)
-)

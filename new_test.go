@@ -1,89 +1,65 @@
 package secrets_test
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/matryer/is"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/middleware"
+	"github.com/seed-5482dd03/secrets/middleware/cache"
+	"github.com/seed-5482dd03/secrets/middleware/dedup"
+	"github.com/seed-5482dd03/secrets/middleware/fallback"
+	"github.com/seed-5482dd03/secrets/middleware/redact"
+	"github.com/seed-5482dd03/secrets/middleware/tracing"
 )
 
-// odd is a backend or layer that is wrong in the ways that its fields say.
-type odd struct {
-	*fake
-	name     func() string
-	validate func() error
-	wrap     func(secrets.Fetcher) secrets.Fetcher
-	local    func() bool
-}
-
-func (o *odd) Name() string                                    { return o.name() }
-func (o *odd) Validate() error                                 { return o.validate() }
-func (o *odd) Wrap(next secrets.Fetcher) secrets.Fetcher       { return o.wrap(next) }
-func (o *odd) Local() bool                                     { return o.local() }
-func (o *odd) Backends() []secrets.Backend                     { return []secrets.Backend{o} }
-func (o *odd) Chain(sources []secrets.Fetcher) secrets.Fetcher { return o.wrap(sources[0]) }
-
-// newOdd returns one with no fault, which counts as I/O what reaches it.
-func newOdd(name string) *odd {
-	return &odd{
-		fake: newFake(), name: func() string { return name }, validate: func() error { return nil },
-		wrap: func(next secrets.Fetcher) secrets.Fetcher { return next }, local: func() bool { return false },
-	}
-}
-
-func (o *odd) with(change func(*odd)) *odd {
-	change(o)
-	return o
-}
-
-func pass() secrets.Middleware {
-	return secrets.MiddlewareFunc(func(next secrets.Fetcher) secrets.Fetcher { return next })
-}
+// typed nils are not nil to ==.
+var (
+	nilBackend  *fake
+	nilLayer    *layer
+	nilFunc     wrapFunc
+	nilFallback *chain
+)
 
 func TestNewReportsFaults(t *testing.T) {
-	invalid := func(text string) func(*odd) {
-		return func(o *odd) { o.validate = func() error { return errors.New(text) } }
+	invalid := func(text string) *layer { return &layer{validate: func() error { return errors.New(text) }} }
+	panicking := &layer{validate: func() error { panic(canary) }}
+	breaks := func(secrets.Fetcher) secrets.Fetcher { panic(canary) }
+	none := func(secrets.Fetcher) secrets.Fetcher { return nil }
+	typedNil := func(secrets.Fetcher) secrets.Fetcher { return nilBackend }
+	observing := func(f func() error) *layer {
+		return &layer{observe: func(secrets.Info, secrets.CacheMonitor) error { return f() }}
 	}
-	panicking := func(o *odd) { o.validate = func() error { panic(canary) } }
-	badWrap := func(o *odd) { o.wrap = func(secrets.Fetcher) secrets.Fetcher { panic(canary) } }
-	noWrap := func(o *odd) { o.wrap = func(secrets.Fetcher) secrets.Fetcher { return nil } }
-	typedNil := func(o *odd) { o.wrap = func(secrets.Fetcher) secrets.Fetcher { return (*fake)(nil) } }
-	good := func() *odd { return newOdd("good") }
-	layer := func(change func(*odd)) secrets.Middleware { return newOdd("layer").with(change) }
-	to := func(backends ...secrets.Backend) secrets.Option {
-		return secrets.WithFallback(&chain{backends: backends})
+	shares := func(n int) *shareCache { return &shareCache{idle(), n} }
+	faulty := func(name, text string) *fake {
+		return named(name).with(func(b *fake) { b.info.Fault = errors.New(text) })
 	}
-	var (
-		nilBackend  *odd
-		nilLayer    *odd
-		nilFunc     secrets.MiddlewareFunc
-		nilFallback *chain
-	)
+	good := func() *fake { return named("good") }
 	type opts = []secrets.Option
 	for name, tc := range map[string]struct {
 		backend secrets.Backend
 		opts    opts
 		want    []string // one text of each fault
 	}{
-		"nil backend":       {nil, nil, []string{"backend 1 is nil"}},
-		"typed nil backend": {nilBackend, nil, []string{"backend 1 is nil"}},
-		"empty name":        {newOdd(""), nil, []string{"backend 1 has an empty name"}},
-		"invalid backend":   {good().with(invalid("bad TTL")), nil, []string{"bad TTL"}},
-		"panicking Name": {good().with(func(o *odd) { o.name = func() string { panic(canary) } }), nil,
-			[]string{"backend 1: Name: a panic with a string"}},
-		"panicking Validate": {good().with(panicking), nil, []string{"backend 1: Validate: a panic with a string"}},
-		"panicking Local": {good().with(func(o *odd) { o.local = func() bool { panic(io.EOF) } }), nil,
-			[]string{"Local: a panic with a *errors.errorString"}},
+		"nil backend":                   {nil, nil, []string{"backend 1 is nil"}},
+		"typed nil backend":             {nilBackend, nil, []string{"backend 1 is nil"}},
+		"empty name":                    {named(""), nil, []string{"backend 1 has an empty name"}},
+		"faulty backend":                {faulty("good", "bad TTL"), nil, []string{"bad TTL"}},
+		"faulty backend without a name": {faulty("", "bad TTL"), nil, []string{"bad TTL", "backend 1 has an empty name"}},
+		"joined faults of a backend": {named("good").with(func(b *fake) { b.info.Fault = errors.Join(io.EOF, io.ErrNoProgress) }), nil,
+			[]string{"EOF", "multiple Read calls return no data or error"}},
+		"nil function of NewBackend": {secrets.NewBackend(secrets.Info{Name: "b"}, nil), nil, []string{"secrets: NewBackend: a nil function"}},
+		"panicking Info":             {panickingInfo{named("b")}, nil, []string{"backend 1: Info: a panic with a string"}},
+		"panicking OnChange": {named("b").with(func(b *fake) { b.info.OnChange = func(func(...secrets.Ref)) { panic(io.EOF) } }), nil,
+			[]string{"backend b: OnChange: a panic with a *errors.errorString"}},
 		"nil option":              {good(), opts{nil}, []string{"option 1 is nil"}},
 		"nil option among others": {good(), opts{secrets.WithTimeout(time.Second), nil, nil}, []string{"option 2 is nil", "option 3 is nil"}},
 		"no timeout":              {good(), opts{secrets.WithTimeout(0)}, []string{"WithTimeout: 0s is not more than 0"}},
@@ -93,88 +69,106 @@ func TestNewReportsFaults(t *testing.T) {
 		"nil middleware": {good(), opts{secrets.WithMiddleware(nil)}, []string{"WithMiddleware: a nil Middleware"}},
 		"nil middleware among others": {good(), opts{secrets.WithMiddleware(pass(), nil, pass(), nilFunc)},
 			[]string{"WithMiddleware: a nil", "WithMiddleware: a nil"}},
-		"typed nil middleware":   {good(), opts{secrets.WithMiddleware(nilLayer)}, []string{"WithMiddleware: a nil Middleware"}},
+		"typed nil middleware":   {good(), opts{secrets.WithMiddleware(nilFunc)}, []string{"WithMiddleware: a nil Middleware"}},
 		"nil hook":               {good(), opts{secrets.WithMiddleware(secrets.Intercept(nil))}, []string{"WithMiddleware: a nil Middleware"}},
 		"nil backend middleware": {good(), opts{secrets.WithBackendMiddleware(nil)}, []string{"WithBackendMiddleware: a nil Middleware"}},
-		"nil cache":              {good(), opts{secrets.WithCache(nil)}, []string{"WithCache: a nil Middleware"}},
-		"nil dedup":              {good(), opts{secrets.WithDedup(nil)}, []string{"WithDedup: a nil Middleware"}},
-		"nil tracing":            {good(), opts{secrets.WithTracing(nil)}, []string{"WithTracing: a nil Middleware"}},
-		"nil redaction":          {good(), opts{secrets.WithRedaction(nilFunc)}, []string{"WithRedaction: a nil Middleware"}},
-		"cache twice":            {good(), opts{secrets.WithCache(pass()), secrets.WithCache(pass())}, []string{"WithCache is given twice"}},
-		"dedup twice":            {good(), opts{secrets.WithDedup(pass()), secrets.WithDedup(pass())}, []string{"WithDedup is given twice"}},
-		"tracing twice": {good(), opts{secrets.WithTracing(pass()), secrets.WithTracing(pass())},
+		"nil cache":              {good(), opts{secrets.WithCache(nil)}, []string{"WithCache: nil"}},
+		"nil dedup":              {good(), opts{secrets.WithDedup(nil)}, []string{"WithDedup: nil"}},
+		"nil tracing":            {good(), opts{secrets.WithTracing(nil)}, []string{"WithTracing: nil"}},
+		"nil redaction":          {good(), opts{secrets.WithRedaction(nilLayer)}, []string{"WithRedaction: nil"}},
+		"cache twice":            {good(), opts{secrets.WithCache(idle()), secrets.WithCache(idle())}, []string{"WithCache is given twice"}},
+		"dedup twice":            {good(), opts{secrets.WithDedup(idle()), secrets.WithDedup(idle())}, []string{"WithDedup is given twice"}},
+		"tracing twice": {good(), opts{secrets.WithTracing(idle()), secrets.WithTracing(idle())},
 			[]string{"WithTracing is given twice"}},
-		"redaction three times": {good(), opts{secrets.WithRedaction(pass()), secrets.WithRedaction(pass()), secrets.WithRedaction(pass())},
+		"redaction three times": {good(), opts{secrets.WithRedaction(idle()), secrets.WithRedaction(idle()), secrets.WithRedaction(idle())},
 			[]string{"WithRedaction is given twice", "WithRedaction is given twice"}},
-		"invalid cache": {good(), opts{secrets.WithCache(layer(invalid("no size")))}, []string{"no size"}},
+		"invalid cache":     {good(), opts{secrets.WithCache(invalid("no size"))}, []string{"no size"}},
+		"invalid dedup":     {good(), opts{secrets.WithDedup(invalid("a"))}, []string{"a"}},
+		"invalid redaction": {good(), opts{secrets.WithRedaction(invalid("a"))}, []string{"a"}},
 		"joined faults of a layer": {
-			good(), opts{secrets.WithDedup(layer(func(o *odd) { o.validate = func() error { return errors.Join(io.EOF, io.ErrNoProgress) } }))},
+			good(), opts{secrets.WithTracing(&layer{validate: func() error { return errors.Join(io.EOF, io.ErrNoProgress) }})},
 			[]string{"EOF", "multiple Read calls return no data or error"},
 		},
-		"invalid middleware":         {good(), opts{secrets.WithMiddleware(layer(invalid("a")), layer(invalid("b")))}, []string{"a", "b"}},
-		"invalid backend middleware": {good(), opts{secrets.WithBackendMiddleware(layer(invalid("a")))}, []string{"a"}},
-		"panicking layer": {good(), opts{secrets.WithTracing(layer(panicking))},
-			[]string{"WithTracing: Validate: a panic with a string"}},
-		"panicking Wrap": {good(), opts{secrets.WithMiddleware(layer(badWrap))}, []string{"WithMiddleware: Wrap: a panic with a string"}},
-		"panicking Wraps": {
+		"panicking layer": {good(), opts{secrets.WithTracing(panicking)}, []string{"WithTracing: Validate: a panic with a string"}},
+		"panicking Wrap": {good(), opts{secrets.WithMiddleware(wrapFunc(breaks))},
+			[]string{"WithMiddleware: Wrap: a panic with a string"}},
+		"everything panics": {
 			good(), opts{
-				secrets.WithCache(layer(badWrap)), secrets.WithDedup(layer(badWrap)), secrets.WithTracing(layer(badWrap)),
-				secrets.WithRedaction(layer(badWrap)), secrets.WithBackendMiddleware(layer(badWrap)), secrets.WithMiddleware(layer(badWrap)),
+				secrets.WithCache(slot(breaks)), secrets.WithDedup(slot(breaks)), secrets.WithTracing(slot(breaks)),
+				secrets.WithRedaction(slot(breaks)), secrets.WithBackendMiddleware(wrapFunc(breaks)), secrets.WithMiddleware(wrapFunc(breaks)),
 			},
-			[]string{"WithBackendMiddleware: Wrap", "WithRedaction: Wrap", "WithTracing: Wrap", "WithDedup: Wrap", "WithCache: Wrap",
-				"WithMiddleware: Wrap"},
+			[]string{"WithBackendMiddleware: Wrap: a panic", "WithRedaction: NewRedaction: a panic", "WithTracing: NewTracing: a panic",
+				"WithDedup: NewDedup: a panic", "WithCache: NewCache: a panic", "WithMiddleware: Wrap: a panic"},
 		},
-		"Wrap to nothing": {
-			good(), opts{secrets.WithCache(layer(noWrap)), secrets.WithMiddleware(layer(noWrap)), secrets.WithBackendMiddleware(layer(typedNil))},
-			[]string{"WithBackendMiddleware: a layer returned a nil Fetcher", "WithCache: a layer returned a nil",
-				"WithMiddleware: a layer returned a nil"},
+		"everything makes nothing": {
+			good(), opts{
+				secrets.WithCache(slot(none)), secrets.WithDedup(slot(none)), secrets.WithTracing(slot(none)),
+				secrets.WithRedaction(slot(none)), secrets.WithBackendMiddleware(wrapFunc(none)), secrets.WithMiddleware(wrapFunc(none)),
+			},
+			[]string{"WithBackendMiddleware: Wrap returned nil", "WithRedaction: NewRedaction returned nil",
+				"WithTracing: NewTracing returned nil", "WithDedup: NewDedup returned nil", "WithCache: NewCache returned nil",
+				"WithMiddleware: Wrap returned nil"},
 		},
-		"Fill to nothing": {good(), opts{secrets.WithCache(fillFunc(func(secrets.Fetcher) secrets.Fetcher { return nil }))},
-			[]string{"WithCache: a layer returned a nil"}},
-		"panicking Fill": {good(), opts{secrets.WithCache(fillFunc(func(secrets.Fetcher) secrets.Fetcher { panic(canary) }))},
-			[]string{"WithCache: Wrap: a panic"}},
-		"nil fallback":        {good(), opts{secrets.WithFallback(nil)}, []string{"WithFallback: a nil Fallback"}},
-		"typed nil fallback":  {good(), opts{secrets.WithFallback(nilFallback)}, []string{"WithFallback: a nil Fallback"}},
-		"fallback twice":      {good(), opts{to(newOdd("b")), to(newOdd("c"))}, []string{"WithFallback is given twice"}},
+		"Wrap to typed nils": {
+			good(), opts{secrets.WithMiddleware(wrapFunc(typedNil)), secrets.WithBackendMiddleware(pass(), wrapFunc(typedNil))},
+			[]string{"WithBackendMiddleware: Wrap returned nil", "WithMiddleware: Wrap returned nil"},
+		},
+		"cache that does not share": {good(), opts{secrets.WithCache(shares(0))}, []string{"WithCache: NewCache called share 0 times, not once"}},
+		"cache that shares twice": {good(), opts{secrets.WithCache(shares(2)), secrets.WithDedup(idle())},
+			[]string{"WithCache: NewCache called share 2 times, not once"}},
+		"panicking fill of a cache": {good(), opts{secrets.WithCache(&layer{fill: breaks})},
+			[]string{"WithCache: NewCache: a panic with a string"}},
+		"failing Observe": {good(), opts{secrets.WithTracing(observing(func() error { return io.EOF })), secrets.WithCache(idle())},
+			[]string{"EOF"}},
+		"panicking Observe": {good(), opts{secrets.WithTracing(observing(func() error { panic(canary) })), secrets.WithCache(idle())},
+			[]string{"WithTracing: Observe: a panic with a string"}},
+		"zero cache":          {good(), opts{secrets.WithCache(&cache.Cache{})}, []string{"a Cache that cache.New has not made"}},
+		"zero dedup":          {good(), opts{secrets.WithDedup(&dedup.Dedup{})}, []string{"a Dedup that dedup.New has not made"}},
+		"zero tracing":        {good(), opts{secrets.WithTracing(&tracing.Tracing{})}, []string{"has not made"}},
+		"zero redaction":      {good(), opts{secrets.WithRedaction(&redact.Redactor{})}, []string{"has not made"}},
+		"zero fallback":       {good(), opts{secrets.WithFallback(&fallback.Fallback{})}, []string{"has not made", "no backend to fall back to"}},
+		"nil fallback":        {good(), opts{secrets.WithFallback(nil)}, []string{"WithFallback: nil"}},
+		"typed nil fallback":  {good(), opts{secrets.WithFallback(nilFallback)}, []string{"WithFallback: nil"}},
+		"fallback twice":      {good(), opts{to(named("b")), to(named("c"))}, []string{"WithFallback is given twice"}},
 		"fallback to nothing": {good(), opts{to()}, []string{"WithFallback: no backend to fall back to"}},
-		"fallback to nil":     {good(), opts{to(nil, newOdd("b"), nilBackend)}, []string{"backend 2 is nil", "backend 4 is nil"}},
-		"fallback of the same name": {good(), opts{to(newOdd("good"))},
+		"fallback to nil":     {good(), opts{to(nil, named("b"), nilBackend)}, []string{"backend 2 is nil", "backend 4 is nil"}},
+		"fallback of the same name": {good(), opts{to(named("good"))},
 			[]string{`two backends have the name "good"; name one with its WithName`}},
-		"fallbacks of the same name": {good(), opts{to(newOdd("b"), newOdd("b"), newOdd("b"))}, []string{`the name "b"`, `the name "b"`}},
-		"fallback without a name":    {good(), opts{to(newOdd(""), newOdd("b"))}, []string{"backend 2 has an empty name"}},
-		"invalid fallback backend":   {good(), opts{to(newOdd("b").with(invalid("no mount")))}, []string{"no mount"}},
-		"fallback Chain to nothing": {good(), opts{secrets.WithFallback(newOdd("b").with(noWrap))},
-			[]string{"WithFallback: a layer returned a nil Fetcher"}},
-		"fallback Chain panics": {good(), opts{secrets.WithFallback(newOdd("b").with(badWrap))},
-			[]string{"WithFallback: Wrap: a panic with a string"}},
+		"fallbacks of the same name": {good(), opts{to(named("b"), named("b"), named("b"))}, []string{`the name "b"`, `the name "b"`}},
+		"fallback without a name":    {good(), opts{to(named(""), named("b"))}, []string{"backend 2 has an empty name"}},
+		"faulty fallback backend":    {good(), opts{to(faulty("b", "no mount"))}, []string{"no mount"}},
+		"faulty backends without names": {good(), opts{to(faulty("", "no mount"), faulty("", "no role"))},
+			[]string{"no mount", "no role", "backend 2 has an empty name", "backend 3 has an empty name"}},
 		"fallback Backends panics": {good(), opts{secrets.WithFallback(panickingFallback{})},
 			[]string{"WithFallback: Backends: a panic with a string"}},
-		"invalid fallback": {good(), opts{secrets.WithFallback(newOdd("b").with(invalid("x")))},
-			[]string{"x", "x"}}, // as Fallback and as Backend
+		"fallback GoesOn panics": {good(), opts{secrets.WithFallback(panickingFallback{backends: []secrets.Backend{named("b")}})},
+			slices.Repeat([]string{"WithFallback: GoesOn: a panic with a string"}, 5)},
+		"invalid fallback": {good(), opts{secrets.WithFallback(&chain{
+			backends: []secrets.Backend{faulty("b", "no mount")}, validate: func() error { return io.EOF }})}, []string{"EOF", "no mount"}},
 		"layers among the defaults": {good(), opts{secrets.WithDefaults(secrets.WithMiddleware(pass()))}, []string{"WithDefaults: takes slots"}},
 		"backend layers in defaults": {good(), opts{secrets.WithDefaults(secrets.WithBackendMiddleware(pass()))},
 			[]string{"WithDefaults: takes slots"}},
 		"defaults in defaults": {good(), opts{secrets.WithDefaults(secrets.WithDefaults(secrets.WithTimeout(1)))},
 			[]string{"WithDefaults: takes slots"}},
 		"nil default": {good(), opts{secrets.WithDefaults(nil, secrets.WithTimeout(1))}, []string{"option 1 is nil"}},
-		"slot twice in defaults": {good(), opts{secrets.WithDefaults(secrets.WithCache(pass()), secrets.WithCache(pass()))},
+		"slot twice in defaults": {good(), opts{secrets.WithDefaults(secrets.WithCache(idle()), secrets.WithCache(idle()))},
 			[]string{"WithCache is given twice"}},
 		"defaults twice": {good(),
-			opts{secrets.WithDefaults(secrets.WithCache(pass())), secrets.WithDefaults(secrets.WithCache(pass()))},
+			opts{secrets.WithDefaults(secrets.WithCache(idle())), secrets.WithDefaults(secrets.WithCache(idle()))},
 			[]string{"WithCache is given twice"}},
-		"invalid default":            {good(), opts{secrets.WithDefaults(secrets.WithCache(layer(invalid("a"))))}, []string{"a"}},
+		"invalid default":            {good(), opts{secrets.WithDefaults(secrets.WithCache(invalid("a")))}, []string{"a"}},
 		"default timeout":            {good(), opts{secrets.WithDefaults(secrets.WithTimeout(-1))}, []string{"WithTimeout: -1ns"}},
-		"nil fallback in defaults":   {good(), opts{secrets.WithDefaults(secrets.WithFallback(nil))}, []string{"WithFallback: a nil Fallback"}},
+		"nil fallback in defaults":   {good(), opts{secrets.WithDefaults(secrets.WithFallback(nil))}, []string{"WithFallback: nil"}},
 		"empty fallback in defaults": {good(), opts{secrets.WithDefaults(to())}, []string{"WithFallback: no backend"}},
 		"everything at once": {
-			newOdd("").with(invalid("fault of the backend")),
+			faulty("", "fault of the backend"),
 			opts{
-				nil, secrets.WithTimeout(-1), secrets.WithCache(nil), secrets.WithCache(pass()), secrets.WithMiddleware(nil, layer(panicking)),
-				to(nil, newOdd("b"), newOdd("b")), secrets.WithDefaults(secrets.WithTracing(nil)),
+				nil, secrets.WithTimeout(-1), secrets.WithCache(nil), secrets.WithCache(idle()), secrets.WithMiddleware(nil, pass()),
+				secrets.WithDedup(panicking), to(nil, named("b"), named("b")), secrets.WithDefaults(secrets.WithTracing(nil)),
 			},
 			[]string{
-				"option 1", "WithTimeout", "WithCache: a nil", "WithCache is given twice", "WithMiddleware: a nil", "WithMiddleware: Validate",
-				"backend 2 is nil", `the name "b"`, "WithTracing: a nil", "backend 1 has an empty name", "fault of the backend",
+				"option 1", "WithTimeout", "WithCache: nil", "WithCache is given twice", "WithMiddleware: a nil", "WithDedup: Validate",
+				"backend 2 is nil", `the name "b"`, "WithTracing: nil", "backend 1 has an empty name", "fault of the backend",
 			},
 		},
 	} {
@@ -195,129 +189,78 @@ func TestNewReportsFaults(t *testing.T) {
 				lines = slices.Delete(lines, found, found+1)
 			}
 			is.Equal(newDetector(canary).find(err.Error()), "") // a panic may quote a value
-			if b, ok := tc.backend.(*odd); ok && b != nil {
+			if b, ok := tc.backend.(*fake); ok && b != nil {
 				is.Equal(b.calls.Load(), int64(0))
 			}
 		})
 	}
 }
 
-// fillFunc is a cache whose half that fills is f.
-type fillFunc func(secrets.Fetcher) secrets.Fetcher
+// panickingInfo is a backend that can not say what it is.
+type panickingInfo struct{ *fake }
 
-func (f fillFunc) Wrap(next secrets.Fetcher) secrets.Fetcher { return &fillPart{next, f} }
+func (panickingInfo) Info() secrets.Info { panic(canary) }
 
-type fillPart struct {
-	secrets.Fetcher
-	fill func(secrets.Fetcher) secrets.Fetcher
+// shareCache is a cache that calls share that many times.
+type shareCache struct {
+	*layer
+	times int
 }
 
-func (p *fillPart) Fill(next secrets.Fetcher) secrets.Fetcher { return p.fill(next) }
+func (c *shareCache) NewCache(info secrets.Info, below secrets.Fetcher, share func(secrets.Fetcher) secrets.Fetcher) secrets.Cache {
+	for range c.times {
+		below = share(below)
+	}
+	return c.part(info, below)
+}
 
-type panickingFallback struct{}
+// panickingFallback panics when it is asked for its backends, or, if it has some, whether it goes on.
+type panickingFallback struct{ backends []secrets.Backend }
 
-func (panickingFallback) Backends() []secrets.Backend             { panic(canary) }
-func (panickingFallback) Chain([]secrets.Fetcher) secrets.Fetcher { return nil }
+func (panickingFallback) Validate() error   { return nil }
+func (panickingFallback) GoesOn(error) bool { panic(canary) }
+
+func (p panickingFallback) Backends() []secrets.Backend {
+	if p.backends == nil {
+		panic(canary)
+	}
+	return p.backends
+}
 
 // The control of the test above: the same parts without their faults make a Client.
 func TestNewAccepts(t *testing.T) {
-	b := newOdd("b")
+	another := func() secrets.Option { return to(named("b")) }
 	for name, opts := range map[string][]secrets.Option{
-		"nothing":            nil,
-		"no layers":          {secrets.WithMiddleware(), secrets.WithBackendMiddleware(), secrets.WithDefaults()},
-		"every slot":         {secrets.WithCache(pass()), secrets.WithDedup(pass()), secrets.WithTracing(pass()), secrets.WithRedaction(pass())},
-		"slot and default":   {secrets.WithDefaults(secrets.WithCache(pass())), secrets.WithCache(pass())},
-		"timeout twice":      {secrets.WithTimeout(-1), secrets.WithTimeout(time.Second)},
-		"timeout of its own": {secrets.WithDefaults(secrets.WithTimeout(-1)), secrets.WithTimeout(time.Hour)},
-		"a fallback":         {secrets.WithFallback(b)},
-		"its own fallback":   {secrets.WithDefaults(secrets.WithFallback(&chain{})), secrets.WithFallback(b)},
+		"nothing":    nil,
+		"no layers":  {secrets.WithMiddleware(), secrets.WithBackendMiddleware(), secrets.WithDefaults()},
+		"every slot": {secrets.WithCache(idle()), secrets.WithDedup(idle()), secrets.WithTracing(idle()), secrets.WithRedaction(idle())},
+		"every layer": {
+			middleware.Standard(), secrets.WithTracing(tracing.New(noop.NewTracerProvider())), secrets.WithFallback(fallback.To(named("b"))),
+		},
+		"a cache that shares once": {secrets.WithCache(&shareCache{idle(), 1})},
+		"slot and default":         {secrets.WithDefaults(secrets.WithCache(idle())), secrets.WithCache(idle())},
+		"timeout twice":            {secrets.WithTimeout(-1), secrets.WithTimeout(time.Second)},
+		"timeout of its own":       {secrets.WithDefaults(secrets.WithTimeout(-1)), secrets.WithTimeout(time.Hour)},
+		"a fallback":               {another()},
+		"its own fallback":         {secrets.WithDefaults(secrets.WithFallback(&chain{})), another()},
 	} {
 		t.Run(name, func(t *testing.T) {
-			open(t, newOdd("good"), opts...)
+			open(t, named("good"), opts...)
 		})
 	}
 }
-
-// trail records what passes where.
-type trail struct {
-	mu    sync.Mutex
-	steps []string
-}
-
-func (t *trail) add(step string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.steps = append(t.steps, step)
-}
-
-// take returns the steps so far, as one text, and forgets them.
-func (t *trail) take() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	steps := strings.Join(t.steps, " ")
-	t.steps = nil
-	return steps
-}
-
-// recorder is a layer, or the part of one, that records each call; a batch with a star and its size.
-type recorder struct {
-	trail *trail
-	name  string
-	next  secrets.Fetcher
-}
-
-func (r *recorder) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
-	r.trail.add(r.name)
-	return r.next.Fetch(ctx, ref)
-}
-
-func (r *recorder) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Result {
-	r.trail.add(fmt.Sprintf("%s*%d", r.name, len(refs)))
-	return r.next.FetchMany(ctx, refs)
-}
-
-// layer returns a Middleware that records under name, and the name of the backend below if there is one.
-func (t *trail) layer(name string) secrets.Middleware {
-	return secrets.MiddlewareFunc(func(next secrets.Fetcher) secrets.Fetcher {
-		if n, ok := next.(interface{ Name() string }); ok {
-			name := name + "@" + n.Name()
-			return &recorder{t, name, next}
-		}
-		return &recorder{t, name, next}
-	})
-}
-
-// splitCache is a cache of two halves, and parts that can be told to forget and to close.
-type splitCache struct {
-	trail *trail
-}
-
-func (c splitCache) Wrap(next secrets.Fetcher) secrets.Fetcher {
-	return &splitPart{recorder{c.trail, "read", next}}
-}
-
-type splitPart struct{ recorder }
-
-func (p *splitPart) Fill(next secrets.Fetcher) secrets.Fetcher {
-	if next.(interface{ Name() string }).Name() == "" {
-		panic("no name")
-	}
-	return &recorder{p.trail, "fill", next}
-}
-
-func (p *splitPart) Invalidate(refs ...secrets.Ref) { p.trail.add(fmt.Sprint("forget ", refs)) }
 
 func TestOrderOfLayers(t *testing.T) {
 	is := is.New(t)
 	tr := &trail{}
 	backend := newFake("a", `{"x":"1"}`, "b", "2")
 	opts := []secrets.Option{
-		secrets.WithMiddleware(tr.layer("user1"), tr.layer("user2")),
-		secrets.WithBackendMiddleware(tr.layer("inner1"), tr.layer("inner2")),
-		secrets.WithCache(splitCache{tr}),
-		secrets.WithDedup(tr.layer("dedup")),
-		secrets.WithTracing(tr.layer("tracing")),
-		secrets.WithRedaction(tr.layer("redaction")),
+		secrets.WithMiddleware(tr.middleware("user1"), tr.middleware("user2")),
+		secrets.WithBackendMiddleware(tr.middleware("inner1"), tr.middleware("inner2")),
+		secrets.WithCache(tr.cache()),
+		secrets.WithDedup(tr.slot("dedup")),
+		secrets.WithTracing(tr.slot("tracing")),
+		secrets.WithRedaction(tr.slot("redaction")),
 		secrets.WithTimeout(time.Minute),
 	}
 	random := rand.New(rand.NewPCG(1, 2))
@@ -326,10 +269,12 @@ func TestOrderOfLayers(t *testing.T) {
 		client := open(t, backend, opts...)
 		_, err := client.Get(t.Context(), "a#x")
 		is.NoErr(err)
-		is.Equal(tr.take(), "user1 user2 read dedup@fake fill tracing@fake redaction@fake inner1@fake inner2@fake")
+		is.Equal(tr.take(), "user1 user2 read dedup@fake fill tracing@fake redaction@fake inner1 inner2")
 		_, err = client.GetMany(t.Context(), "a#x", "b", "a")
 		is.NoErr(err)
-		is.Equal(tr.take(), "user1*3 user2*3 read*2 dedup@fake*2 fill*2 tracing@fake*2 redaction@fake*2 inner1@fake*2 inner2@fake*2")
+		is.Equal(tr.count(), map[string]int{ // each key by itself, each document once
+			"user1": 3, "user2": 3, "read": 2, "dedup@fake": 2, "fill": 2, "tracing@fake": 2, "redaction@fake": 2, "inner1": 2, "inner2": 2,
+		})
 	}
 }
 
@@ -337,20 +282,16 @@ func TestOrderOfLayers(t *testing.T) {
 func TestOrderOfAWholeCache(t *testing.T) {
 	is := is.New(t)
 	tr := &trail{}
-	// A layer in another slot that happens to have a method Fill is not asked for it.
-	dedup := secrets.MiddlewareFunc(func(next secrets.Fetcher) secrets.Fetcher {
-		return &splitPart{recorder{tr, "dedup", next}}
-	})
-	client := open(t, newFake("a", "1"), secrets.WithDedup(dedup), secrets.WithCache(tr.layer("cache")))
+	client := open(t, newFake("a", "1"), secrets.WithDedup(tr.slot("dedup")), secrets.WithCache(tr.slot("cache")))
 	_, err := client.Get(t.Context(), "a")
 	is.NoErr(err)
-	is.Equal(tr.take(), "cache@fake dedup")
-	client = open(t, newFake("a", "1"), secrets.WithDedup(dedup))
+	is.Equal(tr.take(), "cache@fake dedup@fake")
+	client = open(t, newFake("a", "1"), secrets.WithDedup(tr.slot("dedup")))
 	_, err = client.Get(t.Context(), "a")
 	is.NoErr(err)
-	is.Equal(tr.take(), "dedup")
+	is.Equal(tr.take(), "dedup@fake")
 	// A cache of two halves without dedup has both.
-	client = open(t, newFake("a", "1"), secrets.WithCache(splitCache{tr}), secrets.WithTracing(tr.layer("tracing")))
+	client = open(t, newFake("a", "1"), secrets.WithCache(tr.cache()), secrets.WithTracing(tr.slot("tracing")))
 	_, err = client.Get(t.Context(), "a")
 	is.NoErr(err)
 	is.Equal(tr.take(), "read fill tracing@fake")
@@ -360,54 +301,40 @@ func TestOrderOfRepeatedLayers(t *testing.T) {
 	is := is.New(t)
 	tr := &trail{}
 	client := open(t, newFake("a", "1"),
-		secrets.WithMiddleware(tr.layer("1"), tr.layer("2")), secrets.WithBackendMiddleware(tr.layer("5")),
-		secrets.WithMiddleware(tr.layer("3")), secrets.WithBackendMiddleware(tr.layer("6"), tr.layer("7")), secrets.WithMiddleware(tr.layer("4")))
+		secrets.WithMiddleware(tr.middleware("1"), tr.middleware("2")), secrets.WithBackendMiddleware(tr.middleware("5")),
+		secrets.WithMiddleware(tr.middleware("3")), secrets.WithBackendMiddleware(tr.middleware("6"), tr.middleware("7")),
+		secrets.WithMiddleware(tr.middleware("4")))
 	_, err := client.Get(t.Context(), "a")
 	is.NoErr(err)
-	is.Equal(tr.take(), "1 2 3 4 5@fake 6@fake 7@fake")
+	is.Equal(tr.take(), "1 2 3 4 5 6 7")
 }
 
 // Each backend of a chain has layers of its own, with its name; the fallback stands above them.
 func TestOrderWithFallback(t *testing.T) {
 	is := is.New(t)
 	tr := &trail{}
-	first, second := newFake(), newFake("a", "1")
-	second.name = "second"
-	var names []string
-	client := open(t, first,
-		secrets.WithMiddleware(tr.layer("user")),
-		secrets.WithFallback(&chain{backends: []secrets.Backend{second}, wrap: func(sources []secrets.Fetcher) secrets.Fetcher {
-			for _, s := range sources {
-				names = append(names, s.(interface{ Name() string }).Name())
-			}
-			return &recorder{tr, "fallback", (&chain{}).Chain(sources)}
-		}}),
-		secrets.WithCache(tr.layer("cache")), secrets.WithBackendMiddleware(tr.layer("inner")))
-	is.Equal(names, []string{"fake", "second"})
+	client := open(t, newFake(), secrets.WithMiddleware(tr.middleware("user")), to(named("second", "a", "1")),
+		secrets.WithCache(tr.slot("cache")), secrets.WithTracing(tr.slot("tracing")), secrets.WithBackendMiddleware(tr.middleware("inner")))
 	s, err := client.Get(t.Context(), "a")
 	is.NoErr(err)
 	is.Equal(s.Meta().Backend, "second")
-	is.Equal(tr.take(), "user fallback cache@fake inner@fake cache@second inner@second")
+	is.Equal(tr.take(), "user cache@fake tracing@fake inner cache@second tracing@second inner")
 }
-
-type localBackend struct {
-	*fake
-	local bool
-}
-
-func (l localBackend) Local() bool { return l.local }
 
 // What is at hand and always current has neither cache nor dedup, and all the other layers.
 func TestLocalBackend(t *testing.T) {
-	for local, want := range map[bool]string{
-		true:  "user tracing@fake redaction@fake inner@fake",
-		false: "user read dedup@fake fill tracing@fake redaction@fake inner@fake",
+	for isLocal, want := range map[bool]string{
+		true:  "user tracing@fake redaction@fake inner",
+		false: "user read dedup@fake fill tracing@fake redaction@fake inner",
 	} {
 		is := is.New(t)
 		tr := &trail{}
-		client := open(t, localBackend{newFake("a", "1"), local},
-			secrets.WithMiddleware(tr.layer("user")), secrets.WithCache(splitCache{tr}), secrets.WithDedup(tr.layer("dedup")),
-			secrets.WithTracing(tr.layer("tracing")), secrets.WithRedaction(tr.layer("redaction")), secrets.WithBackendMiddleware(tr.layer("inner")))
+		backend := newFake("a", "1")
+		backend.info.Local = isLocal
+		client := open(t, backend,
+			secrets.WithMiddleware(tr.middleware("user")), secrets.WithCache(tr.cache()), secrets.WithDedup(tr.slot("dedup")),
+			secrets.WithTracing(tr.slot("tracing")), secrets.WithRedaction(tr.slot("redaction")),
+			secrets.WithBackendMiddleware(tr.middleware("inner")))
 		_, err := client.Get(t.Context(), "a")
 		is.NoErr(err)
 		is.Equal(tr.take(), want)
@@ -418,18 +345,18 @@ func TestLocalBackend(t *testing.T) {
 func TestDefaults(t *testing.T) {
 	tr := &trail{}
 	defaults := secrets.WithDefaults(
-		secrets.WithCache(tr.layer("default-cache")), secrets.WithDedup(tr.layer("default-dedup")),
-		secrets.WithTracing(tr.layer("default-tracing")), secrets.WithRedaction(tr.layer("default-redaction")))
+		secrets.WithCache(tr.slot("default-cache")), secrets.WithDedup(tr.slot("default-dedup")),
+		secrets.WithTracing(tr.slot("default-tracing")), secrets.WithRedaction(tr.slot("default-redaction")))
 	for _, tc := range []struct {
 		name string
 		opts []secrets.Option
 		want string
 	}{
 		{"alone", nil, "default-cache default-dedup default-tracing default-redaction"},
-		{"cache", []secrets.Option{secrets.WithCache(tr.layer("cache"))}, "cache default-dedup default-tracing default-redaction"},
-		{"dedup", []secrets.Option{secrets.WithDedup(tr.layer("dedup"))}, "default-cache dedup default-tracing default-redaction"},
-		{"tracing", []secrets.Option{secrets.WithTracing(tr.layer("tracing"))}, "default-cache default-dedup tracing default-redaction"},
-		{"redaction", []secrets.Option{secrets.WithRedaction(tr.layer("redaction"))}, "default-cache default-dedup default-tracing redaction"},
+		{"cache", []secrets.Option{secrets.WithCache(tr.slot("cache"))}, "cache default-dedup default-tracing default-redaction"},
+		{"dedup", []secrets.Option{secrets.WithDedup(tr.slot("dedup"))}, "default-cache dedup default-tracing default-redaction"},
+		{"tracing", []secrets.Option{secrets.WithTracing(tr.slot("tracing"))}, "default-cache default-dedup tracing default-redaction"},
+		{"redaction", []secrets.Option{secrets.WithRedaction(tr.slot("redaction"))}, "default-cache default-dedup default-tracing redaction"},
 	} {
 		for _, opts := range [][]secrets.Option{append(slices.Clone(tc.opts), defaults), append([]secrets.Option{defaults}, tc.opts...)} {
 			t.Run(tc.name, func(t *testing.T) {
@@ -446,9 +373,7 @@ func TestDefaults(t *testing.T) {
 func TestDefaultFallback(t *testing.T) {
 	is := is.New(t)
 	fallbackTo := func(name string) secrets.Option {
-		b := newFake("a", "1")
-		b.name = name
-		return secrets.WithFallback(&chain{backends: []secrets.Backend{b}})
+		return to(named(name, "a", "1"))
 	}
 	client := open(t, newFake(), secrets.WithDefaults(fallbackTo("default")))
 	s, err := client.Get(t.Context(), "a")
@@ -464,11 +389,10 @@ func TestDefaultFallback(t *testing.T) {
 func TestNewThatFailsClosesWhatItBuilt(t *testing.T) {
 	is := is.New(t)
 	tr := &trail{}
-	backend := &closer{fetcher: newFake(), trail: tr, name: "backend"}
-	nothing := secrets.MiddlewareFunc(func(secrets.Fetcher) secrets.Fetcher { return nil })
-	_, err := secrets.New(backend,
-		secrets.WithCache(closingLayer(tr, "cache")), secrets.WithRedaction(closingLayer(tr, "redaction")), secrets.WithTracing(nothing),
-		secrets.WithMiddleware(nothing))
+	nothing := func(secrets.Fetcher) secrets.Fetcher { return nil }
+	_, err := secrets.New(tr.backend("backend", nil),
+		secrets.WithCache(tr.closing("cache")), secrets.WithRedaction(tr.closing("redaction")), secrets.WithTracing(slot(nothing)),
+		secrets.WithMiddleware(wrapFunc(nothing)))
 	is.True(err != nil)
 	is.Equal(tr.take(), "cache redaction")
 }

@@ -36,6 +36,15 @@ func ParseRef(key string) (Ref, error) {
 	return ref, nil
 }
 
+// Validate returns an [*Error] of class [ErrInvalidKey] unless r is a Ref that [ParseRef] could return. Backends that are used
+// without a [Client] check their refs with it.
+func (r Ref) Validate() error {
+	if fault := r.fault(); fault != "" {
+		return &Error{Key: r.String(), Err: ErrInvalidKey, Detail: fault}
+	}
+	return nil
+}
+
 func parseRef(key string) (Ref, string) {
 	if key == "" {
 		return Ref{}, "the key is empty"

@@ -258,11 +258,42 @@ func TestParseRefIsOneToOne(t *testing.T) {
 	}
 }
 
+// badRefs returns refs that no key means.
+func badRefs() map[string]secrets.Ref {
+	return map[string]secrets.Ref{
+		"zero": {}, "up": {Path: "../sys/seal-status"}, "absolute": {Path: "/etc/passwd"}, "double": {Path: "a//b"}, "dot": {Path: "a/./b"},
+		"nul": {Path: "a\x00b"}, "newline": {Path: "a", Version: "1\nX-Header: y"}, "bidi": {Path: "a\u202e"}, "utf8": {Path: "a\xff"},
+		"long": {Path: strings.Repeat("a", 513)}, "long in all": {Path: strings.Repeat("a", 300), Field: strings.Repeat("b", 300)},
+		"long when escaped": {Path: strings.Repeat("%", 200)}, "field": {Path: "a", Field: "x\n"}, "both": {Path: "a", Field: "x", Whole: true},
+		"version in field": {Path: "a", Field: "x?version=1"}, "hash in version": {Path: "a", Version: "1#x"},
+		"query in version": {Path: "a", Version: "1&x=1"},
+	}
+}
+
+// Validate accepts what ParseRef makes, and nothing else.
+func TestRefValidate(t *testing.T) {
+	for name, ref := range badRefs() {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			err := ref.Validate()
+			checkClass(t, err, secrets.ErrInvalidKey)
+			checkPrintable(t, err.Error())
+			parsed, err := secrets.ParseRef(ref.String())
+			is.True(err != nil || parsed != ref)
+		})
+	}
+	for _, key := range []string{"a", "a/b", "a#b", "a#", "a?version=1", "a/b?version=1#c", "a%23b", "é/日本"} {
+		is := is.New(t)
+		ref, err := secrets.ParseRef(key)
+		is.NoErr(err)
+		is.NoErr(ref.Validate())
+	}
+}
+
 // What ParseRef refuses costs nothing: a client that is fed keys by its users must not send them anywhere.
 func TestRefusedKeysCostNoIO(t *testing.T) {
 	backend := newFake("good", "value")
-	resolved := &resolving{fake: backend, resolve: func(r secrets.Ref) secrets.Ref { backend.calls.Add(1); return r }}
-	client := open(t, resolved)
+	client := open(t, backend.resolvedBy(func(r secrets.Ref) secrets.Ref { backend.calls.Add(1); return r }))
 	for key := range badKeys() {
 		t.Run(brief(key), func(t *testing.T) {
 			is := is.New(t)
@@ -297,14 +328,6 @@ func TestRefusedKeysCostNoIO(t *testing.T) {
 		is.True(backend.calls.Load() > 0) // the counter counts
 	})
 }
-
-// resolving is a backend with a Resolver.
-type resolving struct {
-	*fake
-	resolve func(secrets.Ref) secrets.Ref
-}
-
-func (r *resolving) Resolve(ref secrets.Ref) secrets.Ref { return r.resolve(ref) }
 
 func FuzzParseRef(f *testing.F) {
 	for key := range badKeys() {
@@ -354,10 +377,8 @@ func FuzzRef(f *testing.F) {
 		backend := failing(func(context.Context, secrets.Ref) (secrets.Secret, error) {
 			return secrets.NewSecret("value", secrets.Meta{}), nil
 		})
-		rewrite := secrets.MiddlewareFunc(func(next secrets.Fetcher) secrets.Fetcher {
-			return secrets.FetcherFunc(func(ctx context.Context, _ secrets.Ref) (secrets.Secret, error) {
-				return next.Fetch(ctx, ref)
-			})
+		rewrite := secrets.Intercept(func(ctx context.Context, _ secrets.Ref, next secrets.Fetcher) (secrets.Secret, error) {
+			return next.Fetch(ctx, ref)
 		})
 		client, err := secrets.New(backend, secrets.WithMiddleware(rewrite))
 		if err != nil {
@@ -367,6 +388,9 @@ func FuzzRef(f *testing.F) {
 		_, err = client.Get(context.Background(), "any")
 		parsed, parseErr := secrets.ParseRef(ref.String())
 		accepted := backend.calls.Load() > 0
+		if valid := ref.Validate() == nil; valid != accepted {
+			t.Fatalf("%#v: accepted %t, valid %t", ref, accepted, valid)
+		}
 		same := parseErr == nil && parsed == ref
 		if accepted != same {
 			t.Fatalf("%#v: accepted %t (%v); its key is %q, which is %#v (%v)", ref, accepted, err, ref.String(), parsed, parseErr)

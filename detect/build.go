@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
 
@@ -13,6 +12,7 @@ import (
 	"github.com/seed-5482dd03/secrets/backend/env"
 	"github.com/seed-5482dd03/secrets/backend/file"
 	"github.com/seed-5482dd03/secrets/backend/vault"
+	"github.com/seed-5482dd03/secrets/internal/faults"
 )
 
 // build makes the backend of the provider that d names.
@@ -53,7 +53,7 @@ func (c *config) newEnv() (*env.Backend, error) {
 		opts = append(opts, env.WithLookup(c.lookup))
 	}
 	backend := env.New(append(opts, c.env...)...)
-	return backend, backend.Validate()
+	return backend, backend.Info().Fault
 }
 
 func (c *config) lookupNonblank(name string) (string, bool) {
@@ -79,19 +79,11 @@ func (c *config) newOwn(ctx context.Context, name string) (secrets.Backend, erro
 		return nil, ctx.Err()
 	case err != nil:
 		return nil, fmt.Errorf("secrets: detect: %s says %s: %w", varType, name, err)
-	case isNil(backend):
+	case faults.IsNil(backend):
 		return nil, fmt.Errorf("secrets: detect: %s says %s, whose factory has returned no backend", varType, name)
 	default:
 		return backend, nil
 	}
-}
-
-func isNil(backend secrets.Backend) bool {
-	if backend == nil {
-		return true
-	}
-	v := reflect.ValueOf(backend)
-	return v.Kind() == reflect.Pointer && v.IsNil()
 }
 
 // noPath is the error of SECRET_MANAGER_TYPE=file alone. What else is there is not taken for what was meant.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/seed-5482dd03/secrets"
@@ -24,10 +23,7 @@ func New(ctx context.Context, opts ...Option) (*secrets.Client, Detection, error
 	}
 	client, err := secrets.New(backend, append([]secrets.Option{middleware.Standard()}, c.client...)...)
 	if err != nil {
-		if closer, ok := backend.(io.Closer); ok {
-			err = errors.Join(err, closer.Close())
-		}
-		return nil, detection, err
+		return nil, detection, errors.Join(err, backend.Close())
 	}
 	return client, detection, nil
 }
@@ -41,13 +37,13 @@ func New(ctx context.Context, opts ...Option) (*secrets.Client, Detection, error
 func Backend(ctx context.Context, opts ...Option) (secrets.Backend, Detection, error) {
 	c := newConfig(opts)
 	if c.hasClient {
-		c.fault("WithClientOptions: Backend makes no client; New does")
+		c.faults.Addf("WithClientOptions: Backend makes no client; New does")
 	}
 	return c.detect(ctx)
 }
 
 func (c *config) detect(ctx context.Context) (secrets.Backend, Detection, error) {
-	if err := errors.Join(c.faults...); err != nil {
+	if err := c.faults.Err(); err != nil {
 		return nil, Detection{Reason: "an option is at fault"}, err
 	}
 	if err := ctx.Err(); err != nil {

@@ -57,7 +57,7 @@ func TestSettings(t *testing.T) {
 		hermetic(t, vars{"SECRET_MANAGER_PATH": dir})
 		get(t, "database#password", "correct horse")
 		files, _, err := detect.Backend(t.Context(), detect.WithFile(file.WithCaching()))
-		if local, ok := files.(interface{ Local() bool }); err != nil || !ok || local.Local() {
+		if err != nil || files.Info().Local {
 			t.Errorf("WithCaching did not arrive: %v", err)
 		}
 	})
@@ -106,7 +106,7 @@ func TestTheEnvironmentDoesNotBlock(t *testing.T) {
 	nonblocking := func(opts ...detect.Option) bool {
 		backend, _, err := detect.Backend(t.Context(), append(opts, detect.WithDirectory(filepath.Join(t.TempDir(), "nowhere")))...)
 		is.NoErr(err)
-		return backend.(interface{ Nonblocking() bool }).Nonblocking()
+		return backend.Info().Nonblocking
 	}
 	is.True(nonblocking())
 	is.True(!nonblocking(lookup(nil)))
@@ -373,9 +373,7 @@ func BenchmarkBackend(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				if closer, ok := backend.(interface{ Close() error }); ok {
-					_ = closer.Close()
-				}
+				_ = backend.Close()
 			}
 		})
 	}

@@ -324,7 +324,7 @@ func (e environment) check(t *testing.T, run string, backend secrets.Backend, d 
 	}
 	if e.fails == "" {
 		is.NoErr(err)
-		is.Equal(backend.Name(), e.provider)
+		is.Equal(backend.Info().Name, e.provider)
 	} else {
 		is.True(err != nil)
 		is.True(backend == nil)

@@ -13,41 +13,31 @@ import (
 	"github.com/seed-5482dd03/secrets/detect"
 )
 
-// Bundle is a backend for one file of JSON, as a tool that decrypts secrets writes it: {"database": "…", "api/token": "…"}.
-//
-// A backend is one interface: a name, Fetch and FetchMany. The last two are those of the function in it.
-type Bundle struct{ secrets.FetcherFunc }
-
-func (Bundle) Name() string { return "bundle" }
-
-// Local is optional: what is in memory needs no cache before it.
-func (Bundle) Local() bool { return true }
-
-var _ secrets.Backend = Bundle{}
-
-// OpenBundle reads the file whole.
-func OpenBundle(path string) (Bundle, error) {
+// OpenBundle returns a backend for one file of JSON, as a tool that decrypts secrets writes it:
+// {"database": "…", "api/token": "…"}. It reads the file whole.
+func OpenBundle(path string) (secrets.Backend, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
-		return Bundle{}, errors.New("bundle: the file can not be read")
+		return nil, errors.New("bundle: the file cannot be read")
 	}
 	var documents map[string]string
 	if json.Unmarshal(content, &documents) != nil { // its error quotes what is in the file
-		return Bundle{}, errors.New("bundle: the file is no JSON object of strings")
+		return nil, errors.New("bundle: the file is not a JSON object of strings")
 	}
-	return Bundle{func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+	info := secrets.Info{Name: "bundle", Local: true, Nonblocking: true} // what is in memory needs neither cache nor timeout
+	return secrets.NewBackend(info, func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 		if err := ctx.Err(); err != nil {
 			return secrets.Secret{}, err
 		}
 		if ref.Version != "" {
-			return secrets.Secret{}, &secrets.Error{Err: secrets.ErrInvalidKey, Detail: "a bundle keeps no versions"}
+			return secrets.Secret{}, secrets.NewError(secrets.ErrInvalidKey, "a bundle keeps no versions")
 		}
 		document, found := documents[ref.Path]
 		if !found {
-			return secrets.Secret{}, &secrets.Error{Err: secrets.ErrNotFound}
+			return secrets.Secret{}, secrets.NewError(secrets.ErrNotFound, "")
 		}
 		return secrets.NewSecret(document, secrets.Meta{}), nil
-	}}, nil
+	}), nil
 }
 
 // BundleFactory is what detect calls if SECRET_MANAGER_TYPE says bundle. Its settings come from the same look-up.
@@ -59,8 +49,8 @@ func BundleFactory(_ context.Context, lookup func(name string) (value string, se
 	return OpenBundle(path)
 }
 
-// A provider of your own, in three steps: implement one interface, run the conformance suite (TestBundle, beside this
-// example), and plug it in. SECRET_MANAGER_TYPE then chooses it as any other.
+// A provider of your own, in three steps: write a backend, here with secrets.NewBackend; run the conformance suite (TestBundle,
+// beside this example); and plug it in. SECRET_MANAGER_TYPE then chooses it as any other.
 func ExampleWith() {
 	dir, err := os.MkdirTemp("", "bundle-")
 	if err != nil {

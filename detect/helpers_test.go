@@ -1,7 +1,6 @@
 package detect_test
 
 import (
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -70,12 +69,13 @@ func directory(t *testing.T, entries ...string) string {
 	return dir
 }
 
-// shut closes what a test has got.
+// shut closes what a test has got, if that is a backend.
 func shut(t *testing.T, backend secrets.Backend) {
 	t.Helper()
-	if closer, ok := backend.(io.Closer); ok {
-		if err := closer.Close(); err != nil {
-			t.Error(err)
-		}
+	if backend == nil {
+		return
+	}
+	if err := backend.Close(); err != nil {
+		t.Error(err)
 	}
 }

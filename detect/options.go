@@ -2,7 +2,6 @@ package detect
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -13,18 +12,11 @@ import (
 	"github.com/seed-5482dd03/secrets/backend/env"
 	"github.com/seed-5482dd03/secrets/backend/file"
 	"github.com/seed-5482dd03/secrets/backend/vault"
+	"github.com/seed-5482dd03/secrets/internal/faults"
 )
 
 // Option configures [Backend] and [New].
-type Option interface {
-	apply(c *config)
-}
-
-type optionFunc func(c *config)
-
-func (f optionFunc) apply(c *config) { f(c) }
-
-var _ Option = optionFunc(nil)
+type Option func(c *config)
 
 // Factory makes the backend of a provider of [With]. It is called only if SECRET_MANAGER_TYPE names the provider, and should
 // contact nobody. It looks its settings up with lookup, which is that of [WithLookup] and never nil. Its error is wrapped as
@@ -45,7 +37,7 @@ type config struct {
 	aws        []awssm.Option
 	client     []secrets.Option
 	hasClient  bool
-	faults     []error
+	faults     faults.List
 	inspect    func(dir string) sight // the look into a directory
 	patienceOf time.Duration          // how long that is waited for
 }
@@ -53,20 +45,10 @@ type config struct {
 func newConfig(opts []Option) *config {
 	c := &config{
 		lookup: os.LookupEnv, directory: "/run/secrets", factories: make(map[string]Factory),
-		inspect: inspect, patienceOf: patience,
+		inspect: inspect, patienceOf: patience, faults: faults.List{Prefix: "secrets: detect: "},
 	}
-	for i, o := range opts {
-		if o == nil {
-			c.fault("option %d is nil", i+1)
-			continue
-		}
-		o.apply(c)
-	}
+	faults.Apply(&c.faults, opts, func(o Option) { o(c) })
 	return c
-}
-
-func (c *config) fault(format string, args ...any) {
-	c.faults = append(c.faults, fmt.Errorf("secrets: detect: "+format, args...))
 }
 
 // get returns the value of a variable, or "" if it is not set, empty or blank.
@@ -86,48 +68,48 @@ func (c *config) known() []string { return append(builtin(), c.own...) }
 // environment of the process; of lookup it gets AWS_REGION, or else AWS_DEFAULT_REGION, and AWS_SECRET_PREFIX. The last one
 // given counts. By default, it is [os.LookupEnv].
 func WithLookup(lookup func(name string) (value string, set bool)) Option {
-	return optionFunc(func(c *config) {
+	return func(c *config) {
 		if lookup == nil {
-			c.fault("WithLookup: a nil function")
+			c.faults.Addf("WithLookup: a nil function")
 			return
 		}
 		c.lookup, c.injected = lookup, true
-	})
+	}
 }
 
 // WithStrict makes ambiguity an error: [ErrAmbiguous] if a signal of another provider is as strong as the one that decides,
 // or stronger. SECRET_MANAGER_TYPE is never ambiguous. What AWS Lambda sets by itself is weak, so that it is ambiguous beside
 // another weak signal only. By default, the order decides, and [Detection] says what was ignored.
-func WithStrict() Option { return optionFunc(func(c *config) { c.strict = true }) }
+func WithStrict() Option { return func(c *config) { c.strict = true } }
 
 // WithDirectory sets the directory that is looked at where CREDENTIALS_DIRECTORY is not set. It need not exist. The last one
 // given counts. By default, it is /run/secrets.
 func WithDirectory(dir string) Option {
-	return optionFunc(func(c *config) {
+	return func(c *config) {
 		if dir == "" {
-			c.fault("WithDirectory: an empty name")
+			c.faults.Addf("WithDirectory: an empty name")
 			return
 		}
 		c.directory = dir
-	})
+	}
 }
 
 // With adds a provider of the program's own, which SECRET_MANAGER_TYPE=name chooses, and nothing else does. The name is of
 // lower-case letters, digits, "-" and "_", and none that there is already.
 func With(name string, factory Factory) Option {
-	return optionFunc(func(c *config) {
+	return func(c *config) {
 		switch {
 		case !isName(name):
-			c.fault("With: %q is no name of lower-case letters, digits, - and _, of up to %d bytes", name, longestName)
+			c.faults.Addf("With: %q is no name of lower-case letters, digits, - and _, of up to %d bytes", name, longestName)
 		case name == auto || slices.Contains(c.known(), name):
-			c.fault("With: there is a provider %q already", name)
+			c.faults.Addf("With: there is a provider %q already", name)
 		case factory == nil:
-			c.fault("With: the factory of %q is nil", name)
+			c.faults.Addf("With: the factory of %q is nil", name)
 		default:
 			c.factories[name] = factory
 			c.own = append(c.own, name)
 		}
-	})
+	}
 }
 
 const longestName = 32
@@ -142,33 +124,33 @@ func isName(name string) bool {
 // WithEnv gives options to env.New, should env be chosen. They come after those of this package: env.WithPrefix wins over
 // SECRET_MANAGER_PREFIX. Repeats append. By default, there are none.
 func WithEnv(opts ...env.Option) Option {
-	return optionFunc(func(c *config) { c.env = append(c.env, opts...) })
+	return func(c *config) { c.env = append(c.env, opts...) }
 }
 
 // WithFile gives options to file.New, should file be chosen. Repeats append. By default, there are none.
 func WithFile(opts ...file.Option) Option {
-	return optionFunc(func(c *config) { c.file = append(c.file, opts...) })
+	return func(c *config) { c.file = append(c.file, opts...) }
 }
 
 // WithVault gives options to vault.New, should vault be chosen, such as vault.WithMount, or a login by vault.WithAuth. They
 // win over the variables of Vault. Repeats append. By default, there are none.
 func WithVault(opts ...vault.Option) Option {
-	return optionFunc(func(c *config) { c.vault = append(c.vault, opts...) })
+	return func(c *config) { c.vault = append(c.vault, opts...) }
 }
 
 // WithAWS gives options to awssm.New, should aws be chosen. They come after those of this package: awssm.WithPrefix wins over
 // AWS_SECRET_PREFIX, and awssm.WithRegion over AWS_REGION. Beside [WithLookup], a region that it has wins over that of
 // awssm.WithConfig, and leaves no place for awssm.WithClient. Repeats append. By default, there are none.
 func WithAWS(opts ...awssm.Option) Option {
-	return optionFunc(func(c *config) { c.aws = append(c.aws, opts...) })
+	return func(c *config) { c.aws = append(c.aws, opts...) }
 }
 
 // WithClientOptions gives options to the client of [New]. They win over those of middleware.Standard, which is there already:
 // secrets.WithCache takes the place of its cache. [Backend] makes no client, and returns an error for them. Repeats append.
 // By default, there are none.
 func WithClientOptions(opts ...secrets.Option) Option {
-	return optionFunc(func(c *config) {
+	return func(c *config) {
 		c.client = append(c.client, opts...)
 		c.hasClient = true
-	})
+	}
 }

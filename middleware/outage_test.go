@@ -63,3 +63,50 @@ func TestFallbackInAnOutage(t *testing.T) {
 		}
 	})
 }
+
+// A blip that fails one batch is one failure of the backend, not one for each of its documents.
+func TestAFailedBatchIsOneFailure(t *testing.T) {
+	for name, c := range map[string]struct {
+		batch, cold, renewed int
+		open                 bool
+	}{
+		"a batch of cold keys":                        {batch: 20, cold: 20},
+		"two batches":                                 {batch: 20, cold: 40},
+		"a batch of renewals":                         {batch: 20, renewed: 20},
+		"control: three batches of cold keys":         {batch: 20, cold: 60, open: true},
+		"control: three batches of renewals":          {batch: 20, renewed: 60, open: true},
+		"control: calls of their own for cold keys":   {cold: 3, open: true},
+		"control: calls of their own for renewed one": {renewed: 3, open: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				b := secretstest.NewBackend(nil, secretstest.WithBatch(c.batch))
+				client := client(t, b, middleware.Standard())
+				var renewed, keys []string
+				for i := range c.renewed {
+					renewed = append(renewed, fmt.Sprintf("renewed-%d", i))
+					b.Set(renewed[i], "value")
+				}
+				for i := range c.cold {
+					keys = append(keys, fmt.Sprintf("cold-%d", i))
+				}
+				keys = append(keys, renewed...)
+				_, err := client.GetMany(t.Context(), renewed...)
+				is.NoErr(err)
+				time.Sleep(10 * time.Minute)
+				b.Set("other", "value")
+				b.ResetCounts()
+
+				b.Fail(secrets.ErrUnavailable)
+				found, _ := client.GetMany(t.Context(), keys...)
+				is.Equal(len(found), c.renewed) // stale
+				is.Equal(b.Calls(), (len(keys)+max(1, c.batch)-1)/max(1, c.batch))
+				b.Recover()
+				s, err := client.Get(t.Context(), "other")
+				is.Equal(errors.Is(err, secrets.ErrUnavailable), c.open)
+				is.Equal(s.Reveal() == "value", !c.open)
+			})
+		})
+	}
+}

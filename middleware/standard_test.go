@@ -35,10 +35,11 @@ func client(t *testing.T, b secrets.Backend, opts ...secrets.Option) *secrets.Cl
 	return c
 }
 
+// pass lets the time of a bubble of synctest go by.
+func pass(d time.Duration) { <-time.After(d) }
+
 // probe is a layer that counts what passes through it, and keeps the last error.
 type probe struct {
-	layer   secrets.Middleware // within it, or nil
-	wraps   atomic.Int32
 	fetches atomic.Int32
 
 	mu  sync.Mutex
@@ -46,23 +47,26 @@ type probe struct {
 }
 
 func (p *probe) Wrap(next secrets.Fetcher) secrets.Fetcher {
-	p.wraps.Add(1)
-	if p.layer != nil {
-		return p.layer.Wrap(next)
-	}
-	return secrets.Intercept(func(
-		ctx context.Context, refs []secrets.Ref, next func(context.Context, []secrets.Ref) []secrets.Result,
-	) []secrets.Result {
-		p.fetches.Add(int32(len(refs)))
-		results := next(ctx, refs)
+	return secrets.Intercept(func(ctx context.Context, ref secrets.Ref, next secrets.Fetcher) (secrets.Secret, error) {
+		p.fetches.Add(1)
+		s, err := next.Fetch(ctx, ref)
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		for _, r := range results {
-			p.err = r.Err
-		}
-		return results
+		p.err = err
+		return s, err
 	}).Wrap(next)
 }
+
+// tracer is a probe in the slot of tracing.
+type tracer struct{ probe }
+
+func (*tracer) Validate() error { return nil }
+
+func (r *tracer) NewTracing(_ secrets.Info, next secrets.Fetcher) secrets.Fetcher {
+	return r.Wrap(next)
+}
+
+func (*tracer) Observe(secrets.Info, secrets.CacheMonitor) (stop func(), err error) { return nil, nil }
 
 func (p *probe) lastError() string {
 	p.mu.Lock()
@@ -79,7 +83,7 @@ func TestTheLayersStandInTheirOrder(t *testing.T) {
 		is := is.New(t)
 		b := secretstest.NewBackend(map[string]string{"key": canary})
 		b.SetLatency(time.Second)
-		outer, tracing, inner := &probe{}, &probe{}, &probe{}
+		outer, tracing, inner := &probe{}, &tracer{}, &probe{}
 		c := client(t, b, secrets.WithBackendMiddleware(inner), middleware.Standard(), secrets.WithTracing(tracing),
 			secrets.WithMiddleware(outer))
 
@@ -110,18 +114,54 @@ func TestTheLayersStandInTheirOrder(t *testing.T) {
 	})
 }
 
-// fields of one document are one fetch, alone and in a batch.
+// Fields of one document are one fetch, alone and in a batch.
 func TestABatchIsOneFetch(t *testing.T) {
-	is := is.New(t)
-	b := secretstest.NewBackend(map[string]string{"db": `{"user":"app","password":"x"}`, "token": "y"})
-	c := client(t, b, middleware.Standard())
-	for range 3 {
-		found, err := c.GetMany(t.Context(), "db#user", "db#password", "token")
-		is.NoErr(err)
-		is.Equal(len(found), 3)
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		b := secretstest.NewBackend(map[string]string{"db": `{"user":"app","password":"x"}`, "token": "y"}, secretstest.WithBatch(20))
+		c := client(t, b, middleware.Standard())
+		for range 3 {
+			found, err := c.GetMany(t.Context(), "db#user", "db#password", "token")
+			is.NoErr(err)
+			is.Equal(len(found), 3)
+		}
+		is.Equal(b.Calls(), 1)
+		is.Equal(len(b.Batches()[0]), 2)
+		is.Equal(b.Fetches("db")+b.Fetches("token"), 2)
+	})
+}
+
+// made counts how often layers of the program's own were asked for a part of a Client.
+type made struct{ cache, dedup, redaction int }
+
+type (
+	ownCache struct {
+		secrets.CacheLayer
+		made *made
 	}
-	is.Equal(b.Batches(), [][]string{{"db", "token"}})
-	is.Equal(b.Calls(), 1)
+	ownDedup struct {
+		secrets.DedupLayer
+		made *made
+	}
+	ownRedaction struct {
+		secrets.RedactionLayer
+		made *made
+	}
+)
+
+func (o ownCache) NewCache(info secrets.Info, below secrets.Fetcher, share func(secrets.Fetcher) secrets.Fetcher) secrets.Cache {
+	o.made.cache++
+	return o.CacheLayer.NewCache(info, below, share)
+}
+
+func (o ownDedup) NewDedup(info secrets.Info, next secrets.Fetcher) secrets.Dedup {
+	o.made.dedup++
+	return o.DedupLayer.NewDedup(info, next)
+}
+
+func (o ownRedaction) NewRedaction(info secrets.Info, next secrets.Fetcher) secrets.Redaction {
+	o.made.redaction++
+	return o.RedactionLayer.NewRedaction(info, next)
 }
 
 // permutations calls f with all orders of opts.
@@ -146,10 +186,11 @@ func TestStandardFillsTheEmptySlotsAlone(t *testing.T) {
 	tried := 0
 	for given := range 8 {
 		memory := cache.New()
-		own := map[string]*probe{"cache": {layer: memory}, "dedup": {layer: dedup.New()}, "redact": {layer: redact.New()}}
+		var own made
 		opts := []secrets.Option{middleware.Standard()}
 		for i, o := range []secrets.Option{
-			secrets.WithCache(own["cache"]), secrets.WithDedup(own["dedup"]), secrets.WithRedaction(own["redact"]),
+			secrets.WithCache(ownCache{memory, &own}), secrets.WithDedup(ownDedup{dedup.New(), &own}),
+			secrets.WithRedaction(ownRedaction{redact.New(), &own}),
 		} {
 			if given&(1<<i) != 0 {
 				opts = append(opts, o)
@@ -158,9 +199,7 @@ func TestStandardFillsTheEmptySlotsAlone(t *testing.T) {
 		permutations(opts, func(opts []secrets.Option) {
 			tried++
 			is := is.New(t)
-			for _, p := range own {
-				p.wraps.Store(0)
-			}
+			own = made{}
 			misses := memory.Stats().Misses
 			b := secretstest.NewBackend(map[string]string{"key": canary})
 			c := client(t, b, opts...)
@@ -173,9 +212,7 @@ func TestStandardFillsTheEmptySlotsAlone(t *testing.T) {
 			secretstest.AssertNoLeak(t, canary, err)
 			is.Equal(b.Fetches("key"), 1)
 
-			is.Equal(own["cache"].wraps.Load(), int32(given&1))
-			is.Equal(own["dedup"].wraps.Load(), int32(given>>1&1))
-			is.Equal(own["redact"].wraps.Load(), int32(given>>2&1))
+			is.Equal(own, made{given & 1, given >> 1 & 1, given >> 2 & 1})
 			is.Equal(memory.Stats().Misses-misses, 2*uint64(given&1)) // key and other
 			is.NoErr(c.Close())
 		})
@@ -198,7 +235,7 @@ func TestACacheOfOnesOwnGivesTheFigures(t *testing.T) {
 				is.NoErr(err)
 			}
 		}
-		is.Equal(memory.Stats(), cache.Stats{Hits: 8, Misses: 2, Entries: 2})
+		is.Equal(memory.Stats(), secrets.CacheStats{Hits: 8, Misses: 2, Entries: 2})
 	}
 }
 
@@ -210,7 +247,7 @@ func TestTheOptionsOfTheCacheCount(t *testing.T) {
 		for range 2 {
 			_, err := c.Get(t.Context(), "key")
 			is.NoErr(err)
-			time.Sleep(time.Minute)
+			pass(time.Minute)
 		}
 		is.Equal(b.Calls(), 2)
 	})
@@ -224,7 +261,7 @@ func TestFaultsAreReportedByNew(t *testing.T) {
 	}{
 		"options of its cache": {
 			[]secrets.Option{middleware.Standard(cache.WithTTL(0), cache.WithSize(-1), nil)},
-			[]string{"cache: WithTTL", "cache: WithSize", "cache: a nil Option"},
+			[]string{"cache: WithTTL", "cache: WithSize", "cache: option 3 is nil"},
 		},
 		"also where another cache takes the place": {
 			[]secrets.Option{secrets.WithCache(cache.New()), middleware.Standard(cache.WithTTL(0))},
@@ -232,7 +269,7 @@ func TestFaultsAreReportedByNew(t *testing.T) {
 		},
 		"with those of other options": {
 			[]secrets.Option{middleware.Standard(cache.WithTTL(0)), secrets.WithTimeout(-1), secrets.WithDedup(nil)},
-			[]string{"cache: WithTTL", "WithTimeout", "WithDedup: a nil"},
+			[]string{"cache: WithTTL", "WithTimeout", "WithDedup: nil"},
 		},
 		"twice": {
 			[]secrets.Option{middleware.Standard(), middleware.Standard()},
@@ -267,7 +304,7 @@ func TestAnOutageIsSurvived(t *testing.T) {
 		}
 		b.Fail(secrets.ErrUnavailable)
 		for minute := range 60 { // the defaults: 5 minutes ± 10 %, and an hour
-			time.Sleep(time.Minute)
+			pass(time.Minute)
 			s, err := c.Get(t.Context(), "key")
 			is.NoErr(err)
 			is.Equal(s.Reveal(), "value")
@@ -277,18 +314,18 @@ func TestAnOutageIsSurvived(t *testing.T) {
 		}
 		b.FailPath("revoked", secrets.ErrPermissionDenied)
 		b.Fail(nil)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		_, err := c.Get(t.Context(), "revoked")
 		is.True(errors.Is(err, secrets.ErrPermissionDenied))
 		b.Fail(secrets.ErrUnavailable)
 		_, err = c.Get(t.Context(), "revoked") // the old value is gone for good
 		is.True(err != nil)
 
-		time.Sleep(2 * time.Hour)
+		pass(2 * time.Hour)
 		_, err = c.Get(t.Context(), "key")
 		is.True(errors.Is(err, secrets.ErrUnavailable))
 		b.Recover()
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		s, err := c.Get(t.Context(), "key")
 		is.NoErr(err)
 		is.True(!s.Meta().Stale)
@@ -296,16 +333,23 @@ func TestAnOutageIsSurvived(t *testing.T) {
 }
 
 // slow is a redaction that uses up the time of a call that fails.
-var slow = secrets.MiddlewareFunc(func(next secrets.Fetcher) secrets.Fetcher {
-	return secrets.FetcherFunc(func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
-		s, err := next.Fetch(ctx, ref)
-		if err != nil {
-			<-ctx.Done()
-			time.Sleep(50 * time.Millisecond) // an answer that comes just at the end may still count
-		}
-		return s, err
-	})
-})
+type slow struct{ secrets.Fetcher }
+
+func (slow) Validate() error { return nil }
+
+func (slow) NewRedaction(_ secrets.Info, next secrets.Fetcher) secrets.Redaction { return slow{next} }
+
+func (s slow) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+	secret, err := s.Fetcher.Fetch(ctx, ref)
+	if err != nil {
+		<-ctx.Done()
+		time.Sleep(50 * time.Millisecond) // an answer that comes just at the end may still count
+	}
+	return secret, err
+}
+
+func (slow) HandedOut(secrets.Ref, secrets.Secret) {}
+func (slow) Close() error                          { return nil }
 
 // afterDenial returns what a client answers for a cold and a warm key that its backend denies, when it has seen many large
 // documents, in which all that is secret is to be looked for.
@@ -347,7 +391,7 @@ func TestADenialIsNoOutageHoweverMuchIsRemembered(t *testing.T) {
 		is.True(strings.Contains(err.Error(), "strong: "))
 	}
 	t.Run("control: a redaction that takes its time", func(t *testing.T) {
-		cold, warm := afterDenial(t, secrets.WithRedaction(slow))
+		cold, warm := afterDenial(t, secrets.WithRedaction(slow{}))
 		is := is.New(t)
 		is.NoErr(cold) // the weaker value
 		is.NoErr(warm)
@@ -364,7 +408,7 @@ func TestEveryReadOfAStaleValueIsMarked(t *testing.T) {
 		is.NoErr(err)
 		b.Fail(secrets.ErrUnavailable)
 		for range 10 {
-			time.Sleep(6 * time.Minute)
+			pass(6 * time.Minute)
 			for range 3 {
 				s, err := c.Get(t.Context(), "key")
 				is.NoErr(err)

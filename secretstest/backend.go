@@ -3,7 +3,6 @@ package secretstest
 import (
 	"context"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -25,8 +24,10 @@ import (
 // Its errors are [*secrets.Error] of one class, with a Detail that tells which documents there are; the paths of a fake are
 // not secret, and its values are in no error. Formatting or dumping a Backend shows no value either.
 type Backend struct {
-	name  string
-	local bool
+	name    string
+	local   bool
+	batch   int
+	batcher *secrets.Batcher // or nil
 
 	mu        sync.Mutex
 	documents map[string]*document
@@ -62,6 +63,10 @@ func WithName(name string) Option { return func(b *Backend) { b.name = name } }
 // nor dedup before it. By default, it is not.
 func WithLocal() Option { return func(b *Backend) { b.local = true } }
 
+// WithBatch makes the backend one whose server takes up to n documents in a call, and which gathers what a GetMany asks for into
+// such calls. By default, each document is a call.
+func WithBatch(n int) Option { return func(b *Backend) { b.batch = n } }
+
 // WithLatency makes every call take d. By default, calls take no time. See [Backend.SetLatency].
 func WithLatency(d time.Duration) Option { return func(b *Backend) { b.latency = d } }
 
@@ -77,6 +82,9 @@ func NewBackend(documents map[string]string, opts ...Option) *Backend {
 	}
 	for _, o := range opts {
 		o(b)
+	}
+	if b.batch > 1 {
+		b.batcher = secrets.NewBatcher(b.batch, 0, b.call)
 	}
 	for path, value := range documents {
 		b.Set(path, value)
@@ -197,21 +205,23 @@ func (b *Backend) OnCall(f func(ctx context.Context, refs []secrets.Ref) error) 
 	b.onCall = f
 }
 
-// Calls returns the number of calls of Fetch and FetchMany so far, those that failed or still wait included.
+// Calls returns the number of calls so far, those that failed or still wait included. A call is that of one Fetch, or with
+// [WithBatch] of several.
 func (b *Backend) Calls() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.calls
 }
 
-// Fetches returns how often the document at path was asked for, in any version, alone or in a batch.
+// Fetches returns how often the document at path was asked for, in any version, alone or in a call with others.
 func (b *Backend) Fetches(path string) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.fetches[path]
 }
 
-// Batches returns the keys of each FetchMany so far, in order.
+// Batches returns the keys of each call for several documents so far. The calls are in the order in which they began; the keys of
+// a call are in no order, since GetMany fetches them side by side. Without [WithBatch], there are none.
 func (b *Backend) Batches() [][]string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -240,21 +250,18 @@ func (b *Backend) Closes() int {
 	return b.closes
 }
 
-// Name returns the name of the backend.
-func (b *Backend) Name() string { return b.name }
-
-// Local reports whether [WithLocal] was given.
-func (b *Backend) Local() bool { return b.local }
+// Info describes the backend, as its options say.
+func (b *Backend) Info() secrets.Info {
+	return secrets.Info{Name: b.name, Local: b.local, Batch: b.batch}
+}
 
 // Fetch returns the document that ref names. It ignores a Field, which a Client never passes to a backend.
 func (b *Backend) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
-	r := b.call(ctx, []secrets.Ref{ref}, false)[0]
+	if b.batcher != nil {
+		return b.batcher.Fetch(ctx, ref)
+	}
+	r := b.call(ctx, []secrets.Ref{ref})[0]
 	return r.Secret, r.Err
-}
-
-// FetchMany returns the documents that refs name, in one call. Each fails on its own.
-func (b *Backend) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Result {
-	return b.call(ctx, refs, true)
 }
 
 // Close makes later calls fail with [secrets.ErrClosed]: a Client that asks a backend which it has closed is at fault.
@@ -265,8 +272,9 @@ func (b *Backend) Close() error {
 	return nil
 }
 
-func (b *Backend) call(ctx context.Context, refs []secrets.Ref, batch bool) []secrets.Result {
-	hook := b.count(refs, batch)
+// call answers refs, as one call of a server.
+func (b *Backend) call(ctx context.Context, refs []secrets.Ref) []secrets.Result {
+	hook := b.count(refs)
 	var failure error
 	if hook != nil {
 		failure = hook(ctx, slices.Clone(refs))
@@ -280,7 +288,7 @@ func (b *Backend) call(ctx context.Context, refs []secrets.Ref, batch bool) []se
 	return results
 }
 
-func (b *Backend) count(refs []secrets.Ref, batch bool) (hook func(context.Context, []secrets.Ref) error) {
+func (b *Backend) count(refs []secrets.Ref) (hook func(context.Context, []secrets.Ref) error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.calls++
@@ -289,7 +297,7 @@ func (b *Backend) count(refs []secrets.Ref, batch bool) (hook func(context.Conte
 		b.fetches[ref.Path]++
 		keys[i] = secrets.Ref{Path: ref.Path, Version: ref.Version}.String()
 	}
-	if batch {
+	if len(refs) > 1 {
 		b.batches = append(b.batches, keys)
 	}
 	return b.onCall
@@ -417,7 +425,4 @@ func wait(ctx context.Context, gate <-chan struct{}, d time.Duration) error {
 	return ctx.Err()
 }
 
-var (
-	_ secrets.Backend = (*Backend)(nil)
-	_ io.Closer       = (*Backend)(nil)
-)
+var _ secrets.Backend = (*Backend)(nil)

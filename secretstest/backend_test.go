@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -162,18 +163,70 @@ func TestCounts(t *testing.T) {
 	get(t, c, "a")
 	_, err := c.GetMany(t.Context(), "b#x", "a", "b", "a?version=1")
 	is.NoErr(err)
-	is.Equal(b.Calls(), 2)
+	is.Equal(b.Calls(), 4)
 	is.Equal(b.Fetches("a"), 3)
 	is.Equal(b.Fetches("b"), 1)
-	is.Equal(b.Batches(), [][]string{{"b", "a", "a?version=1"}})
-
-	b.Batches()[0][0] = "changed"
-	is.Equal(b.Batches()[0][0], "b") // what is handed out is a copy
+	is.Equal(len(b.Batches()), 0) // each document is a call
 
 	b.ResetCounts()
 	is.Equal(b.Calls(), 0)
 	is.Equal(b.Fetches("a"), 0)
+}
+
+func TestCountsOfBatches(t *testing.T) {
+	is := is.New(t)
+	b := secretstest.NewBackend(map[string]string{"a": "1", "b": `{"x":"2"}`}, secretstest.WithBatch(3), secretstest.WithLocal())
+	c := newClient(t, b)
+	is.Equal(b.Info().Batch, 3)
+
+	get(t, c, "a")
+	_, err := c.GetMany(t.Context(), "b#x", "a", "b", "a?version=1")
+	is.NoErr(err)
+	is.Equal(b.Calls(), 2)
+	is.Equal(b.Fetches("a"), 3)
+	is.Equal(b.Fetches("b"), 1)
+	batches := b.Batches()
+	is.Equal(len(batches), 1)
+	slices.Sort(batches[0]) // they come in any order
+	is.Equal(batches[0], []string{"a", "a?version=1", "b"})
+
+	batches[0][0] = "changed"
+	is.True(!slices.Contains(b.Batches()[0], "changed")) // what is handed out is a copy
+
+	_, err = c.GetMany(t.Context(), "a", "b", "a?version=1", "b?version=1")
+	is.NoErr(err)
+	is.Equal(b.Calls(), 4) // 3 documents, and 1
+	is.Equal(len(b.Batches()), 2)
+
+	b.ResetCounts()
+	is.Equal(b.Calls(), 0)
 	is.Equal(len(b.Batches()), 0)
+}
+
+func TestWhatABatchAnswersAndWhenItFails(t *testing.T) {
+	is := is.New(t)
+	b := secretstest.NewBackend(map[string]string{"a": "1", "b": "2"}, secretstest.WithBatch(20), secretstest.WithLocal())
+	c := newClient(t, b)
+	b.FailPath("b", secrets.ErrPermissionDenied)
+	found, err := c.GetMany(t.Context(), "a", "b", "missing")
+	is.Equal(found["a"].Reveal(), "1")
+	all, ok := errors.AsType[secrets.Errors](err)
+	is.True(ok)
+	is.Equal(len(all), 2)
+	is.Equal(secrets.Class(all[0]), secrets.ErrPermissionDenied)
+	is.Equal(secrets.Class(all[1]), secrets.ErrNotFound)
+	is.Equal(b.Calls(), 1)
+
+	b.OnCall(func(_ context.Context, refs []secrets.Ref) error {
+		is.Equal(len(refs), 2) // a hook is told of the whole call
+		return secrets.ErrUnavailable
+	})
+	_, err = c.GetMany(t.Context(), "a", "b")
+	all, ok = errors.AsType[secrets.Errors](err)
+	is.True(ok)
+	is.Equal(len(all), 2)
+	is.Equal(secrets.Class(all[0]), secrets.ErrUnavailable)
+	is.Equal(secrets.Class(all[1]), secrets.ErrUnavailable)
 }
 
 func TestLatencyObeysContextInVirtualTime(t *testing.T) {
@@ -188,12 +241,30 @@ func TestLatencyObeysContextInVirtualTime(t *testing.T) {
 		b.SetLatency(time.Hour)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		results := b.FetchMany(ctx, []secrets.Ref{{Path: "a"}, {Path: "b"}})
+		s, err := b.Fetch(ctx, secrets.Ref{Path: "a"})
 		is.Equal(time.Since(start), time.Second+time.Minute)
-		for _, r := range results {
-			is.Equal(r.Err, context.DeadlineExceeded)
-			is.True(r.Secret.IsZero())
-		}
+		is.Equal(err, context.DeadlineExceeded)
+		is.True(s.IsZero())
+	})
+}
+
+func TestLatencyOfABatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		b := secretstest.NewBackend(map[string]string{"a": "1", "b": "2"}, secretstest.WithLatency(time.Second), secretstest.WithBatch(20))
+		c := newClient(t, b)
+		start := time.Now()
+		_, err := c.GetMany(t.Context(), "a", "b")
+		is.NoErr(err)
+		is.Equal(time.Since(start), time.Second) // of the call, and not of each document
+
+		b.SetLatency(time.Hour)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		found, err := c.GetMany(ctx, "a", "b")
+		is.Equal(time.Since(start), 2*time.Second)
+		is.True(errors.Is(err, context.DeadlineExceeded))
+		is.Equal(len(found), 0)
 	})
 }
 
@@ -297,10 +368,17 @@ func TestCloseIsCountedAndEndsTheBackend(t *testing.T) {
 	is.Equal(secrets.Class(err), secrets.ErrClosed)
 }
 
-func TestLocal(t *testing.T) {
+func TestInfo(t *testing.T) {
 	is := is.New(t)
-	is.True(!secretstest.NewBackend(nil).Local())
-	is.True(secretstest.NewBackend(nil, secretstest.WithLocal()).Local())
+	info := secretstest.NewBackend(nil).Info()
+	is.Equal(info.Name, "fake")
+	is.True(!info.Local)
+	is.Equal(info.Batch, 0)
+	is.NoErr(info.Fault)
+	info = secretstest.NewBackend(nil, secretstest.WithName("a"), secretstest.WithLocal(), secretstest.WithBatch(20)).Info()
+	is.Equal(info.Name, "a")
+	is.True(info.Local)
+	is.Equal(info.Batch, 20)
 }
 
 func TestTheMapIsCopied(t *testing.T) {
@@ -312,7 +390,8 @@ func TestTheMapIsCopied(t *testing.T) {
 }
 
 func TestBackendIsSafeForConcurrentUse(t *testing.T) {
-	b := secretstest.NewBackend(map[string]string{"a": "1", "b": "2"})
+	b := secretstest.NewBackend(map[string]string{"a": "1", "b": "2"}, secretstest.WithBatch(2))
+	c := newClient(t, b)
 	var wg sync.WaitGroup
 	for range 16 {
 		wg.Go(func() {
@@ -330,7 +409,8 @@ func TestBackendIsSafeForConcurrentUse(t *testing.T) {
 			release := b.Block()
 			release()
 			_, _ = b.Fetch(t.Context(), secrets.Ref{Path: "a"})
-			b.FetchMany(t.Context(), []secrets.Ref{{Path: "a"}, {Path: "b"}})
+			_, _ = c.GetMany(t.Context(), "a", "b")
+			b.Info()
 			b.Batches()
 			b.Fetches("a")
 			b.ResetCounts()

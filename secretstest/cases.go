@@ -23,7 +23,7 @@ const (
 	fields = `{"array":["` + canary + `-0","` + canary + `-1"],"dotted.key":"` + canary + `-dotted","empty":"",` +
 		`"escaped":"` + canary + `\n\"\\é","false":false,` +
 		`"nested":{"deep":{"value":"` + canary + `-deep"}},"null":null,"true":true,"ключ":"` + canary + `-ключ"}`
-	// numbers has those that a float64 can not keep, or not in that form.
+	// numbers has those that a float64 cannot keep, or not in that form.
 	numbers = `{"decimal":1.50,"integer":9007199254740993,"large":123456789012345678901234567890}`
 )
 
@@ -71,8 +71,8 @@ func values() []struct{ name, value string } {
 // cases returns all cases, those that options add included.
 func (s *suite) cases() []testCase {
 	all := slices.Concat(
-		basicCases(), s.valueCases(), s.fieldCases(), absentCases(), batchCases(), contextCases(), concurrencyCases(),
-		hostileCases(), closeCases(), resolveCases())
+		basicCases(), s.valueCases(), s.fieldCases(), absentCases(), manyCases(), contextCases(),
+		concurrencyCases(), hostileCases(), closeCases(), infoCases(), resolveCases(), composeCases())
 	if s.versions != nil {
 		all = append(all, versionCases()...)
 	}
@@ -84,34 +84,17 @@ func (s *suite) cases() []testCase {
 
 func basicCases() []testCase {
 	return []testCase{
-		{"name", "errors, spans and Meta tell backends apart by their names", func(c *check) {
-			b := c.backend(nil)
-			name, local := b.Name(), isLocal(b)
-			if name == "" {
-				c.errorf("Name is empty")
-			}
-			if strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
-				c.errorf("Name %q has spaces or control characters", name)
-			}
-			_, _ = c.fetch(c.t.Context(), b, "database")
-			if again := b.Name(); again != name {
-				c.errorf("Name was %q and is %q", name, again)
-			}
-			if isLocal(b) != local {
-				c.errorf("Local was %v and is not any more", local)
-			}
-		}},
 		{"meta/backend", "a program that falls back must see which backend answered", func(c *check) {
 			b := c.backend(nil)
 			s, err := c.fetch(c.t.Context(), b, "database")
 			c.wantValue("Fetch", s, err, database)
-			if got := s.Meta().Backend; got != "" && got != b.Name() {
-				c.errorf("Meta.Backend is %q, and Name is %q", got, b.Name())
+			if got := s.Meta().Backend; got != "" && got != b.Info().Name {
+				c.errorf("Meta.Backend is %q, and Info.Name is %q", got, b.Info().Name)
 			}
 			s, err = c.get(c.t.Context(), c.client(b), "database")
 			c.wantValue("Client.Get", s, err, database)
-			if got := s.Meta().Backend; got != b.Name() {
-				c.errorf("through a Client, Meta.Backend is %q, and Name is %q", got, b.Name())
+			if got := s.Meta().Backend; got != b.Info().Name {
+				c.errorf("through a Client, Meta.Backend is %q, and Info.Name is %q", got, b.Info().Name)
 			}
 		}},
 		{"meta/times", "the ages of a cache entry, and what an operator sees, come from them", func(c *check) {
@@ -165,8 +148,8 @@ func (c *check) wantError(b secrets.Backend, key string, err, class error) {
 		c.errorf("%s: the error is a %T", what, err)
 	case e.Key != key:
 		c.errorf("%s: the error has the key %q", what, e.Key)
-	case e.Backend != b.Name() && class != secrets.ErrInvalidKey:
-		c.errorf("%s: the error has the backend %q, and Name is %q", what, e.Backend, b.Name())
+	case e.Backend != b.Info().Name && class != secrets.ErrInvalidKey:
+		c.errorf("%s: the error has the backend %q, and Info.Name is %q", what, e.Backend, b.Info().Name)
 	}
 }
 

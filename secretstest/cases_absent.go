@@ -17,9 +17,9 @@ func absentCases() []testCase {
 				c.wantClass(fmt.Sprintf("Fetch of %q", key), err, secrets.ErrNotFound)
 			}
 		}},
-		{"absent/fetch-many", why, func(c *check) {
-			for i, r := range c.fetchMany(c.t.Context(), c.backend(nil), missing...) {
-				c.wantClass(fmt.Sprintf("FetchMany, the answer to %q", missing[i]), r.Err, secrets.ErrNotFound)
+		{"absent/get-many", why, func(c *check) {
+			for key, r := range c.getMany(c.t.Context(), c.client(c.backend(nil)), missing...) {
+				c.wantClass(c.many(key), r.Err, secrets.ErrNotFound)
 			}
 		}},
 		{"absent/client", "an error says which backend failed on which key", func(c *check) {
@@ -50,11 +50,12 @@ func absentCases() []testCase {
 		}},
 		{"absent/version", "a pinned version that does not exist must not be answered with the current value", func(c *check) {
 			b := c.backend(nil)
+			client := c.client(b)
 			for _, key := range []string{"database?version=no-such-version", "text/plain?version=no-such-version"} {
 				_, err := c.fetch(c.t.Context(), b, key)
 				c.wantAbsent("Fetch of "+key, err, secrets.ErrNotFound, secrets.ErrInvalidKey)
-				r := c.fetchMany(c.t.Context(), b, "text/other", key)
-				c.wantAbsent("FetchMany of "+key, r[1].Err, secrets.ErrNotFound, secrets.ErrInvalidKey)
+				r := c.getMany(c.t.Context(), client, "text/other", key)[key]
+				c.wantAbsent(c.many(key), r.Err, secrets.ErrNotFound, secrets.ErrInvalidKey)
 			}
 		}},
 		{"absent/after-found", "an answer of before must not stand in", func(c *check) {

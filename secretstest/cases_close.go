@@ -2,7 +2,6 @@ package secretstest
 
 import (
 	"errors"
-	"io"
 	"sync"
 
 	"github.com/seed-5482dd03/secrets"
@@ -14,24 +13,21 @@ func closeCases() []testCase {
 		{"close/twice", why, func(c *check) {
 			b := c.backend(nil)
 			_, _ = c.fetch(c.t.Context(), b, "database")
-			if closer, ok := b.(io.Closer); ok {
-				for i := range 3 {
-					c.do("Close", func() {
-						if err := closer.Close(); err != nil {
-							c.errorf("call %d of Close: %v", i+1, c.safe(err))
-						}
-					})
-				}
-			}
-		}},
-		{"close/unused", why, func(c *check) {
-			if closer, ok := c.backend(nil).(io.Closer); ok {
+			for i := range 3 {
 				c.do("Close", func() {
-					if err := closer.Close(); err != nil {
-						c.errorf("Close of a backend that was not used: %v", c.safe(err))
+					if err := b.Close(); err != nil {
+						c.errorf("call %d of Close: %v", i+1, c.safe(err))
 					}
 				})
 			}
+		}},
+		{"close/unused", why, func(c *check) {
+			b := c.backend(nil)
+			c.do("Close", func() {
+				if err := b.Close(); err != nil {
+					c.errorf("Close of a backend that was not used: %v", c.safe(err))
+				}
+			})
 		}},
 		{"close/concurrently", why, func(c *check) {
 			b := c.backend(nil)
@@ -51,26 +47,22 @@ func closeCases() []testCase {
 							c.errorf("Fetch beside Close: %s", fault)
 						}
 					})
-					if closer, ok := b.(io.Closer); ok {
-						wg.Go(func() {
-							if fault := c.bounded(func() { _ = closer.Close() }); fault != "" {
-								c.errorf("Close, concurrently: %s", fault)
-							}
-						})
-					}
+					wg.Go(func() {
+						if fault := c.bounded(func() { _ = b.Close() }); fault != "" {
+							c.errorf("Close, concurrently: %s", fault)
+						}
+					})
 				}
 				wg.Wait()
 			})
 		}},
 		{"close/calls-after", "a late call gets an error or the value, and no panic", func(c *check) {
 			b := c.backend(nil)
-			closer, ok := b.(io.Closer)
-			if !ok {
-				return
-			}
-			c.do("Close", func() { _ = closer.Close() })
+			client := c.client(b)
+			c.do("Close", func() { _ = b.Close() })
 			s, err := c.fetch(c.t.Context(), b, "database")
-			results := append(c.fetchMany(c.t.Context(), b, "text/plain", "database"), secrets.Result{Secret: s, Err: err})
+			results := c.getMany(c.t.Context(), client, "text/plain", "database")
+			results["Fetch"] = secrets.Result{Secret: s, Err: err}
 			for _, r := range results {
 				if errors.Is(r.Err, secrets.ErrNotFound) {
 					c.errorf("a call after Close: %v; a backend that is closed knows nothing of absence", c.safe(r.Err))

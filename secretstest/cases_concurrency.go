@@ -2,6 +2,7 @@ package secretstest
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/seed-5482dd03/secrets"
@@ -9,8 +10,9 @@ import (
 
 func concurrencyCases() []testCase {
 	const why = "one Client, and so one backend, serves all goroutines of a program"
-	const goroutines, rounds = 64, 8
-	crowd := func(c *check, what string, ask func(i int)) {
+	const single, many = 64, 16 // goroutines; each GetMany has several fetches of its own
+	const rounds = 8
+	crowd := func(c *check, goroutines int, what string, ask func(i int)) {
 		var mu sync.Mutex
 		var faults []string
 		c.do(what, func() {
@@ -42,35 +44,29 @@ func concurrencyCases() []testCase {
 		}
 	}
 	return []testCase{
-		{"concurrency/fetch-and-fetch-many", why, func(c *check) {
+		{"concurrency/fetch", why, func(c *check) {
 			b := c.backend(nil)
-			crowd(c, "Fetch and FetchMany", func(i int) {
-				if i%2 == 0 {
-					key := keys[i%len(keys)]
-					doc, field := locate(b, parse(key))
-					s, err := b.Fetch(c.t.Context(), doc)
-					r := choose(c.sound(c.t.Context(), "Fetch, concurrently,", secrets.Result{Secret: s, Err: err}), field)
-					verdict(c, "Fetch, concurrently,", key, r.Secret, r.Err)
-					return
-				}
-				docs, parts := make([]secrets.Ref, len(keys)), make([]string, len(keys))
-				for k, key := range keys {
-					docs[k], parts[k] = locate(b, parse(key))
-				}
-				results := b.FetchMany(c.t.Context(), docs)
-				if len(results) != len(keys) {
-					c.errorf("FetchMany, concurrently: %d results for %d refs", len(results), len(keys))
-					return
-				}
-				for k, r := range results {
-					r = choose(c.sound(c.t.Context(), "FetchMany, concurrently,", r), parts[k])
-					verdict(c, "FetchMany, concurrently,", keys[k], r.Secret, r.Err)
+			crowd(c, single, "Fetch", func(i int) {
+				key := keys[i%len(keys)]
+				doc, field := locate(b, parse(key))
+				s, err := b.Fetch(c.t.Context(), doc)
+				r := choose(c.sound(c.t.Context(), "Fetch, concurrently,", secrets.Result{Secret: s, Err: err}), field)
+				verdict(c, "Fetch, concurrently,", key, r.Secret, r.Err)
+			})
+		}},
+		{"concurrency/get-many", why, func(c *check) {
+			client := c.client(c.backend(nil))
+			crowd(c, many, "Client.GetMany", func(i int) {
+				asked := slices.Concat(keys[i%len(keys):], keys[:i%len(keys)])
+				found, err := client.GetMany(c.t.Context(), asked...)
+				for key, r := range c.answers(c.t.Context(), asked, found, err) {
+					verdict(c, "Client.GetMany, concurrently,", key, r.Secret, r.Err)
 				}
 			})
 		}},
 		{"concurrency/client", why, func(c *check) {
 			client := c.client(c.backend(nil))
-			crowd(c, "Client.Get", func(i int) {
+			crowd(c, single, "Client.Get", func(i int) {
 				key := keys[i%len(keys)]
 				s, err := client.Get(c.t.Context(), key)
 				verdict(c, "Client.Get, concurrently,", key, s, err)
@@ -78,7 +74,7 @@ func concurrencyCases() []testCase {
 		}},
 		{"concurrency/cancellation", "one caller's end must not fail another", func(c *check) {
 			b := c.backend(nil)
-			crowd(c, "Fetch", func(i int) {
+			crowd(c, single, "Fetch", func(i int) {
 				ctx, cancel := context.WithCancel(c.t.Context())
 				defer cancel()
 				doc, _ := locate(b, parse("database"))
@@ -89,6 +85,23 @@ func concurrencyCases() []testCase {
 				}
 				s, err := b.Fetch(ctx, doc)
 				c.wantValue("Fetch beside some whose ctx is done", s, err, database)
+			})
+		}},
+		{"concurrency/cancellation-many", "one caller's end must not fail another", func(c *check) {
+			client := c.client(c.backend(nil))
+			asked := []string{"database", "text/plain"}
+			crowd(c, many, "Client.GetMany", func(i int) {
+				ctx, cancel := context.WithCancel(c.t.Context())
+				defer cancel()
+				if i%2 == 0 {
+					go cancel()
+					_, _ = client.GetMany(ctx, asked...)
+					return
+				}
+				found, err := client.GetMany(ctx, asked...)
+				for key, r := range c.answers(ctx, asked, found, err) {
+					c.wantValue("Client.GetMany beside some whose ctx is done, "+key, r.Secret, r.Err, stored(key))
+				}
 			})
 		}},
 	}

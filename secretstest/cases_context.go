@@ -2,6 +2,7 @@ package secretstest
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -12,7 +13,7 @@ import (
 // takes for the end of ctx.
 func (c *check) wantEnded(what string, b secrets.Backend, s secrets.Secret, err error, want string) {
 	if err == nil {
-		if !isLocal(b) {
+		if !b.Info().Local {
 			c.errorf("%s: an answer although ctx is done; only a backend that is Local may give one", what)
 		}
 		c.wantValue(what, s, nil, want)
@@ -36,15 +37,6 @@ func contextCases() []testCase {
 					c.wantEnded("Fetch of "+key, b, s, err, stored(key))
 				}
 			}},
-			{"context/" + name + "/fetch-many", why, func(c *check) {
-				b := c.backend(nil)
-				ctx, cancel := end(c.t.Context())
-				defer cancel()
-				keys := []string{"database", "text/plain", "text/other"}
-				for i, r := range c.fetchMany(ctx, b, keys...) {
-					c.wantEnded("FetchMany of "+keys[i], b, r.Secret, r.Err, stored(keys[i]))
-				}
-			}},
 			{"context/" + name + "/client", why, func(c *check) {
 				client := c.client(c.backend(nil))
 				ctx, cancel := end(c.t.Context())
@@ -54,17 +46,27 @@ func contextCases() []testCase {
 					c.errorf("Client.Get: %v; want %v itself", c.safe(err), want)
 				}
 			}},
+			{"context/" + name + "/client-many", why, func(c *check) {
+				client := c.client(c.backend(nil))
+				ctx, cancel := end(c.t.Context())
+				defer cancel()
+				found, err := client.GetMany(ctx, "database", "text/plain")
+				if len(found) != 0 || err != want { //nolint:errorlint // the error itself is promised
+					c.errorf("Client.GetMany: %d found, and %v; want %v itself", len(found), c.safe(err), want)
+				}
+			}},
 			{"context/" + name + "/next-call", "one caller's end must not fail another", func(c *check) {
 				b := c.backend(nil)
+				client := c.client(b)
 				for range 3 {
 					ctx, cancel := end(c.t.Context())
 					_, _ = c.fetch(ctx, b, "database")
-					_ = c.fetchMany(ctx, b, "database", "text/plain")
+					_, _ = c.fetch(ctx, b, "text/plain")
 					cancel()
 					s, err := c.fetch(c.t.Context(), b, "database")
 					c.wantValue("Fetch after one whose ctx was done", s, err, database)
-					r := c.fetchMany(c.t.Context(), b, "text/plain")
-					c.wantValue("FetchMany after one whose ctx was done", r[0].Secret, r[0].Err, plain)
+					r := c.getMany(c.t.Context(), client, "database", "text/plain")["text/plain"]
+					c.wantValue("Client.GetMany after a Fetch whose ctx was done", r.Secret, r.Err, plain)
 				}
 			}},
 		}
@@ -79,12 +81,7 @@ func contextCases() []testCase {
 			return context.WithDeadline(ctx, time.Now().Add(-time.Second))
 		}),
 		[]testCase{{"context/cancelled-on-the-way", why, func(c *check) {
-			client := c.client(c.backend(nil), secrets.WithBackendMiddleware(secrets.Intercept(
-				func(ctx context.Context, refs []secrets.Ref, next func(context.Context, []secrets.Ref) []secrets.Result) []secrets.Result {
-					cancel, _ := ctx.Value(cancelKey{}).(context.CancelFunc)
-					cancel()
-					return next(ctx, refs)
-				})))
+			client := c.client(c.backend(nil), cancelling())
 			for range 10 { // whether the answer or the end of ctx is seen first is left to chance
 				ctx, cancel := context.WithCancel(c.t.Context())
 				s, err := c.get(context.WithValue(ctx, cancelKey{}, cancel), client, "database")
@@ -95,15 +92,34 @@ func contextCases() []testCase {
 					c.errorf("Client.Get: %v; want %v itself", c.safe(err), context.Canceled)
 				}
 			}
+		}}, {"context/cancelled-on-the-way-many", "what was found is returned, and the rest is told as the end of ctx", func(c *check) {
+			client := c.client(c.backend(nil), cancelling())
+			for range 10 {
+				ctx, cancel := context.WithCancel(c.t.Context())
+				ctx = context.WithValue(ctx, cancelKey{}, cancel)
+				for key, r := range c.getMany(ctx, client, "database", "text/plain", "text/other") {
+					if r.Err == nil {
+						c.wantValue(c.many(key), r.Secret, nil, stored(key))
+					} else if !errors.Is(r.Err, context.Canceled) {
+						c.errorf("%s: %v; want %v", c.many(key), c.safe(r.Err), context.Canceled)
+					}
+				}
+				cancel()
+			}
 		}}})
 }
 
-func isLocal(b secrets.Backend) bool {
-	l, ok := b.(interface{ Local() bool })
-	return ok && l.Local()
-}
-
 type cancelKey struct{}
+
+// cancelling is a layer that ends the ctx of a call just before the backend is asked.
+func cancelling() secrets.Option {
+	return secrets.WithBackendMiddleware(secrets.Intercept(
+		func(ctx context.Context, ref secrets.Ref, next secrets.Fetcher) (secrets.Secret, error) {
+			cancel, _ := ctx.Value(cancelKey{}).(context.CancelFunc)
+			cancel()
+			return next.Fetch(ctx, ref)
+		}))
+}
 
 func stallCases() []testCase {
 	const why = "a backend that hangs must not hang its callers"
@@ -124,16 +140,18 @@ func stallCases() []testCase {
 			_, err := c.fetch(ctx, b, key)
 			c.wantAbsent("Fetch", err, secrets.ErrUnavailable)
 		}),
-		with("fetch-many", func(c *check, ctx context.Context, b secrets.Backend, key string) {
-			for _, r := range c.fetchMany(ctx, b, key, key) {
-				c.wantAbsent("FetchMany", r.Err, secrets.ErrUnavailable)
-			}
-		}),
 		with("client", func(c *check, ctx context.Context, b secrets.Backend, key string) {
 			_, err := c.get(ctx, c.client(b), key)
 			if err != context.DeadlineExceeded { //nolint:errorlint // the error itself is promised
 				c.errorf("Client.Get: %v; want %v itself", c.safe(err), context.DeadlineExceeded)
 			}
+		}),
+		with("client-many", func(c *check, ctx context.Context, b secrets.Backend, key string) {
+			r := c.getMany(ctx, c.client(b), key, "..")
+			if !errors.Is(r[key].Err, context.DeadlineExceeded) {
+				c.errorf("%s: %v; want %v", c.many(key), c.safe(r[key].Err), context.DeadlineExceeded)
+			}
+			c.wantClass(c.many(".."), r[".."].Err, secrets.ErrInvalidKey)
 		}),
 		with("timeout", func(c *check, ctx context.Context, b secrets.Backend, key string) {
 			_, err := c.get(c.t.Context(), c.client(b, secrets.WithTimeout(soon)), key)

@@ -27,25 +27,28 @@ func (s *suite) failureCases() []testCase {
 				_, err := c.fetch(c.t.Context(), b, key)
 				c.wantClass("Fetch", err, f.class)
 			}),
-			with("fetch-many", func(c *check, b secrets.Backend, key string) {
-				if _, err := secrets.ParseRef(key); err != nil {
-					return
-				}
-				for _, r := range c.fetchMany(c.t.Context(), b, key, key) {
-					c.wantClass("FetchMany", r.Err, f.class)
-				}
-			}),
 			with("client", func(c *check, b secrets.Backend, key string) {
 				_, err := c.get(c.t.Context(), c.client(b), key)
 				c.wantError(b, key, err, f.class)
 			}),
 			with("client-many", func(c *check, b secrets.Backend, key string) {
-				found, err := c.client(b).GetMany(c.t.Context(), key)
-				c.soundMany(err)
-				c.wantClass("Client.GetMany", err, f.class)
-				if len(found) != 0 {
-					c.errorf("Client.GetMany found %d", len(found))
+				c.wantError(b, key, c.getMany(c.t.Context(), c.client(b), key, key)[key].Err, f.class)
+			}),
+			with("fallback", func(c *check, b secrets.Backend, key string) {
+				ref, err := secrets.ParseRef(key)
+				if err != nil {
+					return
 				}
+				client := c.client(b, secrets.WithFallback(spare{ref.Field}))
+				s, err := c.get(c.t.Context(), client, key)
+				r := c.getMany(c.t.Context(), client, key)[key]
+				if f.class == secrets.ErrNotFound {
+					c.wantBackend("Client.Get", s, err, spareName)
+					c.wantBackend(c.many(key), r.Secret, r.Err, spareName)
+					return
+				}
+				c.wantClass("Client.Get, with a fallback for what is not found", err, f.class)
+				c.wantClass("Client.GetMany, with a fallback for what is not found", r.Err, f.class)
 			}),
 			with("has-and-get-or", func(c *check, b secrets.Backend, key string) {
 				client := c.client(b)

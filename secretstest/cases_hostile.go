@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/seed-5482dd03/secrets"
 )
@@ -28,9 +27,9 @@ func hostileCases() []testCase {
 		{"keys/client", why, func(c *check) {
 			asked := 0
 			client := c.client(c.backend(nil), secrets.WithBackendMiddleware(secrets.Intercept(
-				func(ctx context.Context, refs []secrets.Ref, next func(context.Context, []secrets.Ref) []secrets.Result) []secrets.Result {
-					asked += len(refs)
-					return next(ctx, refs)
+				func(ctx context.Context, ref secrets.Ref, next secrets.Fetcher) (secrets.Secret, error) {
+					asked++
+					return next.Fetch(ctx, ref)
 				})))
 			for _, key := range hostilePaths() {
 				before := asked
@@ -72,29 +71,31 @@ func hostileCases() []testCase {
 				})
 			}
 		}},
-		{"keys/fetch-many", why, func(c *check) {
-			b := c.backend(nil)
-			refs := hostileRefs()
-			var results []secrets.Result
-			c.do("FetchMany", func() { results = b.FetchMany(c.t.Context(), refs) })
-			if len(results) != len(refs) {
-				c.fatalf("FetchMany: %d results for %d refs", len(results), len(refs))
+		{"keys/get-many", why, func(c *check) {
+			keys := []string{"database"}
+			for _, ref := range hostileRefs() {
+				keys = append(keys, ref.String())
 			}
-			for i, r := range results {
-				what := "FetchMany of " + shortRef(refs[i])
-				outcome(c, what, refs[i].Path, c.sound(c.t.Context(), what, r))
+			results := c.getMany(c.t.Context(), c.client(c.backend(nil)), keys...)
+			for key, r := range results {
+				ref, invalid := secrets.ParseRef(key)
+				switch {
+				case key == "database":
+					c.wantValue("Client.GetMany of a document among hostile keys", r.Secret, r.Err, database)
+				case invalid != nil:
+					c.wantClass(c.many(key), r.Err, secrets.ErrInvalidKey)
+				case ref.Field == "":
+					outcome(c, c.many(key), ref.Path, r)
+				case r.Err == nil:
+					c.wantKnown(c.many(key), r.Secret)
+				}
 			}
 		}},
 		{"keys/good-one-among-hostile", "one bad key must not fail the good ones", func(c *check) {
-			b := c.backend(nil)
-			for _, path := range []string{"..", "../database", "\x00", "a//b", "", strings.Repeat("a", 600), "\xff"} {
-				good, _ := locate(b, parse("database"))
-				var results []secrets.Result
-				c.do("FetchMany", func() { results = b.FetchMany(c.t.Context(), []secrets.Ref{{Path: path}, good}) })
-				if len(results) != 2 {
-					c.fatalf("FetchMany: %d results for 2 refs", len(results))
-				}
-				c.wantValue("FetchMany of a document beside "+short(path), results[1].Secret, results[1].Err, database)
+			client := c.client(c.backend(nil))
+			for _, path := range []string{"..", "../database", "..data", "a*", "%2e%2e", "{{.}}", "$(id)", "database%00", "\xff"} {
+				r := c.getMany(c.t.Context(), client, path, "database")["database"]
+				c.wantValue("Client.GetMany of a document beside "+short(path), r.Secret, r.Err, database)
 			}
 		}},
 		{"keys/after-hostile", "a hostile key must not disturb the next call", func(c *check) {

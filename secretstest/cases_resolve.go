@@ -4,15 +4,69 @@ import "github.com/seed-5482dd03/secrets"
 
 func resolveCases() []testCase {
 	const why = "Resolve decides which document a key means, and the cache and Invalidate go by it"
-	with := func(name string, run func(c *check, b secrets.Backend, resolve func(secrets.Ref) secrets.Ref)) testCase {
+	with := func(name string, run func(c *check, resolve func(secrets.Ref) secrets.Ref)) testCase {
 		return testCase{"resolve/" + name, why, func(c *check) {
 			b := c.backend(nil)
-			if r, ok := b.(secrets.Resolver); ok {
-				run(c, b, r.Resolve)
+			if resolve := b.Info().Resolve; resolve != nil {
+				run(c, resolve)
 			}
 		}}
 	}
-	good := []secrets.Ref{
+	good := goodRefs()
+	return []testCase{
+		with("idempotent", func(c *check, resolve func(secrets.Ref) secrets.Ref) {
+			for _, ref := range good {
+				c.do("Resolve", func() {
+					once := resolve(ref)
+					if twice := resolve(once); twice != once {
+						c.errorf("Resolve of %q is %q, and Resolve of that is %q", ref, once, twice)
+					}
+				})
+			}
+		}),
+		with("keeps-version", func(c *check, resolve func(secrets.Ref) secrets.Ref) {
+			for _, ref := range good {
+				c.do("Resolve", func() {
+					if got := resolve(ref).Version; got != ref.Version {
+						c.errorf("Resolve of %q changes the version to %q", ref, got)
+					}
+				})
+			}
+		}),
+		with("stays-valid", func(c *check, resolve func(secrets.Ref) secrets.Ref) {
+			for _, ref := range good {
+				c.do("Resolve", func() {
+					got := resolve(ref)
+					if _, err := secrets.ParseRef(got.String()); err != nil {
+						c.errorf("Resolve makes of %q what is no valid key: %v", ref, err)
+					}
+				})
+			}
+		}),
+		with("whole", func(c *check, resolve func(secrets.Ref) secrets.Ref) {
+			for _, path := range []string{"database", "text/plain", "a/b/c"} {
+				c.do("Resolve", func() {
+					if got := resolve(secrets.Ref{Path: path, Whole: true}); got.Field != "" {
+						c.errorf("Resolve of %q, a whole document, selects the field %q", path+"#", got.Field)
+					}
+				})
+			}
+		}),
+		with("hostile", func(c *check, resolve func(secrets.Ref) secrets.Ref) {
+			for _, ref := range hostileRefs() {
+				c.do("Resolve of "+shortRef(ref), func() {
+					resolve(ref)
+					resolve(secrets.Ref{Path: ref.Path, Field: ref.Path, Version: ref.Version})
+					resolve(secrets.Ref{Path: ref.Path, Field: ref.Path, Whole: true})
+				})
+			}
+		}),
+	}
+}
+
+// goodRefs are refs of many forms, of documents that are there and that are not.
+func goodRefs() []secrets.Ref {
+	return []secrets.Ref{
 		{Path: "database"},
 		{Path: "database", Field: "password"},
 		{Path: "database", Field: "missing"},
@@ -23,54 +77,5 @@ func resolveCases() []testCase {
 		{Path: "text/plain", Field: "x"},
 		{Path: "missing/value", Version: "v"},
 		{Path: "a/b/c/d"},
-	}
-	return []testCase{
-		with("idempotent", func(c *check, _ secrets.Backend, resolve func(secrets.Ref) secrets.Ref) {
-			for _, ref := range good {
-				c.do("Resolve", func() {
-					once := resolve(ref)
-					if twice := resolve(once); twice != once {
-						c.errorf("Resolve of %q is %q, and Resolve of that is %q", ref, once, twice)
-					}
-				})
-			}
-		}),
-		with("keeps-version", func(c *check, _ secrets.Backend, resolve func(secrets.Ref) secrets.Ref) {
-			for _, ref := range good {
-				c.do("Resolve", func() {
-					if got := resolve(ref).Version; got != ref.Version {
-						c.errorf("Resolve of %q changes the version to %q", ref, got)
-					}
-				})
-			}
-		}),
-		with("stays-valid", func(c *check, _ secrets.Backend, resolve func(secrets.Ref) secrets.Ref) {
-			for _, ref := range good {
-				c.do("Resolve", func() {
-					got := resolve(ref)
-					if _, err := secrets.ParseRef(got.String()); err != nil {
-						c.errorf("Resolve makes of %q what is no valid key: %v", ref, err)
-					}
-				})
-			}
-		}),
-		with("whole", func(c *check, _ secrets.Backend, resolve func(secrets.Ref) secrets.Ref) {
-			for _, path := range []string{"database", "text/plain", "a/b/c"} {
-				c.do("Resolve", func() {
-					if got := resolve(secrets.Ref{Path: path, Whole: true}); got.Field != "" {
-						c.errorf("Resolve of %q, a whole document, selects the field %q", path+"#", got.Field)
-					}
-				})
-			}
-		}),
-		with("hostile", func(c *check, _ secrets.Backend, resolve func(secrets.Ref) secrets.Ref) {
-			for _, ref := range hostileRefs() {
-				c.do("Resolve of "+shortRef(ref), func() {
-					resolve(ref)
-					resolve(secrets.Ref{Path: ref.Path, Field: ref.Path, Version: ref.Version})
-					resolve(secrets.Ref{Path: ref.Path, Field: ref.Path, Whole: true})
-				})
-			}
-		}),
 	}
 }

@@ -9,14 +9,11 @@ func (s *suite) valueCases() []testCase {
 			b := c.backend(map[string]string{path: content})
 			s, err := c.fetch(c.t.Context(), b, path)
 			c.wantValue("Fetch", s, err, content)
-			results := c.fetchMany(c.t.Context(), b, "text/other", path)
-			c.wantValue("FetchMany", results[1].Secret, results[1].Err, content)
 			client := c.client(b)
 			s, err = c.get(c.t.Context(), client, path)
 			c.wantValue("Client.Get", s, err, content)
-			found, err := client.GetMany(c.t.Context(), path)
-			c.soundMany(err)
-			c.wantValue("Client.GetMany", found[path], err, content)
+			r := c.getMany(c.t.Context(), client, "text/other", path)[path]
+			c.wantValue("Client.GetMany", r.Secret, r.Err, content)
 			has, err := client.Has(c.t.Context(), path)
 			if !has || err != nil {
 				c.errorf("Client.Has is %v with error %v", has, c.safe(err))
@@ -59,7 +56,7 @@ func (s *suite) fieldCases() []testCase {
 			c.wantValue("a direct call", s, err, want)
 			s, err = c.get(c.t.Context(), c.client(b), key)
 			c.wantValue("Client.Get", s, err, want)
-			if s.Meta().Backend != b.Name() {
+			if s.Meta().Backend != b.Info().Name {
 				c.errorf("Meta.Backend of a field is %q", s.Meta().Backend)
 			}
 		}}

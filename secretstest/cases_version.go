@@ -3,7 +3,6 @@ package secretstest
 import (
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/seed-5482dd03/secrets"
 )
@@ -13,7 +12,7 @@ func versionCases() []testCase {
 	with := func(name string, run func(c *check, b secrets.Backend, path string, versions map[string]string)) testCase {
 		return testCase{"version/" + name, why, func(c *check) {
 			b, path, versions := c.versions(c.t)
-			if len(versions) < 2 { //nolint:mnd // one version can not be told from the current one
+			if len(versions) < 2 { //nolint:mnd // one version cannot be told from the current one
 				c.fatalf("the setup of WithVersions has %d versions; want several", len(versions))
 			}
 			run(c, c.own(b), path, versions)
@@ -27,13 +26,15 @@ func versionCases() []testCase {
 				c.wantValue("Fetch of "+pin(path, version), s, err, content)
 			}
 		}),
-		with("batch", func(c *check, b secrets.Backend, path string, versions map[string]string) {
-			var keys []string
+		with("get-many", func(c *check, b secrets.Backend, path string, versions map[string]string) {
+			keys := []string{path}
 			for version := range versions {
 				keys = append(keys, pin(path, version))
 			}
-			for i, r := range c.fetchMany(c.t.Context(), b, keys...) {
-				c.wantValue("FetchMany of "+keys[i], r.Secret, r.Err, versions[strings.TrimPrefix(keys[i], path+"?version=")])
+			results := c.getMany(c.t.Context(), c.client(b), keys...)
+			for version, content := range versions {
+				r := results[pin(path, version)]
+				c.wantValue(c.many(pin(path, version)), r.Secret, r.Err, content)
 			}
 		}),
 		with("client", func(c *check, b secrets.Backend, path string, versions map[string]string) {

@@ -16,7 +16,7 @@ import (
 )
 
 // Factory makes a backend that holds documents, ready to use, for one case of [Run]. It says with t what it needs for that
-// (t.Setenv, t.TempDir, t.Cleanup) and fails t if it can not. The map is the Factory's own.
+// (t.Setenv, t.TempDir, t.Cleanup) and fails t if it cannot. The map is the Factory's own.
 //
 // The path of a document has one or two segments of lower-case letters, digits and hyphens:
 //
@@ -28,7 +28,7 @@ import (
 // No path is the beginning of another, so that a directory may stand for the first segment. Content is valid UTF-8 without
 // NUL and does not end in a newline, except with [WithBinary].
 //
-// The suite closes the backend.
+// The suite closes the backend, perhaps more than once.
 type Factory func(t *testing.T, documents map[string]string) secrets.Backend
 
 // RunOption tells [Run] what a backend can do beyond what all can.
@@ -38,7 +38,7 @@ type RunOption func(*suite)
 // must keep any document byte for byte.
 func WithObjectsOnly() RunOption { return func(s *suite) { s.objectsOnly = true } }
 
-// WithoutEmptyValues is for a backend that can not hold an empty value: by default, it must, and tell it from a missing one.
+// WithoutEmptyValues is for a backend that cannot hold an empty value: by default, it must, and tell it from a missing one.
 func WithoutEmptyValues() RunOption { return func(s *suite) { s.withoutEmpty = true } }
 
 // WithFloatNumbers is for a backend whose store reads the numbers of a document as floating-point ones, as KV version 2 of
@@ -70,18 +70,20 @@ func WithStall(setup func(t *testing.T) (backend secrets.Backend, key string)) R
 	return func(s *suite) { s.stall = setup }
 }
 
-// Run checks that the backends which newBackend makes do what [secrets.Backend] promises, in about a hundred subtests:
+// Run checks that the backends which newBackend makes do what [secrets.Backend] promises, in more than a hundred subtests:
 //
-//   - what is there is returned byte for byte, alone and in batches, with fields and meta data;
+//   - what is there is returned byte for byte, alone and among others, with fields and meta data;
 //   - what is missing is [secrets.ErrNotFound], and every error is of exactly one class;
 //   - no error shows a value, wherever in it;
-//   - a batch keeps order and length, and its refs fail one by one;
+//   - Info is constant, and its functions are safe;
+//   - in a [secrets.Client.GetMany], each key has its own answer, and fails alone;
+//   - the backend means the same when a program embeds it, wraps it in layers, or falls back from it;
 //   - ctx is obeyed, and its end neither changes the class of an error nor disturbs the next call;
 //   - hostile keys find nothing that is not there and bring nothing down;
 //   - concurrent use and Close are safe. Run the tests with -race.
 //
 // The suite calls the backend directly and through a [secrets.Client]. A direct call does what a Client does: it asks
-// Resolve, if there is one, and selects the field.
+// Info.Resolve, if there is one, and selects the field.
 func Run(t *testing.T, newBackend Factory, opts ...RunOption) {
 	t.Helper()
 	s := newSuite(newBackend, opts)
@@ -111,6 +113,7 @@ type suite struct {
 
 	patience time.Duration // for one call
 	detector *detector     // of canary
+	wrap     wrappers
 }
 
 type failure struct {
@@ -125,7 +128,7 @@ type testCase struct {
 }
 
 func newSuite(newBackend Factory, opts []RunOption) *suite {
-	s := &suite{newBackend: newBackend, patience: 30 * time.Second, detector: newDetector(canary)}
+	s := &suite{newBackend: newBackend, patience: 30 * time.Second, detector: newDetector(canary), wrap: plainWrappers()}
 	for _, o := range opts {
 		o(s)
 	}
@@ -243,9 +246,7 @@ func (c *check) own(b secrets.Backend) secrets.Backend {
 	if b == nil {
 		c.fatalf("the backend is nil")
 	}
-	if closer, ok := b.(io.Closer); ok {
-		c.closing = append(c.closing, closer)
-	}
+	c.closing = append(c.closing, b)
 	return b
 }
 
@@ -262,8 +263,8 @@ func (c *check) client(b secrets.Backend, opts ...secrets.Option) *secrets.Clien
 
 // locate does what a Client does before it asks a backend.
 func locate(b secrets.Backend, ref secrets.Ref) (doc secrets.Ref, field string) {
-	if r, ok := b.(secrets.Resolver); ok {
-		ref = r.Resolve(ref)
+	if resolve := b.Info().Resolve; resolve != nil {
+		ref = resolve(ref)
 	}
 	return secrets.Ref{Path: ref.Path, Version: ref.Version}, ref.Field
 }
@@ -289,28 +290,6 @@ func (c *check) fetch(ctx context.Context, b secrets.Backend, key string) (secre
 	return r.Secret, r.Err
 }
 
-// fetchMany asks the backend directly, for all keys in one call.
-func (c *check) fetchMany(ctx context.Context, b secrets.Backend, keys ...string) []secrets.Result {
-	c.t.Helper()
-	var results []secrets.Result
-	c.do("FetchMany", func() {
-		docs, fields := make([]secrets.Ref, len(keys)), make([]string, len(keys))
-		for i, key := range keys {
-			docs[i], fields[i] = locate(b, parse(key))
-		}
-		results = b.FetchMany(ctx, docs)
-		for i, r := range results {
-			if i < len(keys) {
-				results[i] = choose(c.sound(ctx, fmt.Sprintf("FetchMany, the answer to %q", keys[i]), r), fields[i])
-			}
-		}
-	})
-	if len(results) != len(keys) {
-		c.fatalf("FetchMany: %d results for %d refs", len(results), len(keys))
-	}
-	return results
-}
-
 func choose(r secrets.Result, field string) secrets.Result {
 	if r.Err == nil && field != "" {
 		r.Secret, r.Err = r.Secret.Field(field)
@@ -328,6 +307,61 @@ func (c *check) get(ctx context.Context, client *secrets.Client, key string) (se
 		r = c.sound(ctx, what, r)
 	})
 	return r.Secret, r.Err
+}
+
+// getMany asks through a Client and returns the answer to each key.
+func (c *check) getMany(ctx context.Context, client *secrets.Client, keys ...string) map[string]secrets.Result {
+	c.t.Helper()
+	var found map[string]secrets.Secret
+	var err error
+	c.do("Client.GetMany", func() { found, err = client.GetMany(ctx, keys...) })
+	return c.answers(ctx, keys, found, err)
+}
+
+// answers sorts what GetMany returned by key, and notes a failure unless each key has exactly one answer.
+func (c *check) answers(
+	ctx context.Context, keys []string, found map[string]secrets.Secret, err error,
+) map[string]secrets.Result {
+	results := make(map[string]secrets.Result, len(keys))
+	for key, s := range found {
+		results[key] = c.sound(ctx, c.many(key), secrets.Result{Secret: s})
+	}
+	failed, _ := errors.AsType[secrets.Errors](err)
+	before := -1
+	for _, e := range failed {
+		if _, twice := results[e.Key]; twice {
+			c.errorf("%s: there are two answers", c.many(e.Key))
+		}
+		place := slices.Index(keys, e.Key)
+		if place < before {
+			c.errorf("Client.GetMany: the errors are not in the order of the keys")
+		}
+		before = place
+		results[e.Key] = c.sound(ctx, c.many(e.Key), secrets.Result{Err: e})
+	}
+	if err != nil && len(failed) == 0 && ctx.Err() == nil {
+		c.errorf("Client.GetMany: %v; want Errors", c.safe(err))
+	}
+	for key := range results {
+		if !slices.Contains(keys, key) {
+			c.errorf("%s: nobody asked for it", c.many(key))
+		}
+	}
+	for _, key := range keys {
+		if _, answered := results[key]; answered {
+			continue
+		}
+		if err == nil || ctx.Err() == nil {
+			c.errorf("%s: there is no answer", c.many(key))
+			continue
+		}
+		results[key] = secrets.Result{Err: ctx.Err()}
+	}
+	return results
+}
+
+func (c *check) many(key string) string {
+	return fmt.Sprintf("Client.GetMany, the answer to %s", short(key))
 }
 
 // sound notes what must hold for every answer.

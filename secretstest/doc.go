@@ -18,6 +18,8 @@
 //	…
 //	if backend.Calls() != 1 { … }
 //
+// With [WithBatch], the fake is a backend whose server takes several documents in a call, and [Backend.Batches] tells them.
+//
 // Latency, blocks and leases go by the time of package time, so that in a bubble of testing/synctest an hour takes no time.
 //
 // # Test that a value shows nowhere
@@ -31,7 +33,8 @@
 //
 // # Test a backend
 //
-// [Run] has about a hundred cases for what [secrets.Backend] promises. A [Factory] makes a backend that holds given
+// [Run] has more than a hundred cases for what [secrets.Backend] promises, directly, through a [secrets.Client], and wrapped as
+// programs wrap backends. A [Factory] makes a backend that holds given
 // documents, and options say what else it can do:
 //
 //	func TestConformance(t *testing.T) {

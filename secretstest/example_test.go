@@ -62,8 +62,8 @@ func ExampleBackend_Calls() {
 	defer client.Close()
 
 	_, err = client.GetMany(context.Background(), "database#user", "database#password", "token")
-	fmt.Println(err, backend.Calls(), backend.Fetches("database"), backend.Batches())
-	// Output: <nil> 1 1 [[database token]]
+	fmt.Println(err, backend.Calls(), backend.Fetches("database"))
+	// Output: <nil> 2 1
 }
 
 // A call that is blocked answers with what the backend held when it began. In a bubble of testing/synctest, Wait returns
@@ -124,34 +124,28 @@ func ExampleAssertNoLeak() {
 	// Output: false secrets: malformed
 }
 
-// memory is a backend that someone wrote.
-type memory map[string]string
-
-func (m memory) Name() string { return "memory" }
-
-func (m memory) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
-	if err := ctx.Err(); err != nil {
-		return secrets.Secret{}, err
-	}
-	value, ok := m[ref.Path]
-	switch {
-	case !ok:
-		return secrets.Secret{}, &secrets.Error{Err: secrets.ErrNotFound}
-	case ref.Version != "":
-		return secrets.Secret{}, &secrets.Error{Err: secrets.ErrInvalidKey, Detail: "there are no versions in memory"}
-	}
-	return secrets.NewSecret(value, secrets.Meta{}), nil
-}
-
-func (m memory) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Result {
-	return secrets.FetchEach(ctx, m.Fetch, refs)
+// newMemory returns a backend that someone wrote.
+func newMemory(documents map[string]string) secrets.Backend {
+	return secrets.NewBackend(secrets.Info{Name: "memory"}, func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+		if err := ctx.Err(); err != nil {
+			return secrets.Secret{}, err
+		}
+		value, ok := documents[ref.Path]
+		switch {
+		case !ok:
+			return secrets.Secret{}, secrets.NewError(secrets.ErrNotFound, "")
+		case ref.Version != "":
+			return secrets.Secret{}, secrets.NewError(secrets.ErrInvalidKey, "there are no versions in memory")
+		}
+		return secrets.NewSecret(value, secrets.Meta{}), nil
+	})
 }
 
 // The test of a backend of one's own is a line and a Factory.
 func ExampleRun() {
 	_ = func(t *testing.T) { // it stands for: func TestMemory(t *testing.T)
 		secretstest.Run(t, func(_ *testing.T, documents map[string]string) secrets.Backend {
-			return memory(documents)
+			return newMemory(documents)
 		}, secretstest.WithBinary())
 	}
 	// Output:
@@ -159,6 +153,6 @@ func ExampleRun() {
 
 func TestTheBackendOfTheExample(t *testing.T) {
 	secretstest.Run(t, func(_ *testing.T, documents map[string]string) secrets.Backend {
-		return memory(documents)
+		return newMemory(documents)
 	}, secretstest.WithBinary())
 }

@@ -21,7 +21,6 @@ import (
 type variant struct {
 	name   string
 	damage func(b *broken)
-	wrap   func(b *broken) secrets.Backend // nil: b itself
 	opts   []RunOption
 	caught []string // patterns of path.Match; all cases that match must fail
 }
@@ -38,7 +37,7 @@ func variants() []variant {
 	never := func(*broken) {}
 	asMissing := onError(func(secrets.Ref, error) error { return secrets.ErrNotFound })
 	failing := func(class error) func(b *broken) { return func(b *broken) { b.inner.Fail(class) } }
-	return []variant{
+	return append(infoVariants(), []variant{
 		{
 			name:   "an outage reads as not found",
 			damage: never,
@@ -57,7 +56,7 @@ func variants() []variant {
 			opts: []RunOption{WithFailure(secrets.ErrDeleted, damaged(asMissing, func(b *broken) {
 				b.inner.Delete("database")
 			}))},
-			caught: []string{"failure/deleted/fetch", "failure/deleted/client", "failure/deleted/fetch-many", "failure/deleted/client-many"},
+			caught: []string{"failure/deleted/fetch", "failure/deleted/client", "failure/deleted/client-many", "failure/deleted/fallback"},
 		},
 		{
 			name:   "deleted reads as an outage",
@@ -78,28 +77,25 @@ func variants() []variant {
 			caught: []string{"failure/malformed/*"},
 		},
 		{
-			name:   "not found reads as an outage",
-			damage: onError(func(secrets.Ref, error) error { return secrets.ErrUnavailable }),
-			caught: []string{"absent/*", "batch/one-missing", "batch/client", "field/of-missing-document", "field/document-of-its-own",
-				"field/whole-of-text"},
-			wrap: func(b *broken) secrets.Backend {
-				return resolving{b, func(ref secrets.Ref) secrets.Ref {
-					if ref.Whole {
-						ref.Path = "elsewhere"
-					}
-					return ref
-				}}
-			},
+			name: "not found reads as an outage",
+			damage: both(onError(func(secrets.Ref, error) error { return secrets.ErrUnavailable }), onResolve(func(ref secrets.Ref) secrets.Ref {
+				if ref.Whole {
+					ref.Path = "elsewhere"
+				}
+				return ref
+			})),
+			caught: []string{"absent/*", "get-many/one-missing", "get-many/mixed", "field/of-missing-document", "field/document-of-its-own",
+				"field/whole-of-text", "compose/fallback"},
 		},
 		{
 			name:   "Detail quotes a value",
 			damage: onError(func(secrets.Ref, error) error { return absentError("there is " + password) }),
-			caught: []string{"absent/fetch*", "absent/client", "batch/*-missing", "batch/client"},
+			caught: []string{"absent/fetch", "absent/get-many", "absent/client", "get-many/*-missing", "get-many/mixed"},
 		},
 		{
 			name:   "Detail quotes a value in base64",
 			damage: onError(func(secrets.Ref, error) error { return absentError("Y2F1c2U6IGM0bmFSeS05ZlEyeFo3bUt2VzM=") }),
-			caught: []string{"absent/fetch*"},
+			caught: []string{"absent/fetch"},
 		},
 		{
 			name: "an error of an SDK is wrapped, and carries the value",
@@ -108,12 +104,12 @@ func variants() []variant {
 				f.response.body = []byte(database)
 				return f
 			}),
-			caught: []string{"absent/fetch*"},
+			caught: []string{"absent/fetch"},
 		},
 		{
 			name:   "an error is of two classes",
 			damage: onError(func(secrets.Ref, error) error { return errors.Join(secrets.ErrNotFound, secrets.ErrUnavailable) }),
-			caught: []string{"absent/fetch*"},
+			caught: []string{"absent/fetch"},
 		},
 		{
 			name:   "an error is of no class",
@@ -131,7 +127,7 @@ func variants() []variant {
 					return s, err
 				}
 			},
-			caught: []string{"absent/*", "batch/*-missing"},
+			caught: []string{"absent/*", "get-many/*-missing"},
 		},
 		{
 			name: "a default in place of what is missing",
@@ -144,7 +140,7 @@ func variants() []variant {
 					return s, err
 				}
 			},
-			caught: []string{"absent/*", "keys/client", "keys/fetch*"},
+			caught: []string{"absent/*", "keys/client", "keys/fetch*", "keys/get-many"},
 		},
 		{
 			name: "a Secret beside an error",
@@ -157,7 +153,7 @@ func variants() []variant {
 					return s, err
 				}
 			},
-			caught: []string{"absent/fetch*"},
+			caught: []string{"absent/fetch"},
 		},
 		{
 			name: "the last value stands in for what is missing",
@@ -175,20 +171,20 @@ func variants() []variant {
 			caught: []string{"absent/after-found"},
 		},
 		{
-			name:   "values get a newline",
-			damage: onValue(func(value string) string { return value + "\n" }),
-			caught: []string{
-				"value/*", "batch/one", "batch/order*", "batch/duplicates", "batch/more-than-a-page", "batch/many-documents",
-				"meta/backend", "meta/times", "meta/version-is-stable", "value-is-not-shared", "field/whole", "field/one-document",
-				"field/document-of-its-own", "concurrency/*", "keys/good-one-among-hostile", "keys/after-hostile", "absent/get-or",
-			},
-			opts: []RunOption{WithBinary()},
-			wrap: onResolve(func(ref secrets.Ref) secrets.Ref {
+			name: "values get a newline",
+			damage: both(onValue(func(value string) string { return value + "\n" }), onResolve(func(ref secrets.Ref) secrets.Ref {
 				if ref == (secrets.Ref{Path: "text", Field: "plain"}) {
 					return secrets.Ref{Path: "text/plain"}
 				}
 				return ref
-			}),
+			})),
+			caught: []string{
+				"value/*", "get-many/one", "get-many/order*", "get-many/duplicates", "get-many/many-documents", "get-many/fields-of-a-document",
+				"get-many/mixed", "keys/get-many", "compose/embedded", "compose/layers", "compose/refused",
+				"meta/backend", "meta/times", "meta/version-is-stable", "value-is-not-shared", "field/whole", "field/one-document",
+				"field/document-of-its-own", "concurrency/*", "keys/good-one-among-hostile", "keys/after-hostile", "absent/get-or",
+			},
+			opts: []RunOption{WithBinary()},
 		},
 		{
 			name:   "values are trimmed",
@@ -261,7 +257,7 @@ func variants() []variant {
 				b.inner.Set("database", "second")
 				return b, "database", map[string]string{"1": "first", "2": "second"}
 			})},
-			caught: []string{"absent/version", "version/pinned", "version/batch", "version/client", "version/meta", "version/unknown"},
+			caught: []string{"absent/version", "version/pinned", "version/get-many", "version/client", "version/meta", "version/unknown"},
 		},
 		{
 			name:   "the current version is one of its own",
@@ -276,44 +272,20 @@ func variants() []variant {
 		},
 		{
 			name:   "answers are in the order of the store",
-			damage: onMany(func(_ []secrets.Ref, r []secrets.Result) []secrets.Result { slices.Reverse(r); return r }),
-			caught: []string{"batch/order*", "batch/first-missing", "batch/last-missing", "batch/many-documents", "batch/agrees-with-fetch"},
+			damage: onBatch(func(_ []secrets.Ref, r []secrets.Result) []secrets.Result { slices.Reverse(r); return r }),
+			caught: []string{"get-many/order*", "get-many/first-missing", "get-many/last-missing", "get-many/many-documents",
+				"get-many/agrees-with-fetch"},
 		},
 		{
 			name: "a batch leaves out what is missing",
-			damage: onMany(func(_ []secrets.Ref, r []secrets.Result) []secrets.Result {
+			damage: onBatch(func(_ []secrets.Ref, r []secrets.Result) []secrets.Result {
 				return slices.DeleteFunc(r, func(r secrets.Result) bool { return r.Err != nil })
 			}),
-			caught: []string{"batch/*-missing", "absent/fetch-many", "keys/fetch-many", "keys/good-one-among-hostile"},
-		},
-		{
-			name: "a batch answers duplicates once",
-			damage: onMany(func(refs []secrets.Ref, r []secrets.Result) []secrets.Result {
-				var short []secrets.Result
-				seen := make(map[secrets.Ref]bool)
-				for i, ref := range refs {
-					if !seen[ref] {
-						seen[ref] = true
-						short = append(short, r[i])
-					}
-				}
-				return short
-			}),
-			caught: []string{"batch/duplicates", "batch/more-than-a-page"},
-		},
-		{
-			name: "a batch of none has a result",
-			damage: onMany(func(refs []secrets.Ref, r []secrets.Result) []secrets.Result {
-				if len(refs) == 0 {
-					return []secrets.Result{{Err: secrets.ErrNotFound}}
-				}
-				return r
-			}),
-			caught: []string{"batch/empty"},
+			caught: []string{"get-many/*-missing", "absent/get-many", "keys/get-many", "keys/good-one-among-hostile"},
 		},
 		{
 			name: "one failure fails the batch",
-			damage: onMany(func(_ []secrets.Ref, r []secrets.Result) []secrets.Result {
+			damage: onBatch(func(_ []secrets.Ref, r []secrets.Result) []secrets.Result {
 				if i := slices.IndexFunc(r, func(r secrets.Result) bool { return r.Err != nil }); i >= 0 {
 					for k := range r {
 						r[k] = secrets.Result{Err: r[i].Err}
@@ -321,16 +293,17 @@ func variants() []variant {
 				}
 				return r
 			}),
-			caught: []string{"batch/one-missing", "batch/first-missing", "batch/last-missing", "keys/good-one-among-hostile", "batch/client"},
+			caught: []string{"get-many/one-missing", "get-many/first-missing", "get-many/last-missing", "keys/good-one-among-hostile",
+				"get-many/mixed"},
 		},
 		{
 			name:   "a batch stops at the size of a page",
-			damage: onMany(func(_ []secrets.Ref, r []secrets.Result) []secrets.Result { return r[:min(20, len(r))] }),
-			caught: []string{"batch/more-than-a-page", "batch/many-documents"},
+			damage: onBatch(func(_ []secrets.Ref, r []secrets.Result) []secrets.Result { return r[:min(20, len(r))] }),
+			caught: []string{"get-many/many-documents"},
 		},
 		{
 			name: "what is missing is found in a batch",
-			damage: onMany(func(_ []secrets.Ref, r []secrets.Result) []secrets.Result {
+			damage: onBatch(func(_ []secrets.Ref, r []secrets.Result) []secrets.Result {
 				for i := range r {
 					if r[i].Err != nil {
 						r[i] = secrets.Result{Secret: secrets.NewSecret("", secrets.Meta{})}
@@ -338,17 +311,7 @@ func variants() []variant {
 				}
 				return r
 			}),
-			caught: []string{"batch/all-missing", "batch/agrees-with-fetch", "absent/fetch-many", "keys/fetch-many"},
-		},
-		{
-			name: "FetchMany sorts the refs of its caller",
-			damage: func(b *broken) {
-				b.many = func(ctx context.Context, refs []secrets.Ref) []secrets.Result {
-					slices.SortFunc(refs, func(a, b secrets.Ref) int { return strings.Compare(a.Path, b.Path) })
-					return b.each(ctx, refs)
-				}
-			},
-			caught: []string{"batch/refs-are-not-changed"},
+			caught: []string{"get-many/all-missing", "get-many/agrees-with-fetch", "absent/get-many", "keys/get-many"},
 		},
 		{
 			name: "a panic at a name that is odd",
@@ -360,7 +323,7 @@ func variants() []variant {
 					return b.inner.Fetch(ctx, ref)
 				}
 			},
-			caught: []string{"keys/client", "keys/fetch", "keys/fetch-resolved", "keys/fetch-many"},
+			caught: []string{"keys/client", "keys/fetch", "keys/fetch-resolved", "keys/get-many"},
 		},
 		{
 			name: "an odd name ends the goroutine",
@@ -372,7 +335,7 @@ func variants() []variant {
 					return b.inner.Fetch(ctx, ref)
 				}
 			},
-			caught: []string{"keys/client", "keys/fetch", "keys/fetch-many"},
+			caught: []string{"keys/client", "keys/fetch", "keys/get-many"},
 		},
 		{
 			name: "names are paths that are cleaned",
@@ -382,7 +345,7 @@ func variants() []variant {
 					return b.inner.Fetch(ctx, secrets.Ref{Path: strings.TrimPrefix(path.Join("/", ref.Path), "/"), Version: ref.Version})
 				}
 			},
-			caught: []string{"keys/fetch", "keys/fetch-many", "keys/fetch-resolved"},
+			caught: []string{"keys/fetch", "keys/fetch-resolved"},
 		},
 		{
 			name: "names are put into a URL unescaped",
@@ -396,7 +359,7 @@ func variants() []variant {
 					return b.inner.Fetch(ctx, secrets.Ref{Path: strings.TrimPrefix(u.Path, base), Version: ref.Version})
 				}
 			},
-			caught: []string{"keys/client", "keys/fetch", "keys/fetch-many", "keys/fetch-resolved"},
+			caught: []string{"keys/client", "keys/fetch", "keys/get-many", "keys/fetch-resolved"},
 		},
 		{
 			name:   "an odd name is an outage",
@@ -426,14 +389,14 @@ func variants() []variant {
 					return b.inner.Fetch(context.Background(), ref)
 				}
 			},
-			caught: []string{"context/*/fetch", "context/*/fetch-many"},
+			caught: []string{"context/*/fetch"},
 		},
 		{
 			name: "the end of ctx reads as not found",
 			damage: onError(func(ref secrets.Ref, _ error) error {
 				return &secrets.Error{Key: ref.String(), Err: secrets.ErrNotFound}
 			}),
-			caught: []string{"context/*/fetch", "context/*/fetch-many"},
+			caught: []string{"context/*/fetch"},
 		},
 		{
 			name: "the end of one call is the end of all",
@@ -467,7 +430,7 @@ func variants() []variant {
 				t.Cleanup(b.inner.Block())
 				return b, "database"
 			})},
-			caught: []string{"stall/fetch", "stall/fetch-many"},
+			caught: []string{"stall/fetch"},
 		},
 		{
 			name:   "what should hang answers",
@@ -490,20 +453,20 @@ func variants() []variant {
 					return b.inner.Fetch(ctx, ref)
 				}
 			},
-			caught: []string{"concurrency/fetch-and-fetch-many", "concurrency/client", "concurrency/cancellation"},
+			caught: []string{"concurrency/fetch", "concurrency/get-many", "concurrency/client", "concurrency/cancellation*"},
 		},
 		{
 			name:   "no name",
-			damage: func(b *broken) { b.name = func() string { return "" } },
-			caught: []string{"name", "meta/backend", "close/client", "absent/client"},
+			damage: onInfo(func(info *secrets.Info) { info.Name = "" }),
+			caught: []string{"info/name", "meta/backend", "close/client", "absent/client", "compose/*"},
 		},
 		{
 			name: "a name that changes",
 			damage: func(b *broken) {
 				var n atomic.Int32
-				b.name = func() string { return fmt.Sprint("broken-", n.Add(1)) }
+				onInfo(func(info *secrets.Info) { info.Name = fmt.Sprint("broken-", n.Add(1)) })(b)
 			},
-			caught: []string{"name"},
+			caught: []string{"info/constant"},
 		},
 		{
 			name:   "Meta tells another backend",
@@ -521,7 +484,7 @@ func variants() []variant {
 				var n atomic.Int32
 				onMeta(func(m *secrets.Meta) { m.Version = fmt.Sprint(n.Add(1)) })(b)
 			},
-			caught: []string{"meta/version-is-stable", "batch/agrees-with-fetch"},
+			caught: []string{"meta/version-is-stable", "get-many/agrees-with-fetch"},
 		},
 		{
 			name: "Close fails",
@@ -556,9 +519,8 @@ func variants() []variant {
 			caught: []string{"close/calls-after"},
 		},
 		{
-			name:   "Resolve goes one step at a time",
-			damage: never,
-			wrap: onResolve(func(ref secrets.Ref) secrets.Ref {
+			name: "Resolve goes one step at a time",
+			damage: onResolve(func(ref secrets.Ref) secrets.Ref {
 				dir, last := path.Split(ref.Path)
 				if dir == "" {
 					return ref
@@ -569,21 +531,18 @@ func variants() []variant {
 		},
 		{
 			name:   "Resolve drops the version",
-			damage: never,
-			wrap:   onResolve(func(ref secrets.Ref) secrets.Ref { ref.Version = ""; return ref }),
+			damage: onResolve(func(ref secrets.Ref) secrets.Ref { ref.Version = ""; return ref }),
 			caught: []string{"resolve/keeps-version", "absent/version"},
 		},
 		{
 			name:   "Resolve makes paths that are none",
-			damage: never,
-			wrap:   onResolve(func(ref secrets.Ref) secrets.Ref { ref.Path = "/" + strings.Trim(ref.Path, "/"); return ref }),
+			damage: onResolve(func(ref secrets.Ref) secrets.Ref { ref.Path = "/" + strings.Trim(ref.Path, "/"); return ref }),
 			caught: []string{"resolve/stays-valid"},
 		},
 		{
 			name:   "Resolve panics",
-			damage: never,
-			wrap:   onResolve(func(ref secrets.Ref) secrets.Ref { _ = ref.Path[0]; return ref }),
+			damage: onResolve(func(ref secrets.Ref) secrets.Ref { _ = ref.Path[0]; return ref }),
 			caught: []string{"resolve/hostile", "keys/fetch-resolved"},
 		},
-	}
+	}...)
 }

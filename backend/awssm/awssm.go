@@ -19,9 +19,9 @@ type Backend struct {
 	prefix      string
 	region      string
 	client      clients
-	noBatch     bool       // none is to be used
-	batchDenied sync.Map   // of a region, if it has denied one
-	joint       *coalescer // or nil
+	noBatch     bool     // none is to be used
+	batchDenied sync.Map // of a region, if it has denied one
+	batchers    batchers
 	closed      atomic.Bool
 }
 
@@ -33,21 +33,26 @@ func New(ctx context.Context, opts ...Option) (*Backend, error) {
 	c := newSettings(opts)
 	b := &Backend{name: c.name, prefix: c.prefix, noBatch: c.single}
 	b.client, b.region = c.connect(ctx)
-	if err := errors.Join(c.faults...); err != nil {
+	if err := c.faults.Err(); err != nil {
 		return nil, err
 	}
-	if c.window > 0 && !c.single {
-		b.joint = newCoalescer(c.window, b.fetchAll)
-	}
+	b.batchers = batchers{window: c.window, call: b.fetchAll}
 	return b, nil
 }
 
-// Name returns "aws", or what [WithName] says.
-func (b *Backend) Name() string { return b.name }
+// Info describes the backend.
+func (b *Backend) Info() secrets.Info {
+	info := secrets.Info{Name: b.name, Batch: maxIDs}
+	if b.noBatch {
+		info.Batch = 1
+	}
+	return info
+}
 
 // Fetch returns the secret at ref.Path behind the prefix, or with that ARN: its SecretString, byte for byte, or the bytes of
 // its SecretBinary. ref.Version is a VersionId if it is a UUID, and else a stage; by default, it is the stage AWSCURRENT.
-// Meta.Version is the VersionId.
+// Meta.Version is the VersionId. Three secrets and more that one GetMany of a Client asks for are read with one BatchGetSecretValue
+// for each 20 of them; those of a version, and those that a batch does not bring, are read one by one.
 func (b *Backend) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 	q, err := b.query(ref)
 	switch {
@@ -55,41 +60,11 @@ func (b *Backend) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, e
 		return secrets.Secret{}, err
 	case b.closed.Load():
 		return secrets.Secret{}, fail(secrets.ErrClosed, "")
-	case b.joint != nil && b.batches(q):
-		return b.joint.fetch(ctx, q)
+	case b.batches(q):
+		return b.batchers.of(q.region).Fetch(ctx, ref)
 	default:
 		return b.get(ctx, q)
 	}
-}
-
-// FetchMany answers refs in order. Three secrets and more are read with one BatchGetSecretValue for each 20 of them; those
-// of a version, and those that a batch does not bring, are read one by one, up to 8 at a time.
-func (b *Backend) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Result {
-	results := make([]secrets.Result, len(refs))
-	var (
-		queries []query
-		places  = make(map[query][]int) // of each query, in results
-	)
-	for i, ref := range refs {
-		q, err := b.query(ref)
-		if err == nil && b.closed.Load() {
-			err = fail(secrets.ErrClosed, "")
-		}
-		if err != nil {
-			results[i].Err = err
-			continue
-		}
-		if places[q] == nil {
-			queries = append(queries, q)
-		}
-		places[q] = append(places[q], i)
-	}
-	for n, r := range b.fetchAll(ctx, queries) {
-		for _, i := range places[queries[n]] {
-			results[i] = r
-		}
-	}
-	return results
 }
 
 // get reads one secret. Code of the program runs within the SDK, such as a provider of credentials, and may panic.
@@ -153,11 +128,9 @@ func bound(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, callTimeout)
 }
 
-// Close ends the calls that coalescing has under way. Requests after it are [secrets.ErrClosed]. A second Close does nothing.
+// Close makes later requests [secrets.ErrClosed]. Those that are under way end with their contexts.
 func (b *Backend) Close() error {
-	if !b.closed.Swap(true) && b.joint != nil {
-		b.joint.close()
-	}
+	b.closed.Store(true)
 	return nil
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
@@ -13,22 +15,64 @@ import (
 )
 
 const (
-	// mostIDs is how many secrets one BatchGetSecretValue may ask for.
-	mostIDs = 20
-	// fewestIDs is from how many on a batch is used: it has a limit of 100 calls a second, single reads one of 10,000.
-	fewestIDs = 3
-	// mostPages bounds the pages of one batch. Each has a secret, or an error, in all that was seen; empty ones are allowed.
-	mostPages = 2 * mostIDs
+	// maxIDs is how many secrets one BatchGetSecretValue may ask for.
+	maxIDs = 20
+	// minIDs is from how many on a batch is used: it has a limit of 100 calls a second, single reads one of 10,000.
+	minIDs = 3
+	// maxPages bounds the pages of one batch. Each has a secret, or an error, in all that was seen; empty ones are allowed.
+	maxPages = 2 * maxIDs
 )
 
-// fetchAll answers queries, which are distinct, in order.
-func (b *Backend) fetchAll(ctx context.Context, queries []query) []secrets.Result {
-	answers := make(map[query]secrets.Result, len(queries))
-	batches, single := b.divide(queries)
-	for n, found := range parallel(ctx, batches, b.batch) {
-		for _, q := range batches[n] {
+// batchers are the batchers of the regions: secrets of several regions have no call in common.
+type batchers struct {
+	window time.Duration
+	call   func(ctx context.Context, refs []secrets.Ref) []secrets.Result
+
+	mu       sync.Mutex
+	byRegion map[string]*secrets.Batcher
+}
+
+// of returns the batcher of a region.
+func (b *batchers) of(region string) *secrets.Batcher {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	batcher, known := b.byRegion[region]
+	if known {
+		return batcher
+	}
+	batcher = secrets.NewBatcher(maxIDs, b.window, b.call)
+	if b.byRegion == nil {
+		b.byRegion = make(map[string]*secrets.Batcher)
+	}
+	if len(b.byRegion) < maxClients { // whoever gives the keys can make up regions
+		b.byRegion[region] = batcher
+	}
+	return batcher
+}
+
+// fetchAll answers refs, which are of one region and distinct, in order.
+func (b *Backend) fetchAll(ctx context.Context, refs []secrets.Ref) []secrets.Result {
+	var (
+		results = make([]secrets.Result, len(refs))
+		queries = make([]query, 0, len(refs))
+		places  = make(map[query]int, len(refs)) // in refs
+	)
+	for i, ref := range refs {
+		q, err := b.query(ref)
+		if err != nil {
+			results[i].Err = err
+			continue
+		}
+		queries = append(queries, q)
+		places[q] = i
+	}
+	single := queries
+	if len(queries) >= minIDs && b.batches(queries[0]) {
+		single = nil
+		found := b.batch(ctx, queries)
+		for _, q := range queries {
 			if r, answered := found[q]; answered {
-				answers[q] = r
+				results[places[q]] = r
 			} else {
 				single = append(single, q)
 			}
@@ -41,11 +85,7 @@ func (b *Backend) fetchAll(ctx context.Context, queries []query) []secrets.Resul
 		if r.Err == nil && r.Secret.IsZero() { // code of the program, within the SDK, has ended the goroutine
 			r.Err = fail(secrets.ErrUnknown, "the call ended its goroutine")
 		}
-		answers[single[n]] = r
-	}
-	results := make([]secrets.Result, len(queries))
-	for i, q := range queries {
-		results[i] = answers[q]
+		results[places[single[n]]] = r
 	}
 	return results
 }
@@ -54,33 +94,6 @@ func (b *Backend) fetchAll(ctx context.Context, queries []query) []secrets.Resul
 func (b *Backend) batches(q query) bool {
 	_, denied := b.batchDenied.Load(q.region)
 	return !b.noBatch && !denied && !q.pinned()
-}
-
-// divide divides queries into batches, each of one region, and those that are to be read by themselves.
-func (b *Backend) divide(queries []query) (batches [][]query, single []query) {
-	var (
-		regions []string
-		of      = make(map[string][]query)
-	)
-	for _, q := range queries {
-		if !b.batches(q) {
-			single = append(single, q)
-			continue
-		}
-		if of[q.region] == nil {
-			regions = append(regions, q.region)
-		}
-		of[q.region] = append(of[q.region], q)
-	}
-	for _, region := range regions {
-		rest := of[region]
-		for len(rest) >= fewestIDs {
-			n := min(len(rest), mostIDs)
-			batches, rest = append(batches, rest[:n]), rest[n:]
-		}
-		single = append(single, rest...)
-	}
-	return batches, single
 }
 
 // batch reads queries, of one region, with one BatchGetSecretValue. Those that it brings no certain answer for are not in
@@ -95,7 +108,7 @@ func (b *Backend) batch(ctx context.Context, queries []query) (found map[query]s
 		input.SecretIdList = append(input.SecretIdList, q.id)
 	}
 	seen := make(map[string]bool) // tokens
-	for range mostPages {
+	for range maxPages {
 		output, err := b.client(queries[0].region).BatchGetSecretValue(ctx, input)
 		if err != nil {
 			b.refused(ctx, err, queries, found)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -57,48 +58,68 @@ func keys(server *awstest.Server) aws.CredentialsProviderFunc {
 	}
 }
 
-func refsOf(names ...string) []secrets.Ref {
-	refs := make([]secrets.Ref, len(names))
-	for i, name := range names {
-		refs[i].Path = name
+// still runs f in a bubble whose clock stands still: a network within it keeps synctest from moving the time on. So no slow machine cuts
+// a batch short, which waits for others for no more than 20 ms.
+func still(t *testing.T, f func(t *testing.T)) {
+	t.Helper()
+	synctest.Test(t, f)
+}
+
+// getAll gets names with one GetMany of a client without layers, and returns what each of them got.
+func getAll(t testing.TB, b secrets.Backend, names ...string) []secrets.Result {
+	t.Helper()
+	found, err := client(t, b).GetMany(t.Context(), names...)
+	var errs secrets.Errors
+	if err != nil && !errors.As(err, &errs) {
+		t.Fatalf("not the errors of keys: %v", err)
 	}
-	return refs
+	results := make([]secrets.Result, len(names))
+	for i, name := range names {
+		results[i].Secret = found[name]
+		if k := slices.IndexFunc(errs, func(e *secrets.Error) bool { return e.Key == name }); k >= 0 {
+			results[i].Err = errs[k]
+		}
+	}
+	return results
 }
 
 func TestBatchesOfAllSizes(t *testing.T) {
 	for n, want := range map[int]struct{ batches, single int }{
 		0: {0, 0}, 1: {0, 1}, 2: {0, 2}, 3: {1, 0}, 19: {1, 0}, 20: {1, 0}, 21: {1, 1}, 22: {1, 2}, 23: {2, 0}, 40: {2, 0}, 41: {2, 1},
 		100: {5, 0}, 101: {5, 1},
+		400: {20, 0}, // not all are asked for at the same time
 	} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			is := is.New(t)
-			server, names, b := service(t, n)
-			results := b.FetchMany(t.Context(), refsOf(names...))
-			is.Equal(len(results), n)
-			for i, r := range results {
-				is.NoErr(r.Err)
-				is.Equal(r.Secret.Reveal(), valueOf(names[i]))
-				is.True(r.Secret.Meta().Version != "")
-			}
-			is.Equal(server.Count(getMany), want.batches)
-			is.Equal(server.Count(getOne), want.single)
-			for _, call := range server.Calls() {
-				is.True(len(call.IDs) <= 20)
-			}
+			still(t, func(t *testing.T) {
+				is := is.New(t)
+				server, names, b := service(t, n)
+				for i, r := range getAll(t, b, names...) {
+					is.NoErr(r.Err)
+					is.Equal(r.Secret.Reveal(), valueOf(names[i]))
+					is.True(r.Secret.Meta().Version != "")
+				}
+				is.Equal(server.Count(getMany), want.batches)
+				is.Equal(server.Count(getOne), want.single)
+				for _, call := range server.Calls() {
+					is.True(len(call.IDs) <= 20)
+				}
+			})
 		})
 	}
 }
 
 func TestAHundredColdKeysAreFiveCalls(t *testing.T) {
-	is := is.New(t)
-	server, names, b := service(t, 100)
-	c := client(t, b, middleware.Standard())
-	for range 2 { // the second time from the cache
-		found, err := c.GetMany(t.Context(), names...)
-		is.NoErr(err)
-		is.Equal(len(found), 100)
-		is.Equal(server.Count("*"), 5)
-	}
+	still(t, func(t *testing.T) {
+		is := is.New(t)
+		server, names, b := service(t, 100)
+		c := client(t, b, middleware.Standard())
+		for range 2 { // the second time from the cache
+			found, err := c.GetMany(t.Context(), names...)
+			is.NoErr(err)
+			is.Equal(len(found), 100)
+			is.Equal(server.Count("*"), 5)
+		}
+	})
 }
 
 func TestFieldsOfOneSecretAreOneCall(t *testing.T) {
@@ -118,21 +139,23 @@ func TestFieldsOfOneSecretAreOneCall(t *testing.T) {
 
 // TestOneSecretByAllItsNames asks for it by name, ARN and partial ARN, twice each.
 func TestOneSecretByAllItsNames(t *testing.T) {
-	is := is.New(t)
-	server, _, b := service(t, 3)
-	arn := server.ARN("prod/key-0")
-	partial := arn[:len(arn)-len("-AbCdEf")]
-	names := []string{"prod/key-0", arn, partial, "prod/key-0", arn, partial, "prod/key-1", "prod/key-2"}
-	for i, r := range b.FetchMany(t.Context(), refsOf(names...)) {
-		is.NoErr(r.Err)
-		want := valueOf("prod/key-0")
-		if i >= 6 {
-			want = valueOf(names[i])
+	still(t, func(t *testing.T) {
+		is := is.New(t)
+		server, _, b := service(t, 3)
+		arn := server.ARN("prod/key-0")
+		partial := arn[:len(arn)-len("-AbCdEf")]
+		names := []string{"prod/key-0", arn, partial, "prod/key-0", arn, partial, "prod/key-1", "prod/key-2"}
+		for i, r := range getAll(t, b, names...) {
+			is.NoErr(r.Err)
+			want := valueOf("prod/key-0")
+			if i >= 6 {
+				want = valueOf(names[i])
+			}
+			is.Equal(r.Secret.Reveal(), want)
 		}
-		is.Equal(r.Secret.Reveal(), want)
-	}
-	is.Equal(server.Count(getMany), 1)
-	is.Equal(server.Count(getOne), 1) // the name, which the secret of another account could have too
+		is.Equal(server.Count(getMany), 1)
+		is.Equal(server.Count(getOne), 1) // the name, which the secret of another account could have too
+	})
 }
 
 func TestEachSecretOfABatchFailsAlone(t *testing.T) {
@@ -151,7 +174,7 @@ func TestEachSecretOfABatchFailsAlone(t *testing.T) {
 		"prod/key-3": secrets.ErrPermissionDenied, "prod/key-4": secrets.ErrUnavailable, "prod/missing": secrets.ErrNotFound,
 		"prod/binary": nil, "a b": secrets.ErrInvalidKey, missing: secrets.ErrNotFound,
 	} {
-		results := b.FetchMany(t.Context(), refsOf("prod/key-10", name, "prod/key-11", "prod/key-12"))
+		results := b.Call(t.Context(), "prod/key-10", name, "prod/key-11", "prod/key-12")
 		_, single := b.Fetch(t.Context(), secrets.Ref{Path: name})
 		is.Equal(secrets.Class(results[1].Err), want) // name
 		is.Equal(secrets.Class(single), want)         // and so it is alone
@@ -167,58 +190,62 @@ func TestEachSecretOfABatchFailsAlone(t *testing.T) {
 
 // TestABatchThatIsRefused has a policy without the permission for batches, as many are.
 func TestABatchThatIsRefused(t *testing.T) {
-	is := is.New(t)
-	server, names, b := service(t, 30)
-	server.Deny(getMany)
-	for i, r := range b.FetchMany(t.Context(), refsOf(names...)) {
-		is.NoErr(r.Err)
-		is.Equal(r.Secret.Reveal(), valueOf(names[i]))
-	}
-	refused := server.Count(getMany)
-	is.True(refused >= 1 && refused <= 2)
-	is.Equal(server.Count(getOne), 30)
-	b.FetchMany(t.Context(), refsOf(names...))
-	is.Equal(server.Count(getMany), refused) // it is remembered
-	is.Equal(server.Count(getOne), 60)
+	still(t, func(t *testing.T) {
+		is := is.New(t)
+		server, names, b := service(t, 30)
+		server.Deny(getMany)
+		for i, r := range getAll(t, b, names...) {
+			is.NoErr(r.Err)
+			is.Equal(r.Secret.Reveal(), valueOf(names[i]))
+		}
+		refused := server.Count(getMany)
+		is.True(refused >= 1 && refused <= 2)
+		is.Equal(server.Count(getOne), 30)
+		getAll(t, b, names...)
+		is.Equal(server.Count(getMany), refused) // it is remembered
+		is.Equal(server.Count(getOne), 60)
 
-	_, names, b = service(t, 3, awssm.WithoutBatch())
-	for _, r := range b.FetchMany(t.Context(), refsOf(names...)) {
-		is.NoErr(r.Err)
-	}
+		_, names, b = service(t, 3, awssm.WithoutBatch())
+		for _, r := range getAll(t, b, names...) {
+			is.NoErr(r.Err)
+		}
+	})
 }
 
 // TestABatchThatIsRefusedInOneRegion leaves the batches of the others as they are, and what a proxy refuses is no policy.
 func TestABatchThatIsRefusedInOneRegion(t *testing.T) {
-	is := is.New(t)
-	server, names, b := service(t, 3)
-	elsewhere := server.In("eu-west-1")
-	var arns []string
-	for _, name := range []string{"a", "b", "c"} {
-		elsewhere.Put(name, valueOf(name))
-		arns = append(arns, elsewhere.ARN(name))
-	}
-	server.Handle(func(r *awstest.Request) *awstest.Response {
-		if r.Operation != getMany || r.Region != "eu-west-1" {
-			return nil
+	still(t, func(t *testing.T) {
+		is := is.New(t)
+		server, names, b := service(t, 3)
+		elsewhere := server.In("eu-west-1")
+		var arns []string
+		for _, name := range []string{"a", "b", "c"} {
+			elsewhere.Put(name, valueOf(name))
+			arns = append(arns, elsewhere.ARN(name))
 		}
-		return awstest.Fault("AccessDeniedException", "")
+		server.Handle(func(r *awstest.Request) *awstest.Response {
+			if r.Operation != getMany || r.Region != "eu-west-1" {
+				return nil
+			}
+			return awstest.Fault("AccessDeniedException", "")
+		})
+		server.FailNext(1, getMany, awstest.HTML(403))
+		for _, want := range []struct{ batches, single int }{{2, 6}, {1, 3}, {1, 3}} {
+			server.ResetCalls()
+			for _, r := range getAll(t, b, append(names, arns...)...) {
+				is.NoErr(r.Err)
+			}
+			is.Equal(server.Count(getMany), want.batches)
+			is.Equal(server.Count(getOne), want.single)
+		}
 	})
-	server.FailNext(1, getMany, awstest.HTML(403))
-	for _, want := range []struct{ batches, single int }{{2, 6}, {1, 3}, {1, 3}} {
-		server.ResetCalls()
-		for _, r := range b.FetchMany(t.Context(), refsOf(append(names, arns...)...)) {
-			is.NoErr(r.Err)
-		}
-		is.Equal(server.Count(getMany), want.batches)
-		is.Equal(server.Count(getOne), want.single)
-	}
 }
 
 func TestWithoutBatchMakesNone(t *testing.T) {
 	is := is.New(t)
 	server, names, b := service(t, 30, awssm.WithoutBatch(), awssm.WithCoalescing(time.Second))
-	b.FetchMany(t.Context(), refsOf(names...))
-	_, err := b.Fetch(t.Context(), refsOf(names...)[0])
+	getAll(t, b, names...)
+	_, err := b.Fetch(t.Context(), secrets.Ref{Path: names[0]})
 	is.NoErr(err)
 	is.Equal(server.Count(getMany), 0)
 	is.Equal(server.Count(getOne), 31)
@@ -249,7 +276,7 @@ func TestWholeBatchesThatFail(t *testing.T) {
 			is := is.New(t)
 			server, names, b := service(t, 5)
 			server.Fail(getMany, c.answer)
-			for i, r := range b.FetchMany(t.Context(), refsOf(names...)) {
+			for i, r := range b.Call(t.Context(), names...) {
 				is.Equal(secrets.Class(r.Err), c.class)
 				if c.class == nil {
 					is.Equal(r.Secret.Reveal(), valueOf(names[i]))
@@ -259,7 +286,7 @@ func TestWholeBatchesThatFail(t *testing.T) {
 				is.Equal(server.Count(getOne), 0) // nothing more is asked of a service that fails
 			}
 			server.Recover()
-			b.FetchMany(t.Context(), refsOf(names...))
+			b.Call(t.Context(), names...)
 			calls := server.Calls()
 			is.Equal(calls[len(calls)-1].Operation, getMany) // none of these is remembered
 		})
@@ -270,7 +297,7 @@ func TestPages(t *testing.T) {
 	is := is.New(t)
 	server, names, b := service(t, 20)
 	server.SetPages(7, 0, 0, 5, 8)
-	for i, r := range b.FetchMany(t.Context(), refsOf(names...)) {
+	for i, r := range b.Call(t.Context(), names...) {
 		is.NoErr(r.Err)
 		is.Equal(r.Secret.Reveal(), valueOf(names[i]))
 	}
@@ -283,7 +310,7 @@ func TestATokenThatComesAgainEndsTheBatch(t *testing.T) {
 	server, names, b := service(t, 20)
 	server.SetPages(7)
 	server.RepeatToken(true)
-	for i, r := range b.FetchMany(t.Context(), refsOf(names...)) {
+	for i, r := range b.Call(t.Context(), names...) {
 		is.NoErr(r.Err)
 		is.Equal(r.Secret.Reveal(), valueOf(names[i]))
 	}
@@ -326,25 +353,27 @@ func mapKeys(m map[string]string) func(func(string) bool) {
 }
 
 func TestRegions(t *testing.T) {
-	is := is.New(t)
-	server, names, b := service(t, 3)
-	east, west := server.In("eu-west-1"), server.In("ap-southeast-2")
-	var arns []string
-	for i := range 4 {
-		for _, region := range []*awstest.Server{east, west} {
-			name := fmt.Sprintf("r-%d", i)
-			region.Put(name, region.Region()+name)
-			arns = append(arns, region.ARN(name))
+	still(t, func(t *testing.T) {
+		is := is.New(t)
+		server, names, b := service(t, 3)
+		east, west := server.In("eu-west-1"), server.In("ap-southeast-2")
+		var arns []string
+		for i := range 4 {
+			for _, region := range []*awstest.Server{east, west} {
+				name := fmt.Sprintf("r-%d", i)
+				region.Put(name, region.Region()+name)
+				arns = append(arns, region.ARN(name))
+			}
 		}
-	}
-	for i, r := range b.FetchMany(t.Context(), refsOf(append(arns, names...)...)) {
-		is.NoErr(r.Err)
-		if i < len(arns) {
-			is.Equal(r.Secret.Reveal(), []string{"eu-west-1", "ap-southeast-2"}[i%2]+fmt.Sprintf("r-%d", i/2))
+		for i, r := range getAll(t, b, append(arns, names...)...) {
+			is.NoErr(r.Err)
+			if i < len(arns) {
+				is.Equal(r.Secret.Reveal(), []string{"eu-west-1", "ap-southeast-2"}[i%2]+fmt.Sprintf("r-%d", i/2))
+			}
 		}
-	}
-	is.Equal(server.Count(getMany), 3) // one of each region
-	is.Equal(server.Count(getOne), 0)
+		is.Equal(server.Count(getMany), 3) // one of each region
+		is.Equal(server.Count(getOne), 0)
+	})
 }
 
 func TestAnotherAccountIsReadByItself(t *testing.T) {
@@ -357,7 +386,7 @@ func TestAnotherAccountIsReadByItself(t *testing.T) {
 		}
 		return nil
 	})
-	results := b.FetchMany(t.Context(), refsOf(append(names, other)...))
+	results := b.Call(t.Context(), append(names, other)...)
 	is.NoErr(results[3].Err)
 	is.Equal(results[3].Secret.Reveal(), "of another account")
 }
@@ -460,7 +489,7 @@ func TestCredentialsThatPanic(t *testing.T) {
 				c := client(t, b)
 				_, err := c.Get(t.Context(), "a")
 				is.True(errors.Is(err, secrets.ErrUnknown))
-				for _, r := range b.FetchMany(t.Context(), refsOf("a", "b")) {
+				for _, r := range getAll(t, b, "a", "b") {
 					is.True(errors.Is(r.Err, secrets.ErrUnknown))
 				}
 				found, err := c.GetMany(t.Context(), "a", "b", "c", "d")
@@ -480,7 +509,7 @@ func TestASecretNamedAsAnotherWithItsSuffix(t *testing.T) {
 	arn := server.ARN("db")
 	double := "db" + arn[len(arn)-len("-AbCdEf"):]
 	server.Put(double, "of "+double)
-	for i, r := range b.FetchMany(t.Context(), refsOf(arn, server.ARN(double), "db", double, names[0], names[1])) {
+	for i, r := range b.Call(t.Context(), arn, server.ARN(double), "db", double, names[0], names[1]) {
 		is.NoErr(r.Err)
 		is.Equal(r.Secret.Reveal(), []string{"of db", "of " + double, "of db", "of " + double, valueOf(names[0]), valueOf(names[1])}[i])
 	}
@@ -498,7 +527,7 @@ func TestANameOfAnotherAccountIsNotOurs(t *testing.T) {
 		}
 		return &awstest.Response{Body: `{"SecretValues":[{"ARN":"` + theirs + `","Name":"db","SecretString":"theirs","VersionId":"v"}]}`}
 	})
-	results := b.FetchMany(t.Context(), refsOf("db", theirs, names[0], names[1]))
+	results := b.Call(t.Context(), "db", theirs, names[0], names[1])
 	is.NoErr(results[0].Err)
 	is.Equal(results[0].Secret.Reveal(), "ours")
 	is.NoErr(results[1].Err)
@@ -512,7 +541,7 @@ func TestAnAbsenceSaysWhereItWasLookedFor(t *testing.T) {
 	for _, name := range []string{"missing", "denied"} {
 		_, err := b.Fetch(t.Context(), secrets.Ref{Path: name})
 		is.True(strings.Contains(err.Error(), ": it is prod/shop/"+name+" in us-east-1"))
-		for _, r := range b.FetchMany(t.Context(), refsOf(name, "a", "b")) {
+		for _, r := range getAll(t, b, name, "a", "b") {
 			is.True(strings.Contains(r.Err.Error(), ": it is prod/shop/"))
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -16,24 +18,24 @@ import (
 
 const window = 10 * time.Millisecond
 
-// asked records what a coalescer asks for.
+// asked records what is asked for in calls.
 type asked struct {
 	mu     sync.Mutex
-	groups [][]query
+	groups [][]secrets.Ref
 	delay  time.Duration
 	ended  int // calls whose context ended
 }
 
-func (a *asked) ask(ctx context.Context, queries []query) []secrets.Result {
+func (a *asked) call(ctx context.Context, refs []secrets.Ref) []secrets.Result {
 	a.mu.Lock()
-	a.groups = append(a.groups, queries)
+	a.groups = append(a.groups, refs)
 	a.mu.Unlock()
-	results := make([]secrets.Result, len(queries))
+	results := make([]secrets.Result, len(refs))
 	select {
 	case <-time.After(a.delay):
-		for i, q := range queries {
-			results[i].Secret = secrets.NewSecret(q.region+q.id, secrets.Meta{})
-			if q.id == "missing" {
+		for i, ref := range refs {
+			results[i].Secret = secrets.NewSecret(ref.Path, secrets.Meta{})
+			if ref.Path == "missing" {
 				results[i] = secrets.Result{Err: notFound("")}
 			}
 		}
@@ -48,6 +50,7 @@ func (a *asked) ask(ctx context.Context, queries []query) []secrets.Result {
 	return results
 }
 
+// sizes returns how many refs each call was for.
 func (a *asked) sizes() []int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -58,27 +61,30 @@ func (a *asked) sizes() []int {
 	return sizes
 }
 
-// coalescing runs f with a coalescer, in a bubble.
-func coalescing(t *testing.T, delay time.Duration, f func(is *is.I, a *asked, c *coalescer)) {
+// coalescing runs f with a backend that coalesces within window, in a bubble. Its calls take delay.
+func coalescing(t *testing.T, window, delay time.Duration, f func(is *is.I, a *asked, b *Backend)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		a := &asked{delay: delay}
-		c := newCoalescer(window, a.ask)
-		f(is.New(t), a, c)
-		c.close()
+		f(is.New(t), a, &Backend{name: "aws", region: "us-east-1", batchers: batchers{window: window, call: a.call}})
 	})
 }
 
+func fetch(ctx context.Context, b *Backend, path string) (string, error) {
+	s, err := b.Fetch(ctx, secrets.Ref{Path: path})
+	return s.Reveal(), err
+}
+
 func TestGetsWithinTheWindowShareACall(t *testing.T) {
-	coalescing(t, 0, func(is *is.I, a *asked, c *coalescer) {
+	coalescing(t, window, 0, func(is *is.I, a *asked, b *Backend) {
 		var wg sync.WaitGroup
 		began := time.Now()
 		for i := range 7 {
 			wg.Go(func() {
 				id := fmt.Sprint(i % 5) // two of them twice
-				s, err := c.fetch(context.Background(), query{id: id})
+				value, err := fetch(context.Background(), b, id)
 				is.NoErr(err)
-				is.Equal(s.Reveal(), id)
+				is.Equal(value, id)
 			})
 			time.Sleep(time.Millisecond)
 		}
@@ -86,18 +92,46 @@ func TestGetsWithinTheWindowShareACall(t *testing.T) {
 		is.Equal(time.Since(began), window)
 		is.Equal(a.sizes(), []int{5})
 
-		_, err := c.fetch(context.Background(), query{id: "0"}) // afterwards, it is asked for anew
+		_, err := fetch(context.Background(), b, "0") // afterwards, it is asked for anew
 		is.NoErr(err)
 		is.Equal(a.sizes(), []int{5, 1})
 	})
 }
 
+func TestAnIsolatedGetWaitsForTheWindowAlone(t *testing.T) {
+	for _, w := range []time.Duration{window, maxWindow} {
+		coalescing(t, w, 0, func(is *is.I, a *asked, b *Backend) {
+			began := time.Now()
+			_, err := fetch(context.Background(), b, "a")
+			is.NoErr(err)
+			is.Equal(time.Since(began), w)
+			is.Equal(a.sizes(), []int{1})
+		})
+	}
+}
+
+func TestWithoutCoalescingNoGetWaits(t *testing.T) {
+	coalescing(t, 0, 0, func(is *is.I, a *asked, b *Backend) {
+		began := time.Now()
+		var wg sync.WaitGroup
+		for i := range 10 {
+			wg.Go(func() {
+				_, err := fetch(context.Background(), b, fmt.Sprint(i))
+				is.NoErr(err)
+			})
+		}
+		wg.Wait()
+		is.Equal(time.Since(began), time.Duration(0))
+		is.Equal(a.sizes(), slices.Repeat([]int{1}, 10))
+	})
+}
+
 func TestAFullGroupDoesNotWait(t *testing.T) {
-	coalescing(t, 0, func(is *is.I, a *asked, c *coalescer) {
+	coalescing(t, window, 0, func(is *is.I, a *asked, b *Backend) {
 		var wg sync.WaitGroup
 		for i := range 100 {
 			wg.Go(func() {
-				_, err := c.fetch(context.Background(), query{id: fmt.Sprint(i)})
+				_, err := fetch(context.Background(), b, fmt.Sprint(i))
 				is.NoErr(err)
 			})
 		}
@@ -109,28 +143,39 @@ func TestAFullGroupDoesNotWait(t *testing.T) {
 }
 
 func TestRegionsDoNotShareACall(t *testing.T) {
-	coalescing(t, 0, func(is *is.I, a *asked, c *coalescer) {
+	const arn = "arn:aws:secretsmanager:%s:123456789012:secret:%s"
+	coalescing(t, window, 0, func(is *is.I, a *asked, b *Backend) {
 		var wg sync.WaitGroup
-		for _, region := range []string{"", "eu-west-1", "", "eu-west-1"} {
+		for _, path := range []string{
+			"a", fmt.Sprintf(arn, "eu-west-1", "a"), "b", fmt.Sprintf(arn, "eu-west-1", "b"),
+			fmt.Sprintf(arn, "us-east-1", "b"), // which is that of the backend
+		} {
 			wg.Go(func() {
-				s, err := c.fetch(context.Background(), query{region: region, id: "a"})
+				value, err := fetch(context.Background(), b, path)
 				is.NoErr(err)
-				is.Equal(s.Reveal(), region+"a")
+				is.Equal(value, path)
 			})
 		}
 		wg.Wait()
-		is.Equal(a.sizes(), []int{1, 1})
+		sizes := a.sizes()
+		slices.Sort(sizes)
+		is.Equal(sizes, []int{2, 3})
+		for _, refs := range a.groups {
+			for _, ref := range refs {
+				is.Equal(strings.Contains(ref.Path, "eu-west-1"), len(refs) == 2)
+			}
+		}
 	})
 }
 
 func TestEachCallerHasAnAnswerOfItsOwn(t *testing.T) {
-	coalescing(t, time.Second, func(is *is.I, a *asked, c *coalescer) {
+	coalescing(t, window, time.Second, func(is *is.I, a *asked, b *Backend) {
 		results := make(map[string]error)
 		var mu sync.Mutex
 		var wg sync.WaitGroup
 		get := func(name string, ctx context.Context, id string) {
 			wg.Go(func() {
-				_, err := c.fetch(ctx, query{id: id})
+				_, err := fetch(ctx, b, id)
 				mu.Lock()
 				defer mu.Unlock()
 				results[name] = err
@@ -156,13 +201,13 @@ func TestEachCallerHasAnAnswerOfItsOwn(t *testing.T) {
 }
 
 func TestNobodyWaitingEndsTheCall(t *testing.T) {
-	coalescing(t, time.Hour, func(is *is.I, a *asked, c *coalescer) {
+	coalescing(t, window, time.Hour, func(is *is.I, a *asked, b *Backend) {
 		var wg sync.WaitGroup
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		for i := range 3 {
 			wg.Go(func() {
-				_, err := c.fetch(ctx, query{id: fmt.Sprint(i)})
+				_, err := fetch(ctx, b, fmt.Sprint(i))
 				is.Equal(err, context.DeadlineExceeded)
 			})
 		}
@@ -174,32 +219,37 @@ func TestNobodyWaitingEndsTheCall(t *testing.T) {
 		short, cancel := context.WithTimeout(context.Background(), window/2)
 		defer cancel()
 		a.delay = 0
-		_, err := c.fetch(short, query{id: "x"})
+		_, err := fetch(short, b, "x")
 		is.Equal(err, context.DeadlineExceeded)
-		_, err = c.fetch(context.Background(), query{id: "x"})
+		_, err = fetch(context.Background(), b, "x")
 		is.NoErr(err)
 	})
 }
 
-func TestCloseEndsACoalescedCall(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		is := is.New(t)
-		a := &asked{delay: time.Hour}
-		c := newCoalescer(window, a.ask)
+// The Client ends the calls that are under way, and those that wait for their window.
+func TestClosingTheClientEndsACoalescedCall(t *testing.T) {
+	coalescing(t, window, time.Hour, func(is *is.I, a *asked, b *Backend) {
+		client, err := secrets.New(b, secrets.WithTimeout(time.Minute))
+		is.NoErr(err)
 		errs := make(chan error, 2)
 		get := func() {
-			_, err := c.fetch(context.Background(), query{id: "a"})
+			_, err := client.Get(context.Background(), "a")
 			errs <- err
 		}
 		go get()
 		time.Sleep(2 * window)
 		go get() // still within its window
 		synctest.Wait()
-		c.close()
+		closing := time.Now()
+		is.NoErr(client.Close())
 		for range 2 {
 			is.True(errors.Is(<-errs, secrets.ErrClosed))
 		}
-		_, err := c.fetch(context.Background(), query{id: "a"})
+		is.Equal(time.Since(closing), time.Duration(0))
+		synctest.Wait()
+		is.Equal(a.ended, 1)
+		is.Equal(a.sizes(), []int{1}) // the other was never sent
+		_, err = fetch(context.Background(), b, "a")
 		is.True(errors.Is(err, secrets.ErrClosed))
 	})
 }

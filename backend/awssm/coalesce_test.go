@@ -7,6 +7,7 @@ import (
 
 	"github.com/matryer/is"
 
+	"github.com/seed-5482dd03/secrets"
 	"github.com/seed-5482dd03/secrets/backend/awssm"
 	"github.com/seed-5482dd03/secrets/middleware"
 	"github.com/seed-5482dd03/secrets/secretstest/awstest"
@@ -46,7 +47,7 @@ func TestCoalescingWithoutThePermissionForBatches(t *testing.T) {
 	together(t, b, names)
 	is.True(server.Count(getMany) <= 10)
 	batches := server.Count(getMany)
-	_, err := b.Fetch(t.Context(), refsOf(names...)[0])
+	_, err := b.Fetch(t.Context(), secrets.Ref{Path: names[0]})
 	is.NoErr(err)
 	is.Equal(server.Count(getMany), batches) // single ones do not wait any more
 }

@@ -19,14 +19,14 @@ import (
 )
 
 const (
-	// attempts and mostPause bound the retries of the SDK, the one retry layer there is. What goes on for longer than a
+	// attempts and maxPause bound the retries of the SDK, the one retry layer there is. What goes on for longer than a
 	// moment is for the cache above: its back-off, its stale values, the next backend.
-	attempts  = 3
-	mostPause = 2 * time.Second
+	attempts = 3
+	maxPause = 2 * time.Second
 	// callTimeout bounds a call whose context has no deadline: the SDK has none of its own.
 	callTimeout = 30 * time.Second
-	// mostClients is how many clients are kept, each of a region. AWS has fewer.
-	mostClients = 64
+	// maxClients is how many clients are kept, each of a region. AWS has fewer.
+	maxClients = 64
 	// maxAnswer is the most bytes that are read of an answer. A batch brings 20 secrets of 64 KiB at the most, and JSON
 	// takes 6 bytes for one at the most.
 	maxAnswer = 20 * (64 << 10) * 6
@@ -44,24 +44,25 @@ func (c *settings) connect(ctx context.Context) (of clients, region string) {
 	options := own.Options()
 	switch {
 	case options.Region == "":
-		c.fault("no region: give WithRegion, or set AWS_REGION or AWS_DEFAULT_REGION, or one in the profile")
+		c.faults.Addf("no region: give WithRegion, or set AWS_REGION or AWS_DEFAULT_REGION, or one in the profile")
 	case !isRegion(options.Region):
-		c.fault("the region %q is not one", options.Region)
+		c.faults.Addf("the region %q is not one", options.Region)
 	}
 	if options.ClientLogMode.IsRequestWithBody() || options.ClientLogMode.IsResponseWithBody() {
-		c.fault("the ClientLogMode of the SDK would log bodies, which hold the secrets")
+		c.faults.Addf("the ClientLogMode of the SDK would log bodies, which hold the secrets")
 	}
 	if options.ClientLogMode.IsSigning() { // by a signer that a client has already, with its own logger
-		c.fault("the ClientLogMode of the SDK would log what it signs, which holds the session token")
+		c.faults.Addf("the ClientLogMode of the SDK would log what it signs, which holds the session token")
 	}
 	if options.EndpointOptions.DisableHTTPS && !c.plaintext {
-		c.fault("the client has DisableHTTPS, which would send the secrets in the clear; say WithPlaintext if it must")
+		c.faults.Addf("the client has DisableHTTPS, which would send the secrets in the clear; say WithPlaintext if it must")
 	}
 	if options.BaseEndpoint != nil {
 		c.checkEndpoint(*options.BaseEndpoint)
 		if options.EndpointOptions.UseFIPSEndpoint == aws.FIPSEndpointStateEnabled ||
 			options.EndpointOptions.UseDualStackEndpoint == aws.DualStackEndpointStateEnabled {
-			c.fault("the SDK takes no FIPS or dual-stack endpoint (AWS_USE_FIPS_ENDPOINT, AWS_USE_DUALSTACK_ENDPOINT) beside an endpoint by its URL")
+			c.faults.Addf("the SDK takes no FIPS or dual-stack endpoint (AWS_USE_FIPS_ENDPOINT, AWS_USE_DUALSTACK_ENDPOINT) " +
+				"beside an endpoint by its URL")
 		}
 	}
 	var mu sync.Mutex
@@ -73,7 +74,7 @@ func (c *settings) connect(ctx context.Context) (of clients, region string) {
 		client, known := all[region]
 		if !known {
 			client = secretsmanager.New(options, func(o *secretsmanager.Options) { o.Region = region })
-			if len(all) < mostClients { // whoever gives the keys can make up regions
+			if len(all) < maxClients { // whoever gives the keys can make up regions
 				all[region] = client
 			}
 		}
@@ -85,7 +86,7 @@ func (c *settings) connect(ctx context.Context) (of clients, region string) {
 func (c *settings) ownClient(ctx context.Context) *secretsmanager.Client {
 	if c.client != nil {
 		if c.config != nil || c.region != "" || c.endpoint != "" {
-			c.fault("WithClient says all of it already, beside WithConfig, WithRegion or WithEndpoint")
+			c.faults.Addf("WithClient says all of it already, beside WithConfig, WithRegion or WithEndpoint")
 		}
 		return secretsmanager.New(c.client.Options(), harden)
 	}
@@ -94,7 +95,7 @@ func (c *settings) ownClient(ctx context.Context) *secretsmanager.Client {
 		loaded, err := config.LoadDefaultConfig(ctx, config.WithLogger(logging.Nop{}), config.WithRegion(c.region),
 			config.WithDefaultsMode(aws.DefaultsModeLegacy)) // "auto" would ask the metadata service of an instance
 		if err != nil {
-			c.fault("the configuration of AWS can not be loaded: %s", configFault(err))
+			c.faults.Addf("the configuration of AWS can not be loaded: %s", configFault(err))
 			return nil
 		}
 		cfg = &loaded
@@ -142,11 +143,11 @@ func (c *settings) checkEndpoint(endpoint string) {
 	u, err := url.Parse(endpoint)
 	switch {
 	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "": // the text may hold a password
-		c.fault("the endpoint must begin with https:// or http:// and name a host")
+		c.faults.Addf("the endpoint must begin with https:// or http:// and name a host")
 	case u.User != nil:
-		c.fault("the endpoint holds a user name or a password, which AWS has no use for")
+		c.faults.Addf("the endpoint holds a user name or a password, which AWS has no use for")
 	case u.Scheme == "http" && !c.plaintext && !network.Loopback(u.Hostname()):
-		c.fault("the endpoint http://%s would send the secrets in the clear; use https, or say WithPlaintext", u.Host)
+		c.faults.Addf("the endpoint http://%s would send the secrets in the clear; use https, or say WithPlaintext", u.Host)
 	}
 }
 

@@ -190,7 +190,7 @@ func isCanceled(err error) bool {
 	return canceled || errors.Is(err, context.Canceled)
 }
 
-func fail(class error, detail string) error { return &secrets.Error{Err: class, Detail: detail} }
+func fail(class error, detail string) error { return secrets.NewError(class, detail) }
 
 func notFound(detail string) error        { return fail(secrets.ErrNotFound, detail) }
 func denied(detail string) error          { return fail(secrets.ErrPermissionDenied, detail) }

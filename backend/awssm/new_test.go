@@ -114,7 +114,7 @@ func TestFaults(t *testing.T) {
 			b, err := awssm.New(t.Context(), c.opts...)
 			if c.want == "" {
 				is.NoErr(err)
-				is.Equal(b.Name(), "aws")
+				is.Equal(b.Info().Name, "aws")
 				is.NoErr(b.Close())
 				return
 			}
@@ -182,6 +182,7 @@ func TestAServiceThatIsNotThere(t *testing.T) {
 	is.NoErr(b.Close())
 	_, err = b.Fetch(t.Context(), secrets.Ref{Path: "db"})
 	is.True(errors.Is(err, secrets.ErrClosed))
-	r := b.FetchMany(t.Context(), []secrets.Ref{{Path: "a"}, {Path: "b"}, {Path: "c"}})
-	is.True(errors.Is(r[2].Err, secrets.ErrClosed))
+	for _, r := range getAll(t, b, "a", "b", "c") {
+		is.True(errors.Is(r.Err, secrets.ErrClosed))
+	}
 }

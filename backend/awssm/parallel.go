@@ -5,10 +5,10 @@ import (
 	"sync"
 )
 
-// mostParallel bounds the calls that one request has under way.
-const mostParallel = 8
+// maxParallel bounds the calls that one request has under way.
+const maxParallel = 8
 
-// parallel returns what f returns for each of inputs, in order. It calls f for up to mostParallel of them at a time.
+// parallel returns what f returns for each of inputs, in order. It calls f for up to maxParallel of them at a time.
 func parallel[I, O any](ctx context.Context, inputs []I, f func(context.Context, I) O) []O {
 	outputs := make([]O, len(inputs))
 	if len(inputs) == 1 {
@@ -16,7 +16,7 @@ func parallel[I, O any](ctx context.Context, inputs []I, f func(context.Context,
 		return outputs
 	}
 	var wg sync.WaitGroup
-	slots := make(chan struct{}, mostParallel)
+	slots := make(chan struct{}, maxParallel)
 	for i, input := range inputs {
 		slots <- struct{}{}
 		wg.Go(func() {

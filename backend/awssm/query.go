@@ -24,9 +24,9 @@ func (q query) isARN() bool { return strings.HasPrefix(q.id, arnPrefix) }
 
 const (
 	arnPrefix = "arn:"
-	// mostName and mostStage are the limits of the service's model, in bytes: its names are ASCII.
-	mostName  = 512
-	mostStage = 256
+	// maxName and maxStage are the limits of the service's model, in bytes: its names are ASCII.
+	maxName  = 512
+	maxStage = 256
 )
 
 var (
@@ -46,7 +46,7 @@ func (b *Backend) query(ref secrets.Ref) (query, error) {
 	if ref.Field != "" {
 		return query{}, invalid("a backend is asked for documents, without a field")
 	}
-	if _, err := secrets.ParseRef(secrets.Ref{Path: ref.Path}.String()); err != nil {
+	if err := ref.Validate(); err != nil {
 		return query{}, err
 	}
 	q := query{id: b.prefix + ref.Path}
@@ -67,8 +67,8 @@ func (b *Backend) query(ref secrets.Ref) (query, error) {
 	switch version := ref.Version; {
 	case uuids.MatchString(version):
 		q.versionID = version
-	case len(version) > mostStage:
-		return query{}, invalid(fmt.Sprintf("the name of a stage has at most %d bytes", mostStage))
+	case len(version) > maxStage:
+		return query{}, invalid(fmt.Sprintf("the name of a stage has at most %d bytes", maxStage))
 	default:
 		q.stage = version
 	}
@@ -80,8 +80,8 @@ func checkName(name string) string {
 	switch {
 	case oddNames.MatchString(name):
 		return "has a character that names of secrets have not: they have letters, digits and /_+=.@!-"
-	case len(name) > mostName:
-		return fmt.Sprintf("is longer than %d bytes", mostName)
+	case len(name) > maxName:
+		return fmt.Sprintf("is longer than %d bytes", maxName)
 	default:
 		return ""
 	}

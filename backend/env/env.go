@@ -56,27 +56,25 @@ type Backend struct {
 	nonblocking bool
 }
 
-// New returns a Backend. Faults in its options are kept for [Backend.Validate], by which [secrets.New] reports them.
+// New returns a Backend. [secrets.New] reports the faults of its options.
 func New(opts ...Option) *Backend {
 	c := newConfig(opts)
 	return &Backend{
-		name: c.name, prefix: c.prefix, lookup: c.lookup, files: c.files, fault: errors.Join(c.faults...),
+		name: c.name, prefix: c.prefix, lookup: c.lookup, files: c.files, fault: c.faults.Err(),
 		nonblocking: !c.files && !c.ownLookup,
 	}
 }
 
-// Name returns "env", or what [WithName] says.
-func (b *Backend) Name() string { return b.name }
+// Info describes the backend: a Local one, since the environment is at hand and always current. It is Nonblocking if it looks up
+// variables with [os.LookupEnv], and not in files or with a function of the program's own.
+func (b *Backend) Info() secrets.Info {
+	return secrets.Info{
+		Name: b.name, Local: true, Nonblocking: b.nonblocking, Resolve: b.resolve, Hint: b.hint, Fault: b.fault,
+	}
+}
 
-// Local returns true: the environment is at hand and always current, and a cache before it could only be out of date.
-func (b *Backend) Local() bool { return true }
-
-// Nonblocking reports whether a look-up waits for nothing: so it is for [os.LookupEnv], and not for files or a function of
-// the program's own.
-func (b *Backend) Nonblocking() bool { return b.nonblocking }
-
-// Validate returns the faults of the options, joined.
-func (b *Backend) Validate() error { return b.fault }
+// Close does nothing.
+func (b *Backend) Close() error { return nil }
 
 // Fetch returns the value of the variable that ref.Path means. The secret has no Meta.Version: an environment has no
 // versions, and a hash of the value would cost more than all the rest of the call.
@@ -102,17 +100,8 @@ func (b *Backend) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, e
 	}
 }
 
-// FetchMany answers refs in order, one after the other: a look-up is quicker than the start of a goroutine.
-func (b *Backend) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Result {
-	results := make([]secrets.Result, len(refs))
-	for i, ref := range refs {
-		results[i].Secret, results[i].Err = b.Fetch(ctx, ref)
-	}
-	return results
-}
-
-// Resolve returns the ref path/field for path#field if a variable for it is set, and ref as it is otherwise.
-func (b *Backend) Resolve(ref secrets.Ref) secrets.Ref {
+// resolve returns the ref path/field for path#field if a variable for it is set, and ref as it is otherwise.
+func (b *Backend) resolve(ref secrets.Ref) secrets.Ref {
 	if ref.Field == "" {
 		return ref
 	}
@@ -124,8 +113,8 @@ func (b *Backend) Resolve(ref secrets.Ref) secrets.Ref {
 	return ref
 }
 
-// Hint names the variable that would have been the field of ref alone.
-func (b *Backend) Hint(ref secrets.Ref) string {
+// hint names the variable that would have been the field of ref alone.
+func (b *Backend) hint(ref secrets.Ref) string {
 	if ref.Field == "" {
 		return ""
 	}
@@ -136,14 +125,7 @@ func (b *Backend) Hint(ref secrets.Ref) string {
 	return name + ", for the field alone, is not set either"
 }
 
-var (
-	_ secrets.Backend                           = (*Backend)(nil)
-	_ secrets.Resolver                          = (*Backend)(nil)
-	_ interface{ Hint(ref secrets.Ref) string } = (*Backend)(nil)
-	_ interface{ Local() bool }                 = (*Backend)(nil)
-	_ interface{ Nonblocking() bool }           = (*Backend)(nil)
-	_ interface{ Validate() error }             = (*Backend)(nil)
-)
+var _ secrets.Backend = (*Backend)(nil)
 
 func check(ref secrets.Ref) error {
 	switch {
@@ -229,7 +211,7 @@ func fileError(variable string, err error) error {
 	unreadable := "the file that " + variable + " names can not be read"
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return &secrets.Error{Err: secrets.ErrPermissionDenied, Detail: unreadable}
+		return secrets.NewError(secrets.ErrPermissionDenied, unreadable)
 	// A file that is not there is a fault of the configuration. It must not read as "not found": the variable says that
 	// there is a secret.
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
@@ -244,7 +226,7 @@ func fileError(variable string, err error) error {
 	if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		unreadable += ": " + errno.Error()
 	}
-	return &secrets.Error{Err: secrets.ErrUnavailable, Detail: unreadable}
+	return secrets.NewError(secrets.ErrUnavailable, unreadable)
 }
 
 func (b *Backend) notFound(exact, portable string) error {
@@ -257,8 +239,8 @@ func (b *Backend) notFound(exact, portable string) error {
 	if b.files {
 		d.WriteString(", nor " + portable + fileSuffix)
 	}
-	return &secrets.Error{Err: secrets.ErrNotFound, Detail: d.String()}
+	return secrets.NewError(secrets.ErrNotFound, d.String())
 }
 
-func invalid(detail string) error   { return &secrets.Error{Err: secrets.ErrInvalidKey, Detail: detail} }
-func malformed(detail string) error { return &secrets.Error{Err: secrets.ErrMalformed, Detail: detail} }
+func invalid(detail string) error   { return secrets.NewError(secrets.ErrInvalidKey, detail) }
+func malformed(detail string) error { return secrets.NewError(secrets.ErrMalformed, detail) }

@@ -117,17 +117,18 @@ func TestFetchRefuses(t *testing.T) {
 	is.Equal(err, context.Canceled)
 }
 
-func TestFetchMany(t *testing.T) {
+func TestGetMany(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
-	b := env.New(lookup(map[string]string{"A": "1", "B": "2"}))
-	results := b.FetchMany(t.Context(), []secrets.Ref{{Path: "b"}, {Path: "missing"}, {Path: "a"}, {Path: "b"}})
-	is.Equal(len(results), 4)
-	is.Equal(results[0].Secret.Reveal(), "2")
-	is.True(errors.Is(results[1].Err, secrets.ErrNotFound))
-	is.Equal(results[2].Secret.Reveal(), "1")
-	is.Equal(results[3].Secret.Reveal(), "2")
-	is.Equal(len(b.FetchMany(t.Context(), nil)), 0)
+	c := client(t, env.New(lookup(map[string]string{"A": "1", "B": "2"})))
+	found, err := c.GetMany(t.Context(), "b", "missing", "a", "b")
+	is.Equal(len(found), 2)
+	is.Equal(found["b"].Reveal(), "2")
+	is.Equal(found["a"].Reveal(), "1")
+	failures, ok := errors.AsType[secrets.Errors](err)
+	is.True(ok && len(failures) == 1)
+	is.Equal(failures[0].Key, "missing")
+	is.True(errors.Is(failures[0], secrets.ErrNotFound))
 }
 
 func TestResolve(t *testing.T) {
@@ -157,7 +158,7 @@ func TestResolve(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			is := is.New(t)
-			is.Equal(env.New(lookup(variables)).Resolve(tt.ref), tt.want)
+			is.Equal(env.New(lookup(variables)).Info().Resolve(tt.ref), tt.want)
 		})
 	}
 }
@@ -228,7 +229,7 @@ func TestNotFoundNamesTheVariableOfAField(t *testing.T) {
 		})
 	}
 	is := is.New(t)
-	is.Equal(env.New().Hint(secrets.Ref{Path: "database"}), "") // it is for fields
+	is.Equal(env.New().Info().Hint(secrets.Ref{Path: "database"}), "") // it is for fields
 }
 
 func TestEnvironmentOfTheProcess(t *testing.T) {
@@ -242,22 +243,22 @@ func TestEnvironmentOfTheProcess(t *testing.T) {
 	s, err = b.Fetch(t.Context(), secrets.Ref{Path: "token"})
 	is.NoErr(err)
 	is.Equal(s.Reveal(), "second") // it is read anew
-	is.True(b.Local())
+	is.True(b.Info().Local)
 }
 
 func TestOptions(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
-	is.Equal(env.New().Name(), "env")
-	is.NoErr(env.New().Validate())
-	is.Equal(env.New(env.WithName("a"), env.WithName("b")).Name(), "b")
+	is.Equal(env.New().Info().Name, "env")
+	is.NoErr(env.New().Info().Fault)
+	is.Equal(env.New(env.WithName("a"), env.WithName("b")).Info().Name, "b")
 
 	b := env.New(nil, env.WithLookup(nil), env.WithPrefix("A=B"), env.WithPrefix("A\x00"), env.WithName(""))
 	for _, want := range []string{"option 1 is nil", "WithLookup", `"A=B"`, `"A\x00"`, "WithName"} {
-		is.True(strings.Contains(b.Validate().Error(), want)) // every fault is told
+		is.True(strings.Contains(b.Info().Fault.Error(), want)) // every fault is told
 	}
 	_, err := secrets.New(b)
-	is.True(errors.Is(err, b.Validate())) // secrets.New asks
+	is.True(errors.Is(err, b.Info().Fault)) // secrets.New asks
 }
 
 func write(t *testing.T, name, content string) string {
@@ -416,7 +417,7 @@ func FuzzName(f *testing.F) {
 			asked = append(asked, name)
 			return "", false
 		}))
-		if b.Validate() != nil {
+		if b.Info().Fault != nil {
 			return
 		}
 		_, err := b.Fetch(t.Context(), secrets.Ref{Path: path})
@@ -458,10 +459,10 @@ func BenchmarkFetch(b *testing.B) {
 
 func BenchmarkResolve(b *testing.B) {
 	b.Setenv("MYAPP_DATABASE_PASSWORD", "value")
-	backend := env.New(env.WithPrefix("MYAPP_"))
+	resolve := env.New(env.WithPrefix("MYAPP_")).Info().Resolve
 	b.ReportAllocs()
 	for b.Loop() {
-		if backend.Resolve(secrets.Ref{Path: "database", Field: "password"}).Field != "" {
+		if resolve(secrets.Ref{Path: "database", Field: "password"}).Field != "" {
 			b.Fatal("not resolved")
 		}
 	}

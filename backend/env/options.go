@@ -1,82 +1,62 @@
 package env
 
 import (
-	"fmt"
 	"os"
 	"strings"
+
+	"github.com/seed-5482dd03/secrets/internal/faults"
 )
 
 // Option configures a [Backend].
-type Option interface {
-	apply(c *config)
-}
-
-type optionFunc func(c *config)
-
-func (f optionFunc) apply(c *config) { f(c) }
-
-var _ Option = optionFunc(nil)
+type Option func(c *config)
 
 type config struct {
 	name   string
 	prefix string
 	lookup func(string) (string, bool)
 	files  bool
-	faults []error
+	faults faults.List
 
 	ownLookup bool // lookup is the program's
 }
 
 func newConfig(opts []Option) *config {
-	c := &config{name: "env", lookup: os.LookupEnv}
-	for i, o := range opts {
-		if o == nil {
-			c.fault("option %d is nil", i+1)
-			continue
-		}
-		o.apply(c)
-	}
+	c := &config{name: "env", lookup: os.LookupEnv, faults: faults.List{Prefix: "secrets: env: "}}
+	faults.Apply(&c.faults, opts, func(o Option) { o(c) })
 	return c
-}
-
-func (c *config) fault(format string, args ...any) {
-	c.faults = append(c.faults, fmt.Errorf("secrets: env: "+format, args...))
 }
 
 // WithPrefix sets what stands before the names of all variables. It is taken verbatim: write "MYAPP_" with its underscore.
 // The last one given counts. By default, there is no prefix.
 func WithPrefix(prefix string) Option {
-	return optionFunc(func(c *config) {
+	return func(c *config) {
 		if strings.ContainsAny(prefix, "=\x00") {
-			c.fault("WithPrefix: %q can not begin the name of a variable", prefix)
+			c.faults.Addf("WithPrefix: %q can not begin the name of a variable", prefix)
 			return
 		}
 		c.prefix = prefix
-	})
+	}
 }
 
 // WithLookup sets the function that returns the value of a variable, and whether it is set. It must be safe for concurrent
 // use. The last one given counts. By default, it is [os.LookupEnv].
 func WithLookup(lookup func(name string) (value string, set bool)) Option {
-	return optionFunc(func(c *config) {
+	return func(c *config) {
 		if lookup == nil {
-			c.fault("WithLookup: a nil function")
+			c.faults.Addf("WithLookup: a nil function")
 			return
 		}
 		c.lookup, c.ownLookup = lookup, true
-	})
+	}
 }
 
 // WithName sets the name of the backend in errors and in [secrets.Meta], for a client with two of them. The last one given
 // counts. By default, it is "env".
 func WithName(name string) Option {
-	return optionFunc(func(c *config) {
-		if name == "" {
-			c.fault("WithName: an empty name")
-			return
-		}
+	return func(c *config) {
 		c.name = name
-	})
+		c.faults.Checkf(name != "", "WithName: an empty name")
+	}
 }
 
 // WithFiles lets the variable NAME_FILE name a file that holds the value of NAME, as the official Docker images have it. It
@@ -91,5 +71,5 @@ func WithName(name string) Option {
 //
 // By default, NAME_FILE has no special meaning.
 func WithFiles() Option {
-	return optionFunc(func(c *config) { c.files = true })
+	return func(c *config) { c.files = true }
 }

@@ -17,10 +17,7 @@ import (
 // cached returns a Client with all layers, and a backend that may be cached.
 func cached(t *testing.T, dir string) *secrets.Client {
 	t.Helper()
-	c, err := secrets.New(backend(t, dir, file.WithCaching()), middleware.Standard())
-	is.New(t).NoErr(err)
-	t.Cleanup(func() { _ = c.Close() })
-	return c
+	return client(t, backend(t, dir, file.WithCaching()), middleware.Standard())
 }
 
 // What a key means is remembered with its value, so that it must not depend on which files are there.

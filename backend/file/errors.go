@@ -31,7 +31,7 @@ func (b *Backend) failure(s *snapshot, path string, err error) error {
 		s.missed = true
 		return notFound(fmt.Sprintf("no file %s in %s", path, b.dir))
 	case errors.Is(err, fs.ErrPermission):
-		return &secrets.Error{Err: secrets.ErrPermissionDenied, Detail: fmt.Sprintf("%s in %s can not be read", path, b.dir)}
+		return denied(fmt.Sprintf("%s in %s cannot be read", path, b.dir))
 	case errors.Is(err, regular.ErrNotRegular):
 		return malformed(fmt.Sprintf("%s in %s is not a regular file", path, b.dir))
 	case errors.Is(err, regular.ErrTooLarge):
@@ -52,7 +52,7 @@ func (b *Backend) failure(s *snapshot, path string, err error) error {
 // it must not read as "not found".
 func (b *Backend) gone(err error) error {
 	if errors.Is(err, fs.ErrPermission) {
-		return &secrets.Error{Err: secrets.ErrPermissionDenied, Detail: fmt.Sprintf("the directory %s can not be read", b.dir)}
+		return denied(fmt.Sprintf("the directory %s cannot be read", b.dir))
 	}
 	return unavailable(fmt.Sprintf("the directory %s can not be opened%s", b.dir, reason(err)))
 }
@@ -76,9 +76,8 @@ func reason(err error) string {
 	return ""
 }
 
-func notFound(detail string) error { return &secrets.Error{Err: secrets.ErrNotFound, Detail: detail} }
-func unavailable(detail string) error {
-	return &secrets.Error{Err: secrets.ErrUnavailable, Detail: detail}
-}
-func malformed(detail string) error { return &secrets.Error{Err: secrets.ErrMalformed, Detail: detail} }
-func invalid(detail string) error   { return &secrets.Error{Err: secrets.ErrInvalidKey, Detail: detail} }
+func notFound(detail string) error    { return secrets.NewError(secrets.ErrNotFound, detail) }
+func denied(detail string) error      { return secrets.NewError(secrets.ErrPermissionDenied, detail) }
+func unavailable(detail string) error { return secrets.NewError(secrets.ErrUnavailable, detail) }
+func malformed(detail string) error   { return secrets.NewError(secrets.ErrMalformed, detail) }
+func invalid(detail string) error     { return secrets.NewError(secrets.ErrInvalidKey, detail) }

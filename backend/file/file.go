@@ -34,7 +34,7 @@
 // # Kubernetes
 //
 // Kubernetes updates a mounted volume by changing one symbolic link, ..data, from a directory with the old files to one
-// with the new. Whatever one Fetch or FetchMany reads below such a link comes from one of these directories: a user name and
+// with the new. Whatever one Get or GetMany reads below such a link comes from one of these directories: a user name and
 // a password asked together never come from two updates. A document that is about to appear, whose link is there and leads
 // nowhere yet, is waited for a moment. A volume that is mounted with subPath gets no updates from Kubernetes.
 //
@@ -72,12 +72,14 @@ import (
 )
 
 const (
-	// maxTries bounds how often a batch is read again because the files changed under it. Kubernetes changes them once a
+	// maxTries bounds how often files are read again because the files changed under it. Kubernetes changes them once a
 	// minute at most, so that two tries do; the bound keeps a call from running on where something else changes them.
 	maxTries = 100
 	// appearing is how long a link to a file that is not there yet is waited for. Kubernetes makes the links of new keys
 	// an instant before it makes what they lead to.
 	appearing = 50 * time.Millisecond
+	// maxTogether bounds the files that are read at one moment. It is more than a program asks for.
+	maxTogether = 1 << 16
 )
 
 // Backend reads the files of one directory, anew at each call. It holds no file open between calls and is safe for
@@ -89,6 +91,7 @@ type Backend struct {
 	raw     bool
 	caching bool
 	version func(path, content string) string
+	batcher *secrets.Batcher
 }
 
 // New returns a Backend for the directory dir. A relative dir is taken from the working directory of this moment. The
@@ -97,28 +100,30 @@ type Backend struct {
 func New(dir string, opts ...Option) (*Backend, error) {
 	c := newConfig(opts)
 	dir = c.directory(dir)
-	if err := errors.Join(c.faults...); err != nil {
+	if err := c.faults.Err(); err != nil {
 		return nil, err
 	}
-	return &Backend{
+	b := &Backend{
 		dir: dir, name: c.name, maxSize: c.maxSize, raw: c.raw, caching: c.caching, version: fingerprint.New(),
-	}, nil
+	}
+	b.batcher = secrets.NewBatcher(maxTogether, 0, b.fetchTogether)
+	return b, nil
 }
 
 // directory returns dir as an absolute path and notes what is wrong with it.
 func (c *config) directory(dir string) string {
 	if dir == "" { // an unset variable, most likely; filepath.Abs would make it the working directory
-		c.fault("the name of the directory is empty")
+		c.faults.Addf("the name of the directory is empty")
 		return ""
 	}
 	abs, err := filepath.Abs(dir)
 	if err != nil {
-		c.fault("the directory %s: %w", dir, err)
+		c.faults.Addf("the directory %s: %w", dir, err)
 		return ""
 	}
 	root, err := openRoot(abs)
 	if err != nil {
-		c.fault("the directory: %w", err)
+		c.faults.Addf("the directory: %w", err)
 		return ""
 	}
 	_ = root.Close()
@@ -134,45 +139,45 @@ func openRoot(dir string) (*os.Root, error) {
 	return os.OpenRoot(dir)
 }
 
-// Name returns "file", or what [WithName] says.
-func (b *Backend) Name() string { return b.name }
-
-// Local returns true, unless [WithCaching] is given: every call reads the files, so that its answer is current, and a cache
-// could only hold one half of an update.
-func (b *Backend) Local() bool { return !b.caching }
-
-// Fetch returns the content of the file that ref.Path names, or the document of the directory of that name. Its
-// Meta.Version changes when the content changes; it means nothing to another Backend.
-func (b *Backend) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
-	r := b.FetchMany(ctx, []secrets.Ref{ref})[0]
-	return r.Secret, r.Err
+// Info describes the backend: a Local one, unless [WithCaching] is given. Every call reads the files, so that its answer is
+// current, and a cache could only hold one half of an update.
+func (b *Backend) Info() secrets.Info {
+	return secrets.Info{Name: b.name, Local: !b.caching, Batch: maxTogether, Resolve: b.resolve}
 }
 
-// FetchMany answers refs in order. What they name below one ..data link of Kubernetes is read from one state of it.
-func (b *Backend) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Result {
+// Close does nothing.
+func (b *Backend) Close() error { return nil }
+
+// Fetch returns the content of the file that ref.Path names, or the document of the directory of that name. Its
+// Meta.Version changes when the content changes; it means nothing to another Backend. What one GetMany of a Client asks for
+// is read together.
+func (b *Backend) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+	return b.batcher.Fetch(ctx, ref)
+}
+
+// fetchTogether answers refs in order. What they name below one ..data link of Kubernetes is read from one state of it.
+func (b *Backend) fetchTogether(ctx context.Context, refs []secrets.Ref) []secrets.Result {
 	results := make([]secrets.Result, len(refs))
-	settled, err := b.look(ctx, appearing, func(s *snapshot) {
+	err := b.look(ctx, appearing, func(s *snapshot) {
 		for i, ref := range refs {
 			results[i].Secret, results[i].Err = b.fetch(ctx, s, ref)
 		}
 	})
 	if err != nil {
-		for i, r := range results {
-			if !settled || r.Err != nil {
-				results[i] = secrets.Result{Err: err}
-			}
+		for i := range results {
+			results[i] = secrets.Result{Err: err}
 		}
 	}
 	return results
 }
 
-// Resolve returns the ref path/field for path#field if path is a directory with a regular file of that name, and ref as it
+// resolve returns the ref path/field for path#field if path is a directory with a regular file of that name, and ref as it
 // is otherwise. Then a field that is there needs nothing of the other files of the directory, and one that is not is
 // missed in the document, which is [secrets.ErrFieldNotFound]. It waits for nothing that is about to appear.
 //
 // With [WithCaching], it returns every ref as it is: a cache remembers what a key means, so that this must not depend on
 // which files are there, and it keeps the fields of a document as one value and one version.
-func (b *Backend) Resolve(ref secrets.Ref) secrets.Ref {
+func (b *Backend) resolve(ref secrets.Ref) secrets.Ref {
 	// A document of a directory has no field with a separator in its name, since it is not recursive.
 	if b.caching || ref.Field == "" || strings.ContainsAny(ref.Field, `/\`) {
 		return ref
@@ -182,41 +187,37 @@ func (b *Backend) Resolve(ref secrets.Ref) secrets.Ref {
 		return ref
 	}
 	resolved := ref
-	const patience = 0 // a call resolves many keys, one after the other, and no context ends it
-	settled, err := b.look(context.Background(), patience, func(s *snapshot) {
+	const patience = 0 // no context ends it
+	err := b.look(context.Background(), patience, func(s *snapshot) {
 		resolved = ref
 		if place, err := s.find(s.top(), file.Path); err == nil && place.mode.IsRegular() {
 			resolved = file
 		}
 	})
-	if err != nil || !settled {
+	if err != nil {
 		return ref // Fetch meets the same error, and tells it
 	}
 	return resolved
 }
 
-var (
-	_ secrets.Backend           = (*Backend)(nil)
-	_ secrets.Resolver          = (*Backend)(nil)
-	_ interface{ Local() bool } = (*Backend)(nil)
-)
+var _ secrets.Backend = (*Backend)(nil)
 
 // look calls read with a snapshot of the directory, and again with a new one for as long as the files have changed under
-// it. If something is about to appear, it waits for patience and looks once more, unless patience is 0. On an error,
-// settled says whether what read has found can be trusted; what it has missed can not.
+// it. If something is about to appear, it waits for patience and looks once more, unless patience is 0. On an error, what read
+// has found or missed is of no use.
 //
 // The directory is opened anew each time. An open one would go on to show what was there when it was opened, also after
 // the directory was deleted and made again, or another volume was mounted over it: nothing at all, which would read as
 // "not found" for ever.
-func (b *Backend) look(ctx context.Context, patience time.Duration, read func(s *snapshot)) (settled bool, err error) {
+func (b *Backend) look(ctx context.Context, patience time.Duration, read func(s *snapshot)) error {
 	waited := patience == 0
 	for range maxTries {
 		if err := ctx.Err(); err != nil {
-			return false, err
+			return err
 		}
 		s, err := newSnapshot(b.dir)
 		if err != nil {
-			return false, b.gone(err)
+			return b.gone(err)
 		}
 		read(s)
 		settled := s.settled()
@@ -225,14 +226,14 @@ func (b *Backend) look(ctx context.Context, patience time.Duration, read func(s 
 			continue
 		}
 		if !s.dangling || waited {
-			return true, nil
+			return nil
 		}
 		waited = true
 		if err := pause(ctx, patience); err != nil {
-			return true, err
+			return err
 		}
 	}
-	return false, unavailable("the files in " + b.dir + " change faster than they can be read")
+	return unavailable("the files in " + b.dir + " change faster than they can be read")
 }
 
 func pause(ctx context.Context, d time.Duration) error {
@@ -272,7 +273,7 @@ func (b *Backend) fetch(ctx context.Context, s *snapshot, ref secrets.Ref) (secr
 // check refuses what can not name a file here. The Client has checked most of it already; this is the second line, for
 // those who call the Backend themselves.
 func check(ref secrets.Ref) error {
-	if _, err := secrets.ParseRef(secrets.Ref{Path: ref.Path}.String()); err != nil {
+	if err := ref.Validate(); err != nil {
 		return err
 	}
 	switch {

@@ -60,7 +60,7 @@ func TestPermissionDenied(t *testing.T) {
 			t.Error(err)
 		}
 		ref := secrets.Ref{Path: "closed", Field: "x"}
-		if got := b.Resolve(ref); got != ref {
+		if got := b.Info().Resolve(ref); got != ref {
 			t.Errorf("Resolve: %v", got)
 		}
 	})

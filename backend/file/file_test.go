@@ -61,6 +61,17 @@ func backend(t *testing.T, dir string, opts ...file.Option) *file.Backend {
 	return b
 }
 
+// client returns a Client for b.
+func client(t *testing.T, b *file.Backend, opts ...secrets.Option) *secrets.Client {
+	t.Helper()
+	c, err := secrets.New(b, opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
 func get(t *testing.T, b *file.Backend, path string) (string, error) {
 	t.Helper()
 	s, err := b.Fetch(t.Context(), secrets.Ref{Path: path})
@@ -226,22 +237,35 @@ func TestFetchRefuses(t *testing.T) {
 	is.Equal(secrets.Class(err), secrets.ErrInvalidKey)
 }
 
-func TestFetchMany(t *testing.T) {
+func TestGetMany(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	c := client(t, backend(t, tree(t, map[string]string{"a": "1", "b": "2"})))
+	found, err := c.GetMany(t.Context(), "b", "missing", "../a", "a", "b")
+	is.Equal(len(found), 2)
+	is.Equal(found["b"].Reveal(), "2")
+	is.Equal(found["a"].Reveal(), "1")
+	failures, ok := errors.AsType[secrets.Errors](err)
+	is.True(ok && len(failures) == 2)
+	is.Equal(secrets.Class(failures[0]), secrets.ErrNotFound)
+	is.Equal(secrets.Class(failures[1]), secrets.ErrInvalidKey)
+}
+
+// The second line: a call for several files answers each of them, whatever the Client has checked.
+func TestFetchTogether(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	b := backend(t, tree(t, map[string]string{"a": "1", "b": "2"}))
-	results := b.FetchMany(t.Context(), []secrets.Ref{{Path: "b"}, {Path: "missing"}, {Path: "../a"}, {Path: "a"}, {Path: "b"}})
-	is.Equal(len(results), 5)
+	results := b.FetchTogether(t.Context(), secrets.Ref{Path: "b"}, secrets.Ref{Path: "../a"}, secrets.Ref{Path: "a"})
+	is.Equal(len(results), 3)
 	is.Equal(results[0].Secret.Reveal(), "2")
-	is.Equal(secrets.Class(results[1].Err), secrets.ErrNotFound)
-	is.Equal(secrets.Class(results[2].Err), secrets.ErrInvalidKey)
-	is.Equal(results[3].Secret.Reveal(), "1")
-	is.Equal(results[4].Secret.Reveal(), "2")
-	is.Equal(len(b.FetchMany(t.Context(), nil)), 0)
+	is.Equal(secrets.Class(results[1].Err), secrets.ErrInvalidKey)
+	is.Equal(results[2].Secret.Reveal(), "1")
+	is.Equal(len(b.FetchTogether(t.Context())), 0)
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	for _, r := range b.FetchMany(ctx, []secrets.Ref{{Path: "a"}, {Path: "b"}}) {
+	for _, r := range b.FetchTogether(ctx, secrets.Ref{Path: "a"}, secrets.Ref{Path: "b"}) {
 		is.Equal(r.Err, context.Canceled)
 	}
 }
@@ -263,12 +287,12 @@ func TestContextBetweenFiles(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	b := backend(t, tree(t, map[string]string{"a": "1", "b": "2", "d/a": "1", "d/b": "2"}))
-	results := b.FetchMany(&doneAfter{t.Context(), 2}, []secrets.Ref{{Path: "a"}, {Path: "b"}})
+	results := b.FetchTogether(&doneAfter{t.Context(), 2}, secrets.Ref{Path: "a"}, secrets.Ref{Path: "b"})
 	is.Equal(results[0].Secret.Reveal(), "1")
 	is.Equal(results[1].Err, context.Canceled)
-	_, err := b.Fetch(&doneAfter{t.Context(), 3}, secrets.Ref{Path: "d"})
+	_, err := b.Fetch(&doneAfter{t.Context(), 4}, secrets.Ref{Path: "d"})
 	is.Equal(err, context.Canceled) // between the files of a directory
-	_, err = b.Fetch(&doneAfter{t.Context(), 4}, secrets.Ref{Path: "d"})
+	_, err = b.Fetch(&doneAfter{t.Context(), 5}, secrets.Ref{Path: "d"})
 	is.NoErr(err) // the control
 }
 
@@ -313,8 +337,8 @@ func TestResolve(t *testing.T) {
 			if tt.want != "" {
 				want = secrets.Ref{Path: tt.want, Version: tt.key.Version}
 			}
-			is.Equal(b.Resolve(tt.key), want)
-			is.Equal(cached.Resolve(tt.key), tt.key)
+			is.Equal(b.Info().Resolve(tt.key), want)
+			is.Equal(cached.Info().Resolve(tt.key), tt.key)
 		})
 	}
 }
@@ -323,12 +347,10 @@ func TestResolve(t *testing.T) {
 func TestKeys(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
-	c, err := secrets.New(backend(t, tree(t, map[string]string{
+	c := client(t, backend(t, tree(t, map[string]string{
 		"json": `{"user":"app","password":"hunter2"}` + "\n", "dir/user": "app", "dir/password": "hunter2\n",
 		"binary/password": "hunter2", "binary/key": "\xff",
 	})))
-	is.NoErr(err)
-	defer c.Close()
 	for key, want := range map[string]string{
 		"json":            `{"user":"app","password":"hunter2"}`,
 		"json#password":   "hunter2",
@@ -434,10 +456,10 @@ func TestOptions(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	dir := t.TempDir()
-	is.Equal(backend(t, dir).Name(), "file")
-	is.Equal(backend(t, dir, file.WithName("a"), file.WithName("b")).Name(), "b")
-	is.True(backend(t, dir).Local())
-	is.True(!backend(t, dir, file.WithCaching()).Local())
+	is.Equal(backend(t, dir).Info().Name, "file")
+	is.Equal(backend(t, dir, file.WithName("a"), file.WithName("b")).Info().Name, "b")
+	is.True(backend(t, dir).Info().Local)
+	is.True(!backend(t, dir, file.WithCaching()).Info().Local)
 
 	_, err := file.New("", nil, file.WithName(""), file.WithMaxSize(0), file.WithMaxSize(-1))
 	for _, want := range []string{"directory is empty", "option 1 is nil", "WithName", "WithMaxSize: 0", "WithMaxSize: -1"} {
@@ -484,7 +506,7 @@ func TestDirectoryGone(t *testing.T) {
 	is.Equal(secrets.Class(err), secrets.ErrUnavailable)
 	is.True(strings.Contains(err.Error(), dir))
 	ref := secrets.Ref{Path: "token", Field: "f"}
-	is.Equal(b.Resolve(ref), ref)
+	is.Equal(b.Info().Resolve(ref), ref)
 
 	write(t, dir, map[string]string{"token": "new"})
 	got, err := get(t, b, "token")
@@ -531,7 +553,7 @@ func FuzzPath(f *testing.F) {
 		f.Add(seed[0], seed[1])
 	}
 	f.Fuzz(func(t *testing.T, path, field string) {
-		ref := b.Resolve(secrets.Ref{Path: path, Field: field})
+		ref := b.Info().Resolve(secrets.Ref{Path: path, Field: field})
 		ref.Field = ""
 		s, err := b.Fetch(t.Context(), ref)
 		if err == nil {

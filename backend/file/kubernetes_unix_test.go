@@ -107,15 +107,15 @@ const (
 // What is read below one ..data link comes from one update, however fast the updates are.
 func TestOneUpdate(t *testing.T) {
 	t.Parallel()
-	many := func(user, password string) func(ctx context.Context, b *file.Backend) (string, string, error) {
-		return func(ctx context.Context, b *file.Backend) (string, string, error) {
-			r := b.FetchMany(ctx, []secrets.Ref{{Path: user}, {Path: password}})
-			return r[0].Secret.Reveal(), r[1].Secret.Reveal(), errors.Join(r[0].Err, r[1].Err)
+	many := func(user, password string) func(ctx context.Context, c *secrets.Client) (string, string, error) {
+		return func(ctx context.Context, c *secrets.Client) (string, string, error) {
+			found, err := c.GetMany(ctx, user, password)
+			return found[user].Reveal(), found[password].Reveal(), err
 		}
 	}
-	document := func(path string) func(ctx context.Context, b *file.Backend) (string, string, error) {
-		return func(ctx context.Context, b *file.Backend) (string, string, error) {
-			s, err := b.Fetch(ctx, secrets.Ref{Path: path})
+	document := func(path string) func(ctx context.Context, c *secrets.Client) (string, string, error) {
+		return func(ctx context.Context, c *secrets.Client) (string, string, error) {
+			s, err := c.Get(ctx, path)
 			if err != nil {
 				return "", "", err
 			}
@@ -130,7 +130,7 @@ func TestOneUpdate(t *testing.T) {
 		prefix string // of the files in the mount
 		names  int
 		links  map[string]string
-		read   func(ctx context.Context, b *file.Backend) (user, password string, err error)
+		read   func(ctx context.Context, c *secrets.Client) (user, password string, err error)
 	}{
 		{name: "the directory itself", read: many("user", "password")},
 		{name: "a mount in the directory", mount: "db", read: many("db/user", "db/password")},
@@ -159,11 +159,11 @@ func TestOneUpdate(t *testing.T) {
 			for name, target := range tt.links {
 				link(t, dir, target, name)
 			}
-			b := backend(t, dir)
+			c := client(t, backend(t, dir))
 			seen := map[string]bool{}
 			n := 0
 			swapping(v, tt.prefix, most, func() bool {
-				user, password, err := tt.read(t.Context(), b)
+				user, password, err := tt.read(t.Context(), c)
 				switch {
 				case err != nil:
 					t.Error(err)
@@ -222,6 +222,40 @@ func TestOneUpdateThroughClient(t *testing.T) {
 	}
 }
 
+// A key that is held up on its way to the backend is waited for, longer than a batch waits elsewhere: what is read at one moment
+// belongs together.
+func TestOneUpdateThoughOneKeyIsLate(t *testing.T) {
+	t.Parallel()
+	const late = time.Second
+	for name, timeout := range map[string]time.Duration{"without a deadline": 0, "with a deadline": 4 * late} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				dir := t.TempDir()
+				v := newVolume(t, dir, pair("", 1))
+				c := client(t, backend(t, dir), secrets.WithMiddleware(secrets.Intercept(
+					func(ctx context.Context, ref secrets.Ref, next secrets.Fetcher) (secrets.Secret, error) {
+						if ref.Path == "password" {
+							<-time.After(late)
+						}
+						return next.Fetch(ctx, ref)
+					})))
+				time.AfterFunc(late/2, func() { v.update(pair("", 2)) })
+				ctx := t.Context()
+				if timeout > 0 {
+					var cancel context.CancelFunc
+					ctx, cancel = context.WithTimeout(ctx, timeout)
+					defer cancel()
+				}
+				found, err := c.GetMany(ctx, "user", "password")
+				is.NoErr(err)
+				is.Equal(found["user"].Reveal()+found["password"].Reveal(), "user2pass2")
+			})
+		})
+	}
+}
+
 // between is a context that calls do whenever it is asked whether it is done: that is, before each try and each file.
 type between struct {
 	context.Context
@@ -246,7 +280,7 @@ func TestUpdateBetweenFiles(t *testing.T) {
 			v.update(pair("", 2))
 		}
 	}}
-	r := b.FetchMany(ctx, []secrets.Ref{{Path: "user"}, {Path: "password"}})
+	r := b.FetchTogether(ctx, secrets.Ref{Path: "user"}, secrets.Ref{Path: "password"})
 	is.NoErr(errors.Join(r[0].Err, r[1].Err))
 	is.Equal(r[0].Secret.Reveal(), "user2")
 	is.Equal(r[1].Secret.Reveal(), "pass2")
@@ -261,7 +295,7 @@ func TestUpdatesWithoutEnd(t *testing.T) {
 	b := backend(t, dir)
 	n := 1
 	ctx := &between{t.Context(), func() { n++; v.update(pair("db/", n)) }}
-	for _, r := range b.FetchMany(ctx, []secrets.Ref{{Path: "db/user"}, {Path: "db/password"}}) {
+	for _, r := range b.FetchTogether(ctx, secrets.Ref{Path: "db/user"}, secrets.Ref{Path: "db/password"}) {
 		is.Equal(secrets.Class(r.Err), secrets.ErrUnavailable)
 	}
 	_, err := b.Fetch(ctx, secrets.Ref{Path: "db"})
@@ -296,7 +330,7 @@ func TestDirectoryReplacedWhileRead(t *testing.T) {
 			is.NoErr(os.RemoveAll(filepath.Join(parent, "1")))
 		}
 	}}
-	r := b.FetchMany(ctx, []secrets.Ref{{Path: "user"}, {Path: "password"}})
+	r := b.FetchTogether(ctx, secrets.Ref{Path: "user"}, secrets.Ref{Path: "password"})
 	is.NoErr(errors.Join(r[0].Err, r[1].Err))
 	is.Equal(r[0].Secret.Reveal(), "user2")
 	is.Equal(r[1].Secret.Reveal(), "pass2")
@@ -347,8 +381,8 @@ func TestVolume(t *testing.T) {
 		})
 	}
 	is := is.New(t)
-	is.Equal(b.Resolve(secrets.Ref{Path: "db", Field: "user"}), secrets.Ref{Path: "db/user"})
-	is.Equal(b.Resolve(secrets.Ref{Path: "mount", Field: "unlinked"}), secrets.Ref{Path: "mount/unlinked"})
+	is.Equal(b.Info().Resolve(secrets.Ref{Path: "db", Field: "user"}), secrets.Ref{Path: "db/user"})
+	is.Equal(b.Info().Resolve(secrets.Ref{Path: "mount", Field: "unlinked"}), secrets.Ref{Path: "mount/unlinked"})
 }
 
 // A volume never leads out of the directory either.
@@ -404,21 +438,22 @@ func TestKeyAppears(t *testing.T) {
 		is := is.New(t)
 		dir := t.TempDir()
 		v := newVolume(t, dir, pair("", 1))
-		b := backend(t, dir)
+		c := client(t, backend(t, dir))
 		v.write("..next", map[string]string{"user": "user2", "password": "pass2", "token": canary})
 
-		var results []secrets.Result
+		var found map[string]secrets.Secret
+		var err error
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			results = b.FetchMany(t.Context(), []secrets.Ref{{Path: "user"}, {Path: "token"}, {Path: "password"}})
+			found, err = c.GetMany(t.Context(), "user", "token", "password")
 		}()
 		synctest.Wait() // it waits for the key
 		v.swap("..next")
 		<-done
-		for i, want := range []string{"user2", canary, "pass2"} { // all of one update
-			is.NoErr(results[i].Err)
-			is.Equal(results[i].Secret.Reveal(), want)
+		is.NoErr(err)
+		for key, want := range map[string]string{"user": "user2", "token": canary, "password": "pass2"} { // all of one update
+			is.Equal(found[key].Reveal(), want)
 		}
 	})
 }
@@ -458,7 +493,7 @@ func TestKeyDoesNotAppear(t *testing.T) {
 	}
 }
 
-// Resolve has no context that could end it, and runs once for each key: it waits for nothing. The call that reads does.
+// Info.Resolve has no context that could end it: it waits for nothing. The call that reads does.
 func TestResolveDoesNotWait(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -474,7 +509,7 @@ func TestResolveDoesNotWait(t *testing.T) {
 		for i := range 100 {
 			for _, path := range []string{"new", "broken", "broken/x", "db"} {
 				ref := secrets.Ref{Path: path, Field: "f" + strconv.Itoa(i)}
-				is.Equal(b.Resolve(ref), ref)
+				is.Equal(b.Info().Resolve(ref), ref)
 			}
 		}
 		is.Equal(time.Since(begin), 0*time.Second)
@@ -493,10 +528,9 @@ func TestAFieldAppears(t *testing.T) {
 		dir := t.TempDir()
 		v := newVolume(t, dir, pair("db/", 1))
 		v.write("..next", pair("new/", 2))
-		c, err := secrets.New(backend(t, dir))
-		is.NoErr(err)
-		defer c.Close()
+		c := client(t, backend(t, dir))
 		var found map[string]secrets.Secret
+		var err error
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
@@ -517,31 +551,29 @@ func TestContextWhileKeyAppears(t *testing.T) {
 		dir := t.TempDir()
 		v := newVolume(t, dir, pair("", 1))
 		v.write("..next", map[string]string{"token": canary})
-		b := backend(t, dir)
 		ctx, cancel := context.WithTimeout(t.Context(), appearing/2)
 		defer cancel()
 		begin := time.Now()
-		r := b.FetchMany(ctx, []secrets.Ref{{Path: "user"}, {Path: "token"}})
+		_, err := client(t, backend(t, dir)).GetMany(ctx, "user", "token")
 		is.Equal(time.Since(begin), appearing/2)
-		is.NoErr(r[0].Err) // what was found is not lost
-		is.Equal(r[0].Secret.Reveal(), "user1")
-		is.Equal(r[1].Err, context.DeadlineExceeded) // and what was waited for is not "not found"
+		is.True(errors.Is(err, context.DeadlineExceeded))
+		is.True(!errors.Is(err, secrets.ErrNotFound)) // what was waited for is not "not found"
 	})
 }
 
-func BenchmarkFetch(b *testing.B) {
+func BenchmarkGetMany(b *testing.B) {
 	for _, n := range []int{1, 2, 20} {
 		b.Run(fmt.Sprintf("%d files", n), func(b *testing.B) {
 			dir := b.TempDir()
-			refs := make([]secrets.Ref, n)
+			keys := make([]string, n)
 			if err := os.Mkdir(filepath.Join(dir, "..v"), 0o700); err != nil {
 				b.Fatal(err)
 			}
-			for i := range refs {
-				refs[i].Path = "f" + strconv.Itoa(i)
+			for i := range keys {
+				keys[i] = "f" + strconv.Itoa(i)
 				if err := errors.Join(
-					os.WriteFile(filepath.Join(dir, "..v", refs[i].Path), []byte(canary), 0o600),
-					os.Symlink("..data/"+refs[i].Path, filepath.Join(dir, refs[i].Path)),
+					os.WriteFile(filepath.Join(dir, "..v", keys[i]), []byte(canary), 0o600),
+					os.Symlink("..data/"+keys[i], filepath.Join(dir, keys[i])),
 				); err != nil {
 					b.Fatal(err)
 				}
@@ -553,12 +585,15 @@ func BenchmarkFetch(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
+			c, err := secrets.New(backend)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer c.Close()
 			b.ReportAllocs()
 			for b.Loop() {
-				for _, r := range backend.FetchMany(b.Context(), refs) {
-					if r.Err != nil {
-						b.Fatal(r.Err)
-					}
+				if _, err := c.GetMany(b.Context(), keys...); err != nil {
+					b.Fatal(err)
 				}
 			}
 		})

@@ -1,71 +1,47 @@
 package file
 
-import "fmt"
+import "github.com/seed-5482dd03/secrets/internal/faults"
 
 // Option configures a [Backend].
-type Option interface {
-	apply(c *config)
-}
-
-type optionFunc func(c *config)
-
-func (f optionFunc) apply(c *config) { f(c) }
-
-var _ Option = optionFunc(nil)
+type Option func(c *config)
 
 type config struct {
 	name    string
 	maxSize int64
 	raw     bool
 	caching bool
-	faults  []error
+	faults  faults.List
 }
 
 func newConfig(opts []Option) *config {
-	c := &config{name: "file", maxSize: 1 << 20}
-	for i, o := range opts {
-		if o == nil {
-			c.fault("option %d is nil", i+1)
-			continue
-		}
-		o.apply(c)
-	}
+	c := &config{name: "file", maxSize: 1 << 20, faults: faults.List{Prefix: "secrets: file: "}}
+	faults.Apply(&c.faults, opts, func(o Option) { o(c) })
 	return c
-}
-
-func (c *config) fault(format string, args ...any) {
-	c.faults = append(c.faults, fmt.Errorf("secrets: file: "+format, args...))
 }
 
 // WithName sets the name of the backend in errors and in [secrets.Meta], for a client with two of them. The last one given
 // counts. By default, it is "file".
 func WithName(name string) Option {
-	return optionFunc(func(c *config) {
-		if name == "" {
-			c.fault("WithName: an empty name")
-			return
-		}
+	return func(c *config) {
 		c.name = name
-	})
+		c.faults.Checkf(name != "", "WithName: an empty name")
+	}
 }
 
 // WithMaxSize sets the most bytes that one file may hold, and that the files of a directory which is read as one document
 // may hold together. What is larger is [secrets.ErrMalformed], and never read whole. The last one given counts. By default,
 // it is 1 MiB.
 func WithMaxSize(bytes int64) Option {
-	return optionFunc(func(c *config) {
-		if bytes <= 0 {
-			c.fault("WithMaxSize: %d is not more than 0", bytes)
-			return
-		}
+	return func(c *config) {
 		c.maxSize = bytes
-	})
+		c.faults.Checkf(bytes > 0, "WithMaxSize: %d is not more than 0", bytes)
+	}
 }
 
 // WithRawBytes keeps a newline at the end of a file. By default, exactly one "\n" or "\r\n" at the end of a text is not
 // part of the secret, since editors and echo put it there. A file that is not valid UTF-8 is no text, and never changed.
 func WithRawBytes() Option {
-	return optionFunc(func(c *config) { c.raw = true })
+	return func(c *config) { c.raw = true }
 }
 
 // WithCaching puts the cache and the dedup layer of the client before this backend, for a directory on a slow or remote
@@ -77,5 +53,5 @@ func WithRawBytes() Option {
 // be named by its path, as database/password. Documents of their own, as two such paths are, may be cached from two
 // updates of a Kubernetes mount, if they are not fetched together.
 func WithCaching() Option {
-	return optionFunc(func(c *config) { c.caching = true })
+	return func(c *config) { c.caching = true }
 }

@@ -3,13 +3,12 @@ package vault
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"os"
 	"strings"
 
 	"github.com/hashicorp/vault/api"
 
+	"github.com/seed-5482dd03/secrets/internal/faults"
 	"github.com/seed-5482dd03/secrets/internal/regular"
 )
 
@@ -25,50 +24,42 @@ type Auth struct {
 	roleValue  func() string
 	credential string // the name of its parameter
 	read       func() (string, error)
-	faults     []error
+	faults     faults.List
 }
 
 // AuthOption configures an [Auth].
-type AuthOption interface {
-	applyAuth(a *Auth)
-}
-
-type authOptionFunc func(a *Auth)
-
-func (f authOptionFunc) applyAuth(a *Auth) { f(a) }
-
-var _ AuthOption = authOptionFunc(nil)
+type AuthOption func(a *Auth)
 
 // WithAuthMount sets the path at which the auth method is mounted, without "auth/" before it. It may have several segments,
 // as team/approle. The last one given counts. By default, it is "approle", "kubernetes" or "jwt".
 func WithAuthMount(path string) AuthOption {
-	return authOptionFunc(func(a *Auth) {
+	return func(a *Auth) {
 		mount := strings.TrimSuffix(path, "/") // as Vault itself writes it
 		switch {
 		case !validPath(mount):
-			a.fault("WithAuthMount: %q is not the path of a mount", path)
+			a.faults.Addf("WithAuthMount: %q is not the path of a mount", path)
 		case strings.HasPrefix(mount, "auth/"):
-			a.fault("WithAuthMount: %q is to be given without auth/ before it", path)
+			a.faults.Addf("WithAuthMount: %q is to be given without auth/ before it", path)
 		default:
 			a.mount = mount
 		}
-	})
+	}
 }
 
 // WithServiceAccountToken sets where [Kubernetes] finds the token of the service account, for a projected volume with an
 // audience of its own. The last one given counts. By default, it is the file
 // /var/run/secrets/kubernetes.io/serviceaccount/token.
 func WithServiceAccountToken(token Credential) AuthOption {
-	return authOptionFunc(func(a *Auth) {
+	return func(a *Auth) {
 		switch fault := token.problem(); {
 		case a.kind != kindKubernetes:
-			a.fault("WithServiceAccountToken is an option of Kubernetes")
+			a.faults.Addf("WithServiceAccountToken is an option of Kubernetes")
 		case fault != "":
-			a.fault("WithServiceAccountToken: %s", fault)
+			a.faults.Addf("WithServiceAccountToken: %s", fault)
 		default:
 			a.read = token.read
 		}
-	})
+	}
 }
 
 const (
@@ -102,30 +93,20 @@ func newAuth(kind, mount, role, roleValue, credential string, c Credential, opts
 	a := &Auth{
 		kind: kind, mount: mount,
 		role: role, roleValue: func() string { return roleValue },
-		credential: credential, read: c.read,
+		credential: credential, read: c.read, faults: faults.List{Prefix: kind + ": "},
 	}
 	if strings.TrimSpace(roleValue) == "" && kind != kindJWT {
-		a.fault("an empty %s", role)
+		a.faults.Addf("an empty %s", role)
 	}
 	if fault := c.problem(); fault != "" {
-		a.fault("%s: %s", credential, fault)
+		a.faults.Addf("%s: %s", credential, fault)
 	}
-	for i, o := range opts {
-		if o == nil {
-			a.fault("option %d is nil", i+1)
-			continue
-		}
-		o.applyAuth(a)
-	}
+	faults.Apply(&a.faults, opts, func(o AuthOption) { o(a) })
 	return a
 }
 
-func (a *Auth) fault(format string, args ...any) {
-	a.faults = append(a.faults, fmt.Errorf(a.kind+": "+format, args...))
-}
-
 // Validate returns the faults in what a was made of, joined. [New] returns them too.
-func (a *Auth) Validate() error { return errors.Join(a.faults...) }
+func (a *Auth) Validate() error { return a.faults.Err() }
 
 // Login logs in through client. The token is in the Auth of the result; that of client is not changed. The error is a
 // [secrets.Error] that quotes nothing of the credential or of the answer, or that of ctx.

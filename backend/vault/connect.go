@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,7 +31,7 @@ func (c *config) connect(b *Backend) {
 	conn, ok := c.locate()
 	settings := c.settings()
 	tokenSource := c.tokenSource(conn)
-	if !ok || settings == nil || tokenSource == nil || len(c.faults) > 0 {
+	if !ok || settings == nil || tokenSource == nil || c.faults.Err() != nil {
 		return
 	}
 	if conn.socket != "" && !c.dialSocket(settings.HttpClient, conn.socket) {
@@ -40,7 +39,7 @@ func (c *config) connect(b *Backend) {
 	}
 	s, err := newServer(settings, conn.origin, c.peers, c.maxSize)
 	if err != nil {
-		c.fault("the settings in the environment: %s", bare(err))
+		c.faults.Addf("the settings in the environment: %s", bare(err))
 		return
 	}
 	s.client().SetMaxRetryWait(c.maxPause)
@@ -50,7 +49,7 @@ func (c *config) connect(b *Backend) {
 	}
 	b.server = s
 	if b.tokens, err = tokenSource(s, b.leases.end); err != nil {
-		c.fault("%w", err)
+		c.faults.Addf("%w", err)
 	}
 }
 
@@ -74,7 +73,7 @@ func (c *config) locate() (conn connection, ok bool) {
 	address, from := c.whichAddress()
 	conn.agent = from == api.EnvVaultAgentAddr
 	if address == "" {
-		c.fault("no address: give WithAddress, or set %s", api.EnvVaultAddress)
+		c.faults.Addf("no address: give WithAddress, or set %s", api.EnvVaultAddress)
 		return conn, false
 	}
 	if path, isSocket := strings.CutPrefix(address, unixScheme); isSocket {
@@ -86,11 +85,11 @@ func (c *config) locate() (conn connection, ok bool) {
 	}
 	u, err := url.Parse(address)
 	if err != nil { // it would quote the address, which may hold a password
-		c.fault("%s is not an address: it must begin with https://, http:// or unix:// and name a host", from)
+		c.faults.Addf("%s is not an address: it must begin with https://, http:// or unix:// and name a host", from)
 		return conn, false
 	}
 	if why := c.unfit(u); why != "" {
-		c.fault("%s%s", from, why)
+		c.faults.Addf("%s%s", from, why)
 		return conn, false
 	}
 	conn.origin = &url.URL{Scheme: u.Scheme, Host: u.Host, Path: strings.TrimSuffix(u.Path, "/")}
@@ -121,7 +120,7 @@ func (c *config) whichAddress() (address, from string) {
 	switch {
 	case c.client != nil:
 		if len(c.connection) > 0 {
-			c.fault("WithClient says how to connect already, beside %s", strings.Join(c.connection, ", "))
+			c.faults.Addf("WithClient says how to connect already, beside %s", strings.Join(c.connection, ", "))
 		}
 		return c.client.CloneConfig().Address, "WithClient"
 	case c.address != "":
@@ -146,12 +145,12 @@ func (c *config) settings() *api.Config {
 	}
 	settings := api.DefaultConfig()
 	if settings.Error != nil {
-		c.fault("the settings in the environment: %s", bare(settings.Error))
+		c.faults.Addf("the settings in the environment: %s", bare(settings.Error))
 		return nil
 	}
 	if c.httpClient != nil {
 		if slices.ContainsFunc(c.connection, ofTLS) {
-			c.fault("WithHTTPClient brings its own settings of TLS")
+			c.faults.Addf("WithHTTPClient brings its own settings of TLS")
 		}
 		transport := c.httpClient.Transport
 		if transport == nil {
@@ -162,13 +161,13 @@ func (c *config) settings() *api.Config {
 	}
 	transport, ok := settings.HttpClient.Transport.(*http.Transport)
 	if !ok {
-		c.fault("the official client has a transport of another kind, a %T", settings.HttpClient.Transport)
+		c.faults.Addf("the official client has a transport of another kind, a %T", settings.HttpClient.Transport)
 		return nil
 	}
 	transport.MaxResponseHeaderBytes = maxFailure
 	if c.tlsConfig != nil {
 		if slices.ContainsFunc(c.connection, func(option string) bool { return option != "WithTLSConfig" && ofTLS(option) }) {
-			c.fault("WithTLSConfig is all of the settings of TLS; another WithTLS option has no place beside it")
+			c.faults.Addf("WithTLSConfig is all of the settings of TLS; another WithTLS option has no place beside it")
 		}
 		transport.TLSClientConfig = c.tlsConfig
 		if c.tlsConfig.NextProtos == nil {
@@ -179,7 +178,7 @@ func (c *config) settings() *api.Config {
 	// A fresh one: that of the default settings holds what the environment of the process says, whatever the look-up is.
 	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: protocols()}
 	if err := settings.ConfigureTLS(c.tlsSettings()); err != nil {
-		c.fault("TLS: %w", err)
+		c.faults.Addf("TLS: %w", err)
 	}
 	return settings
 }
@@ -206,7 +205,7 @@ func (c *config) tlsSettings() *api.TLSConfig {
 	if skip := c.env(api.EnvVaultSkipVerify); skip != "" && !t.Insecure {
 		var err error
 		if t.Insecure, err = strconv.ParseBool(skip); err != nil {
-			c.fault("%s is neither true nor false", api.EnvVaultSkipVerify)
+			c.faults.Addf("%s is neither true nor false", api.EnvVaultSkipVerify)
 		}
 	}
 	return &t
@@ -216,7 +215,7 @@ func (c *config) tlsSettings() *api.TLSConfig {
 func (c *config) dialSocket(client *http.Client, path string) bool {
 	transport, ok := client.Transport.(*http.Transport)
 	if !ok {
-		c.fault("an address that begins with unix:// does not go with a transport of one's own")
+		c.faults.Addf("an address that begins with unix:// does not go with a transport of one's own")
 		return false
 	}
 	transport = transport.Clone()
@@ -247,7 +246,7 @@ func (c *config) tokenSource(conn connection) source {
 	case conn.agent:
 		return func(*server, func(uint64)) (tokens, error) { return noToken{}, nil }
 	default:
-		c.fault("no token: give WithToken, WithTokenFile or WithAuth, or set %s or %s; WithoutToken is for an agent that adds its own",
+		c.faults.Addf("no token: give WithToken, WithTokenFile or WithAuth, or set %s or %s; WithoutToken is for an agent that adds its own",
 			api.EnvVaultToken, envTokenFile)
 		return nil
 	}
@@ -268,12 +267,4 @@ func bare(err error) string {
 func validPath(path string) bool {
 	ref, err := secrets.ParseRef(path)
 	return err == nil && ref == secrets.Ref{Path: path}
-}
-
-func isNil(v any) bool {
-	if v == nil {
-		return true
-	}
-	r := reflect.ValueOf(v)
-	return r.Kind() == reflect.Pointer && r.IsNil()
 }

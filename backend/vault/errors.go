@@ -55,7 +55,7 @@ func distrust(err error) string {
 	}
 }
 
-func fail(class error, detail string) error { return &secrets.Error{Err: class, Detail: detail} }
+func fail(class error, detail string) error { return secrets.NewError(class, detail) }
 
 func notFound(detail string) error        { return fail(secrets.ErrNotFound, detail) }
 func denied(detail string) error          { return fail(secrets.ErrPermissionDenied, detail) }

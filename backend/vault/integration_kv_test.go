@@ -211,8 +211,8 @@ func TestRealDeleteVersionAfter(t *testing.T) {
 	is.Equal(secrets.Class(err), secrets.ErrDeleted)
 }
 
-// What of the conformance suite is left out for KV version 2, since its documents have numbers that the server changes.
-func TestRealBatches(t *testing.T) {
+// More documents than are fetched at a time, also for several callers at once.
+func TestRealGetMany(t *testing.T) {
 	eachVersion(t, func(t *testing.T, s *store) {
 		is := is.New(t)
 		const many = 50
@@ -224,23 +224,22 @@ func TestRealBatches(t *testing.T) {
 			s.put(path, document)
 		}
 		paths := slices.Concat(slices.Sorted(maps.Keys(documents)), []string{"missing", "app-1"})
-		b := s.backend()
+		c := client(t, s.backend())
 		check := func(paths []string) {
 			t.Helper()
-			refs := make([]secrets.Ref, len(paths))
+			keys := make([]string, len(paths))
 			for i, path := range paths {
-				refs[i] = secrets.Ref{Path: path}
+				keys[i] = path + "#"
 			}
-			results := b.FetchMany(t.Context(), refs)
-			is.Equal(len(results), len(paths))
-			for i, r := range results {
-				if document, ok := documents[paths[i]]; ok {
-					is.NoErr(r.Err)
-					is.Equal(r.Secret.Reveal(), document) // in the order of the refs
-				} else {
-					is.Equal(secrets.Class(r.Err), secrets.ErrNotFound)
-				}
+			found, err := c.GetMany(t.Context(), keys...)
+			is.Equal(len(found), many)
+			for path, document := range documents {
+				is.Equal(found[path+"#"].Reveal(), document)
 			}
+			failures, ok := errors.AsType[secrets.Errors](err)
+			is.True(ok && len(failures) == 1)
+			is.Equal(failures[0].Key, "missing#")
+			is.Equal(secrets.Class(failures[0]), secrets.ErrNotFound)
 		}
 		check(paths)
 		slices.Reverse(paths)

@@ -132,7 +132,7 @@ func TestRealNoTornPair(t *testing.T) {
 	}
 }
 
-// What a batch costs on the wire: one read for each secret and one look at the mount, and from the cache nothing.
+// What a GetMany costs on the wire: one read for each secret and one look at the mount, and from the cache nothing.
 func TestRealRequests(t *testing.T) {
 	eachVersion(t, func(t *testing.T, s *store) {
 		is := is.New(t)

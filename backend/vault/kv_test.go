@@ -41,7 +41,7 @@ func TestResolve(t *testing.T) {
 		is := is.New(t)
 		ref, err := secrets.ParseRef(key)
 		is.NoErr(err)
-		is.Equal(b.Resolve(ref), want) // key
+		is.Equal(b.Info().Resolve(ref), want) // key
 	}
 }
 
@@ -82,27 +82,38 @@ func TestTenFieldsOfThreeSecretsAreThreeReads(t *testing.T) {
 		}
 	}
 	keys = keys[:10]
-	found, err := client(t, f.backend(t)).GetMany(t.Context(), keys...)
-	is.NoErr(err)
-	is.Equal(len(found), 10)
-	requests := f.seen()
-	slices.Sort(requests)
-	is.Equal(requests, []string{
-		"GET secret/data/team/app0", "GET secret/data/team/app1", "GET secret/data/team/app2", preflight,
-	})
+	reads := []string{"GET secret/data/team/app0", "GET secret/data/team/app1", "GET secret/data/team/app2"}
+	c, cached := client(t, f.backend(t)), client(t, f.backend(t), middleware.Standard())
+	for _, step := range []struct {
+		client *secrets.Client
+		want   []string
+	}{
+		{c, append(slices.Clone(reads), preflight)}, {c, reads},
+		{cached, append(slices.Clone(reads), preflight)}, {cached, nil},
+	} {
+		found, err := step.client.GetMany(t.Context(), keys...)
+		is.NoErr(err)
+		is.Equal(len(found), 10)
+		requests := f.seen()
+		slices.Sort(requests)
+		is.Equal(requests, step.want)
+	}
 }
 
-func TestABatchAsksForADocumentOnce(t *testing.T) {
+func TestGetManyAsksForADocumentOnce(t *testing.T) {
 	is := is.New(t)
 	f := newFake(t)
 	f.put("a", `{"x":"1"}`)
-	ref := secrets.Ref{Path: "a"}
-	results := f.backend(t).FetchMany(t.Context(), []secrets.Ref{ref, {Path: "b"}, ref, {Path: "a", Version: "1"}})
-	is.Equal(len(results), 4)
-	is.Equal(results[0].Secret.Reveal(), `{"x":"1"}`)
-	is.True(errors.Is(results[1].Err, secrets.ErrNotFound))
-	is.Equal(results[2].Secret.Reveal(), `{"x":"1"}`)
-	is.Equal(results[3].Secret.Meta().Version, "1")
+	found, err := client(t, f.backend(t)).GetMany(t.Context(), "a", "b", "a", "a#x", "a/x", "a?version=1")
+	is.Equal(len(found), 4)
+	is.Equal(found["a"].Reveal(), `{"x":"1"}`)
+	is.Equal(found["a#x"].Reveal(), "1")
+	is.Equal(found["a/x"].Reveal(), "1")
+	is.Equal(found["a?version=1"].Meta().Version, "1")
+	failures, ok := errors.AsType[secrets.Errors](err)
+	is.True(ok && len(failures) == 1)
+	is.Equal(failures[0].Key, "b")
+	is.True(errors.Is(err, secrets.ErrNotFound))
 	is.Equal(len(f.seen()), 4) // the mount, a, b, and a?version=1
 }
 

@@ -59,7 +59,7 @@ func loginFailure(ctx context.Context, mount string, err error) (failure error) 
 		return a.loginFailure(at)
 	}
 	if own, ok := errors.AsType[*secrets.Error](err); ok {
-		return &secrets.Error{Err: loginClass(own), Detail: own.Detail}
+		return secrets.NewError(loginClass(own), own.Detail)
 	}
 	if ctx.Err() != nil {
 		return errLate()

@@ -374,5 +374,5 @@ func (s *session) revoke(t token) error {
 
 var _ tokens = (*session)(nil)
 
-func errClosed() error { return &secrets.Error{Err: secrets.ErrClosed} }
+func errClosed() error { return secrets.NewError(secrets.ErrClosed, "") }
 func errLate() error   { return unavailable("the login took too long") }

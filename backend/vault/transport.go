@@ -109,11 +109,17 @@ func authority(u *url.URL) string {
 	return strings.ToLower(u.Hostname()) + ":" + port
 }
 
+// idleCloser is what http.Client asks of its transport.
+type idleCloser interface{ CloseIdleConnections() }
+
 // CloseIdleConnections lets http.Client close those of what is below.
 func (t *transport) CloseIdleConnections() {
-	if c, ok := t.next.(interface{ CloseIdleConnections() }); ok {
+	if c, ok := t.next.(idleCloser); ok {
 		c.CloseIdleConnections()
 	}
 }
 
-var _ http.RoundTripper = (*transport)(nil)
+var (
+	_ http.RoundTripper = (*transport)(nil)
+	_ idleCloser        = (*transport)(nil)
+)

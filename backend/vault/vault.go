@@ -32,17 +32,19 @@ func New(opts ...Option) (*Backend, error) {
 		name: c.name, mount: newMount(c.mount, c.version), anything: c.dynamic, version: fingerprint.New(),
 	}
 	if c.dynamic && c.version != unknownVersion {
-		c.fault("WithKVVersion says that the mount is KV, and WithDynamicSecrets that it is not")
+		c.faults.Addf("WithKVVersion says that the mount is KV, and WithDynamicSecrets that it is not")
 	}
 	c.connect(b)
-	if err := errors.Join(c.faults...); err != nil {
+	if err := c.faults.Err(); err != nil {
 		return nil, err
 	}
 	return b, nil
 }
 
-// Name returns "vault", or what [WithName] says.
-func (b *Backend) Name() string { return b.name }
+// Info describes the backend.
+func (b *Backend) Info() secrets.Info {
+	return secrets.Info{Name: b.name, Leases: b.anything, Resolve: resolve, OnChange: b.leases.onEnd}
+}
 
 // Fetch returns the secret at ref.Path, as the JSON object that the server keeps. With a ref.Version, it is that version of
 // a KV version 2 secret. Meta.Version is the number of the version; where the engine has none, a text that changes when the
@@ -101,28 +103,10 @@ func (b *Backend) again(t token, err error) bool {
 	}
 }
 
-// FetchMany answers refs in order. Each document is read once, up to 8 of them at a time.
-func (b *Backend) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Result {
-	index := make(map[secrets.Ref]int, len(refs)) // of distinct
-	distinct := make([]secrets.Ref, 0, len(refs))
-	for _, ref := range refs {
-		if _, known := index[ref]; !known {
-			index[ref] = len(distinct)
-			distinct = append(distinct, ref)
-		}
-	}
-	answers := secrets.FetchEach(ctx, b.Fetch, distinct)
-	results := make([]secrets.Result, len(refs))
-	for i, ref := range refs {
-		results[i] = answers[index[ref]]
-	}
-	return results
-}
-
-// Resolve returns the document that ref is in, and its field: the last segment of a path is a field, so that
+// resolve returns the document that ref is in, and its field: the last segment of a path is a field, so that
 // database/password and database#password are one document, one call and one version. A path of one segment is a whole
 // secret, and so is one with nothing behind its #, as team/app/database#.
-func (b *Backend) Resolve(ref secrets.Ref) secrets.Ref {
+func resolve(ref secrets.Ref) secrets.Ref {
 	if ref.Field != "" || ref.Whole {
 		return secrets.Ref{Path: ref.Path, Field: ref.Field, Version: ref.Version}
 	}
@@ -131,13 +115,6 @@ func (b *Backend) Resolve(ref secrets.Ref) secrets.Ref {
 	}
 	return ref
 }
-
-// Leases reports whether reading may make a lease: see [WithDynamicSecrets].
-func (b *Backend) Leases() bool { return b.anything }
-
-// OnRevoke makes the backend call forget with the documents whose leases have ended before their time, because their token
-// has.
-func (b *Backend) OnRevoke(forget func(refs ...secrets.Ref)) { b.leases.onEnd(forget) }
 
 // Close ends what renews the token, and revokes the token if a login has obtained it, and with it the leases that it has
 // brought. A token that the program gave stays valid. Requests after it are [secrets.ErrClosed]. A second Close does nothing.
@@ -152,10 +129,7 @@ func (b *Backend) Close() error {
 	return err
 }
 
-var (
-	_ secrets.Backend  = (*Backend)(nil)
-	_ secrets.Resolver = (*Backend)(nil)
-)
+var _ secrets.Backend = (*Backend)(nil)
 
 // check refuses what can not be asked for. The Client has checked most of it already; this is the second line, for those who
 // call the Backend themselves: the official client would clean a path with .. in it, and read something else.
@@ -163,7 +137,7 @@ func check(ref secrets.Ref) error {
 	if ref.Field != "" {
 		return invalid("a backend is asked for documents, without a field")
 	}
-	if _, err := secrets.ParseRef(secrets.Ref{Path: ref.Path}.String()); err != nil {
+	if err := ref.Validate(); err != nil {
 		return err
 	}
 	return checkVersion(ref.Version)

@@ -15,25 +15,23 @@ type remote struct {
 
 func newRemote(documents map[string]string) *remote { return &remote{documents: documents} }
 
-// Name returns "remote".
-func (*remote) Name() string { return "remote" }
+// Info describes the backend.
+func (*remote) Info() secrets.Info { return secrets.Info{Name: "remote"} }
+
+// Close does nothing.
+func (*remote) Close() error { return nil }
 
 // Fetch returns the document at ref.Path.
 func (r *remote) Fetch(_ context.Context, ref secrets.Ref) (secrets.Secret, error) {
 	value, found := r.documents[ref.Path]
 	switch {
 	case r.down.Load():
-		return secrets.Secret{}, &secrets.Error{Err: secrets.ErrUnavailable, Detail: "connection refused"}
+		return secrets.Secret{}, secrets.NewError(secrets.ErrUnavailable, "connection refused")
 	case !found, ref.Version != "": // it keeps no old versions
-		return secrets.Secret{}, &secrets.Error{Err: secrets.ErrNotFound}
+		return secrets.Secret{}, secrets.NewError(secrets.ErrNotFound, "")
 	default:
 		return secrets.NewSecret(value, secrets.Meta{}), nil
 	}
-}
-
-// FetchMany asks for each ref by itself.
-func (r *remote) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Result {
-	return secrets.FetchEach(ctx, r.Fetch, refs)
 }
 
 // setDown cuts the network, or mends it.

@@ -10,8 +10,8 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// Remote stands for a store across the network. It is a small backend: Name, Fetch and FetchMany, and an error of one
-// class where it has no answer. The Client adds the rest.
+// Remote stands for a store across the network. It is a small backend: Fetch, with an error of one class where it has no answer,
+// Info and Close. The Client adds the rest.
 type Remote struct {
 	newValue func() string
 
@@ -26,10 +26,14 @@ func NewRemote(newValue func() string) *Remote {
 	return &Remote{newValue: newValue, documents: make(map[string]secrets.Secret)}
 }
 
-// Name returns "remote".
-func (*Remote) Name() string { return "remote" }
+// Info describes the backend.
+func (*Remote) Info() secrets.Info { return secrets.Info{Name: "remote"} }
 
-// Fetch returns the document at ref.Path.
+// Close does nothing. A real backend would end its connections.
+func (*Remote) Close() error { return nil }
+
+// Fetch returns the document at ref.Path. GetMany of the Client calls it for each document, several at a time. A store that can
+// answer many at once would gather these calls with secrets.NewBatcher.
 func (r *Remote) Fetch(_ context.Context, ref secrets.Ref) (secrets.Secret, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -37,19 +41,14 @@ func (r *Remote) Fetch(_ context.Context, ref secrets.Ref) (secrets.Secret, erro
 	document, found := r.documents[ref.Path]
 	switch {
 	case r.down:
-		return secrets.Secret{}, &secrets.Error{Err: secrets.ErrUnavailable, Detail: "connection refused"}
+		return secrets.Secret{}, secrets.NewError(secrets.ErrUnavailable, "connection refused")
 	case ref.Path == "payroll":
-		return secrets.Secret{}, &secrets.Error{Err: secrets.ErrPermissionDenied, Detail: "the shop may not read it"}
+		return secrets.Secret{}, secrets.NewError(secrets.ErrPermissionDenied, "the shop may not read it")
 	case !found, ref.Version != "" && ref.Version != document.Meta().Version: // it keeps no old versions
-		return secrets.Secret{}, &secrets.Error{Err: secrets.ErrNotFound}
+		return secrets.Secret{}, secrets.NewError(secrets.ErrNotFound, "")
 	default:
 		return document, nil
 	}
-}
-
-// FetchMany asks for each ref by itself. A store that can answer many at once would do so here.
-func (r *Remote) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Result {
-	return secrets.FetchEach(ctx, r.Fetch, refs)
 }
 
 var _ secrets.Backend = (*Remote)(nil)

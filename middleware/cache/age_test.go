@@ -140,17 +140,17 @@ func TestDeadlineOfTheCallerServesStale(t *testing.T) {
 		f.True(got.IsZero())
 		f.fresh(2, 2)
 	})
-	run(t, "batch", opts, func(f *fixture) {
+	run(t, "of several", opts, func(f *fixture) {
 		f.fresh(1, 1)
 		f.set(slow)
 		f.at(time.Minute)
 		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 		defer cancel()
-		rs := f.layer.FetchMany(ctx, []secrets.Ref{{Path: "cold"}, db})
+		rs := fetchAll(ctx, f.layer, "cold", "db")
 		f.Equal(rs[0].Err, context.DeadlineExceeded) // there is nothing old to serve
 		f.NoErr(rs[1].Err)
 		f.True(rs[1].Secret.Meta().Stale)
-		f.fresh(2, 2)
+		f.fresh(2, 3)
 	})
 	run(t, "cold", opts, func(f *fixture) {
 		f.set(slow)

@@ -1,6 +1,6 @@
 // Package cache is the layer that remembers secrets.
 //
-// It belongs into the slot of secrets.WithCache; middleware.Standard puts it there:
+// Install it with secrets.WithCache, or with middleware.Standard:
 //
 //	memory := cache.New(cache.WithTTL(time.Minute))
 //	client, err := secrets.New(backend, secrets.WithCache(memory), middleware.Standard())
@@ -23,22 +23,22 @@
 // asked for again before a back-off of 100 ms, doubled at each further failure up to 10 s (±20 %); until then the answer
 // is the stale value or that error, at once. Other failures are not remembered.
 //
-// # Outages
+// # Circuit breaker
 //
-// When three fetches in a row have found a backend unavailable, it is in an outage, or the one document that all of them
-// asked for, until it answers anything else. Meanwhile nobody waits for it: fresh values and remembered not-founds are
-// served as ever, expired values are served stale as long as they may be, and the rest is secrets.ErrUnavailable at once. A
-// Refresh asks all the same.
+// Three fetches in a row that find a backend unavailable open its circuit breaker; if all of them were for one document, it is
+// open for that document alone. While it is open, nobody waits for the backend: fresh values and remembered not-founds are served
+// as ever, expired values are served stale as long as they may be, and the rest is secrets.ErrUnavailable at once. A Refresh asks
+// all the same.
 //
-// After a step of the same back-off, which begins with 400 ms, the next reader that needs a fetch causes a probe: one fetch
-// of what it asks for, that no caller can cancel. It waits for the answer for 1 s at the most, and not so long that its
-// deadline or the stale value would be over; then it gets what all others get. If the backend answers, the outage is over for
-// all its documents. Documents that have not failed yet have their turn first, within the spread of a step. Nothing asks the
-// backend without a reader.
+// After a step of the same back-off, which begins with 400 ms, the breaker is half-open: the next reader that needs a fetch causes
+// a probe, which is one fetch of what it asks for, that no caller can cancel. It waits for the answer for 1 s at the most, and not
+// so long that its deadline or the stale value would be over; then it gets what all others get. If it came with a GetMany, the other
+// documents of that wait as long, and are fetched if the backend is back. Any answer closes the breaker for all documents. Those
+// that have not failed yet may cause a probe first, within the spread of a step. Nothing asks the backend without a reader.
 //
-// A batch counts as one fetch, and has one probe. The end of a caller's context does not count, and neither does a failure
-// of a fetch that began before the backend last answered. Each backend of each Client has a state of its own; an
-// invalidation does not change it.
+// Where the server of a backend takes several documents in a call, a call that fails counts once, and not at all if one of its
+// documents was answered. The end of a caller's context does not count, and neither does a failure of a fetch that began before the
+// backend last answered. Each backend of each Client has a breaker of its own; an invalidation does not change it.
 //
 // # Documents
 //
@@ -47,6 +47,7 @@
 package cache
 
 import (
+	"errors"
 	"sync"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -60,36 +61,41 @@ type Cache struct {
 	config
 	clock *clock
 
-	mu     sync.Mutex // reads of fresh entries do without it
-	values order
-	faults order // not-founds and back-offs, which must never evict a value
-	spaces map[*space]struct{}
-	closed Stats // of the spaces that were closed
+	mu        sync.Mutex // reads of fresh entries do without it
+	values    order
+	failures  order // not-founds and back-offs, which must never evict a value
+	keyspaces map[*keyspace]struct{}
+	closed    Stats // of the keyspaces that were closed
 }
 
-// New returns a cache with the options opts.
+// New returns a cache with the options opts. Each keyspace is closed with its Client; the Cache itself needs no end.
 func New(opts ...Option) *Cache {
-	c := &Cache{config: newConfig(opts), clock: newClock(), spaces: make(map[*space]struct{})}
-	c.values, c.faults = newOrder(max(1, c.size)), newOrder(max(1, c.size))
+	c := &Cache{config: newConfig(opts), clock: newClock(), keyspaces: make(map[*keyspace]struct{})}
+	c.values, c.failures = newOrder(max(1, c.size)), newOrder(max(1, c.size))
 	return c
 }
 
 // Validate returns the faults of the options, joined. secrets.New calls it.
-func (c *Cache) Validate() error { return c.validate() }
-
-// Wrap returns a Fetcher that remembers what next answers, in a keyspace of its own.
-//
-// The Fetcher has a method Fill(next) that splits it in two, which secrets.New uses to place the layer of deduplication
-// between the half that reads and the half that fills.
-func (c *Cache) Wrap(next secrets.Fetcher) secrets.Fetcher {
-	s := newSpace(c, next)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.spaces[s] = struct{}{}
-	return s
+func (c *Cache) Validate() error {
+	if c.clock == nil {
+		return errors.New("cache: a Cache that cache.New has not made")
+	}
+	return c.config.faults.Err()
 }
 
-var _ secrets.Middleware = (*Cache)(nil)
+// NewCache returns the cache of one backend, a keyspace of its own. secrets.New calls it.
+func (c *Cache) NewCache(
+	info secrets.Info, below secrets.Fetcher, share func(fill secrets.Fetcher) secrets.Fetcher,
+) secrets.Cache {
+	k := newKeyspace(c, info)
+	k.next = share(&filler{keyspace: k, next: below})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.keyspaces[k] = struct{}{}
+	return k
+}
+
+var _ secrets.CacheLayer = (*Cache)(nil)
 
 // Stats are the figures of a cache since it was made, over all Clients that share it.
 type Stats = secrets.CacheStats
@@ -99,22 +105,10 @@ func (c *Cache) Stats() Stats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	all := c.closed
-	for s := range c.spaces {
-		all = sum(all, s.CacheStats())
+	for k := range c.keyspaces {
+		all = all.Add(k.CacheStats())
 	}
 	return all
-}
-
-func sum(a, b Stats) Stats {
-	return Stats{
-		Hits:         a.Hits + b.Hits,
-		Misses:       a.Misses + b.Misses,
-		Stale:        a.Stale + b.Stale,
-		NegativeHits: a.NegativeHits + b.NegativeHits,
-		BackedOff:    a.BackedOff + b.BackedOff,
-		Evictions:    a.Evictions + b.Evictions,
-		Entries:      a.Entries + b.Entries,
-	}
 }
 
 // Purge forgets everything, for all Clients that share the cache. A fetch that is under way does not fill it; a Get that
@@ -122,8 +116,8 @@ func sum(a, b Stats) Stats {
 func (c *Cache) Purge() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for s := range c.spaces {
-		s.purge()
+	for k := range c.keyspaces {
+		k.purge()
 	}
 }
 
@@ -138,14 +132,14 @@ func (c *Cache) insert(e, old *entry) {
 	if evicted := c.orderOf(e).add(e); evicted != nil {
 		evicted.forget()
 		if evicted.isValue() {
-			evicted.space.evictions.Add(1)
+			evicted.keyspace.evictions.Add(1)
 		}
 	}
 	if e.isValue() {
-		e.space.entries.Add(1)
+		e.keyspace.entries.Add(1)
 	}
-	e.space.inserts.Add(1)
-	e.space.index.Store(e.document, e)
+	e.keyspace.inserts.Add(1)
+	e.keyspace.index.Store(e.document, e)
 }
 
 // drop removes e. The caller holds c.mu.
@@ -158,7 +152,7 @@ func (c *Cache) orderOf(e *entry) *order {
 	if e.isValue() {
 		return &c.values
 	}
-	return &c.faults
+	return &c.failures
 }
 
 // order keeps up to size entries in the order of their use, by the second-chance rule: a read only marks an entry as
@@ -179,15 +173,15 @@ func newOrder(size int) order {
 
 func (o *order) remove(e *entry) { o.lru.Remove(e) }
 
-// mostSpared bounds what one eviction looks at, since it holds the lock of the cache.
-const mostSpared = 64
+// maxSpared bounds what one eviction looks at, since it holds the lock of the cache.
+const maxSpared = 64
 
 // add adds e and returns the entry that had to go, or nil.
 func (o *order) add(e *entry) *entry {
 	var evicted *entry
 	for spared := 0; o.lru.Len() >= o.size; {
 		oldest, _, _ := o.lru.GetOldest()
-		if spared < mostSpared && oldest.touched.CompareAndSwap(true, false) {
+		if spared < maxSpared && oldest.touched.CompareAndSwap(true, false) {
 			o.lru.Get(oldest) // moves it to the front
 			spared++
 			continue

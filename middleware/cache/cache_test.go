@@ -2,7 +2,7 @@ package cache_test
 
 import (
 	"context"
-	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,18 +16,13 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware/dedup"
 )
 
-func TestFetchMany(t *testing.T) {
+// TestSeveralAtOnce asks for several documents at a time, each by itself.
+func TestSeveralAtOnce(t *testing.T) {
 	opts := []cache.Option{cache.WithTTL(time.Minute), cache.WithRefreshAhead(0)}
-	refs := func(paths string) []secrets.Ref {
-		var all []secrets.Ref
-		for p := range strings.FieldsSeq(paths) {
-			all = append(all, secrets.Ref{Path: p})
-		}
-		return all
-	}
-	values := func(rs []secrets.Result) string {
+	// values fetches paths, and returns what it gets.
+	values := func(f *fixture, paths string) string {
 		var all []string
-		for _, r := range rs {
+		for _, r := range fetchAll(context.Background(), f.layer, strings.Fields(paths)...) {
 			switch {
 			case r.Err != nil:
 				all = append(all, "error")
@@ -39,42 +34,46 @@ func TestFetchMany(t *testing.T) {
 		}
 		return strings.Join(all, ", ")
 	}
-	run(t, "asks once for the misses alone", opts, func(f *fixture) {
-		ctx := context.Background()
+	// asked returns what the source was asked for since the last call.
+	asked := func(f *fixture) string {
+		var paths []string
+		f.set(func(s *source) { paths, s.paths = s.paths, nil })
+		slices.Sort(paths)
+		return strings.Join(paths, " ")
+	}
+	run(t, "asks for the misses alone", opts, func(f *fixture) {
 		f.fresh(1, 1)
-		f.Equal(values(f.layer.FetchMany(ctx, refs("a db b"))), "a v1, db v1, b v1")
-		f.Equal(values(f.layer.FetchMany(ctx, refs("b a db"))), "b v1, a v1, db v1")
-		f.Equal(fmt.Sprint(f.batches), "[[db] [a b]]")
-		f.Equal(len(f.layer.FetchMany(ctx, nil)), 0)
+		f.Equal(values(f, "a db b"), "a v1, db v1, b v1")
+		f.Equal(values(f, "b a db"), "b v1, a v1, db v1")
+		f.Equal(asked(f), "a b db")
 	})
-	run(t, "expired ones are renewed in the same call", opts, func(f *fixture) {
-		ctx := context.Background()
-		f.layer.FetchMany(ctx, refs("a b"))
+	run(t, "expired ones are renewed, once each", opts, func(f *fixture) {
+		f.Equal(values(f, "a b"), "a v1, b v1")
+		f.Equal(asked(f), "a b")
 		f.at(time.Minute)
 		f.rotate()
-		f.Equal(values(f.layer.FetchMany(ctx, refs("a c b a"))), "a v2, c v2, b v2, a v2")
-		f.Equal(fmt.Sprint(f.batches), "[[a b] [a c b]]")
+		f.set(func(s *source) { s.delay = time.Second })
+		f.Equal(values(f, "a c b a"), "a v2, c v2, b v2, a v2")
+		f.Equal(asked(f), "a b c")
 	})
 	run(t, "stale where it may be", opts, func(f *fixture) {
-		ctx := context.Background()
-		f.layer.FetchMany(ctx, refs("a b"))
+		f.Equal(values(f, "a b"), "a v1, b v1")
 		f.answers(secrets.ErrUnavailable)
 		f.at(time.Minute)
-		f.Equal(values(f.layer.FetchMany(ctx, refs("a c b"))), "a v1 stale, error, b v1 stale")
-		f.Equal(values(f.layer.FetchMany(ctx, refs("a c b"))), "a v1 stale, error, b v1 stale")
-		f.Equal(fmt.Sprint(f.batches), "[[a b] [a c b]]") // in back-off, all of them
+		f.Equal(values(f, "a c b"), "a v1 stale, error, b v1 stale")
+		f.Equal(values(f, "a c b"), "a v1 stale, error, b v1 stale")
+		f.Equal(asked(f), "a a b b c") // in back-off, all of them
 	})
 	run(t, "joins renewals that run", opts, func(f *fixture) {
-		ctx := context.Background()
-		f.layer.FetchMany(ctx, refs("db b"))
+		f.Equal(values(f, "db b"), "db v1, b v1")
 		f.at(time.Minute)
 		f.set(func(s *source) { s.delay = time.Second; s.version = 2 })
 		var wg sync.WaitGroup
 		wg.Go(func() { _, _ = f.get() })
 		f.at(time.Minute + 500*time.Millisecond)
-		f.Equal(values(f.layer.FetchMany(ctx, refs("db b"))), "db v2, b v2")
+		f.Equal(values(f, "db b"), "db v2, b v2")
 		wg.Wait()
-		f.Equal(fmt.Sprint(f.batches), "[[db b] [db] [b]]")
+		f.Equal(asked(f), "b b db db")
 	})
 }
 
@@ -132,9 +131,9 @@ func TestSharedByClients(t *testing.T) {
 		is := is.New(t)
 		memory := cache.New(cache.WithSize(10))
 		one, two := &source{version: 1}, &source{version: 2}
-		first, err := secrets.New(one, secrets.WithCache(memory), secrets.WithDedup(dedup.New()))
+		first, err := secrets.New(one.backend(), secrets.WithCache(memory), secrets.WithDedup(dedup.New()))
 		is.NoErr(err)
-		second, err := secrets.New(two, secrets.WithCache(memory), secrets.WithDedup(dedup.New()))
+		second, err := secrets.New(two.backend(), secrets.WithCache(memory), secrets.WithDedup(dedup.New()))
 		is.NoErr(err)
 		value := func(c *secrets.Client) string {
 			s, err := c.Get(t.Context(), "db")
@@ -166,11 +165,18 @@ func TestOptions(t *testing.T) {
 		cache.WithJitter(-0.1), cache.WithSize(0),
 	).Validate()
 	for _, part := range []string{
-		"nil Option", "WithTTL", "WithMaxStale", "WithNegativeTTL", "WithRefreshAhead", "WithJitter", "WithSize",
+		"option 1 is nil", "WithTTL", "WithMaxStale", "WithNegativeTTL", "WithRefreshAhead", "WithJitter", "WithSize",
 	} {
 		is.True(strings.Contains(err.Error(), part)) // every fault is told
 	}
-	_, err = secrets.New(&source{}, secrets.WithCache(cache.New(cache.WithTTL(-1))))
+	_, err = secrets.New((&source{}).backend(), secrets.WithCache(cache.New(cache.WithTTL(-1))))
 	is.True(err != nil)
 	is.True(strings.Contains(err.Error(), "WithTTL"))
+}
+
+func TestTheZeroValueIsAFault(t *testing.T) {
+	is := is.New(t)
+	_, err := secrets.New((&source{}).backend(), secrets.WithCache(&cache.Cache{}))
+	is.True(err != nil)
+	is.True(strings.Contains(err.Error(), "cache.New"))
 }

@@ -2,7 +2,6 @@ package cache
 
 import (
 	"errors"
-	"math/rand/v2"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -35,7 +34,7 @@ func (d document) ref() secrets.Ref {
 // entry is what is known about one document: its value, that it is not there, or that it could not be had. It is immutable
 // but for what is marked. There is one for each document in memory, so that what few of them need stands apart.
 type entry struct {
-	space    *space
+	keyspace *keyspace
 	document document
 	secret   secrets.Secret
 	err      *secrets.Error // of a not-found or back-off, which have no secret
@@ -46,7 +45,7 @@ type entry struct {
 
 	touched   atomic.Bool             // since it was added, or last spared
 	refreshAt atomic.Int64            // an age: a read at or after it renews the value
-	renewal   atomic.Pointer[call]    // under way, or nil; begun under Cache.mu
+	renewal   atomic.Pointer[renewal] // under way, or nil; begun under Cache.mu
 	trouble   atomic.Pointer[trouble] // of the last attempts to renew or get it, or nil; set under Cache.mu
 
 	key      string    // of a memo of this entry, or "" if it has none; guarded by Cache.mu
@@ -62,19 +61,22 @@ type lease struct {
 
 // trouble is what failed attempts to fetch a document leave behind. It is immutable.
 type trouble struct {
-	failures int    // in a row
-	outage   error  // the last of them that was an ErrUnavailable, or nil
-	retryAt  age    // after an outage, the backend is not asked before it
-	ended    uint64 // outages of the whole backend that had ended by then
+	failures    int    // in a row
+	unavailable error  // the last of them, if it was an ErrUnavailable
+	retryAt     age    // after an ErrUnavailable, the backend is not asked before it
+	ended       uint64 // breaker.ended by then
 }
 
 func (e *entry) isValue() bool { return e.err == nil }
 
-// troubles returns what failed attempts to fetch the document have left behind. What an outage of the whole backend has, is
-// over with that.
+// isNotFound reports whether e is a remembered not-found, and not a back-off.
+func (e *entry) isNotFound() bool { return e.err != nil && e.trouble.Load() == nil }
+
+// troubles returns what failed attempts to fetch the document have left behind. What an ErrUnavailable has left is void once the
+// breaker has closed.
 func (e *entry) troubles() trouble {
 	t := e.trouble.Load()
-	if t == nil || t.outage != nil && t.ended != e.space.outage.ended.Load() {
+	if t == nil || t.unavailable != nil && t.ended != e.keyspace.breaker.ended.Load() {
 		return trouble{}
 	}
 	return *t
@@ -82,14 +84,14 @@ func (e *entry) troubles() trouble {
 
 // holds reports whether e, which is an error, is the answer still.
 func (e *entry) holds() bool {
-	c := e.space.clock
+	c := e.keyspace.clock
 	switch {
 	case !c.longBefore(e.expireAt) && !c.before(e.expireAt):
 		return false
-	case e.trouble.Load() == nil:
-		return true // a not-found
+	case e.isNotFound():
+		return true
 	default:
-		return c.before(e.troubles().retryAt) && e.space.outage.open(e.document) == nil
+		return c.before(e.troubles().retryAt) && e.keyspace.breaker.openFor(e.document) == nil
 	}
 }
 
@@ -118,25 +120,25 @@ func (e *entry) memorized(key string) bool {
 }
 
 // full reports whether e has all the memos that it may have. The caller holds the lock of the cache.
-func (e *entry) full() bool { return e.moreKeys != nil && len(*e.moreKeys) >= mostMemos-1 }
+func (e *entry) full() bool { return e.moreKeys != nil && len(*e.moreKeys) >= maxMemos-1 }
 
 // forget takes e and its memos from memory. The caller holds the lock of the cache.
 func (e *entry) forget() {
 	e.retire()
-	e.space.index.Delete(e.document)
+	e.keyspace.index.Delete(e.document)
 }
 
 // retire takes the memos of e from memory, and e out of the count. The caller holds the lock of the cache.
 func (e *entry) retire() {
 	if e.isValue() {
-		e.space.entries.Add(-1)
+		e.keyspace.entries.Add(-1)
 	}
 	if e.key != "" {
-		e.space.memos.Delete(e.key)
+		e.keyspace.memos.Delete(e.key)
 	}
 	if e.moreKeys != nil {
 		for _, key := range *e.moreKeys {
-			e.space.memos.Delete(key)
+			e.keyspace.memos.Delete(key)
 		}
 	}
 }
@@ -146,12 +148,12 @@ func (e *entry) leaseOver() bool { return e.lease != nil && time.Now().UnixNano(
 
 // staleUntil returns the age before which the value of e may be served stale.
 func (e *entry) staleUntil() age {
-	c := e.space.cache
+	c := e.keyspace.cache
 	until := e.began + age(c.ttl+c.maxStale)
 	switch {
 	case e.lease == nil:
 		return until
-	case e.space.leases:
+	case e.keyspace.leases:
 		return e.lease.end
 	default:
 		return min(until, e.lease.end)
@@ -159,9 +161,9 @@ func (e *entry) staleUntil() age {
 }
 
 // newValue returns an entry for a value whose fetch began at age began, or nil if its lease is over already.
-func (s *space) newValue(d document, secret secrets.Secret, began age) *entry {
-	c := s.cache
-	e := &entry{space: s, document: d, secret: secret, began: began}
+func (k *keyspace) newValue(d document, secret secrets.Secret, began age) *entry {
+	c := k.cache
+	e := &entry{keyspace: k, document: d, secret: secret, began: began}
 	fresh := min(age(spread(c.ttl, c.jitter)), age(c.ttl+c.maxStale)) // the jitter does not add to the bound
 	if end := secret.Meta().ExpiresAt; !end.IsZero() && time.Until(end) < century {
 		e.lease = &lease{end: c.clock.now() + age(time.Until(end)), wall: end.UnixNano()}
@@ -169,7 +171,7 @@ func (s *space) newValue(d document, secret secrets.Secret, began age) *entry {
 			return nil
 		}
 		leased := e.lease.end - began
-		if fresh = min(fresh, leased); s.leases {
+		if fresh = min(fresh, leased); k.leases {
 			fresh = leased // to fetch sooner would be another lease beside this one
 		}
 	}
@@ -181,9 +183,9 @@ func (s *space) newValue(d document, secret secrets.Secret, began age) *entry {
 	return e
 }
 
-// newFault returns an entry for an error that holds for doc until the age until.
-func (s *space) newFault(doc document, err error, until age) *entry {
-	return &entry{space: s, document: doc, err: asError(err), expireAt: until}
+// newFailure returns an entry for an error that holds for d until the age until.
+func (k *keyspace) newFailure(d document, err error, until age) *entry {
+	return &entry{keyspace: k, document: d, err: asError(err), expireAt: until}
 }
 
 // asError returns err as an error of its class alone, if it is none yet.
@@ -194,8 +196,8 @@ func asError(err error) *secrets.Error {
 	return &secrets.Error{Err: secrets.Class(err)}
 }
 
-// fault returns a copy of the error of e, which the caller may change.
-func (e *entry) fault() error {
+// failure returns a copy of the error of e, which the caller may change.
+func (e *entry) failure() error {
 	err := *e.err
 	return &err
 }
@@ -205,33 +207,4 @@ func (e *entry) stale() secrets.Secret {
 	meta := e.secret.Meta()
 	meta.Stale = true
 	return secrets.NewSecret(e.secret.Reveal(), meta)
-}
-
-// The back-off after an ErrUnavailable.
-const (
-	backoffMin    = 100 * time.Millisecond
-	backoffMax    = 10 * time.Second
-	backoffSpread = 0.2
-)
-
-// backoff returns how long to wait after that many failures in a row.
-func backoff(failures int) time.Duration { return spread(backoffStep(failures), backoffSpread) }
-
-// backoffStep is backoff before the spread.
-func backoffStep(failures int) time.Duration {
-	d := backoffMin
-	for range failures - 1 {
-		if d *= 2; d >= backoffMax {
-			return backoffMax
-		}
-	}
-	return d
-}
-
-// spread returns a duration drawn evenly from d ± fraction.
-func spread(d time.Duration, fraction float64) time.Duration {
-	if fraction == 0 {
-		return d
-	}
-	return time.Duration(float64(d) * (1 + fraction*(2*rand.Float64()-1))) // not for security: it only spreads load
 }

@@ -9,19 +9,12 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware/cache"
 )
 
-// counting is a backend that counts its calls.
-type counting struct {
-	secrets.FetcherFunc
-}
-
-func (counting) Name() string { return "counting" }
-
 func Example() {
 	calls := 0
-	backend := counting{func(context.Context, secrets.Ref) (secrets.Secret, error) {
+	backend := secrets.NewBackend(secrets.Info{Name: "remote"}, func(context.Context, secrets.Ref) (secrets.Secret, error) {
 		calls++
 		return secrets.NewSecret(`{"user":"app","password":"s3cr3t-value"}`, secrets.Meta{}), nil
-	}}
+	})
 	memory := cache.New(cache.WithTTL(time.Minute), cache.WithHitCount())
 	client, err := secrets.New(backend, secrets.WithCache(memory))
 	if err != nil {

@@ -2,9 +2,9 @@ package cache
 
 import "math"
 
-// TakeNothingForAnOutage switches the outage state of all keyspaces of c off, until their backends answer.
-func TakeNothingForAnOutage(c *Cache) {
-	for s := range c.spaces {
-		s.outage.failures = math.MinInt
+// KeepBreakersClosed keeps the circuit breakers of all keyspaces of c from opening, until their backends answer.
+func KeepBreakersClosed(c *Cache) {
+	for k := range c.keyspaces {
+		k.breaker.failures = math.MinInt
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -33,11 +34,11 @@ func TestNegative(t *testing.T) {
 		f.fails(secrets.ErrNotFound, 1)
 		f.fails(secrets.ErrNotFound, 2)
 	})
-	run(t, "callers can not change what is remembered", nil, func(f *fixture) {
+	run(t, "callers cannot change what is remembered", nil, func(f *fixture) {
 		f.answers(secrets.ErrNotFound)
 		f.fails(secrets.ErrNotFound, 1)
 		_, err := f.get()
-		err.(*secrets.Error).Detail = "changed" // the cache promises it
+		err.(*secrets.Error).Detail = "changed"
 		_, err = f.get()
 		f.True(strings.Contains(err.Error(), "so says the source"))
 	})
@@ -104,7 +105,7 @@ func TestBackoff(t *testing.T) {
 			f.at(time.Minute)
 			f.staleAnswer(1, 2)
 			f.answers(secrets.ErrMalformed)
-			_, err := f.layer.Fetch(secrets.WithFresh(context.Background()), db)
+			_, err := f.layer.Fetch(withFresh(context.Background()), db)
 			f.True(errors.Is(err, secrets.ErrMalformed))
 			f.fails(secrets.ErrMalformed, 4) // no back-off, and no stale value, hides it
 		})
@@ -112,7 +113,7 @@ func TestBackoff(t *testing.T) {
 		f.answers(secrets.ErrUnavailable)
 		f.fails(secrets.ErrUnavailable, 1)
 		f.answers(nil)
-		got, err := f.layer.Fetch(secrets.WithFresh(context.Background()), db)
+		got, err := f.layer.Fetch(withFresh(context.Background()), db)
 		f.NoErr(err)
 		f.Equal(got.Reveal(), "db v1")
 		f.fresh(1, 2)
@@ -124,7 +125,7 @@ func TestFaultsOfWhatIsBelow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		var fault func() (secrets.Secret, error)
-		layer := cache.New(exact, cache.WithTTL(time.Minute), cache.WithRefreshAhead(0)).Wrap(secrets.FetcherFunc(
+		layer := newLayer(cache.New(exact, cache.WithTTL(time.Minute), cache.WithRefreshAhead(0)), fetchFunc(
 			func(context.Context, secrets.Ref) (secrets.Secret, error) {
 				if fault == nil {
 					return secrets.NewSecret("value", secrets.Meta{}), nil
@@ -136,6 +137,7 @@ func TestFaultsOfWhatIsBelow(t *testing.T) {
 		for _, fault = range []func() (secrets.Secret, error){
 			func() (secrets.Secret, error) { panic("hunter2") },
 			func() (secrets.Secret, error) { return secrets.Secret{}, nil },
+			func() (secrets.Secret, error) { runtime.Goexit(); return secrets.Secret{}, nil },
 		} {
 			time.Sleep(time.Minute)
 			_, err := layer.Fetch(t.Context(), db)

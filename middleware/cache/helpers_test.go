@@ -13,16 +13,33 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/internal/fetchctx"
 	"github.com/seed-5482dd03/secrets/middleware/cache"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-
 // until lets time pass until d after the start of the bubble, and what is due by then happen.
 func until(began time.Time, d time.Duration) {
 	time.Sleep(time.Until(began.Add(d)))
 	synctest.Wait()
+}
+
+// newLayer returns a cache around below, without dedup between its halves.
+func newLayer(c *cache.Cache, below secrets.Fetcher) secrets.Cache {
+	return c.NewCache(secrets.Info{Name: "source"}, below, func(fill secrets.Fetcher) secrets.Fetcher { return fill })
+}
+
+// fetchFunc is a function as a Fetcher.
+type fetchFunc func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error)
+
+func (f fetchFunc) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+	return f(ctx, ref)
+}
+
+// withFresh returns the context of a refresh.
+func withFresh(ctx context.Context) context.Context {
+	return fetchctx.With(ctx, fetchctx.Fetch{Fresh: true})
 }
 
 // source is what the cache stands around. It answers with the version that is current when it is asked, after a delay.
@@ -32,11 +49,13 @@ type source struct {
 	lease   time.Duration
 	err     error
 	delay   time.Duration
-	calls   int
-	batches [][]string
+	paths   []string // of the calls
 }
 
-func (s *source) Name() string { return "source" }
+// backend returns s as the backend of a client.
+func (s *source) backend() secrets.Backend {
+	return secrets.NewBackend(secrets.Info{Name: "source"}, s.Fetch)
+}
 
 func (s *source) set(change func(s *source)) {
 	s.mu.Lock()
@@ -47,31 +66,20 @@ func (s *source) set(change func(s *source)) {
 func (s *source) count() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.calls
+	return len(s.paths)
 }
 
 func (s *source) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
-	r := s.FetchMany(ctx, []secrets.Ref{ref})[0]
-	return r.Secret, r.Err
-}
-
-func (s *source) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Result {
 	s.mu.Lock()
-	s.calls++
-	paths := make([]string, len(refs))
-	results := make([]secrets.Result, len(refs))
-	for i, ref := range refs {
-		paths[i] = ref.Path
-		meta := secrets.Meta{Version: fmt.Sprint(s.version)}
-		if s.lease > 0 {
-			meta.ExpiresAt = time.Now().Add(s.lease)
-		}
-		results[i].Secret = secrets.NewSecret(fmt.Sprintf("%s v%d", ref.Path, s.version), meta)
-		if s.err != nil {
-			results[i] = secrets.Result{Err: &secrets.Error{Err: s.err, Detail: "so says the source"}}
-		}
+	s.paths = append(s.paths, ref.Path)
+	meta := secrets.Meta{Version: fmt.Sprint(s.version)}
+	if s.lease > 0 {
+		meta.ExpiresAt = time.Now().Add(s.lease)
 	}
-	s.batches = append(s.batches, paths)
+	answer := secrets.Result{Secret: secrets.NewSecret(fmt.Sprintf("%s v%d", ref.Path, s.version), meta)}
+	if s.err != nil {
+		answer = secrets.Result{Err: &secrets.Error{Err: s.err, Detail: "so says the source"}}
+	}
 	delay := s.delay
 	s.mu.Unlock()
 	if delay > 0 {
@@ -80,11 +88,20 @@ func (s *source) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Re
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
-			for i := range results {
-				results[i] = secrets.Result{Err: ctx.Err()}
-			}
+			return secrets.Secret{}, ctx.Err()
 		}
 	}
+	return answer.Secret, answer.Err
+}
+
+// fetchAll fetches each of paths at once, as a GetMany does.
+func fetchAll(ctx context.Context, f secrets.Fetcher, paths ...string) []secrets.Result {
+	results := make([]secrets.Result, len(paths))
+	var wg sync.WaitGroup
+	for i, path := range paths {
+		wg.Go(func() { results[i].Secret, results[i].Err = f.Fetch(ctx, secrets.Ref{Path: path}) })
+	}
+	wg.Wait()
 	return results
 }
 
@@ -98,7 +115,7 @@ type fixture struct {
 	*is.I
 	*source
 	cache *cache.Cache
-	layer secrets.Fetcher
+	layer secrets.Cache
 	began time.Time
 }
 
@@ -109,9 +126,9 @@ func run(t *testing.T, name string, opts []cache.Option, test func(f *fixture)) 
 			f := &fixture{I: is.New(t), source: &source{version: 1}, began: time.Now()}
 			f.cache = cache.New(append([]cache.Option{exact}, opts...)...)
 			f.NoErr(f.cache.Validate())
-			f.layer = f.cache.Wrap(f.source)
+			f.layer = newLayer(f.cache, f.source)
 			test(f)
-			f.NoErr(f.layer.(interface{ Close() error }).Close())
+			f.NoErr(f.layer.Close())
 		})
 	})
 }
@@ -155,6 +172,6 @@ func (f *fixture) rotate()           { f.set(func(s *source) { s.version++ }) }
 
 func (f *fixture) invalidate(paths ...string) {
 	for _, p := range paths {
-		f.layer.(interface{ Invalidate(refs ...secrets.Ref) }).Invalidate(secrets.Ref{Path: p})
+		f.layer.Invalidate(secrets.Ref{Path: p})
 	}
 }

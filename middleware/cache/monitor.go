@@ -14,23 +14,23 @@ type paddedCounter struct {
 }
 
 // CacheStats returns the figures of this keyspace.
-func (s *space) CacheStats() secrets.CacheStats {
+func (k *keyspace) CacheStats() secrets.CacheStats {
 	return secrets.CacheStats{
-		Hits:         s.hits.n.Load(),
-		Misses:       s.misses.Load(),
-		Stale:        s.stale.Load(),
-		NegativeHits: s.negativeHits.Load(),
-		BackedOff:    s.backedOff.Load(),
-		Evictions:    s.evictions.Load(),
-		Entries:      int(s.entries.Load()),
+		Hits:         k.hits.n.Load(),
+		Misses:       k.misses.Load(),
+		Stale:        k.stale.Load(),
+		NegativeHits: k.negativeHits.Load(),
+		BackedOff:    k.backedOff.Load(),
+		Evictions:    k.evictions.Load(),
+		Entries:      int(k.entries.Load()),
 	}
 }
 
 // BackingOff returns how many documents are not asked for at present, because the backend was unavailable.
-func (s *space) BackingOff() (documents int) {
-	now := s.clock.now()
-	s.index.Range(func(d document, e *entry) bool {
-		if t := e.troubles(); t.outage != nil && (s.outage.open(d).holds(true, now) || now < t.retryAt) {
+func (k *keyspace) BackingOff() (documents int) {
+	now := k.clock.now()
+	k.index.Range(func(d document, e *entry) bool {
+		if t := e.troubles(); t.unavailable != nil && (k.breaker.openFor(d).holds(true, now) || now < t.retryAt) {
 			documents++
 		}
 		return true
@@ -38,10 +38,8 @@ func (s *space) BackingOff() (documents int) {
 	return documents
 }
 
-// Outage reports whether the backend is in an outage, as far as fetches have shown.
-func (s *space) Outage() bool { return s.outage.state.Load() != nil }
+// Outage reports whether the circuit breaker is open.
+func (k *keyspace) Outage() bool { return k.breaker.state.Load() != nil }
 
 // CountHits makes the keyspace count its hits, as [WithHitCount] does for all of them.
-func (s *space) CountHits() { s.countHits.Store(true) }
-
-var _ secrets.CacheMonitor = (*space)(nil)
+func (k *keyspace) CountHits() { k.countHits.Store(true) }

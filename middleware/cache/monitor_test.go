@@ -3,6 +3,7 @@ package cache_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -11,42 +12,39 @@ import (
 	"github.com/matryer/is"
 
 	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/internal/fetchctx"
 	"github.com/seed-5482dd03/secrets/middleware/cache"
 )
-
-func monitor(f secrets.Fetcher) secrets.CacheMonitor { return f.(secrets.CacheMonitor) }
-
-func closeLayer(f secrets.Fetcher) error { return f.(interface{ Close() error }).Close() }
 
 // Each keyspace has figures of its own, and the cache has the sum, also of what was closed.
 func TestStatsOfEachKeyspace(t *testing.T) {
 	is := is.New(t)
 	memory := cache.New(cache.WithSize(2))
-	one, two := memory.Wrap(&source{}), memory.Wrap(&source{})
+	one, two := newLayer(memory, &source{}), newLayer(memory, &source{})
 	get := func(f secrets.Fetcher, path string) {
 		_, err := f.Fetch(t.Context(), secrets.Ref{Path: path})
 		is.NoErr(err)
 	}
-	monitor(two).CountHits()
+	two.CountHits()
 	get(one, "a")
 	get(one, "a") // not counted
 	get(two, "a")
 	get(two, "a")
-	is.Equal(monitor(one).CacheStats(), secrets.CacheStats{Misses: 1, Entries: 1})
-	is.Equal(monitor(two).CacheStats(), secrets.CacheStats{Misses: 1, Entries: 1, Hits: 1})
+	is.Equal(one.CacheStats(), secrets.CacheStats{Misses: 1, Entries: 1})
+	is.Equal(two.CacheStats(), secrets.CacheStats{Misses: 1, Entries: 1, Hits: 1})
 
 	get(two, "b") // an entry of either has to go
 	get(two, "c")
-	is.Equal(monitor(one).CacheStats().Evictions+monitor(two).CacheStats().Evictions, uint64(2))
-	is.Equal(monitor(one).CacheStats().Entries+monitor(two).CacheStats().Entries, 2)
+	is.Equal(one.CacheStats().Evictions+two.CacheStats().Evictions, uint64(2))
+	is.Equal(one.CacheStats().Entries+two.CacheStats().Entries, 2)
 	all := memory.Stats()
 	is.Equal(all, cache.Stats{Misses: 4, Entries: 2, Hits: 1, Evictions: 2})
 
-	is.NoErr(closeLayer(two))
-	is.NoErr(closeLayer(two)) // its figures count once
-	is.Equal(monitor(two).CacheStats().Entries, 0)
+	is.NoErr(two.Close())
+	is.NoErr(two.Close()) // its figures count once
+	is.Equal(two.CacheStats().Entries, 0)
 	memory.Purge()
-	is.NoErr(closeLayer(one))
+	is.NoErr(one.Close())
 	all.Entries = 0
 	is.Equal(memory.Stats(), all)
 }
@@ -59,9 +57,9 @@ func TestBackingOff(t *testing.T) {
 		f.staleAnswer(1, 2)
 		_, err := f.layer.Fetch(context.Background(), secrets.Ref{Path: "cold"})
 		f.True(err != nil)
-		f.Equal(monitor(f.layer).BackingOff(), 2)
+		f.Equal(f.layer.BackingOff(), 2)
 		f.at(3 * time.Second)
-		f.Equal(monitor(f.layer).BackingOff(), 0)
+		f.Equal(f.layer.BackingOff(), 0)
 	})
 }
 
@@ -69,10 +67,9 @@ func TestBackingOff(t *testing.T) {
 type observed struct {
 	source
 
-	mu       sync.Mutex
-	attempts []int
-	flights  []secrets.Flight
-	joined   []string
+	mu      sync.Mutex
+	fetches []fetchctx.Fetch
+	joined  []string
 }
 
 type nameKey struct{}
@@ -81,35 +78,33 @@ func callerNamed(name string) context.Context {
 	return context.WithValue(context.Background(), nameKey{}, name)
 }
 
-func (o *observed) note(ctx context.Context) {
-	f := secrets.FlightOf(ctx)
+func (o *observed) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+	f := fetchctx.Of(ctx)
 	o.mu.Lock()
-	o.attempts, o.flights = append(o.attempts, secrets.Attempt(ctx)), append(o.flights, f)
+	o.fetches = append(o.fetches, f)
 	o.mu.Unlock()
-	if f != nil {
-		f.OnJoin(func(caller context.Context) {
+	if f.Flight != nil {
+		f.Flight.OnJoin(func(caller context.Context) {
 			o.mu.Lock()
 			defer o.mu.Unlock()
 			o.joined = append(o.joined, fmt.Sprint(caller.Value(nameKey{})))
 		})
 	}
-}
-
-func (o *observed) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
-	o.note(ctx)
 	return o.source.Fetch(ctx, ref)
 }
 
-func (o *observed) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Result {
-	o.note(ctx)
-	return o.source.FetchMany(ctx, refs)
+// last returns what the last fetch was.
+func (o *observed) last() fetchctx.Fetch {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.fetches[len(o.fetches)-1]
 }
 
 func TestAttempts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		o := &observed{source: source{err: secrets.ErrUnavailable}}
-		layer := cache.New().Wrap(o)
+		layer := newLayer(cache.New(), o)
 		for range 3 {
 			_, err := layer.Fetch(t.Context(), db)
 			is.True(err != nil)
@@ -121,8 +116,12 @@ func TestAttempts(t *testing.T) {
 			is.NoErr(err)
 			time.Sleep(10 * time.Hour)
 		}
-		is.Equal(o.attempts, []int{0, 2, 3, 4, 0})
-		is.NoErr(closeLayer(layer))
+		var attempts []int
+		for _, f := range o.fetches {
+			attempts = append(attempts, f.Attempt)
+		}
+		is.Equal(attempts, []int{0, 2, 3, 4, 0})
+		is.NoErr(layer.Close())
 	})
 }
 
@@ -130,20 +129,21 @@ func TestRenewalsAreFlights(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		o := &observed{}
-		layer := cache.New(exact, cache.WithTTL(100*time.Second)).Wrap(o)
+		layer := newLayer(cache.New(exact, cache.WithTTL(100*time.Second)), o)
 		get := func(name string) {
 			_, err := layer.Fetch(callerNamed(name), db)
 			is.NoErr(err)
 		}
 		get("miss")
-		is.Equal(o.flights[0], nil) // that is for the dedup layer to know
+		is.True(o.last().Flight == nil) // that is for the dedup layer to know
+		is.True(!o.last().Background)
 
 		time.Sleep(90 * time.Second)
 		o.set(func(s *source) { s.delay = 20 * time.Second })
 		get("ahead") // at 90 s
 		get("hit")   // waits for nothing
 		synctest.Wait()
-		is.True(o.flights[1].Background())
+		is.True(o.last().Background)
 		time.Sleep(15 * time.Second)
 		get("joins the renewal") // at 105 s
 		is.Equal(o.joined, []string{"joins the renewal"})
@@ -154,39 +154,76 @@ func TestRenewalsAreFlights(t *testing.T) {
 		wg.Go(func() { get("first") })
 		synctest.Wait()
 		wg.Go(func() { get("second") })
-		wg.Go(func() {
-			layer.FetchMany(callerNamed("batch"), []secrets.Ref{db, db, {Path: "another"}})
-		})
+		wg.Go(func() { get("third") })
 		wg.Wait()
-		is.True(!o.flights[2].Background())
-		is.Equal(len(o.joined), 2) // the second and the batch, once
-		is.NoErr(closeLayer(layer))
+		is.Equal(len(o.fetches), 3)
+		is.True(!o.last().Background)
+		slices.Sort(o.joined)
+		is.Equal(o.joined, []string{"second", "third"}) // the first is no other
+		is.NoErr(layer.Close())
 	})
 }
 
-func TestBatchesOfRenewalsAreFlights(t *testing.T) {
+// TestRenewalsInTheBackgroundAreInNoGroup has a GetMany read values. It does not wait for a renewal in the background, so that a
+// batch must not wait for its other documents. One that it waits for is a part of it.
+func TestRenewalsInTheBackgroundAreInNoGroup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		o := &observed{}
-		layer := cache.New(exact, cache.WithTTL(100*time.Second)).Wrap(o)
-		refs := []secrets.Ref{{Path: "a"}, {Path: "b"}}
-		layer.FetchMany(t.Context(), refs)
+		layer := newLayer(cache.New(exact, cache.WithTTL(100*time.Second)), o)
+		group := fetchctx.NewGroup(1)
+		get := func() fetchctx.Fetch {
+			_, err := layer.Fetch(fetchctx.With(t.Context(), fetchctx.Fetch{Group: group}), db)
+			is.NoErr(err)
+			synctest.Wait()
+			return o.last()
+		}
+		is.True(get().Group == group) // a miss
 		time.Sleep(90 * time.Second)
-		layer.FetchMany(t.Context(), refs)
-		synctest.Wait()
-		is.Equal(len(o.flights), 2)
-		is.True(o.flights[1].Background())
+		ahead := get()
+		is.True(ahead.Background)
+		is.True(ahead.Group == nil)
+		time.Sleep(100 * time.Second)
+		expired := get()
+		is.True(!expired.Background)
+		is.True(expired.Group == group)
 
-		time.Sleep(200 * time.Second)
-		o.set(func(s *source) { s.delay = time.Second })
-		var wg sync.WaitGroup
-		wg.Go(func() { layer.FetchMany(callerNamed("first"), append(refs, refs...)) })
-		synctest.Wait()
-		wg.Go(func() { layer.FetchMany(callerNamed("second"), refs) })
-		wg.Wait()
-		is.Equal(len(o.flights), 3)
-		is.True(!o.flights[2].Background())
-		is.Equal(o.joined, []string{"second"}) // once, and the first is no other
-		is.NoErr(closeLayer(layer))
+		o.set(func(s *source) { s.err = secrets.ErrUnavailable })
+		fetchAll(t.Context(), layer, "a", "b", "c")
+		is.True(layer.Outage())
+		time.Sleep(90 * time.Second)
+		ahead = get()
+		is.True(ahead.Background)
+		is.True(ahead.Probe)
+		is.True(ahead.Group == nil)
+		is.NoErr(layer.Close())
+	})
+}
+
+// TestProbesAreToldOf checks what a layer below sees of the fetches of an outage.
+func TestProbesAreToldOf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		o := &observed{source: source{err: secrets.ErrUnavailable}}
+		layer := newLayer(cache.New(exact), o)
+		get := func(ctx context.Context, path string) fetchctx.Fetch {
+			_, err := layer.Fetch(ctx, secrets.Ref{Path: path})
+			is.True(err != nil)
+			return o.last()
+		}
+		for _, path := range []string{"a", "b", "c"} {
+			is.True(!get(t.Context(), path).Probe)
+		}
+		time.Sleep(past(firstStep))
+		probe := get(t.Context(), "a")
+		is.True(probe.Probe)
+		is.True(!probe.Background) // its caller waits for it
+		is.True(!probe.Fresh)
+		is.Equal(probe.Attempt, 2)
+		refresh := get(withFresh(t.Context()), "b")
+		is.True(refresh.Fresh)
+		is.True(!refresh.Probe)
+		is.Equal(len(o.fetches), 5)
+		is.NoErr(layer.Close())
 	})
 }

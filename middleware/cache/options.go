@@ -1,9 +1,9 @@
 package cache
 
 import (
-	"errors"
-	"fmt"
 	"time"
+
+	"github.com/seed-5482dd03/secrets/internal/faults"
 )
 
 // The defaults of the options.
@@ -20,13 +20,7 @@ const (
 const century = 100 * 365 * 24 * time.Hour
 
 // Option configures a [Cache]. A value out of range is a fault that secrets.New returns.
-type Option interface {
-	apply(c *config)
-}
-
-type optionFunc func(c *config)
-
-func (f optionFunc) apply(c *config) { f(c) }
+type Option func(c *config)
 
 type config struct {
 	ttl          time.Duration
@@ -36,38 +30,38 @@ type config struct {
 	jitter       float64
 	size         int
 	countHits    bool
-	nilOption    bool
+	faults       faults.List
 }
 
 // WithTTL sets how long a value is served without asking the backend. It must be more than 0. By default, it is 5 minutes.
-func WithTTL(d time.Duration) Option { return optionFunc(func(c *config) { c.ttl = d }) }
+func WithTTL(d time.Duration) Option { return func(c *config) { c.ttl = d } }
 
 // WithMaxStale sets for how long after its TTL a value is still served, marked Stale, while the backend is unavailable. 0
 // means never. By default, it is 1 hour.
-func WithMaxStale(d time.Duration) Option { return optionFunc(func(c *config) { c.maxStale = d }) }
+func WithMaxStale(d time.Duration) Option { return func(c *config) { c.maxStale = d } }
 
 // WithNegativeTTL sets how long a not-found is remembered. 0 means not at all. By default, it is 5 seconds.
 func WithNegativeTTL(d time.Duration) Option {
-	return optionFunc(func(c *config) { c.negativeTTL = d })
+	return func(c *config) { c.negativeTTL = d }
 }
 
 // WithRefreshAhead sets the fraction of the TTL after which a value that is asked for is renewed in the background. It is
 // less than 1; 0 means never. By default, it is 0.8.
 func WithRefreshAhead(fraction float64) Option {
-	return optionFunc(func(c *config) { c.refreshAhead = fraction })
+	return func(c *config) { c.refreshAhead = fraction }
 }
 
 // WithJitter sets the fraction by which the TTL of each value is drawn longer or shorter, so that values fetched together
 // are not renewed together. It is less than 1; 0 means exact TTLs. By default, it is 0.1.
-func WithJitter(fraction float64) Option { return optionFunc(func(c *config) { c.jitter = fraction }) }
+func WithJitter(fraction float64) Option { return func(c *config) { c.jitter = fraction } }
 
 // WithSize sets how many documents the cache holds, over all backends and clients that share it. As many not-founds and
 // back-offs are remembered beside them. It must be more than 0. By default, it is 1,000.
-func WithSize(documents int) Option { return optionFunc(func(c *config) { c.size = documents }) }
+func WithSize(documents int) Option { return func(c *config) { c.size = documents } }
 
 // WithHitCount counts hits too in [Stats], at the price of one contended write for each of them. By default, hits are
 // counted only where a layer asks for it: that of package tracing, with a meter provider.
-func WithHitCount() Option { return optionFunc(func(c *config) { c.countHits = true }) }
+func WithHitCount() Option { return func(c *config) { c.countHits = true } }
 
 func newConfig(opts []Option) config {
 	c := config{
@@ -77,34 +71,23 @@ func newConfig(opts []Option) config {
 		refreshAhead: defaultRefreshAhead,
 		jitter:       defaultJitter,
 		size:         defaultSize,
+		faults:       faults.List{Prefix: "cache: "},
 	}
-	for _, o := range opts {
-		if o == nil {
-			c.nilOption = true
-			continue
-		}
-		o.apply(&c)
-	}
+	faults.Apply(&c.faults, opts, func(o Option) { o(&c) })
+	c.check()
 	for _, d := range []*time.Duration{&c.ttl, &c.maxStale, &c.negativeTTL} {
 		*d = min(*d, century)
 	}
 	return c
 }
 
-// validate returns every fault of the options, joined.
-func (c *config) validate() error {
-	var faults []error
-	check := func(ok bool, format string, args ...any) {
-		if !ok {
-			faults = append(faults, fmt.Errorf("cache: "+format, args...))
-		}
-	}
-	check(!c.nilOption, "a nil Option")
-	check(c.ttl > 0, "WithTTL: %v is not more than 0", c.ttl)
-	check(c.maxStale >= 0, "WithMaxStale: %v is less than 0", c.maxStale)
-	check(c.negativeTTL >= 0, "WithNegativeTTL: %v is less than 0", c.negativeTTL)
-	check(c.refreshAhead >= 0 && c.refreshAhead < 1, "WithRefreshAhead: %v is not in [0, 1)", c.refreshAhead)
-	check(c.jitter >= 0 && c.jitter < 1, "WithJitter: %v is not in [0, 1)", c.jitter)
-	check(c.size > 0, "WithSize: %d is not more than 0", c.size)
-	return errors.Join(faults...)
+// check notes the faults of the options.
+func (c *config) check() {
+	f := &c.faults
+	f.Checkf(c.ttl > 0, "WithTTL: %v is not more than 0", c.ttl)
+	f.Checkf(c.maxStale >= 0, "WithMaxStale: %v is less than 0", c.maxStale)
+	f.Checkf(c.negativeTTL >= 0, "WithNegativeTTL: %v is less than 0", c.negativeTTL)
+	f.Checkf(c.refreshAhead >= 0 && c.refreshAhead < 1, "WithRefreshAhead: %v is not in [0, 1)", c.refreshAhead)
+	f.Checkf(c.jitter >= 0 && c.jitter < 1, "WithJitter: %v is not in [0, 1)", c.jitter)
+	f.Checkf(c.size > 0, "WithSize: %d is not more than 0", c.size)
 }

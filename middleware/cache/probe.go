@@ -2,111 +2,139 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/seed-5482dd03/secrets"
-	"github.com/seed-5482dd03/secrets/internal/joined"
+	"github.com/seed-5482dd03/secrets/internal/fetchctx"
 )
 
-// consult is look, and more while the backend is in an outage: what memory does not know is answered with the old value, if
-// that may be served, or with ErrUnavailable. A reader that comes when it is time for a probe causes it, and waits for it
-// first.
-func (s *space) consult(ctx context.Context, d document) (finding, *entry, secrets.Result) {
-	found, e, r := s.look(d)
+// lookup applies the circuit breaker to what memory knows: while it is open, what memory does not know is answered with the old
+// value, if that may be served, or with ErrUnavailable. A reader that comes when it is time for a probe causes it, and waits for it
+// first, as do the other documents of the same GetMany.
+func (k *keyspace) lookup(ctx context.Context, d document) (finding, *entry, secrets.Result) {
+	found, e, r := k.find(d)
 	if found == answer {
 		return answer, e, r
 	}
-	o := s.outage.open(d)
+	o := k.breaker.openFor(d)
 	switch {
 	case o == nil:
 		return found, e, r
 	case found == due:
 		return putOff, e, r
 	}
-	c := s.claim(d, e)
+	c := k.claim(ctx, d, e)
 	if c != nil {
-		result, final := s.probe(ctx, c)
-		if o = s.outage.open(d); o == nil && !final {
-			return found, e, r // another fetch has ended it
+		result, final := k.probe(ctx, c)
+		if o = k.breaker.openFor(d); o == nil && !final {
+			return found, e, r // another fetch has closed it
 		}
-		s.misses.Add(1)
+		k.misses.Add(1)
 		if final {
 			return answer, e, result
 		}
+	} else {
+		if err := k.awaitProbe(ctx, d, e); err != nil {
+			return answer, e, secrets.Result{Err: err}
+		}
+		if o = k.breaker.openFor(d); o == nil {
+			return found, e, r
+		}
 	}
-	r = s.withoutAsking(d, o)
+	r = k.withoutAsking(d, o)
 	if c == nil && r.Err != nil {
-		s.backedOff.Add(1)
+		k.backedOff.Add(1)
 	}
 	return answer, e, r
 }
 
-// withoutAsking returns the answer for d in the outage o.
-func (s *space) withoutAsking(d document, o *spell) secrets.Result {
-	if old, ok := s.recollect(d); ok {
+// withoutAsking returns the answer for d while the breaker is open, in the state o.
+func (k *keyspace) withoutAsking(d document, o *opening) secrets.Result {
+	if old, ok := k.recollect(d); ok {
 		return old
 	}
-	return secrets.Result{Err: o.fault(d.ref(), s.clock.now())}
+	return secrets.Result{Err: o.failure(d.ref(), k.clock.now())}
 }
 
 // claim returns a probe for d, whose value is that of e if it has any, which the caller has to run. It returns nil if it is
-// not the time for one, if d is asked for already, or if s is closed.
-func (s *space) claim(d document, e *entry) *call {
-	now, failed := s.clock.now(), s.hasFailed(d)
-	if s.outage.open(d).holds(failed, now) {
+// not the time for one, if d is asked for already, or if k is closed.
+func (k *keyspace) claim(ctx context.Context, d document, e *entry) *renewal {
+	now, failed := k.clock.now(), k.hasFailed(d)
+	if k.breaker.openFor(d).holds(failed, now) {
 		return nil // most readers need no lock
 	}
-	s.cache.mu.Lock()
-	defer s.cache.mu.Unlock()
-	if s.closed || e != nil && e.renewal.Load() != nil {
+	k.cache.mu.Lock()
+	defer k.cache.mu.Unlock()
+	if k.closed || e != nil && e.renewal.Load() != nil {
 		return nil
 	}
-	c := &call{document: d, entry: e, failed: failed, others: new(joined.List), done: make(chan struct{})}
-	if !s.outage.claim(c, now) {
+	c := newRenewal(ctx, d, e)
+	c.began, c.failed = now, failed
+	if !k.breaker.claim(c, now) {
 		return nil
 	}
 	if e != nil {
 		e.renewal.Store(c)
 	}
-	s.running.Add(1) // here, where Close can not have passed
+	k.running.Add(1) // here, where Close cannot have passed
 	return c
 }
 
-// hasFailed reports whether d could not be had at the last attempt, in the present outage or before any.
-func (s *space) hasFailed(d document) bool {
-	e, found := s.index.Load(d)
+// hasFailed reports whether d could not be had at the last attempt, while the breaker was open or before.
+func (k *keyspace) hasFailed(d document) bool {
+	e, found := k.index.Load(d)
 	return found && e.troubles().failures > 0
 }
 
-// probe runs c as a renewal is, detached from ctx, so that callers with short deadlines can not keep an outage alive. It
-// waits for the answer, but not so long that the caller would lose by that what it gets else: the old value, or the time for
-// a fallback.
-func (s *space) probe(ctx context.Context, c *call) (r secrets.Result, final bool) {
-	s.renewOne(context.WithValue(ctx, probeKey{}, s), c, false)
-	patience := probePatience
-	if c.entry != nil {
-		patience = min(patience, time.Duration(c.entry.staleUntil()-s.clock.now())/2)
-	}
-	if deadline, ok := ctx.Deadline(); ok {
-		patience = min(patience, time.Until(deadline)/2)
-	}
-	timer := time.NewTimer(patience)
+// probe runs c as a renewal is, detached from ctx, so that callers with short deadlines cannot keep the breaker open. It waits for
+// the answer with [keyspace.patience].
+func (k *keyspace) probe(ctx context.Context, c *renewal) (r secrets.Result, final bool) {
+	k.renew(ctx, c, fetchctx.Fetch{Probe: true})
+	timer := time.NewTimer(k.patience(ctx, c, c.entry))
 	defer timer.Stop()
 	return c.wait(ctx, timer.C)
 }
 
-// probeAhead makes the renewal of e, which was put off, a probe if it is time for one. Nobody waits for it. Otherwise the renewal
-// is due again after the step, so that memos of e are made until then and reads of it stay quick.
-func (s *space) probeAhead(ctx context.Context, e *entry) {
-	if c := s.claim(e.document, e); c != nil {
-		s.renewOne(context.WithValue(ctx, probeKey{}, s), c, true)
-	} else if o := s.outage.open(e.document); o != nil {
-		e.postpone(o.turn(s.hasFailed(e.document)))
+// awaitProbe waits for the probe of another document, if one is under way for the same GetMany: that has to wait for it all the
+// same, and if the backend is back, the caller can ask. The error is that of a caller who was cancelled.
+func (k *keyspace) awaitProbe(ctx context.Context, d document, e *entry) error {
+	group, o := fetchctx.Of(ctx).Group, k.breaker.openFor(d)
+	if group == nil || o == nil || o.probe == nil || o.probe.group != group {
+		return nil
 	}
+	patience := k.patience(ctx, o.probe, e)
+	if patience <= 0 {
+		return nil
+	}
+	patient, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if o.probe.ended.Wait(patient) != nil && errors.Is(ctx.Err(), context.Canceled) {
+		return ctx.Err()
+	}
+	return nil
 }
 
-// probeKey is the key of the keyspace that has sent a probe. A backend may have a cache of its own, where it is none.
-type probeKey struct{}
+// patience returns for how long a caller with ctx, for which memory has e or nothing, waits for the probe c: not so long that it
+// would lose by that what it gets else, the old value or the time for a fallback.
+func (k *keyspace) patience(ctx context.Context, c *renewal, e *entry) time.Duration {
+	now := k.clock.now()
+	patience := probePatience - time.Duration(now-c.began)
+	if e != nil {
+		patience = min(patience, time.Duration(e.staleUntil()-now)/2)
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		patience = min(patience, time.Until(deadline)/2)
+	}
+	return patience
+}
 
-// isProbe reports whether a fetch with ctx is a probe of the backend of s.
-func (s *space) isProbe(ctx context.Context) bool { return ctx.Value(probeKey{}) == any(s) }
+// probeAhead makes the renewal of e, which was put off, a probe if it is time for one. Nobody waits for it. Otherwise the renewal
+// is due again after the step, so that memos of e are made until then and reads of it stay quick.
+func (k *keyspace) probeAhead(ctx context.Context, e *entry) {
+	if c := k.claim(ctx, e.document, e); c != nil {
+		k.renew(ctx, c, fetchctx.Fetch{Probe: true, Background: true})
+	} else if o := k.breaker.openFor(e.document); o != nil {
+		e.postpone(o.retryFor(k.hasFailed(e.document)))
+	}
+}

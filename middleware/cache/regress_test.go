@@ -54,12 +54,12 @@ func TestRefreshOutlivesOnesThatBeginLater(t *testing.T) {
 	}
 }
 
-// TestOlderAnswersComeTooLate lets a slow fetch that began first end last.
-func TestOlderAnswersComeTooLate(t *testing.T) {
+// TestAnOlderAnswerDoesNotFollowANewerOne lets a slow fetch that began first end last.
+func TestAnOlderAnswerDoesNotFollowANewerOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		backend := secretstest.NewBackend(map[string]string{"db": "v1"}, secretstest.WithLatency(time.Second))
-		layer := cache.New().Wrap(backend) // no dedup, so that the two fetches are two
+		layer := newLayer(cache.New(), backend) // no dedup, so that the two fetches are two
 		fetch := func() string {
 			s, err := layer.Fetch(context.Background(), db)
 			is.NoErr(err)
@@ -76,25 +76,33 @@ func TestOlderAnswersComeTooLate(t *testing.T) {
 	})
 }
 
-func TestRenewalsAheadOfABatchAreOneBatch(t *testing.T) {
-	run(t, "", []cache.Option{cache.WithTTL(100 * time.Second)}, func(f *fixture) {
-		var refs []secrets.Ref
-		for i := range 200 {
-			refs = append(refs, secrets.Ref{Path: fmt.Sprint(i)})
+// TestRenewalsAheadOfSeveral has a GetMany cause one renewal of each document.
+func TestRenewalsAheadOfSeveral(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const keys = 200
+		r := newRemote(t, keys, cache.WithTTL(100*time.Second))
+		all := make([]string, keys)
+		for i := range all {
+			all[i] = numbered(i)
 		}
-		f.layer.FetchMany(context.Background(), refs)
-		f.Equal(f.count(), 1)
-		f.rotate()
-		f.at(80 * time.Second)
+		_, err := r.GetMany(t.Context(), all...)
+		r.NoErr(err)
+		r.Equal(r.backend.Calls(), keys)
+		r.backend.Set(numbered(7), "new")
+		time.Sleep(80 * time.Second)
+		r.backend.SetLatency(time.Second)
 		for range 3 {
-			for _, r := range f.layer.FetchMany(context.Background(), refs) {
-				f.NoErr(r.Err)
-			}
+			within(r.I, 0, func() {
+				_, err := r.GetMany(t.Context(), all...)
+				r.NoErr(err)
+			})
 		}
+		time.Sleep(time.Second)
 		synctest.Wait()
-		f.Equal(f.count(), 2)
-		f.Equal(len(f.batches[1]), 200)
-		f.Equal(f.layer.FetchMany(context.Background(), refs)[7].Secret.Reveal(), "7 v2")
+		r.Equal(r.backend.Calls(), 2*keys)
+		found, err := r.GetMany(t.Context(), all...)
+		r.NoErr(err)
+		r.Equal(found[numbered(7)].Reveal(), "new")
 	})
 }
 
@@ -152,12 +160,16 @@ func TestJitterDoesNotAddToTheBound(t *testing.T) {
 	}
 }
 
-// TestCacheAboveTheDocuments puts a cache where it meets refs with fields.
-func TestCacheAboveTheDocuments(t *testing.T) {
+// TestCacheOfFields has a program put a cache where it meets refs with fields.
+func TestCacheOfFields(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		backend := &pair{name: "pair"}
-		client := newClient(t, backend, secrets.WithMiddleware(cache.New(exact, cache.WithTTL(time.Minute))))
+		var layer secrets.Cache
+		client := newClient(t, backend, secrets.WithMiddleware(wrapFunc(func(next secrets.Fetcher) secrets.Fetcher {
+			layer = newLayer(cache.New(exact, cache.WithTTL(time.Minute)), next)
+			return layer
+		})))
 		for version := range 3 {
 			is.Equal(value(t, client, "db#user"), fmt.Sprint("u", version))
 			is.Equal(value(t, client, "db#password"), fmt.Sprint("p", version))
@@ -165,8 +177,14 @@ func TestCacheAboveTheDocuments(t *testing.T) {
 			backend.version.Add(1)
 			time.Sleep(time.Minute) // the renewals must ask for what was asked
 		}
+		is.NoErr(layer.Close())
 	})
 }
+
+// wrapFunc is a function as a Middleware.
+type wrapFunc func(next secrets.Fetcher) secrets.Fetcher
+
+func (f wrapFunc) Wrap(next secrets.Fetcher) secrets.Fetcher { return f(next) }
 
 // TestHerdLeavesRoomForOtherFields lets many first readers of one key meet: they are one memo.
 func TestHerdLeavesRoomForOtherFields(t *testing.T) {
@@ -216,34 +234,30 @@ func TestStatsOfAFaultyCache(t *testing.T) {
 // found none would be told that the backend is unavailable, though a value may be served.
 func TestARenewalLeavesNoGap(t *testing.T) {
 	is := is.New(t)
-	layer := cache.New().Wrap(&source{})
+	layer := newLayer(cache.New(), &source{})
 	ref := secrets.Ref{Path: "db"}
-	fresh := secrets.WithFresh(t.Context())
-	_, err := layer.Fetch(fresh, ref)
+	ctx := withFresh(t.Context())
+	_, err := layer.Fetch(ctx, ref)
 	is.NoErr(err)
 	var gaps atomic.Int64
 	var readers sync.WaitGroup
-	ctx, stop := context.WithCancel(t.Context())
+	reading, stop := context.WithCancel(t.Context())
 	for range 2 {
 		readers.Go(func() {
-			for ctx.Err() == nil {
-				if _, known := layer.(peeker).Peek(ref); !known {
+			for reading.Err() == nil {
+				if _, known := layer.Peek(ref); !known {
 					gaps.Add(1)
 				}
 			}
 		})
 	}
 	for range 20_000 {
-		if _, err := layer.Fetch(fresh, ref); err != nil {
+		if _, err := layer.Fetch(ctx, ref); err != nil {
 			t.Error(err)
 		}
 	}
 	stop()
 	readers.Wait()
 	is.Equal(gaps.Load(), int64(0))
-	is.NoErr(closeLayer(layer))
-}
-
-type peeker interface {
-	Peek(ref secrets.Ref) (secrets.Result, bool)
+	is.NoErr(layer.Close())
 }

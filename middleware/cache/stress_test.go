@@ -15,6 +15,7 @@ import (
 	"github.com/matryer/is"
 
 	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/internal/fetchctx"
 	"github.com/seed-5482dd03/secrets/middleware/cache"
 	"github.com/seed-5482dd03/secrets/middleware/dedup"
 )
@@ -33,17 +34,14 @@ func newRotating(n int) *rotating {
 	return b
 }
 
-func (*rotating) Name() string { return "rotating" }
+func (*rotating) Info() secrets.Info { return secrets.Info{Name: "rotating"} }
+func (*rotating) Close() error       { return nil }
 
 func (b *rotating) Fetch(_ context.Context, ref secrets.Ref) (secrets.Secret, error) {
 	b.calls.Add(1)
 	version := b.keys[ref.Path].Load()
 	runtime.Gosched() // a rotation may come between the reading and the answer
 	return secrets.NewSecret(fmt.Sprintf("%s:%d", ref.Path, version), secrets.Meta{}), nil
-}
-
-func (b *rotating) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Result {
-	return secrets.FetchEach(ctx, b.Fetch, refs)
 }
 
 // TestStress mixes hits, inserts, evictions, renewals, expiry, invalidations, refreshes, purges and Close on real clocks. No
@@ -85,8 +83,7 @@ func TestStressFindsACacheWithoutGenerations(t *testing.T) {
 	is := is.New(t)
 	for range 20 {
 		backend := newRotating(stressKeys)
-		client, err := secrets.New(backend, secrets.WithCache(secrets.MiddlewareFunc(
-			func(next secrets.Fetcher) secrets.Fetcher { return &naive{next: next} })))
+		client, err := secrets.New(backend, secrets.WithCache(naiveLayer{}))
 		is.NoErr(err)
 		old := stress(t, client, backend, func() {}).old.Load()
 		is.NoErr(client.Close())
@@ -97,14 +94,26 @@ func TestStressFindsACacheWithoutGenerations(t *testing.T) {
 	t.Fatal("the check does not see old versions")
 }
 
-// naive is a cache as it is often written.
+// naiveLayer makes caches as they are often written.
+type naiveLayer struct{}
+
+func (naiveLayer) Validate() error { return nil }
+
+func (naiveLayer) NewCache(
+	_ secrets.Info, below secrets.Fetcher, share func(fill secrets.Fetcher) secrets.Fetcher,
+) secrets.Cache {
+	return &naive{next: share(below)}
+}
+
 type naive struct {
+	secrets.CacheMonitor // none
+
 	next   secrets.Fetcher
 	values sync.Map
 }
 
 func (n *naive) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
-	if v, found := n.values.Load(ref); found && !secrets.Fresh(ctx) {
+	if v, found := n.values.Load(ref); found && !fetchctx.Of(ctx).Fresh {
 		return v.(secrets.Secret), nil
 	}
 	s, err := n.next.Fetch(ctx, ref)
@@ -115,15 +124,18 @@ func (n *naive) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, err
 	return s, err
 }
 
-func (n *naive) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Result {
-	return secrets.FetchEach(ctx, n.Fetch, refs)
-}
-
 func (n *naive) Invalidate(refs ...secrets.Ref) {
 	for _, ref := range refs {
 		n.values.Delete(ref)
 	}
 }
+
+func (*naive) Recall(string) (s secrets.Secret, known bool)        { return s, false }
+func (*naive) RecallMany([]string, map[string]secrets.Secret) bool { return false }
+func (*naive) Memorize(string, secrets.Ref, string)                {}
+func (*naive) Peek(secrets.Ref) (r secrets.Result, known bool)     { return r, false }
+func (*naive) RenewAt(secrets.Ref) (at time.Time, known bool)      { return at, false }
+func (*naive) Close() error                                        { return nil }
 
 const stressKeys = 40
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,83 +18,70 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/internal/fetchctx"
 	"github.com/seed-5482dd03/secrets/middleware/dedup"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// layer returns the flights to next.
+func layer(next secrets.Fetcher) secrets.Dedup {
+	return dedup.New().NewDedup(secrets.Info{Name: "backend"}, next)
+}
+
+// fetchFunc is a function as a Fetcher.
+type fetchFunc func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error)
+
+func (f fetchFunc) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+	return f(ctx, ref)
+}
+
+// withFresh returns the context of a refresh.
+func withFresh(ctx context.Context) context.Context {
+	return fetchctx.With(ctx, fetchctx.Fetch{Fresh: true})
+}
+
 // source is what the layer stands around: it answers each path with "value of path" after a delay.
 type source struct {
 	delay time.Duration
-	fetch func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) // in place of the delay, if set
+	fetch fetchFunc // in place of the delay, if set
 
-	mu      sync.Mutex
-	asked   map[string]int
-	batches [][]string
-	ended   int // calls that their context ended
+	mu    sync.Mutex
+	paths []string // of the calls
+	ended int      // calls that their context ended
 }
 
 func (s *source) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
-	r := s.answer(ctx, []secrets.Ref{ref})[0]
-	return r.Secret, r.Err
-}
-
-func (s *source) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Result {
-	return s.answer(ctx, refs)
-}
-
-func (s *source) answer(ctx context.Context, refs []secrets.Ref) []secrets.Result {
-	paths := make([]string, len(refs))
 	s.mu.Lock()
-	if s.asked == nil {
-		s.asked = make(map[string]int)
-	}
-	for i, ref := range refs {
-		paths[i] = ref.Path
-		s.asked[ref.Path]++
-	}
-	s.batches = append(s.batches, paths)
+	s.paths = append(s.paths, ref.Path)
 	s.mu.Unlock()
-
-	results := make([]secrets.Result, len(refs))
 	if s.fetch != nil {
-		for i, ref := range refs {
-			results[i].Secret, results[i].Err = s.fetch(ctx, ref)
-		}
-		return results
+		return s.fetch(ctx, ref)
 	}
 	timer := time.NewTimer(s.delay)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		for i, ref := range refs {
-			results[i].Secret = secrets.NewSecret("value of "+ref.Path, secrets.Meta{})
-		}
+		return secrets.NewSecret("value of "+ref.Path, secrets.Meta{}), nil
 	case <-ctx.Done():
 		s.mu.Lock()
+		defer s.mu.Unlock()
 		s.ended++
-		s.mu.Unlock()
-		for i := range refs {
-			results[i].Err = ctx.Err()
-		}
+		return secrets.Secret{}, ctx.Err()
 	}
-	return results
+}
+
+// cancelled returns how many calls their context has ended.
+func (s *source) cancelled() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended
 }
 
 func (s *source) calls() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.batches)
-}
-
-func wrap(s secrets.Fetcher) secrets.Fetcher { return dedup.New().Wrap(s) }
-
-func closeLayer(f secrets.Fetcher) error { return f.(interface{ Close() error }).Close() }
-
-func invalidate(f secrets.Fetcher, paths ...string) {
-	for _, p := range paths {
-		f.(interface{ Invalidate(refs ...secrets.Ref) }).Invalidate(secrets.Ref{Path: p})
-	}
+	return len(s.paths)
 }
 
 var db = secrets.Ref{Path: "db"}
@@ -126,7 +114,7 @@ func TestCallersShareOneFetch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		s := &source{delay: 250 * time.Millisecond}
-		f := wrap(s)
+		f := layer(s)
 		var wg sync.WaitGroup
 		var callers []*caller
 		for i := range 1000 {
@@ -146,7 +134,7 @@ func TestFirstCallerGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		s := &source{delay: 250 * time.Millisecond}
-		f := wrap(s)
+		f := layer(s)
 		var wg sync.WaitGroup
 		first := call(&wg, f, db, 0, 50*time.Millisecond)
 		second := call(&wg, f, db, 10*time.Millisecond, 0)
@@ -163,7 +151,7 @@ func TestWaiterHasADeadlineOfItsOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		s := &source{delay: 300 * time.Millisecond}
-		f := wrap(s)
+		f := layer(s)
 		var wg sync.WaitGroup
 		first := call(&wg, f, db, 0, 0)
 		second := call(&wg, f, db, 10*time.Millisecond, 50*time.Millisecond)
@@ -178,7 +166,7 @@ func TestNewcomerAfterAllHaveLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		s := &source{delay: 300 * time.Millisecond}
-		f := wrap(s)
+		f := layer(s)
 		var wg sync.WaitGroup
 		call(&wg, f, db, 0, 50*time.Millisecond)
 		call(&wg, f, db, 0, 60*time.Millisecond)
@@ -187,7 +175,7 @@ func TestNewcomerAfterAllHaveLeft(t *testing.T) {
 		is.NoErr(newcomer.err) // it does not join the cancelled flight
 		is.Equal(newcomer.at, 360*time.Millisecond+1)
 		is.Equal(s.calls(), 2)
-		is.Equal(s.ended, 1) // the last one to leave cancelled the first flight
+		is.Equal(s.cancelled(), 1) // the last one to leave cancelled the first flight
 	})
 }
 
@@ -197,7 +185,7 @@ func TestGoexitAndPanic(t *testing.T) {
 		"goexit":       runtime.Goexit,
 		"panic string": func() { panic(canary) },
 		"panic error":  func() { panic(errors.New(canary)) },
-		"panic nil":    func() { panic(nil) }, // a backend may do it
+		"panic nil":    func() { panic(nil) },
 	}
 	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {
@@ -208,7 +196,7 @@ func TestGoexitAndPanic(t *testing.T) {
 					fault()
 					return secrets.Secret{}, nil
 				}}
-				f := wrap(s)
+				f := layer(s)
 				var wg sync.WaitGroup
 				callers := []*caller{call(&wg, f, db, 0, 0), call(&wg, f, db, time.Millisecond, 0)}
 				wg.Wait()
@@ -217,9 +205,8 @@ func TestGoexitAndPanic(t *testing.T) {
 					is.True(c.secret.IsZero())
 					is.True(!strings.Contains(c.err.Error(), canary))
 				}
-				for _, r := range f.FetchMany(t.Context(), []secrets.Ref{db, {Path: "other"}}) {
-					is.True(errors.Is(r.Err, secrets.ErrUnknown))
-				}
+				_, err := f.Fetch(t.Context(), db)
+				is.True(errors.Is(err, secrets.ErrUnknown))
 				is.Equal(s.calls(), 2) // nobody is stuck in the first flight
 			})
 		})
@@ -228,36 +215,27 @@ func TestGoexitAndPanic(t *testing.T) {
 
 func TestNeverAZeroSecretWithoutAnError(t *testing.T) {
 	is := is.New(t)
-	f := wrap(secrets.FetcherFunc(func(context.Context, secrets.Ref) (secrets.Secret, error) {
+	f := layer(fetchFunc(func(context.Context, secrets.Ref) (secrets.Secret, error) {
 		return secrets.Secret{}, nil
 	}))
 	_, err := f.Fetch(t.Context(), db)
 	is.True(errors.Is(err, secrets.ErrUnknown))
-
-	for _, r := range wrap(short{}).FetchMany(t.Context(), []secrets.Ref{db, {Path: "other"}}) {
-		is.True(errors.Is(r.Err, secrets.ErrUnknown))
-	}
 }
 
-// short answers a batch with too few results.
-type short struct{ secrets.FetcherFunc }
-
-func (short) FetchMany(context.Context, []secrets.Ref) []secrets.Result { return nil }
-
 func TestInvalidationAndFresh(t *testing.T) {
-	later := map[string]func(f secrets.Fetcher) context.Context{
-		"invalidated": func(f secrets.Fetcher) context.Context {
-			invalidate(f, "db")
+	later := map[string]func(f secrets.Dedup) context.Context{
+		"invalidated": func(f secrets.Dedup) context.Context {
+			f.Invalidate(db)
 			return context.Background()
 		},
-		"fresh": func(secrets.Fetcher) context.Context { return secrets.WithFresh(context.Background()) },
+		"fresh": func(secrets.Dedup) context.Context { return withFresh(context.Background()) },
 	}
 	for name, prepare := range later {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				is := is.New(t)
 				s := &source{delay: 100 * time.Millisecond}
-				f := wrap(s)
+				f := layer(s)
 				var wg sync.WaitGroup
 				first := call(&wg, f, db, 0, 0)
 				time.Sleep(50 * time.Millisecond)
@@ -278,80 +256,81 @@ func TestLaterCallersJoinTheFreshFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		s := &source{delay: 100 * time.Millisecond}
-		f := wrap(s)
+		f := layer(s)
 		var wg sync.WaitGroup
 		call(&wg, f, db, 0, 0)
 		wg.Go(func() {
 			time.Sleep(10 * time.Millisecond)
-			_, _ = f.Fetch(secrets.WithFresh(context.Background()), db)
+			_, _ = f.Fetch(withFresh(context.Background()), db)
 		})
-		late := call(&wg, f, db, 20*time.Millisecond, 0)
+		later := call(&wg, f, db, 20*time.Millisecond, 0)
 		wg.Wait()
-		is.Equal(late.at, 110*time.Millisecond)
+		is.Equal(later.at, 110*time.Millisecond)
 		is.Equal(s.calls(), 2)
 	})
 }
 
-func TestOverlappingBatchesAskOnceForEachSecret(t *testing.T) {
+// TestOverlappingGetManysAskOnceForEachSecret is the layer in a Client.
+func TestOverlappingGetManysAskOnceForEachSecret(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		s := &source{delay: 100 * time.Millisecond}
-		f := wrap(s)
+		client, err := secrets.New(secrets.NewBackend(secrets.Info{Name: "backend"}, s.Fetch), secrets.WithDedup(dedup.New()))
+		is.NoErr(err)
 		var wg sync.WaitGroup
-		batch := func(wait time.Duration, paths ...string) {
-			refs := make([]secrets.Ref, len(paths))
-			for i, p := range paths {
-				refs[i].Path = p
-			}
+		many := func(wait time.Duration, paths ...string) {
 			wg.Go(func() {
 				time.Sleep(wait)
-				for i, r := range f.FetchMany(context.Background(), refs) {
-					is.NoErr(r.Err)
-					is.Equal(r.Secret.Reveal(), "value of "+paths[i])
+				found, err := client.GetMany(context.Background(), paths...)
+				is.NoErr(err)
+				for _, p := range paths {
+					is.Equal(found[p].Reveal(), "value of "+p)
 				}
 			})
 		}
-		batch(0, "a", "b", "a")
-		batch(10*time.Millisecond, "b", "c", "d")
-		single := call(&wg, f, secrets.Ref{Path: "c"}, 20*time.Millisecond, 0)
-		batch(30*time.Millisecond, "a", "d")
+		began := time.Now()
+		many(0, "a", "b", "a")
+		many(10*time.Millisecond, "b", "c", "d")
+		wg.Go(func() {
+			time.Sleep(20 * time.Millisecond)
+			_, err := client.Get(context.Background(), "c")
+			is.NoErr(err)
+			is.Equal(time.Since(began), 110*time.Millisecond)
+		})
+		many(30*time.Millisecond, "a", "d")
 		wg.Wait()
-		is.Equal(single.at, 110*time.Millisecond)
-		is.Equal(fmt.Sprint(s.batches), "[[a b] [c d]]")
-		is.Equal(len(f.FetchMany(t.Context(), nil)), 0)
-		is.Equal(s.calls(), 2)
+		slices.Sort(s.paths)
+		is.Equal(s.paths, []string{"a", "b", "c", "d"})
+		is.NoErr(client.Close())
 	})
 }
 
-func TestBatchIsCancelledWhenNobodyWantsAnyOfIt(t *testing.T) {
+// TestEachFlightIsCancelledByItself has one caller leave two flights, one of which another caller wants.
+func TestEachFlightIsCancelledByItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		s := &source{delay: time.Second}
-		f := wrap(s)
-		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-		defer cancel()
+		f := layer(s)
 		var wg sync.WaitGroup
-		wg.Go(func() {
-			for _, r := range f.FetchMany(ctx, []secrets.Ref{{Path: "a"}, {Path: "b"}}) {
-				is.Equal(r.Err, context.DeadlineExceeded)
-			}
-		})
+		a := call(&wg, f, secrets.Ref{Path: "a"}, 0, 100*time.Millisecond)
+		call(&wg, f, secrets.Ref{Path: "b"}, 0, 100*time.Millisecond)
 		b := call(&wg, f, secrets.Ref{Path: "b"}, 10*time.Millisecond, 200*time.Millisecond)
 		time.Sleep(150 * time.Millisecond)
-		is.Equal(s.ended, 0) // b is wanted still
+		is.Equal(s.cancelled(), 1) // that of a; b is wanted still
 		again := call(&wg, f, secrets.Ref{Path: "a"}, 0, 0)
 		wg.Wait()
+		is.Equal(a.err, context.DeadlineExceeded)
 		is.Equal(b.err, context.DeadlineExceeded)
 		is.NoErr(again.err) // a was left by all, and is asked anew
-		is.Equal(s.ended, 1)
-		is.Equal(s.calls(), 2)
+		is.Equal(s.cancelled(), 2)
+		is.Equal(s.calls(), 3)
 	})
 }
 
 func TestFlightKeepsContextValuesAndNoDeadline(t *testing.T) {
 	is := is.New(t)
 	type key struct{}
-	f := wrap(secrets.FetcherFunc(func(ctx context.Context, _ secrets.Ref) (secrets.Secret, error) {
+	f := layer(fetchFunc(func(ctx context.Context, _ secrets.Ref) (secrets.Secret, error) {
 		_, has := ctx.Deadline()
 		is.True(!has)
 		return secrets.NewSecret(ctx.Value(key{}).(string), secrets.Meta{}), nil
@@ -367,40 +346,34 @@ func TestClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		s := &source{delay: time.Second}
-		f := wrap(s)
+		f := layer(s)
 		var wg sync.WaitGroup
 		waiter := call(&wg, f, db, 0, 0)
 		time.Sleep(100 * time.Millisecond)
 		for range 10 {
-			wg.Go(func() { is.NoErr(closeLayer(f)) })
+			wg.Go(func() { is.NoErr(f.Close()) })
 		}
 		wg.Wait()
 		is.True(errors.Is(waiter.err, secrets.ErrClosed))
 		is.Equal(waiter.at, 100*time.Millisecond)
 		_, err := f.Fetch(t.Context(), db)
 		is.True(errors.Is(err, secrets.ErrClosed))
-		is.True(errors.Is(f.FetchMany(t.Context(), []secrets.Ref{db})[0].Err, secrets.ErrClosed))
 		is.Equal(s.calls(), 1)
 	})
 }
 
-// named is a source that has a name, as those that a Client wraps do.
-type named struct{ *source }
-
-func (named) Name() string { return "backend" }
-
-// Whoever waits when the group is closed, or comes later, learns which backend it was for.
+// Whoever waits when the layer is closed, or comes later, learns which backend it was for.
 func TestCloseSaysOfWhichBackend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
-		f := dedup.New().Wrap(named{&source{delay: time.Second}})
+		f := layer(&source{delay: time.Second})
 		var wg sync.WaitGroup
 		waiter := call(&wg, f, db, 0, 0)
 		time.Sleep(100 * time.Millisecond)
-		is.NoErr(closeLayer(f))
+		is.NoErr(f.Close())
 		wg.Wait()
-		_, late := f.Fetch(t.Context(), db)
-		for _, err := range []error{waiter.err, late, f.FetchMany(t.Context(), []secrets.Ref{db})[0].Err} {
+		_, closed := f.Fetch(t.Context(), db)
+		for _, err := range []error{waiter.err, closed} {
 			var e *secrets.Error
 			is.True(errors.As(err, &e))
 			is.Equal(*e, secrets.Error{Backend: "backend", Key: db.String(), Err: secrets.ErrClosed})
@@ -411,15 +384,15 @@ func TestCloseSaysOfWhichBackend(t *testing.T) {
 func TestOneLayerInTwoPlaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
-		layer := dedup.New()
+		shared := dedup.New()
 		one, two := &source{delay: time.Millisecond}, &source{delay: time.Millisecond}
-		f, g := layer.Wrap(one), layer.Wrap(two)
+		f, g := shared.NewDedup(secrets.Info{Name: "f"}, one), shared.NewDedup(secrets.Info{Name: "g"}, two)
 		var wg sync.WaitGroup
 		call(&wg, f, db, 0, 0)
 		call(&wg, g, db, 0, 0)
 		wg.Wait()
 		is.Equal(one.calls()+two.calls(), 2) // a key means another secret in each
-		is.NoErr(closeLayer(f))
+		is.NoErr(f.Close())
 		_, err := g.Fetch(t.Context(), db)
 		is.NoErr(err)
 	})
@@ -433,7 +406,7 @@ func TestInterleavings(t *testing.T) {
 			is := is.New(t)
 			r := rand.New(rand.NewPCG(seed, 1))
 			s := &source{delay: time.Duration(1 + r.IntN(100))}
-			f := wrap(s)
+			f := layer(s)
 			var wg sync.WaitGroup
 			type plan struct {
 				*caller
@@ -465,7 +438,7 @@ func TestInterleavings(t *testing.T) {
 func TestStress(t *testing.T) {
 	is := is.New(t)
 	var running, most atomic.Int64
-	s := secrets.FetcherFunc(func(_ context.Context, ref secrets.Ref) (secrets.Secret, error) {
+	s := fetchFunc(func(_ context.Context, ref secrets.Ref) (secrets.Secret, error) {
 		for n := running.Add(1); ; {
 			old := most.Load()
 			if n <= old || most.CompareAndSwap(old, n) {
@@ -476,30 +449,36 @@ func TestStress(t *testing.T) {
 		running.Add(-1)
 		return secrets.NewSecret("value of "+ref.Path, secrets.Meta{}), nil
 	})
-	f := wrap(s)
+	f := layer(s)
 	var wg sync.WaitGroup
 	for i := range 64 {
 		wg.Go(func() {
 			r := rand.New(rand.NewPCG(uint64(i), 2))
-			for range 200 {
+			for range 400 {
 				ctx, cancel := context.WithTimeout(context.Background(), time.Duration(r.IntN(200))*time.Microsecond)
-				refs := []secrets.Ref{{Path: fmt.Sprint(r.IntN(4))}, {Path: fmt.Sprint(r.IntN(4))}}
+				ref := secrets.Ref{Path: fmt.Sprint(r.IntN(4))}
 				switch r.IntN(4) {
 				case 0:
-					ctx = secrets.WithFresh(ctx)
+					ctx = withFresh(ctx)
 				case 1:
-					invalidate(f, refs[0].Path)
+					f.Invalidate(ref)
 				}
-				for n, r := range f.FetchMany(ctx, refs) {
-					if r.Err == nil && r.Secret.Reveal() != "value of "+refs[n].Path {
-						t.Error("the answer of another key")
-					}
+				if s, err := f.Fetch(ctx, ref); err == nil && s.Reveal() != "value of "+ref.Path {
+					t.Error("the answer of another key")
 				}
 				cancel()
 			}
 		})
 	}
 	wg.Wait()
-	is.NoErr(closeLayer(f))
+	is.NoErr(f.Close())
 	is.True(most.Load() > 1) // the calls did overlap
+}
+
+func TestTheZeroValueIsAFault(t *testing.T) {
+	is := is.New(t)
+	_, err := secrets.New(secrets.NewBackend(secrets.Info{Name: "backend"}, (&source{}).Fetch), secrets.WithDedup(&dedup.Dedup{}))
+	is.True(err != nil)
+	is.True(strings.Contains(err.Error(), "dedup.New"))
+	is.NoErr(dedup.New().Validate())
 }

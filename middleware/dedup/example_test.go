@@ -11,20 +11,13 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware/dedup"
 )
 
-// slow is a backend that takes its time.
-type slow struct {
-	secrets.FetcherFunc
-}
-
-func (slow) Name() string { return "slow" }
-
 func Example() {
 	var calls atomic.Int64
-	backend := slow{func(context.Context, secrets.Ref) (secrets.Secret, error) {
+	backend := secrets.NewBackend(secrets.Info{Name: "slow"}, func(context.Context, secrets.Ref) (secrets.Secret, error) {
 		calls.Add(1)
 		<-time.After(100 * time.Millisecond)
 		return secrets.NewSecret("s3cr3t-value", secrets.Meta{}), nil
-	}}
+	})
 	client, err := secrets.New(backend, secrets.WithDedup(dedup.New()))
 	if err != nil {
 		fmt.Println(err)

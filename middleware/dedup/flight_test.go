@@ -10,6 +10,7 @@ import (
 	"github.com/matryer/is"
 
 	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/internal/fetchctx"
 )
 
 type nameKey struct{}
@@ -24,7 +25,7 @@ type crowd struct {
 	names map[any]int
 }
 
-func (c *crowd) watch(f secrets.Flight) {
+func (c *crowd) watch(f *fetchctx.Flight) {
 	f.OnJoin(func(caller context.Context) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -38,16 +39,16 @@ func (c *crowd) watch(f secrets.Flight) {
 func TestFlightTellsWhoJoins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
-		var early, late crowd
-		var flights []secrets.Flight
-		layer := wrap(&source{fetch: func(ctx context.Context, _ secrets.Ref) (secrets.Secret, error) {
+		var atOnce, afterwards crowd
+		var flights []*fetchctx.Flight
+		f := layer(&source{fetch: func(ctx context.Context, _ secrets.Ref) (secrets.Secret, error) {
 			is.Equal(ctx.Value(nameKey{}), "first")
-			f := secrets.FlightOf(ctx)
-			flights = append(flights, f)
-			is.True(!f.Background())
-			early.watch(f)
+			fetch := fetchctx.Of(ctx)
+			flights = append(flights, fetch.Flight)
+			is.True(!fetch.Background)
+			atOnce.watch(fetch.Flight)
 			time.Sleep(2 * time.Second)
-			late.watch(f) // those that have joined before
+			afterwards.watch(fetch.Flight) // those that have joined before
 			time.Sleep(2 * time.Second)
 			return secrets.NewSecret("value", secrets.Meta{}), nil
 		}})
@@ -55,14 +56,14 @@ func TestFlightTellsWhoJoins(t *testing.T) {
 		for name, wait := range map[string]time.Duration{"first": 0, "second": time.Second, "third": 3 * time.Second} {
 			wg.Go(func() {
 				time.Sleep(wait)
-				_, err := layer.Fetch(callerNamed(name), db)
+				_, err := f.Fetch(callerNamed(name), db)
 				is.NoErr(err)
 			})
 		}
 		wg.Wait()
 		want := map[any]int{"second": 1, "third": 1}
-		is.Equal(early.names, want)
-		is.Equal(late.names, want)
+		is.Equal(atOnce.names, want)
+		is.Equal(afterwards.names, want)
 		is.Equal(len(flights), 1)
 
 		var after crowd
@@ -71,70 +72,71 @@ func TestFlightTellsWhoJoins(t *testing.T) {
 	})
 }
 
-// A batch shares other flights, and is told to each of them once; it is no other of its own.
-func TestFlightTellsBatches(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		is := is.New(t)
-		var mu sync.Mutex
-		crowds := make(map[any]*crowd)
-		layer := wrap(&source{fetch: func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
-			first := ctx.Value(nameKey{})
-			mu.Lock()
-			_, known := crowds[first]
-			if !known {
-				crowds[first] = &crowd{}
-				crowds[first].watch(secrets.FlightOf(ctx))
-			}
-			mu.Unlock()
-			time.Sleep(time.Second)
-			return secrets.NewSecret("value of "+ref.Path, secrets.Meta{}), nil
-		}})
-		a, b, c := secrets.Ref{Path: "a"}, secrets.Ref{Path: "b"}, secrets.Ref{Path: "c"}
-		var wg sync.WaitGroup
-		wg.Go(func() { layer.FetchMany(callerNamed("one"), []secrets.Ref{a, b, a}) })
-		synctest.Wait()
-		wg.Go(func() { layer.FetchMany(callerNamed("two"), []secrets.Ref{a, b, c, c}) })
-		wg.Wait()
-		is.Equal(crowds["one"].names, map[any]int{"two": 1})
-		is.Equal(len(crowds["two"].names), 0)
-	})
+// joined returns the context of a caller that fetches for a flight of its own, as a renewal of the cache is, which waiter has joined.
+func joined(name, waiter string, fetch fetchctx.Fetch) context.Context {
+	ctx := callerNamed(name)
+	fetch.Flight = fetchctx.NewFlight(ctx)
+	fetch.Flight.Join(callerNamed(waiter))
+	return fetchctx.With(ctx, fetch)
 }
-
-// outer is the flight of a layer above, such as a renewal of the cache.
-type outer struct {
-	callers    []context.Context
-	background bool
-}
-
-func (o *outer) OnJoin(f func(context.Context)) {
-	for _, ctx := range o.callers {
-		f(ctx)
-	}
-}
-func (o *outer) Background() bool { return o.background }
 
 func TestFlightWithinFlights(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		var seen crowd
-		layer := wrap(&source{fetch: func(ctx context.Context, _ secrets.Ref) (secrets.Secret, error) {
-			is.True(secrets.FlightOf(ctx).Background())
-			seen.watch(secrets.FlightOf(ctx))
+		f := layer(&source{fetch: func(ctx context.Context, _ secrets.Ref) (secrets.Secret, error) {
+			fetch := fetchctx.Of(ctx)
+			is.True(fetch.Background)
+			seen.watch(fetch.Flight)
 			time.Sleep(time.Second)
 			return secrets.NewSecret("value", secrets.Meta{}), nil
 		}})
 		var wg sync.WaitGroup
-		wg.Go(func() {
-			f := &outer{callers: []context.Context{callerNamed("waits for the renewal")}, background: true}
-			_, _ = layer.Fetch(secrets.WithFlight(callerNamed("renewal"), f), db)
-		})
-		synctest.Wait()
-		wg.Go(func() {
-			f := &outer{callers: []context.Context{callerNamed("waits for the other")}}
-			_, _ = layer.Fetch(secrets.WithFlight(callerNamed("other"), f), db)
-		})
+		fetch := func(ctx context.Context) {
+			wg.Go(func() {
+				_, err := f.Fetch(ctx, db)
+				is.NoErr(err)
+			})
+			synctest.Wait()
+		}
+		fetch(joined("renewal", "waits for the renewal", fetchctx.Fetch{Background: true}))
+		fetch(joined("other", "waits for the other", fetchctx.Fetch{}))
 		wg.Wait()
 		is.Equal(seen.names, map[any]int{"waits for the renewal": 1, "other": 1, "waits for the other": 1})
+	})
+}
+
+// TestFlightKeepsWhatItsFetchIs lets the first caller decide what the fetch is, but for what belongs to that caller alone.
+func TestFlightKeepsWhatItsFetchIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		group := fetchctx.NewGroup(2)
+		var seen fetchctx.Fetch
+		f := layer(&source{fetch: func(ctx context.Context, _ secrets.Ref) (secrets.Secret, error) {
+			seen = fetchctx.Of(ctx)
+			time.Sleep(time.Second)
+			return secrets.NewSecret("value", secrets.Meta{}), nil
+		}})
+		idle := false
+		group.OnIdle(func() { idle = true })
+		var wg sync.WaitGroup
+		fetch := func(what fetchctx.Fetch) {
+			wg.Go(func() {
+				_, err := f.Fetch(fetchctx.With(t.Context(), what), db)
+				is.NoErr(err)
+			})
+			synctest.Wait()
+		}
+		fetch(fetchctx.Fetch{Probe: true, Attempt: 3, Group: group})
+		is.True(seen.Probe)
+		is.Equal(seen.Attempt, 3)
+		is.True(seen.Group == group)
+		is.True(seen.Answer != nil) // where a Batcher notes its call
+		fetch(fetchctx.Fetch{Group: group})
+		is.True(!idle) // the second waits for the flight, and the first is on its way in it
+		group.Done()
+		is.True(idle)
+		wg.Wait()
 	})
 }
 
@@ -142,14 +144,14 @@ func TestFlightWithinFlights(t *testing.T) {
 func TestFlightHoldsNoLock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
-		var layer secrets.Fetcher
+		var f secrets.Dedup
 		var once sync.Once
 		other := secrets.Ref{Path: "other"}
-		layer = wrap(&source{fetch: func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+		f = layer(&source{fetch: func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 			if ref == db {
-				secrets.FlightOf(ctx).OnJoin(func(context.Context) {
+				fetchctx.Of(ctx).Flight.OnJoin(func(context.Context) {
 					once.Do(func() {
-						_, err := layer.Fetch(context.Background(), other)
+						_, err := f.Fetch(context.Background(), other)
 						is.NoErr(err)
 					})
 				})
@@ -160,7 +162,7 @@ func TestFlightHoldsNoLock(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 3 {
 			wg.Go(func() {
-				_, err := layer.Fetch(t.Context(), db)
+				_, err := f.Fetch(t.Context(), db)
 				is.NoErr(err)
 			})
 			synctest.Wait()

@@ -22,66 +22,126 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func fake(name string, documents map[string]string) *secretstest.Backend {
-	return secretstest.NewBackend(documents, secretstest.WithName(name))
+func fake(name string, documents map[string]string, opts ...secretstest.Option) *secretstest.Backend {
+	return secretstest.NewBackend(documents, append(opts, secretstest.WithName(name))...)
 }
 
-// One batch holds a key for every combination of answers. Each source is asked once, for the keys alone that the sources
-// before it left open.
+// above is a layer above the guard: it may hand the chain what no backend can.
+type above func(info secrets.Info, next secrets.Fetcher) secrets.Fetcher
+
+func (above) Validate() error { return nil }
+
+func (a above) NewTracing(info secrets.Info, next secrets.Fetcher) secrets.Fetcher {
+	return a(info, next)
+}
+
+func (above) Observe(secrets.Info, secrets.CacheMonitor) (stop func(), err error) { return nil, nil }
+
+var _ secrets.TracingLayer = above(nil)
+
+// answering answers for the backends that errs names.
+func answering(errs map[string]error) secrets.Option {
+	return secrets.WithTracing(above(func(info secrets.Info, next secrets.Fetcher) secrets.Fetcher {
+		if err, ok := errs[info.Name]; ok {
+			return secrets.NewBackend(info, func(context.Context, secrets.Ref) (secrets.Secret, error) { return secrets.Secret{}, err })
+		}
+		return next
+	}))
+}
+
+// One GetMany asks for a key for every combination of answers. Each source is called once, for the keys alone that the sources before
+// it left open.
 func TestABatchAsksEachSourceOnceForWhatIsOpen(t *testing.T) {
 	for _, p := range policies {
 		t.Run(p.name, func(t *testing.T) {
-			is := is.New(t)
-			said := make(map[string]cell)
-			var refs []secrets.Ref
-			var open [sourceCount][]string
-			for _, c := range cells() {
-				ends := slices.ContainsFunc(c.kinds[:], func(k int) bool { return table[k].answer.ends })
-				if c.policy.name != p.name || ends {
-					continue
-				}
-				path := fmt.Sprintf("k%d-%d-%d", c.kinds[0], c.kinds[1], c.kinds[2])
-				said[path] = c
-				refs = append(refs, secrets.Ref{Path: path})
-				for i, n := range c.want().asked {
-					if n > 0 {
-						open[i] = append(open[i], path)
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				said := make(map[string]cell)
+				var keys []string
+				var open [sourceCount][]string
+				for _, c := range cells() {
+					ends := slices.ContainsFunc(c.kinds[:], func(k int) bool { return table[k].answer.ends })
+					if c.policy.name != p.name || ends {
+						continue
+					}
+					path := fmt.Sprintf("k%d-%d-%d", c.kinds[0], c.kinds[1], c.kinds[2])
+					said[path] = c
+					keys = append(keys, path)
+					for i, n := range c.want().asked {
+						if n > 0 {
+							open[i] = append(open[i], path)
+						}
 					}
 				}
-			}
-			all := make([]*source, sourceCount)
-			for i := range all {
-				all[i] = &source{name: names[i], say: func(path string) answer { return said[path].answers()[i] }}
-			}
-
-			results := p.chain().Chain(as[secrets.Fetcher](all)).FetchMany(t.Context(), refs)
-
-			is.Equal(len(results), 11*11*11)
-			for i, s := range all {
-				is.Equal(s.calls, 1)
-				is.Equal(s.keys, open[i])
-			}
-			for i, r := range results {
-				want := said[refs[i].Path].want()
-				if r.Err == nil {
-					is.Equal(r.Secret.Reveal(), want.value)
-					is.Equal(r.Secret.Meta().Backend, want.backend)
-					continue
+				all := make([]*source, sourceCount)
+				for i := range all {
+					all[i] = &source{name: names[i], say: func(path string) answer { return said[path].answers()[i] }}
+					all[i].batcher = secrets.NewBatcher(maxBatch, 0, all[i].call)
 				}
-				is.Equal(secrets.Class(r.Err).Error(), want.failure)
-			}
+				c, err := p.by(backends(all))
+				is.NoErr(err)
+				defer c.Close()
+
+				found, err := c.GetMany(t.Context(), keys...)
+
+				var errs secrets.Errors
+				is.True(errors.As(err, &errs))
+				is.Equal(len(found)+len(errs), 11*11*11)
+				for i, s := range all {
+					is.Equal(s.calls, 1)
+					slices.Sort(s.keys)
+					slices.Sort(open[i])
+					is.Equal(s.keys, open[i])
+				}
+				for path, s := range found {
+					is.Equal(s.Reveal(), said[path].want().value)
+					is.Equal(s.Meta().Backend, said[path].want().backend)
+				}
+				for _, e := range errs {
+					is.Equal(e.Err.Error(), said[e.Key].want().failure)
+				}
+			})
 		})
 	}
 }
 
-func TestGetManyWithMixedOutcomes(t *testing.T) {
+// New asks a policy once for each class that may go on, and never again.
+func TestAPolicyIsAskedOnceForEachClass(t *testing.T) {
 	is := is.New(t)
-	vault := fake("vault", map[string]string{"a": "a of vault", "doc": `{"user":"app"}`})
+	policy := &own{backends: []secrets.Backend{fake("next", nil)}}
+	first := fake("first", nil)
+	c := client(t, first, secrets.WithFallback(policy), middleware.Standard())
+	first.Fail(secrets.ErrMalformed)
+	for range 3 {
+		_, err := c.Get(t.Context(), "key")
+		is.True(errors.Is(err, secrets.ErrMalformed))
+		_, _ = c.GetMany(t.Context(), "key", "other")
+	}
+	for _, row := range table {
+		times := 0
+		for _, class := range policy.asked {
+			if class == row.answer.class {
+				times++
+			}
+		}
+		is.True(times <= 1)
+		is.True(times == 1 || !row.any)
+	}
+}
+
+func TestGetManyWithMixedOutcomes(t *testing.T) {
+	synctest.Test(t, testGetManyWithMixedOutcomes)
+}
+
+func testGetManyWithMixedOutcomes(t *testing.T) {
+	t.Helper()
+	is := is.New(t)
+	vault := fake("vault", map[string]string{"a": "a of vault", "doc": `{"user":"app"}`}, secretstest.WithBatch(20))
 	vault.FailPath("denied", secrets.ErrPermissionDenied)
 	vault.FailPath("down", secrets.ErrUnavailable)
 	env := fake("env", map[string]string{
 		"a": "a of env", "b": "b of env", "denied": "weak", "down": "down of env", "doc": `{"password":"of another user"}`,
-	})
+	}, secretstest.WithBatch(20))
 	c := client(t, vault, secrets.WithFallback(fallback.To(env)), middleware.Standard())
 
 	found, err := c.GetMany(t.Context(), "a", "b", "denied", "down", "doc#password", "nowhere")
@@ -102,25 +162,34 @@ func TestGetManyWithMixedOutcomes(t *testing.T) {
 		"vault doc#password secrets: field not found",
 		"vault nowhere secrets: not found",
 	})
-	is.Equal(vault.Batches(), [][]string{{"a", "b", "denied", "down", "doc", "nowhere"}})
-	is.Equal(env.Batches(), [][]string{{"b", "down", "nowhere"}})
+	batches := func(b *secretstest.Backend) [][]string {
+		all := b.Batches()
+		for _, batch := range all {
+			slices.Sort(batch)
+		}
+		return all
+	}
+	is.Equal(batches(vault), [][]string{{"a", "b", "denied", "doc", "down", "nowhere"}})
+	is.Equal(batches(env), [][]string{{"b", "down", "nowhere"}})
 }
 
 // deniedReaches counts how often the weaker source is asked after a denial by the first one.
-func deniedReaches(t *testing.T, chain func(...secrets.Backend) secrets.Fallback) (weaker int) {
+func deniedReaches(t *testing.T, by connect) (weaker int) {
 	t.Helper()
 	is := is.New(t)
 	ctx := t.Context()
 	for _, denial := range []error{secrets.ErrPermissionDenied, secrets.ErrUnauthenticated} {
 		for _, warm := range []bool{false, true} {
 			strong, weak := fake("strong", map[string]string{"key": "v"}), fake("weak", map[string]string{"key": "weak"})
-			c := client(t, strong, secrets.WithFallback(chain(weak)), middleware.Standard())
+			c, err := by([]secrets.Backend{strong, weak}, middleware.Standard())
+			is.NoErr(err)
+			defer c.Close()
 			if warm {
 				_, err := c.Get(ctx, "key")
 				is.NoErr(err)
 			}
 			strong.Fail(denial)
-			_, err := c.Refresh(ctx, "key")
+			_, err = c.Refresh(ctx, "key")
 			is.True(err != nil || weak.Calls() > 0)
 			for range 2 {
 				_, _ = c.Get(ctx, "key")
@@ -137,18 +206,16 @@ func deniedReaches(t *testing.T, chain func(...secrets.Backend) secrets.Fallback
 
 func TestADenialNeverReachesTheWeakerSource(t *testing.T) {
 	for _, p := range policies {
-		is.New(t).Equal(deniedReaches(t, func(next ...secrets.Backend) secrets.Fallback { return p.chain(next...) }), 0)
+		is.New(t).Equal(deniedReaches(t, p.by), 0)
 	}
 	t.Run("control: a chain that always goes on", func(t *testing.T) {
-		is.New(t).True(deniedReaches(t, func(next ...secrets.Backend) secrets.Fallback {
-			return broken{next, func(error) bool { return true }, last}
-		}) > 0)
+		is.New(t).True(deniedReaches(t, broken{func(error) bool { return true }, last}.by) > 0)
 	})
 }
 
 // outagesThatReadAsAbsence counts the calls that take an outage of the first source for an absence, because the next has
 // deleted the secret, or has its document without the field.
-func outagesThatReadAsAbsence(t *testing.T, chain func(...secrets.Backend) secrets.Fallback) (wrong int) {
+func outagesThatReadAsAbsence(t *testing.T, by connect) (wrong int) {
 	t.Helper()
 	is := is.New(t)
 	ctx := t.Context()
@@ -158,7 +225,9 @@ func outagesThatReadAsAbsence(t *testing.T, chain func(...secrets.Backend) secre
 		if absence == secrets.ErrDeleted {
 			next.Delete("db")
 		}
-		c := client(t, down, secrets.WithFallback(chain(next)), middleware.Standard())
+		c, err := by([]secrets.Backend{down, next}, middleware.Standard())
+		is.NoErr(err)
+		defer c.Close()
 		for range 2 { // from the backends, and from memory
 			_, err := c.GetOr(ctx, "db#password", "default")
 			_, errHas := c.Has(ctx, "db#password")
@@ -183,14 +252,11 @@ func outagesThatReadAsAbsence(t *testing.T, chain func(...secrets.Backend) secre
 }
 
 func TestAnOutageBeforeAnAbsenceIsNoAbsence(t *testing.T) {
-	is.New(t).Equal(outagesThatReadAsAbsence(t, func(next ...secrets.Backend) secrets.Fallback { return fallback.To(next...) }), 0)
+	to := policies[0]
+	is.New(t).Equal(outagesThatReadAsAbsence(t, to.by), 0)
 	t.Run("control: a chain whose last answer counts", func(t *testing.T) {
-		goesOn := func(class error) bool {
-			return class == secrets.ErrNotFound || class == secrets.ErrUnavailable
-		}
-		is.New(t).True(outagesThatReadAsAbsence(t, func(next ...secrets.Backend) secrets.Fallback {
-			return broken{next, goesOn, lastOrOutage(goesOn)}
-		}) > 0)
+		goesOn := cell{policy: to}.goesOn
+		is.New(t).True(outagesThatReadAsAbsence(t, broken{goesOn, lastOrOutage(goesOn)}.by) > 0)
 	})
 }
 
@@ -204,20 +270,19 @@ func TestTheCallerGivesUpBetweenTwoSources(t *testing.T) {
 				strong, weak := fake("strong", nil), fake("weak", map[string]string{"key": "weak"})
 				strong.Fail(first)
 				// The caller goes when the first source has answered.
-				leave := secrets.Intercept(func(
-					ctx context.Context, refs []secrets.Ref, next func(context.Context, []secrets.Ref) []secrets.Result,
-				) []secrets.Result {
-					defer cancel()
-					return next(ctx, refs)
+				leave := above(func(info secrets.Info, next secrets.Fetcher) secrets.Fetcher {
+					return secrets.NewBackend(info, func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+						defer cancel()
+						return next.Fetch(ctx, ref)
+					})
 				})
-				sources := []secrets.Fetcher{leave.Wrap(strong), weak}
-				chain := p.chain(weak).Chain(sources)
+				c := client(t, strong, secrets.WithFallback(p.of(weak)), secrets.WithTracing(leave))
 
 				var err error
 				if many {
-					err = chain.FetchMany(ctx, []secrets.Ref{{Path: "key"}})[0].Err
+					_, err = c.GetMany(ctx, "key")
 				} else {
-					_, err = chain.Fetch(ctx, secrets.Ref{Path: "key"})
+					_, err = c.Get(ctx, "key")
 				}
 				is.True(errors.Is(err, context.Canceled))
 				is.True(!errors.Is(err, secrets.ErrNotFound))
@@ -247,33 +312,20 @@ func TestADeadlineBetweenTwoSourcesIsNoAbsence(t *testing.T) {
 	})
 }
 
-// miscounting answers a batch with too few or too many results.
-type miscounting struct {
-	secrets.Fetcher
-	by int
-}
-
-func (m miscounting) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Result {
-	return append(m.Fetcher.FetchMany(ctx, refs), make([]secrets.Result, max(0, m.by))...)[:max(0, len(refs)+m.by)]
-}
-
 func TestASourceThatAnswersInTheWrongNumberIsBelievedNothing(t *testing.T) {
 	for _, by := range []int{-3, -1, 1} {
 		is := is.New(t)
-		strong, weak := fake("strong", map[string]string{"a": "1", "b": "2"}), fake("weak", map[string]string{"c": "weak"})
-		keys := []string{"a", "b", "c"}
-		layer := secrets.MiddlewareFunc(func(next secrets.Fetcher) secrets.Fetcher { return miscounting{next, by} })
-
-		refs := []secrets.Ref{{Path: "a"}, {Path: "b"}, {Path: "c"}}
-		results := fallback.To().Chain([]secrets.Fetcher{layer.Wrap(strong), weak}).FetchMany(t.Context(), refs)
-		is.Equal(len(results), len(refs))
-		for _, r := range results {
-			is.True(errors.Is(r.Err, secrets.ErrUnknown))
-			is.True(r.Secret.IsZero())
+		call := func(_ context.Context, refs []secrets.Ref) []secrets.Result {
+			results := make([]secrets.Result, len(refs)+by)
+			for i := range results {
+				results[i] = secrets.Result{Secret: secrets.NewSecret("1", secrets.Meta{})}
+			}
+			return results
 		}
-
-		c := client(t, strong, secrets.WithFallback(fallback.To(weak)), secrets.WithTracing(layer))
-		found, err := c.GetMany(t.Context(), keys...)
+		strong := secrets.NewBackend(secrets.Info{Name: "strong", Batch: 3}, secrets.NewBatcher(3, 0, call).Fetch)
+		weak := fake("weak", map[string]string{"c": "weak"})
+		c := client(t, strong, secrets.WithFallback(fallback.To(weak)))
+		found, err := c.GetMany(t.Context(), "a", "b", "c")
 		is.Equal(len(found), 0)
 		is.True(errors.Is(err, secrets.ErrUnknown))
 		is.True(!errors.Is(err, secrets.ErrNotFound))
@@ -300,11 +352,10 @@ func TestErrorsOfLayersAreJudgedByTheirClass(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)
 			strong, weak := fake("strong", nil), fake("weak", nil)
-			strong.OnCall(func(context.Context, []secrets.Ref) error { return c.err })
-			chain := fallback.To(weak).Chain([]secrets.Fetcher{strong, weak})
+			client := client(t, strong, secrets.WithFallback(fallback.To(weak)), answering(map[string]error{"strong": c.err}))
 
-			_, one := chain.Fetch(t.Context(), secrets.Ref{Path: "key"})
-			many := chain.FetchMany(t.Context(), []secrets.Ref{{Path: "key"}})[0].Err
+			_, one := client.Get(t.Context(), "key")
+			_, many := client.GetMany(t.Context(), "key")
 			for _, err := range []error{one, many} {
 				var e *secrets.Error
 				is.True(errors.As(err, &e))
@@ -321,9 +372,10 @@ func TestErrorsOfLayersAreJudgedByTheirClass(t *testing.T) {
 // What a source says of itself comes before the name that the Client gives it.
 func TestTheBackendOfAnErrorIsKept(t *testing.T) {
 	is := is.New(t)
-	b := fake("name", nil)
-	b.Fail(&secrets.Error{Backend: "other", Err: secrets.ErrNotFound})
-	_, err := fallback.To(b).Chain([]secrets.Fetcher{b, b}).Fetch(t.Context(), secrets.Ref{Path: "key"})
+	theirs := &secrets.Error{Backend: "other", Err: secrets.ErrNotFound}
+	c := client(t, fake("a", nil), secrets.WithFallback(fallback.To(fake("b", nil))),
+		answering(map[string]error{"a": theirs, "b": theirs}))
+	_, err := c.Get(t.Context(), "key")
 	var e *secrets.Error
 	is.True(errors.As(err, &e))
 	is.Equal(e.Backend, "other")
@@ -336,10 +388,9 @@ func TestTheErrorOfASourceIsNotWrittenTo(t *testing.T) {
 	behind := make([]*secrets.Error, 3)
 	behind[0] = &secrets.Error{Backend: "below", Err: secrets.ErrNotFound}
 	given := &secrets.Error{Err: secrets.ErrUnavailable, Causes: behind[:1]}
-	second := fake("second", nil)
-	_, err := fallback.To(second).Chain([]secrets.Fetcher{
-		secrets.FetcherFunc(func(context.Context, secrets.Ref) (secrets.Secret, error) { return secrets.Secret{}, given }), second,
-	}).Fetch(t.Context(), secrets.Ref{Path: "key"})
+	c := client(t, fake("first", nil), secrets.WithFallback(fallback.To(fake("second", nil))),
+		answering(map[string]error{"first": given}))
+	_, err := c.Get(t.Context(), "key")
 	var e *secrets.Error
 	is.True(errors.As(err, &e))
 	is.Equal(len(e.Causes), 2)
@@ -348,14 +399,15 @@ func TestTheErrorOfASourceIsNotWrittenTo(t *testing.T) {
 	is.Equal(len(given.Causes), 1)
 }
 
-// A chain within a chain keeps all it knows.
+// A layer below the chain may be a chain of its own.
 func TestCausesOfASourceAreKept(t *testing.T) {
 	is := is.New(t)
-	a, b, c := fake("a", nil), fake("b", nil), fake("c", nil)
-	a.Fail(secrets.ErrUnavailable)
-	inner := fallback.To(b).Chain([]secrets.Fetcher{a, b})
+	inner := &secrets.Error{
+		Backend: "a", Err: secrets.ErrUnavailable, Causes: []*secrets.Error{{Backend: "b", Err: secrets.ErrNotFound}},
+	}
+	client := client(t, fake("a", nil), secrets.WithFallback(fallback.To(fake("c", nil))), answering(map[string]error{"a": inner}))
 	for range 2 {
-		_, err := fallback.To(c).Chain([]secrets.Fetcher{inner, c}).Fetch(t.Context(), secrets.Ref{Path: "key"})
+		_, err := client.Get(t.Context(), "key")
 		var e *secrets.Error
 		is.True(errors.As(err, &e))
 		is.True(errors.Is(err, secrets.ErrUnavailable))
@@ -381,7 +433,7 @@ func TestFieldsOfOneDocumentComeFromOneBackend(t *testing.T) {
 		vault := fake("vault", map[string]string{"db": `{"user":"app","password":null}`, "gone": "x"})
 		vault.Delete("gone")
 		env := fake("env", map[string]string{"db": `{"user":"root","password":"toor"}`, "gone": "old"})
-		c := client(t, vault, secrets.WithFallback(p.chain(env)), middleware.Standard())
+		c := client(t, vault, secrets.WithFallback(p.of(env)), middleware.Standard())
 		for key, want := range map[string]error{
 			"db#password": secrets.ErrFieldNotFound, "db#host": secrets.ErrFieldNotFound, "gone": secrets.ErrDeleted,
 		} {
@@ -440,18 +492,25 @@ func TestAWeakerValueInMemoryDoesNotOutliveWhatMadeItGood(t *testing.T) {
 	}
 }
 
-// recalling is a source with a memory: a key is known to be absent, to have a value, or not known.
+// recalling is a cache with a memory: a key is known to be absent, to have a value, or not known.
 type recalling struct {
-	secrets.Fetcher
-	memory map[string]secrets.Secret
+	secrets.Cache // nil: what is not below is not called
+	memory        map[string]secrets.Secret
+	fill          secrets.Fetcher
 }
 
-func (r recalling) Recall(key string) (secrets.Secret, bool) {
+func (r *recalling) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+	return r.fill.Fetch(ctx, ref)
+}
+func (r *recalling) Memorize(string, secrets.Ref, string) {}
+func (r *recalling) Close() error                         { return nil }
+
+func (r *recalling) Recall(key string) (secrets.Secret, bool) {
 	s, known := r.memory[key]
 	return s, known
 }
 
-func (r recalling) RecallMany(keys []string, found map[string]secrets.Secret) bool {
+func (r *recalling) RecallMany(keys []string, found map[string]secrets.Secret) bool {
 	for _, key := range keys {
 		s, known := r.memory[key]
 		if !known || s.IsZero() {
@@ -462,33 +521,51 @@ func (r recalling) RecallMany(keys []string, found map[string]secrets.Secret) bo
 	return true
 }
 
+// memories are the caches, by the name of their backend.
+type memories map[string]map[string]secrets.Secret
+
+func (memories) Validate() error { return nil }
+
+func (m memories) NewCache(info secrets.Info, below secrets.Fetcher, share func(secrets.Fetcher) secrets.Fetcher) secrets.Cache {
+	return &recalling{memory: m[info.Name], fill: share(below)}
+}
+
 func TestAChainRemembersWhatItsSourcesRemember(t *testing.T) {
 	is := is.New(t)
 	value := func(source string) secrets.Secret { return secrets.NewSecret(source, secrets.Meta{}) }
 	absent := secrets.Secret{}
-	first := recalling{fake("a", nil), map[string]secrets.Secret{"v": value("a"), "av": absent, "aa": absent, "au": absent}}
-	second := recalling{fake("b", nil), map[string]secrets.Secret{
-		"v": value("b"), "av": value("b"), "aa": absent, "uv": value("b"),
-	}}
-	type recaller interface {
-		Recall(key string) (secrets.Secret, bool)
-		RecallMany(keys []string, found map[string]secrets.Secret) bool
+	remembered := memories{
+		"a": {"v": value("a"), "av": absent, "aa": absent, "au": absent},
+		"b": {"v": value("b"), "av": value("b"), "aa": absent, "uv": value("b")},
 	}
-	for _, sources := range [][]secrets.Fetcher{
-		{first, second}, {first, second, fake("c", nil)}, {first, fake("c", nil), second}, {fake("c", nil), first, second},
-	} {
-		_, begins := sources[0].(recalling)
-		_, follows := sources[1].(recalling)
-		c := fallback.To().Chain(sources).(recaller)
+	for _, names := range [][]string{{"a", "b"}, {"a", "b", "local"}, {"a", "local", "b"}, {"local", "a", "b"}} {
+		begins, follows := names[0] != "local", names[1] != "local"
+		var all []secrets.Backend
+		calls := 0
+		for _, name := range names { // one that is local has no memory
+			info := secrets.Info{Name: name, Local: name == "local", Nonblocking: true}
+			all = append(all, secrets.NewBackend(info, func(context.Context, secrets.Ref) (secrets.Secret, error) {
+				calls++
+				return secrets.Secret{}, secrets.ErrNotFound
+			}))
+		}
+		c := client(t, all[0], secrets.WithFallback(fallback.To(all[1:]...)), secrets.WithCache(remembered))
 		for key, want := range map[string]string{"v": "a", "av": "b", "aa": "", "au": "", "uv": "", "uu": ""} {
 			if !begins || !follows && want == "b" {
 				want = "" // nothing is known without asking who has no memory
 			}
-			s, _ := c.Recall(key)
+			calls = 0
+			s, err := c.Get(t.Context(), key)
 			is.Equal(s.Reveal(), want)
+			is.Equal(errors.Is(err, secrets.ErrNotFound), want == "")
+			is.Equal(calls > 0, want == "")
 		}
-		is.Equal(c.RecallMany([]string{"v"}, make(map[string]secrets.Secret)), begins)
-		is.True(!c.RecallMany([]string{"v", "av"}, make(map[string]secrets.Secret)))
+		calls = 0
+		found, _ := c.GetMany(t.Context(), "v")
+		is.Equal(len(found) == 1, begins)
+		is.Equal(calls == 0, begins)
+		_, _ = c.GetMany(t.Context(), "v", "av")
+		is.True(calls > 0)
 	}
 }
 
@@ -569,8 +646,8 @@ func TestFaultsAreReportedByNew(t *testing.T) {
 	}{
 		"no backends":       {fallback.To(), []string{"no backend to fall back to"}},
 		"no backends again": {fallback.OnNotFound(), []string{"no backend to fall back to"}},
-		"the zero value":    {&fallback.Fallback{}, []string{"no backend to fall back to"}},
-		"a nil Fallback":    {(*fallback.Fallback)(nil), []string{"a nil Fallback"}},
+		"the zero value":    {&fallback.Fallback{}, []string{"a Fallback that fallback.To or fallback.OnNotFound has not made"}},
+		"a nil Fallback":    {(*fallback.Fallback)(nil), []string{"WithFallback: nil"}},
 		"nil backends":      {fallback.To(nil, none), []string{"backend 2 is nil", "backend 3 is nil"}},
 		"the primary again": {fallback.To(primary), []string{`two backends have the name "primary"`}},
 		"one name twice": {
@@ -608,24 +685,11 @@ func TestAFallbackIsImmutable(t *testing.T) {
 	backends := []secrets.Backend{fake("next", map[string]string{"key": "value"})}
 	f := fallback.To(backends...)
 	backends[0] = nil
-	is.Equal(f.Backends()[0].Name(), "next")
+	is.Equal(f.Backends()[0].Info().Name, "next")
 	f.Backends()[0] = nil
-	is.Equal(f.Backends()[0].Name(), "next")
+	is.Equal(f.Backends()[0].Info().Name, "next")
 
-	sources := []secrets.Fetcher{fake("first", nil), f.Backends()[0]}
-	chain := f.Chain(sources)
-	sources[0], sources[1] = nil, nil
-	s, err := chain.Fetch(t.Context(), secrets.Ref{Path: "key"})
+	s, err := client(t, fake("first", nil), secrets.WithFallback(f)).Get(t.Context(), "key")
 	is.NoErr(err)
 	is.Equal(s.Reveal(), "value")
-}
-
-// New lets no such chain come about; asked nevertheless, it does not say that a secret is absent.
-func TestAChainWithoutSourcesKnowsNothing(t *testing.T) {
-	is := is.New(t)
-	chain := fallback.To().Chain(nil)
-	_, err := chain.Fetch(t.Context(), secrets.Ref{Path: "key"})
-	is.True(errors.Is(err, secrets.ErrUnknown))
-	is.True(errors.Is(chain.FetchMany(t.Context(), []secrets.Ref{{Path: "key"}})[0].Err, secrets.ErrUnknown))
-	is.Equal(len(chain.FetchMany(t.Context(), nil)), 0)
 }

@@ -24,40 +24,67 @@ type answer struct {
 	ends  bool
 }
 
-// The truth table: which answer makes the chain go on, by policy.
+// The truth table: which answer makes the chain go on, by policy. The last column is a policy of the program's own that says yes to
+// every class.
 var table = []struct {
-	answer         answer
-	to, onNotFound bool
+	answer              answer
+	to, onNotFound, any bool
 }{
-	{answer{name: "value"}, false, false},
-	{answer{name: "not found", class: secrets.ErrNotFound}, true, true},
-	{answer{name: "deleted", class: secrets.ErrDeleted}, false, false},
-	{answer{name: "field not found", class: secrets.ErrFieldNotFound}, false, false},
-	{answer{name: "denied", class: secrets.ErrPermissionDenied}, false, false},
-	{answer{name: "unauthenticated", class: secrets.ErrUnauthenticated}, false, false},
-	{answer{name: "unavailable", class: secrets.ErrUnavailable}, true, false},
-	{answer{name: "invalid key", class: secrets.ErrInvalidKey}, false, false},
-	{answer{name: "malformed", class: secrets.ErrMalformed}, false, false},
-	{answer{name: "unknown", class: secrets.ErrUnknown}, false, false},
-	{answer{name: "closed", class: secrets.ErrClosed}, false, false},
-	{answer{name: "caller gone", ends: true}, false, false},
+	{answer{name: "value"}, false, false, false},
+	{answer{name: "not found", class: secrets.ErrNotFound}, true, true, true},
+	{answer{name: "deleted", class: secrets.ErrDeleted}, false, false, false},
+	{answer{name: "field not found", class: secrets.ErrFieldNotFound}, false, false, false},
+	{answer{name: "denied", class: secrets.ErrPermissionDenied}, false, false, false},
+	{answer{name: "unauthenticated", class: secrets.ErrUnauthenticated}, false, false, false},
+	{answer{name: "unavailable", class: secrets.ErrUnavailable}, true, false, true},
+	{answer{name: "invalid key", class: secrets.ErrInvalidKey}, false, false, true},
+	{answer{name: "malformed", class: secrets.ErrMalformed}, false, false, true},
+	{answer{name: "unknown", class: secrets.ErrUnknown}, false, false, true},
+	{answer{name: "closed", class: secrets.ErrClosed}, false, false, false},
+	{answer{name: "caller gone", ends: true}, false, false, false},
 }
 
 const sourceCount = 3
 
 var names = [sourceCount]string{"first", "second", "third"}
 
-// policy is one of the two chains of the package.
+// policy is a policy and its column of the table.
 type policy struct {
-	name  string
-	chain func(...secrets.Backend) *fallback.Fallback
-	row   func(kind int) (goesOn bool)
+	name string
+	of   func(next ...secrets.Backend) secrets.Fallback
+	row  func(kind int) (goesOn bool)
 }
 
 var policies = []policy{
-	{"To", fallback.To, func(kind int) bool { return table[kind].to }},
-	{"OnNotFound", fallback.OnNotFound, func(kind int) bool { return table[kind].onNotFound }},
+	{
+		"To", func(next ...secrets.Backend) secrets.Fallback { return fallback.To(next...) },
+		func(kind int) bool { return table[kind].to },
+	},
+	{
+		"OnNotFound", func(next ...secrets.Backend) secrets.Fallback { return fallback.OnNotFound(next...) },
+		func(kind int) bool { return table[kind].onNotFound },
+	},
+	{
+		"the program's own", func(next ...secrets.Backend) secrets.Fallback { return &own{backends: next} },
+		func(kind int) bool { return table[kind].any },
+	},
 }
+
+// own is a policy of the program's own that always goes on, if it is asked.
+type own struct {
+	backends []secrets.Backend
+	asked    []error
+}
+
+func (o *own) Validate() error             { return nil }
+func (o *own) Backends() []secrets.Backend { return o.backends }
+
+func (o *own) GoesOn(class error) bool {
+	o.asked = append(o.asked, class)
+	return true
+}
+
+var _ secrets.Fallback = (*own)(nil)
 
 // cell is one case of the product: what each source says, as a row of the table, and the policy.
 type cell struct {
@@ -159,25 +186,41 @@ func valueOf(source string) string { return "the value of " + source }
 
 const theKey = "database"
 
+const maxBatch = 2000 // more than any test asks for
+
 // source is a backend that says what a cell has for it.
 type source struct {
 	name   string
 	say    func(path string) answer
 	cancel context.CancelFunc // of the caller
 
+	batcher *secrets.Batcher // or nil
+
 	mu    sync.Mutex
 	calls int
 	keys  []string
 }
 
-func (s *source) Name() string { return s.name }
+func (s *source) Info() secrets.Info {
+	info := secrets.Info{Name: s.name}
+	if s.batcher != nil {
+		info.Batch = maxBatch
+	}
+	return info
+}
+
+func (s *source) Close() error { return nil }
 
 func (s *source) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
-	r := s.FetchMany(ctx, []secrets.Ref{ref})[0]
+	if s.batcher != nil {
+		return s.batcher.Fetch(ctx, ref)
+	}
+	r := s.call(ctx, []secrets.Ref{ref})[0]
 	return r.Secret, r.Err
 }
 
-func (s *source) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Result {
+// call answers refs, as one call of a server.
+func (s *source) call(ctx context.Context, refs []secrets.Ref) []secrets.Result {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.calls++
@@ -190,9 +233,9 @@ func (s *source) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Re
 			<-ctx.Done()
 			results[i].Err = ctx.Err()
 		case a.class != nil:
-			results[i].Err = &secrets.Error{Backend: s.name, Key: ref.Path, Err: a.class, Detail: "as told"}
+			results[i].Err = secrets.NewError(a.class, "as told")
 		default:
-			results[i].Secret = secrets.NewSecret(valueOf(s.name), secrets.Meta{Backend: s.name})
+			results[i].Secret = secrets.NewSecret(valueOf(s.name), secrets.Meta{})
 		}
 	}
 	return results
@@ -209,10 +252,10 @@ func sources(answers [sourceCount]answer, cancel context.CancelFunc) []*source {
 	return all
 }
 
-func as[T any](all []*source) []T {
-	made := make([]T, len(all))
+func backends(all []*source) []secrets.Backend {
+	made := make([]secrets.Backend, len(all))
 	for i, s := range all {
-		made[i] = any(s).(T)
+		made[i] = s
 	}
 	return made
 }
@@ -257,155 +300,168 @@ func observe(all []*source, s secrets.Secret, err error) outcome {
 	return o
 }
 
-// route is a way to ask a chain of sources.
+// connect makes a Client of all backends, with more options.
+type connect func(all []secrets.Backend, more ...secrets.Option) (*secrets.Client, error)
+
+// by is the Client with a fallback.
+func (p policy) by(all []secrets.Backend, more ...secrets.Option) (*secrets.Client, error) {
+	return secrets.New(all[0], append(more, secrets.WithFallback(p.of(all[1:]...)))...)
+}
+
+// route is a way to ask for the key.
 type route struct {
 	name string
-	ask  func(ctx context.Context, all []*source, f secrets.Fallback) (secrets.Secret, error)
+	opts []secrets.Option
+	ask  func(ctx context.Context, c *secrets.Client) (secrets.Secret, error)
 }
 
-// direct asks the chain alone.
-var direct = []route{
-	{"Chain.Fetch", func(ctx context.Context, all []*source, f secrets.Fallback) (secrets.Secret, error) {
-		return f.Chain(as[secrets.Fetcher](all)).Fetch(ctx, secrets.Ref{Path: theKey})
-	}},
-	{"Chain.FetchMany", func(ctx context.Context, all []*source, f secrets.Fallback) (secrets.Secret, error) {
-		r := f.Chain(as[secrets.Fetcher](all)).FetchMany(ctx, []secrets.Ref{{Path: theKey}})[0]
-		return r.Secret, r.Err
-	}},
-}
+func get(ctx context.Context, c *secrets.Client) (secrets.Secret, error) { return c.Get(ctx, theKey) }
 
-// throughAll asks through a Client with all layers.
-var throughAll = []route{
-	{"Client.Get", throughClient(func(ctx context.Context, c *secrets.Client) (secrets.Secret, error) {
-		return c.Get(ctx, theKey)
-	})},
-	{"Client.GetMany", throughClient(func(ctx context.Context, c *secrets.Client) (secrets.Secret, error) {
-		found, err := c.GetMany(ctx, theKey)
-		if many, ok := err.(secrets.Errors); ok && len(many) == 1 {
-			err = many[0]
-		}
-		return found[theKey], err
-	})},
-}
-
-func throughClient(
-	ask func(context.Context, *secrets.Client) (secrets.Secret, error),
-) func(context.Context, []*source, secrets.Fallback) (secrets.Secret, error) {
-	return func(ctx context.Context, all []*source, f secrets.Fallback) (secrets.Secret, error) {
-		c, err := secrets.New(all[0], secrets.WithFallback(f), middleware.Standard())
-		if err != nil {
-			return secrets.Secret{}, err
-		}
-		defer c.Close()
-		return ask(ctx, c)
+func getMany(ctx context.Context, c *secrets.Client) (secrets.Secret, error) {
+	found, err := c.GetMany(ctx, theKey)
+	if many, ok := err.(secrets.Errors); ok && len(many) == 1 {
+		err = many[0]
 	}
+	return found[theKey], err
+}
+
+// direct asks the chain over the backends alone.
+var direct = []route{{"Get", nil, get}, {"GetMany", nil, getMany}}
+
+// throughAll asks through all layers.
+func throughAll() []route {
+	standard := []secrets.Option{middleware.Standard()}
+	return []route{{"Get through Standard", standard, get}, {"GetMany through Standard", standard, getMany}}
 }
 
 // differences tries every cell by every route, and tells which did not come out as the model says.
-func differences(
-	t *testing.T, routes []route, chain func(cell, ...secrets.Backend) secrets.Fallback,
-) (tried int, wrong []string) {
+func differences(t *testing.T, routes []route, by func(c cell) connect) (tried int, wrong []string) {
 	t.Helper()
 	for _, c := range cells() {
 		for _, r := range routes {
-			ctx, cancel := context.WithCancel(t.Context())
-			all := sources(c.answers(), cancel)
-			s, err := r.ask(ctx, all, chain(c, as[secrets.Backend](all)[1:]...))
-			if got, want := observe(all, s, err), c.want(); got != want {
+			got, want := c.try(t, r, by(c)), c.want()
+			if got != want {
 				wrong = append(wrong, fmt.Sprintf("%s, by %s:\n\t got %+v\n\twant %+v", c, r.name, got, want))
 			}
 			tried++
-			cancel()
 		}
 	}
 	return tried, wrong
 }
 
+func (c cell) try(t *testing.T, r route, by connect) outcome {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	all := sources(c.answers(), cancel)
+	client, err := by(backends(all), r.opts...)
+	is.New(t).NoErr(err)
+	defer client.Close()
+	s, err := r.ask(ctx, client)
+	return observe(all, s, err)
+}
+
 func TestEveryAnswerInEveryPlaceUnderEachPolicy(t *testing.T) {
 	is := is.New(t)
-	routes := slices.Concat(direct, throughAll)
-	tried, wrong := differences(t, routes, func(c cell, next ...secrets.Backend) secrets.Fallback { return c.policy.chain(next...) })
+	routes := slices.Concat(direct, throughAll())
+	tried, wrong := differences(t, routes, func(c cell) connect { return c.policy.by })
 	for _, w := range wrong[:min(5, len(wrong))] {
 		t.Error(w)
 	}
 	is.Equal(len(wrong), 0)
-	is.Equal(tried, 2*12*12*12*len(routes))
+	is.Equal(tried, 3*12*12*12*len(routes))
 	t.Logf("%d cells by %d routes", tried/len(routes), len(routes))
 }
 
-// broken is a chain with one fault.
+// broken is a chain with one fault, made as middleware of a Client. Each backend has a Client of its own below it.
 type broken struct {
-	backends []secrets.Backend
-	goesOn   func(class error) bool
-	choose   func(failures []*secrets.Error) *secrets.Error
+	goesOn func(class error) bool
+	choose func(failures []*secrets.Error) *secrets.Error
 }
 
-func (b broken) Backends() []secrets.Backend { return b.backends }
-
-func (b broken) Chain(sources []secrets.Fetcher) secrets.Fetcher {
-	return secrets.FetcherFunc(func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
-		var failures []*secrets.Error
-		for _, source := range sources {
-			s, err := source.Fetch(ctx, ref)
-			if err == nil {
-				return s, nil
-			}
-			if ctx.Err() != nil {
-				return secrets.Secret{}, ctx.Err()
-			}
-			var e *secrets.Error
-			errors.As(err, &e)
-			failures = append(failures, e)
-			if !b.goesOn(e.Err) {
-				break
-			}
+func (b broken) by(all []secrets.Backend, more ...secrets.Option) (*secrets.Client, error) {
+	var clients []*secrets.Client
+	for _, backend := range all {
+		c, err := secrets.New(backend)
+		if err != nil {
+			return nil, err
 		}
-		chosen := *b.choose(failures)
-		for _, e := range failures {
-			if e.Backend != chosen.Backend {
-				chosen.Causes = append(chosen.Causes, e)
-			}
-		}
-		return secrets.Secret{}, &chosen
+		clients = append(clients, c)
+	}
+	chain := secrets.Intercept(func(ctx context.Context, ref secrets.Ref, _ secrets.Fetcher) (secrets.Secret, error) {
+		return b.fetch(ctx, ref, clients)
 	})
+	return secrets.New(all[0], append(more, secrets.WithMiddleware(chain))...)
+}
+
+func (b broken) fetch(ctx context.Context, ref secrets.Ref, clients []*secrets.Client) (secrets.Secret, error) {
+	var failures []*secrets.Error
+	for _, c := range clients {
+		s, err := c.Get(ctx, ref.String())
+		if err == nil {
+			return s, nil
+		}
+		if ctx.Err() != nil {
+			return secrets.Secret{}, ctx.Err()
+		}
+		var e *secrets.Error
+		errors.As(err, &e)
+		failures = append(failures, e)
+		if !b.goesOn(e.Err) {
+			break
+		}
+	}
+	chosen := *b.choose(failures)
+	for _, e := range failures {
+		if e.Backend != chosen.Backend {
+			chosen.Causes = append(chosen.Causes, e)
+		}
+	}
+	return secrets.Secret{}, &chosen
 }
 
 func last(failures []*secrets.Error) *secrets.Error { return failures[len(failures)-1] }
 
-// The control of the test above: it finds the chains that are wrong in one rule.
-func TestTheTableFindsBrokenChains(t *testing.T) {
-	goesOn := func(c cell) func(error) bool {
-		return func(class error) bool {
-			i := slices.IndexFunc(table, func(row struct {
-				answer         answer
-				to, onNotFound bool
-			},
-			) bool {
-				return row.answer.class == class
-			})
-			return c.policy.row(i)
+// goesOn is the rule of the table for the policy of c.
+func (c cell) goesOn(class error) bool {
+	for kind, row := range table {
+		if row.answer.class == class {
+			return c.policy.row(kind)
 		}
 	}
-	for name, chain := range map[string]func(c cell, next ...secrets.Backend) secrets.Fallback{
-		"goes on after a denial": func(c cell, next ...secrets.Backend) secrets.Fallback {
-			return broken{next, func(class error) bool {
-				return goesOn(c)(class) || errors.Is(class, secrets.ErrPermissionDenied)
-			}, last}
+	return false
+}
+
+// The control of the test above: it finds the chains that are wrong in one rule, and nothing wrong with one that is right.
+func TestTheTableFindsBrokenChains(t *testing.T) {
+	for name, fault := range map[string]func(c cell) broken{
+		"goes on after a denial": func(c cell) broken {
+			return broken{func(class error) bool { return c.goesOn(class) || errors.Is(class, secrets.ErrPermissionDenied) }, right(c.goesOn)}
 		},
-		"goes on after a deleted secret": func(c cell, next ...secrets.Backend) secrets.Fallback {
-			return broken{next, func(class error) bool { return goesOn(c)(class) || errors.Is(class, secrets.ErrNotFound) }, last}
+		"goes on after a deleted secret": func(c cell) broken {
+			return broken{func(class error) bool { return c.goesOn(class) || errors.Is(class, secrets.ErrNotFound) }, right(c.goesOn)}
 		},
-		"answers with the last failure": func(c cell, next ...secrets.Backend) secrets.Fallback {
-			return broken{next, goesOn(c), last}
-		},
-		"lets an absence hide an outage": func(c cell, next ...secrets.Backend) secrets.Fallback {
-			return broken{next, goesOn(c), lastOrOutage(goesOn(c))}
-		},
+		"answers with the last failure":  func(c cell) broken { return broken{c.goesOn, last} },
+		"lets an absence hide an outage": func(c cell) broken { return broken{c.goesOn, lastOrOutage(c.goesOn)} },
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, wrong := differences(t, direct, chain)
+			_, wrong := differences(t, direct, func(c cell) connect { return fault(c).by })
 			is.New(t).True(len(wrong) > 0)
 		})
+	}
+	t.Run("none", func(t *testing.T) {
+		_, wrong := differences(t, direct, func(c cell) connect { return broken{c.goesOn, right(c.goesOn)}.by })
+		is.New(t).Equal(len(wrong), 0)
+	})
+}
+
+// right chooses the failure of a chain by the rules.
+func right(goesOn func(error) bool) func(failures []*secrets.Error) *secrets.Error {
+	return func(failures []*secrets.Error) *secrets.Error {
+		if first := slices.IndexFunc(failures, isOutage); first >= 0 && errors.Is(last(failures).Err, secrets.ErrNotFound) {
+			return failures[first]
+		}
+		return lastOrOutage(goesOn)(failures)
 	}
 }
 
@@ -415,10 +471,11 @@ func lastOrOutage(goesOn func(error) bool) func(failures []*secrets.Error) *secr
 		if end := last(failures); !goesOn(end.Err) {
 			return end
 		}
-		isOutage := func(e *secrets.Error) bool { return e.Err != secrets.ErrNotFound }
 		return failures[max(0, slices.IndexFunc(failures, isOutage))]
 	}
 }
+
+func isOutage(e *secrets.Error) bool { return !errors.Is(e.Err, secrets.ErrNotFound) }
 
 func client(t *testing.T, b secrets.Backend, opts ...secrets.Option) *secrets.Client {
 	t.Helper()

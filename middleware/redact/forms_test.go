@@ -28,12 +28,12 @@ const mark = "[REDACTED]"
 // scrubber returns what a layer that has seen values makes of the Detail of an error.
 func scrubber(values ...string) func(detail string) string {
 	var detail string
-	layer := redact.New().Wrap(secrets.FetcherFunc(func(_ context.Context, ref secrets.Ref) (secrets.Secret, error) {
+	layer := over(func(_ context.Context, ref secrets.Ref) (secrets.Secret, error) {
 		if i, err := strconv.Atoi(ref.Path); err == nil {
 			return secrets.NewSecret(values[i], secrets.Meta{}), nil
 		}
 		return secrets.Secret{}, &secrets.Error{Err: secrets.ErrUnknown, Detail: detail}
-	}))
+	})
 	for i := range values {
 		_, _ = layer.Fetch(context.Background(), secrets.Ref{Path: strconv.Itoa(i)})
 	}

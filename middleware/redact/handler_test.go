@@ -530,7 +530,7 @@ func TestNothingIsKeptBeforeThereIsAHandler(t *testing.T) {
 	is.Equal(r.Stats(), redact.Stats{})
 	layer := tell(r)
 	s := secrets.NewSecret(canary, secrets.Meta{})
-	is.Equal(testing.AllocsPerRun(100, func() { layer.hand(secrets.Ref{Path: "key"}, s) }), 0.0)
+	is.Equal(testing.AllocsPerRun(100, func() { layer.HandedOut(secrets.Ref{Path: "key"}, s) }), 0.0)
 
 	l, seen := logs(r)
 	l.Info("first-1-value," + canary + ",in-doc-1,in-doc-2")
@@ -574,12 +574,12 @@ func TestClientsThatShareARedactorForgetOnlyTheirOwn(t *testing.T) {
 	l.Info(text)
 	is.Equal(seen(), mark+","+mark+","+mark)
 	for range 2 {
-		is.NoErr(one.end())
+		is.NoErr(one.Close())
 		l.Info(text)
 		is.Equal(seen(), mark+",value-of-one-1,"+mark)
 		one.value("late", "value-of-one-1") // a fetch that ends late leaves nothing behind
 	}
-	is.NoErr(two.end())
+	is.NoErr(two.Close())
 	l.Info(text)
 	is.Equal(seen(), text)
 }
@@ -593,7 +593,7 @@ func TestADumpShowsNothingOfWhatIsMasked(t *testing.T) {
 	l.value("key", canary)
 	_, _ = io.WriteString(w, canary[:len(canary)-1])
 	slog.New(h).Info(canary)
-	secretstest.AssertNoLeak(t, canary, r, w, h, l.Fetcher)
+	secretstest.AssertNoLeak(t, canary, r, w, h, l.Redaction)
 	secretstest.AssertNoLeak(t, canary[:len(canary)-1], w)
 	_ = w.Close()
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -32,7 +33,7 @@ func large(n int) string {
 // paths that are no numbers, with what say returns.
 func loaded(t *testing.T, documents int, say func(path string) error) secrets.Fetcher {
 	t.Helper()
-	layer := redact.New().Wrap(secrets.FetcherFunc(func(_ context.Context, ref secrets.Ref) (secrets.Secret, error) {
+	layer := over(func(_ context.Context, ref secrets.Ref) (secrets.Secret, error) {
 		switch i, err := strconv.Atoi(ref.Path); {
 		case err != nil:
 			return secrets.Secret{}, say(ref.Path)
@@ -41,7 +42,7 @@ func loaded(t *testing.T, documents int, say func(path string) error) secrets.Fe
 		default:
 			return secrets.NewSecret(large(i), secrets.Meta{}), nil
 		}
-	}))
+	})
 	for i := range documents + 1 {
 		_, err := layer.Fetch(t.Context(), secrets.Ref{Path: strconv.Itoa(i)})
 		is.New(t).NoErr(err)
@@ -83,17 +84,19 @@ func TestADetailThatTakesTooLongIsWithheld(t *testing.T) {
 	}
 }
 
-// A batch has its time for all of its errors.
+// The errors of a batch are looked through at the same time, and none waits for another.
 func TestTheErrorsOfABatchAreWithheldTogether(t *testing.T) {
 	is := is.New(t)
 	layer := loaded(t, 60, denied)
-	refs := make([]secrets.Ref, 20)
-	for i := range refs {
-		refs[i].Path = "bad" + strconv.Itoa(i)
+	var answers [20]error
+	var wg sync.WaitGroup
+	for i := range answers {
+		wg.Go(func() { _, answers[i] = layer.Fetch(t.Context(), secrets.Ref{Path: "bad" + strconv.Itoa(i)}) })
 	}
-	for _, r := range layer.FetchMany(t.Context(), refs) {
-		is.Equal(detail(r.Err), withheld)
-		is.True(errors.Is(r.Err, secrets.ErrPermissionDenied))
+	wg.Wait()
+	for _, err := range answers {
+		is.Equal(detail(err), withheld)
+		is.True(errors.Is(err, secrets.ErrPermissionDenied))
 	}
 }
 
@@ -101,13 +104,13 @@ func TestTheErrorsOfABatchAreWithheldTogether(t *testing.T) {
 func TestACallThatIsAlmostOverIsNotHeldUp(t *testing.T) {
 	is := is.New(t)
 	documents := 0
-	layer := redact.New().Wrap(secrets.FetcherFunc(func(_ context.Context, ref secrets.Ref) (secrets.Secret, error) {
+	layer := over(func(_ context.Context, ref secrets.Ref) (secrets.Secret, error) {
 		if ref.Path == "bad" {
 			return secrets.Secret{}, quoting(canary)
 		}
 		documents++
 		return secrets.NewSecret(large(documents), secrets.Meta{}), nil
-	}))
+	})
 	for i := range 3 {
 		_, err := layer.Fetch(t.Context(), secrets.Ref{Path: strconv.Itoa(i)})
 		is.NoErr(err)

@@ -1,6 +1,6 @@
 // Package redact is the layer that takes values out of errors, and what masks them in logs.
 //
-// It belongs into the slot of secrets.WithRedaction; middleware.Standard puts it there:
+// Install it with secrets.WithRedaction, or with middleware.Standard:
 //
 //	client, err := secrets.New(backend, secrets.WithRedaction(redact.New()))
 //
@@ -59,11 +59,10 @@
 // # Limits of the search in errors
 //
 // To look for values is a part of the call that failed, and must not use up its time: a denial that comes too late would
-// read as an outage. So it ends after 50 ms, or half of the time that the call has left, if that is less; a batch has that
-// time for each 20 refs begun. A Detail that was not searched to the end does not pass: a fixed text stands in its place,
-// "the detail is withheld: …", while the class, the backend and the key stay. What was worked out is kept, so that the next
-// error gets further. It takes hundreds of large documents to get there: six values each of 1,000 documents are looked for
-// in less than 1 ms.
+// read as an outage. So it ends after 50 ms, or half of the time that the call has left, if that is less. A Detail that was
+// not searched to the end does not pass: a fixed text stands in its place, "the detail is withheld: …", while the class, the
+// backend and the key stay. What was worked out is kept, so that the next error gets further. It takes hundreds of large
+// documents to get there: six values each of 1,000 documents are looked for in less than 1 ms.
 //
 // Details are withheld as long as a value is remembered that has more than 4,096 different parts, such as lines or strings
 // of a JSON document, or 65,536 of any kind, or values of more than 16 MiB together; and a Detail of more than 64 KiB
@@ -73,7 +72,6 @@ package redact
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"math"
@@ -83,6 +81,8 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/internal/faults"
+	"github.com/seed-5482dd03/secrets/internal/fetchctx"
 )
 
 const (
@@ -92,48 +92,39 @@ const (
 )
 
 // Option configures a [Redactor]. A value out of range is a fault that secrets.New returns.
-type Option interface {
-	apply(r *Redactor)
-}
-
-type optionFunc func(r *Redactor)
-
-func (f optionFunc) apply(r *Redactor) { f(r) }
+type Option func(r *Redactor)
 
 // WithSize sets of how many documents the values are remembered, for each backend, in the order of their last fetch, both for
 // errors and for logs. Where more are in use, the values of those that were not fetched for the longest time may show. It
 // must be more than 0. By default, it is 4,096.
-func WithSize(documents int) Option { return optionFunc(func(r *Redactor) { r.size = documents }) }
+func WithSize(documents int) Option { return func(r *Redactor) { r.size = documents } }
 
 // Redactor is the layer. It may be given to several Clients; each has a memory of its own. It is safe for concurrent use.
 type Redactor struct {
 	size   int
-	faults []error
-	known  func() *register
+	faults faults.List
+	known  func() *register // nil if New has not made it
 }
 
 // New returns the layer with the options opts.
 func New(opts ...Option) *Redactor {
 	known := newRegister()
-	r := &Redactor{size: defaultSize, known: func() *register { return known }}
-	for _, o := range opts {
-		if o == nil {
-			r.faults = append(r.faults, errors.New("redact: a nil Option"))
-			continue
-		}
-		o.apply(r)
-	}
-	if r.size <= 0 {
-		r.faults = append(r.faults, fmt.Errorf("redact: WithSize: %d is not more than 0", r.size))
-	}
+	r := &Redactor{size: defaultSize, faults: faults.List{Prefix: "redact: "}, known: func() *register { return known }}
+	faults.Apply(&r.faults, opts, func(o Option) { o(r) })
+	r.faults.Checkf(r.size > 0, "WithSize: %d is not more than 0", r.size)
 	return r
 }
 
 // Validate returns the faults of the options, joined. secrets.New calls it.
-func (r *Redactor) Validate() error { return errors.Join(r.faults...) }
+func (r *Redactor) Validate() error {
+	if r.known == nil {
+		return errors.New("redact: a Redactor that redact.New has not made")
+	}
+	return r.faults.Err()
+}
 
-// Wrap returns a Fetcher that takes values out of the errors of next.
-func (r *Redactor) Wrap(next secrets.Fetcher) secrets.Fetcher {
+// NewRedaction returns the redaction of what next answers. secrets.New calls it.
+func (r *Redactor) NewRedaction(_ secrets.Info, next secrets.Fetcher) secrets.Redaction {
 	s := &scrubber{next: next, known: r.known, size: max(1, r.size)}
 	var errs [2]error
 	s.seen, errs[0] = simplelru.NewLRU[document, versions](max(1, r.size), nil)
@@ -146,7 +137,7 @@ func (r *Redactor) Wrap(next secrets.Fetcher) secrets.Fetcher {
 	return s
 }
 
-var _ secrets.Middleware = (*Redactor)(nil)
+var _ secrets.RedactionLayer = (*Redactor)(nil)
 
 // Handler returns a slog.Handler that masks what the Clients of r have handed out, and hands the records to next: the
 // message, keys and names of groups, and attributes of all kinds but numbers and times, also those of With and in groups. The
@@ -262,33 +253,19 @@ type scrubber struct {
 }
 
 func (s *scrubber) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+	fetch := fetchctx.Of(ctx)
+	if fetch.Answer == nil {
+		fetch.Answer = new(fetchctx.Answer)
+		ctx = fetchctx.With(ctx, fetch)
+	}
 	secret, err := s.next.Fetch(ctx, ref)
 	s.remember(ref, secret)
 	if err != nil {
-		err = newSearch(ctx, 1, s.values).scrub(err)
+		// The error may quote the value of another document that the same call was for.
+		batch, _ := fetch.Answer.Results().([]secrets.Result)
+		err = newSearch(ctx, func() ([]recognition, int) { return s.values(batch) }).scrub(err)
 	}
 	return secret, err
-}
-
-func (s *scrubber) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Result {
-	results := slices.Clone(s.next.FetchMany(ctx, refs))
-	for i, ref := range refs {
-		if i < len(results) {
-			s.remember(ref, results[i].Secret)
-		}
-	}
-	// Only now, since the error of one may quote the value of another.
-	var search *search
-	for i := range results {
-		if results[i].Err == nil {
-			continue
-		}
-		if search == nil {
-			search = newSearch(ctx, len(refs), s.values)
-		}
-		results[i].Err = search.scrub(results[i].Err)
-	}
-	return results
 }
 
 func (s *scrubber) remember(ref secrets.Ref, secret secrets.Secret) {
@@ -313,11 +290,19 @@ func (s *scrubber) remember(ref secrets.Ref, secret secrets.Secret) {
 	s.seen.Add(d, versions{valueOf(secret), previous})
 }
 
-// values returns what each value that was seen is recognised by, and how many bytes they have together.
-func (s *scrubber) values() (all []recognition, bytes int) {
+// values returns what each value that was seen, or is in batch, is recognised by, and how many bytes they have together.
+func (s *scrubber) values(batch []secrets.Result) (all []recognition, bytes int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all = make([]recognition, 0, 2*s.seen.Len())
+	for _, r := range batch {
+		if !r.Secret.IsZero() {
+			v := valueOf(r.Secret)
+			v.recognise()
+			all = append(all, v.needles)
+			bytes += len(v.reveal())
+		}
+	}
 	for _, d := range s.seen.Keys() {
 		v, _ := s.seen.Peek(d)
 		changed := false
@@ -445,4 +430,4 @@ func (s *scrubber) forget() {
 	s.before = nil
 }
 
-var _ secrets.Fetcher = (*scrubber)(nil)
+var _ secrets.Redaction = (*scrubber)(nil)

@@ -4,15 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/matryer/is"
 	"go.uber.org/goleak"
 
 	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/internal/fetchctx"
 	"github.com/seed-5482dd03/secrets/middleware/fallback"
 	"github.com/seed-5482dd03/secrets/middleware/redact"
 	"github.com/seed-5482dd03/secrets/secretstest"
@@ -28,6 +32,12 @@ func client(t *testing.T, b secrets.Backend, opts ...secrets.Option) *secrets.Cl
 	is.New(t).NoErr(err)
 	t.Cleanup(func() { _ = c.Close() })
 	return c
+}
+
+// over returns a layer of its own over fetch.
+func over(fetch func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error)) secrets.Redaction {
+	b := secrets.NewBackend(secrets.Info{Name: "b"}, fetch)
+	return redact.New().NewRedaction(b.Info(), b)
 }
 
 func quoting(value string) *secrets.Error {
@@ -96,12 +106,12 @@ func TestWhatAnErrorTellsBesideTheValueSurvives(t *testing.T) {
 				{Backend: "c", Key: "l", Err: secrets.ErrNotFound, Detail: "plain"},
 			},
 		}
-		layer := redact.New().Wrap(secrets.FetcherFunc(func(_ context.Context, ref secrets.Ref) (secrets.Secret, error) {
+		layer := over(func(_ context.Context, ref secrets.Ref) (secrets.Secret, error) {
 			if ref.Path == "key" {
 				return secrets.NewSecret(canary, secrets.Meta{}), nil
 			}
 			return secrets.Secret{}, fmt.Errorf("wrapped: %w", given)
-		}))
+		})
 		_, err := layer.Fetch(t.Context(), secrets.Ref{Path: "key"})
 		is.NoErr(err)
 		_, err = layer.Fetch(t.Context(), secrets.Ref{Path: "other"})
@@ -144,7 +154,7 @@ func TestForeignErrorsPassThroughAndAreDroppedAtTheClient(t *testing.T) {
 	is := is.New(t)
 	sdk := foreign{"body: " + canary}
 	b := secretstest.NewBackend(map[string]string{"key": canary})
-	layer := redact.New().Wrap(b)
+	layer := over(b.Fetch)
 	_, err := layer.Fetch(t.Context(), secrets.Ref{Path: "key"})
 	is.NoErr(err)
 	var none *secrets.Error
@@ -157,7 +167,6 @@ func TestForeignErrorsPassThroughAndAreDroppedAtTheClient(t *testing.T) {
 	b.OnCall(func(context.Context, []secrets.Ref) error { return sdk })
 	_, err = layer.Fetch(t.Context(), secrets.Ref{Path: "key"})
 	is.Equal(err, sdk)
-	is.Equal(layer.FetchMany(t.Context(), []secrets.Ref{{Path: "key"}})[0].Err, sdk)
 
 	c := client(t, b, secrets.WithRedaction(redact.New()))
 	_, err = c.Get(t.Context(), "key")
@@ -167,55 +176,91 @@ func TestForeignErrorsPassThroughAndAreDroppedAtTheClient(t *testing.T) {
 }
 
 func TestAnErrorOfABatchMayQuoteTheValueOfAnother(t *testing.T) {
-	is := is.New(t)
-	b := secretstest.NewBackend(map[string]string{"key": canary})
-	b.FailPath("before", quoting(canary))
-	b.FailPath("behind", quoting(canary))
-	c := client(t, b, secrets.WithRedaction(redact.New()))
-	found, err := c.GetMany(t.Context(), "before", "key", "behind")
-	is.Equal(found["key"].Reveal(), canary)
-	var errs secrets.Errors
-	is.True(errors.As(err, &errs))
-	is.Equal(len(errs), 2)
-	is.Equal(errs[0].Detail, scrubbed)
-	is.Equal(errs[1].Detail, scrubbed)
+	for name, opts := range map[string][]secretstest.Option{"batches": {secretstest.WithBatch(20)}, "single calls": nil} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			b := secretstest.NewBackend(map[string]string{"key": canary}, opts...)
+			c := client(t, b, secrets.WithRedaction(redact.New()))
+			if opts == nil { // what no call has brought is not known
+				_, err := c.Get(t.Context(), "key")
+				is.NoErr(err)
+			}
+			b.FailPath("before", quoting(canary))
+			b.FailPath("behind", quoting(canary))
+			found, err := c.GetMany(t.Context(), "before", "key", "behind")
+			is.Equal(found["key"].Reveal(), canary)
+			var errs secrets.Errors
+			is.True(errors.As(err, &errs))
+			is.Equal(len(errs), 2)
+			is.Equal(errs[0].Detail, scrubbed)
+			is.Equal(errs[1].Detail, scrubbed)
+		})
+	}
+}
+
+// The value that the error quotes may not have come through the layer yet: it is in the answer to the whole call.
+func TestTheAnswerToTheWholeCallIsLookedThrough(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		b := secrets.NewBatcher(2, time.Second, func(_ context.Context, refs []secrets.Ref) []secrets.Result {
+			return slices.Repeat([]secrets.Result{{Secret: secrets.NewSecret(canary, secrets.Meta{}), Err: quoting(canary)}}, len(refs))
+		})
+		for _, looked := range []bool{true, false} {
+			refused := over(func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+				if !looked { // the control: nobody learns of the call
+					ctx = fetchctx.With(ctx, fetchctx.Fetch{})
+				}
+				_, err := b.Fetch(ctx, ref)
+				return secrets.Secret{}, err
+			})
+			var other sync.WaitGroup
+			other.Go(func() { _, _ = b.Fetch(t.Context(), secrets.Ref{Path: "other"}) })
+			_, err := refused.Fetch(t.Context(), secrets.Ref{Path: "key"})
+			is.Equal(detail(err) == scrubbed, looked)
+			other.Wait()
+		}
+	})
 }
 
 // The answer of a backend is the backend's: the layer must not write into it.
 func TestTheAnswerOfTheBackendIsNotWrittenTo(t *testing.T) {
 	is := is.New(t)
 	answer := []secrets.Result{{Secret: secrets.NewSecret(canary, secrets.Meta{})}, {Err: quoting(canary)}}
-	layer := redact.New().Wrap(batch(func() []secrets.Result { return answer }))
+	b := secrets.NewBatcher(2, 0, func(_ context.Context, refs []secrets.Ref) []secrets.Result {
+		if refs[0].Path == "b" {
+			return []secrets.Result{answer[1], answer[0]}
+		}
+		return answer
+	})
+	c := client(t, secrets.NewBackend(secrets.Info{Name: "b", Batch: 2}, b.Fetch), secrets.WithRedaction(redact.New()))
 	for range 2 {
-		got := layer.FetchMany(t.Context(), []secrets.Ref{{Path: "a"}, {Path: "b"}})
-		is.Equal(detail(got[1].Err), scrubbed)
+		found, err := c.GetMany(t.Context(), "a", "b")
+		is.Equal(found["a"].Reveal(), canary)
+		is.Equal(detail(err), scrubbed)
 		is.Equal(detail(answer[1].Err), quoting(canary).Detail)
 	}
 }
 
-// batch is a Fetcher for batches alone.
-type batch func() []secrets.Result
-
-func (batch) Fetch(context.Context, secrets.Ref) (secrets.Secret, error) {
-	return secrets.Secret{}, secrets.ErrUnknown
-}
-func (b batch) FetchMany(context.Context, []secrets.Ref) []secrets.Result { return b() }
-
-// Whatever the number of answers, each is scrubbed; what the number means is for the Client to say.
-func TestABatchOfTheWrongNumberIsScrubbedToo(t *testing.T) {
-	for _, answers := range []int{0, 1, 2, 5} {
+// Values beside errors are scrubbed, and of a wrong number of answers nothing is told.
+func TestABatchOfTheWrongNumberShowsNothing(t *testing.T) {
+	for _, answers := range []int{0, 1, 2, 3, 5} {
 		is := is.New(t)
-		layer := redact.New().Wrap(batch(func() []secrets.Result {
-			all := make([]secrets.Result, answers)
-			for i := range all {
-				all[i] = secrets.Result{Secret: secrets.NewSecret(canary, secrets.Meta{}), Err: quoting(canary)}
+		b := secrets.NewBatcher(3, 0, func(context.Context, []secrets.Ref) []secrets.Result {
+			return slices.Repeat([]secrets.Result{{Secret: secrets.NewSecret(canary, secrets.Meta{}), Err: quoting(canary)}}, answers)
+		})
+		c := client(t, secrets.NewBackend(secrets.Info{Name: "b", Batch: 3}, b.Fetch), secrets.WithRedaction(redact.New()))
+		found, err := c.GetMany(t.Context(), "a", "b", "c")
+		is.Equal(len(found), 0)
+		secretstest.AssertNoLeak(t, canary, err)
+		var errs secrets.Errors
+		is.True(errors.As(err, &errs))
+		is.Equal(len(errs), 3)
+		for _, e := range errs {
+			if answers == 3 {
+				is.Equal(e.Detail, scrubbed)
+			} else {
+				is.Equal(e.Err, secrets.ErrUnknown)
 			}
-			return all
-		}))
-		got := layer.FetchMany(t.Context(), []secrets.Ref{{Path: "a"}, {Path: "b"}, {Path: "c"}})
-		is.Equal(len(got), answers)
-		for _, r := range got {
-			is.Equal(detail(r.Err), scrubbed)
 		}
 	}
 }
@@ -316,7 +361,7 @@ func TestEachBackendHasAMemoryOfItsOwn(t *testing.T) {
 func TestCloseForgets(t *testing.T) {
 	is := is.New(t)
 	b := secretstest.NewBackend(map[string]string{"key": canary})
-	layer := redact.New().Wrap(b)
+	layer := over(b.Fetch)
 	fetch := func(path string) string {
 		_, err := layer.Fetch(t.Context(), secrets.Ref{Path: path})
 		return detail(err)
@@ -325,7 +370,7 @@ func TestCloseForgets(t *testing.T) {
 	fetch("key")
 	is.Equal(fetch("other"), scrubbed)
 	for range 2 {
-		is.NoErr(layer.(interface{ Close() error }).Close())
+		is.NoErr(layer.Close())
 		is.Equal(fetch("other"), quoting(canary).Detail)
 		fetch("key") // a fetch that ends late leaves nothing behind
 		is.Equal(fetch("other"), quoting(canary).Detail)
@@ -336,7 +381,7 @@ func TestCloseForgets(t *testing.T) {
 func TestTheLayerShowsNothingOfItsMemory(t *testing.T) {
 	is := is.New(t)
 	b := secretstest.NewBackend(map[string]string{"key": canary, "doc": `{"password":"` + canary + `"}`})
-	layer := redact.New().Wrap(b)
+	layer := over(b.Fetch)
 	look := func() {
 		for _, path := range []string{"key", "doc"} {
 			_, err := layer.Fetch(t.Context(), secrets.Ref{Path: path})
@@ -361,7 +406,7 @@ func TestFaultsOfTheOptionsAreReportedByNew(t *testing.T) {
 		{[]redact.Option{redact.WithSize(1)}, nil},
 		{[]redact.Option{redact.WithSize(0), redact.WithSize(5)}, nil}, // the last one counts
 		{[]redact.Option{redact.WithSize(0)}, []string{"redact: WithSize: 0 is not more than 0"}},
-		{[]redact.Option{redact.WithSize(-3), nil}, []string{"redact: WithSize: -3", "redact: a nil Option"}},
+		{[]redact.Option{redact.WithSize(-3), nil}, []string{"redact: WithSize: -3", "redact: option 2 is nil"}},
 	} {
 		is := is.New(t)
 		b := secretstest.NewBackend(nil)
@@ -375,6 +420,10 @@ func TestFaultsOfTheOptionsAreReportedByNew(t *testing.T) {
 			is.NoErr(made.Close())
 		}
 	}
+	is := is.New(t)
+	_, err := secrets.New(secretstest.NewBackend(nil), secrets.WithRedaction(&redact.Redactor{}))
+	is.True(err != nil)
+	is.Equal(err.Error(), "redact: a Redactor that redact.New has not made")
 }
 
 func TestConcurrentUse(t *testing.T) {

@@ -156,7 +156,7 @@ func TestWhatIsForgottenIsCounted(t *testing.T) {
 	l, seen := logs(r)
 	layer := tell(r)
 	hand := func(path, field, value string) {
-		layer.hand(secrets.Ref{Path: path, Field: field}, secrets.NewSecret(value, secrets.Meta{}))
+		layer.HandedOut(secrets.Ref{Path: path, Field: field}, secrets.NewSecret(value, secrets.Meta{}))
 	}
 	shown := func(values ...string) (all []string) {
 		for _, value := range values {

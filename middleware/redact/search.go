@@ -10,14 +10,12 @@ import (
 )
 
 const (
-	// patience is how long values are looked for in the errors of a call of up to refsPerPatience refs. It is little beside
-	// the timeout of a call, which the Client gives to a batch by the same measure.
-	patience        = 50 * time.Millisecond
-	refsPerPatience = 20
-	// mostBytes bounds all values together. What they are recognised by takes several times as much memory.
-	mostBytes = 16 << 20
-	// mostDetail is the length in bytes of the longest Detail that is searched.
-	mostDetail = 64 << 10
+	// patience is how long values are looked for in the error of a call. It is little beside the timeout of a call.
+	patience = 50 * time.Millisecond
+	// maxBytes bounds all values together. What they are recognised by takes several times as much memory.
+	maxBytes = 16 << 20
+	// maxDetail is the length in bytes of the longest Detail that is searched.
+	maxDetail = 64 << 10
 
 	withheld = "the detail is withheld: there are more values to look for in it than time"
 )
@@ -32,8 +30,8 @@ type search struct {
 	over     bool
 }
 
-func newSearch(ctx context.Context, refs int, load func() (values []recognition, bytes int)) *search {
-	limit := patience * time.Duration(max(1, (refs+refsPerPatience-1)/refsPerPatience))
+func newSearch(ctx context.Context, load func() (values []recognition, bytes int)) *search {
+	limit := patience
 	if end, ok := ctx.Deadline(); ok {
 		limit = min(limit, time.Until(end)/2)
 	}
@@ -82,9 +80,9 @@ func (s *search) mask(detail string) string {
 	if !s.loaded {
 		var bytes int
 		s.values, bytes = s.load()
-		s.loaded, s.over = true, bytes > mostBytes
+		s.loaded, s.over = true, bytes > maxBytes
 	}
-	if s.over || len(detail) > mostDetail {
+	if s.over || len(detail) > maxDetail {
 		return withheld
 	}
 	m := newMasker(detail)

@@ -24,25 +24,14 @@ import (
 )
 
 // told is the layer of r, that is told what is handed out.
-type told struct {
-	secrets.Fetcher
-	hand func(ref secrets.Ref, s secrets.Secret)
-	end  func() error
-}
+type told struct{ secrets.Redaction }
 
 func tell(r *redact.Redactor) told {
-	f := r.Wrap(secretstest.NewBackend(nil))
-	return told{
-		Fetcher: f,
-		hand: f.(interface {
-			HandedOut(ref secrets.Ref, s secrets.Secret)
-		}).HandedOut,
-		end: f.(io.Closer).Close,
-	}
+	return told{r.NewRedaction(secrets.Info{Name: "fake"}, secretstest.NewBackend(nil))}
 }
 
 func (t told) value(path, value string) {
-	t.hand(secrets.Ref{Path: path}, secrets.NewSecret(value, secrets.Meta{}))
+	t.HandedOut(secrets.Ref{Path: path}, secrets.NewSecret(value, secrets.Meta{}))
 }
 
 // knowing returns a Redactor with a Handler, of which values were handed out.
@@ -412,7 +401,7 @@ func TestAValueThatIsDroppedInTheMiddleOfAStream(t *testing.T) {
 		l := tell(r)
 		l.value("key", canary)
 		write("pw=" + canary[:cut])
-		is.NoErr(l.end())
+		is.NoErr(l.Close())
 		for i := cut; i < len(canary); i++ {
 			tell(r).value("another", fmt.Sprintf("value-%d", i)) // what finds values changes again
 			write(canary[i : i+1])
@@ -435,8 +424,8 @@ func TestAMaskedStretchStaysMaskedWhileItIsHeld(t *testing.T) {
 	_, err := io.WriteString(w, "x first-1-value and")
 	is.NoErr(err)
 	is.Equal(b.String(), "x ")
-	is.NoErr(l.end())
-	is.NoErr(other.end())
+	is.NoErr(l.Close())
+	is.NoErr(other.Close())
 	is.NoErr(w.Close())
 	is.Equal(b.String(), "x [REDACTED] and")
 }

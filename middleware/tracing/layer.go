@@ -12,16 +12,16 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/internal/fetchctx"
 )
 
-// most bounds the links of a span and the keys in its attributes. It is the default limit of OpenTelemetry for both.
-const most = 128
+// maxLinks bounds the links of a span. It is the default limit of OpenTelemetry.
+const maxLinks = 128
 
-// layer makes a span of each call for one backend.
+// layer makes a span of each fetch from one backend.
 type layer struct {
 	tracing   *Tracing
 	next      secrets.Fetcher
-	name      string                  // of the backend, or ""
 	start     []trace.SpanStartOption // of every span
 	succeeded []attribute.KeyValue    // attributes of a span whose fetch succeeded
 	durations *durations              // nil without metrics
@@ -29,121 +29,76 @@ type layer struct {
 
 // Fetch asks next within a span.
 func (l *layer) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
-	c := l.begin(ctx, "secrets.fetch")
-	if l.tracing.keyNames && c.span.IsRecording() {
-		c.span.SetAttributes(attribute.String(keyName, ref.String()))
+	began, fetch := time.Now(), fetchctx.Of(ctx)
+	inner, span := l.begin(ctx, fetch)
+	if span.IsRecording() {
+		if l.tracing.keyNames {
+			span.SetAttributes(attribute.String(keyName, ref.String()))
+		}
+		if fetch.Answer == nil {
+			fetch.Answer = new(fetchctx.Answer)
+			inner = fetchctx.With(inner, fetch)
+		}
 	}
 	// A panic, or the end of the goroutine, is for others to deal with. It must not be recovered here, and not by a span
 	// either, which would record its text: span.End must not be deferred itself.
 	result := unknown
-	defer func() { c.end(result, result, nil) }()
-	secret, err := l.next.Fetch(c.inner, ref)
+	defer func() { l.end(inner, span, fetch, result, began) }()
+	secret, err := l.next.Fetch(inner, ref)
 	result = outcomeOf(ctx, secret, err)
 	return secret, err
 }
 
-// FetchMany asks next within one span.
-func (l *layer) FetchMany(ctx context.Context, refs []secrets.Ref) []secrets.Result {
-	if len(refs) == 0 {
-		return l.next.FetchMany(ctx, refs)
-	}
-	c := l.begin(ctx, "secrets.fetch_many")
-	if c.span.IsRecording() {
-		c.span.SetAttributes(attribute.Int(keyBatchSize, len(refs)))
-		if l.tracing.keyNames {
-			c.span.SetAttributes(attribute.StringSlice(keyNames, keysOf(refs)))
-		}
-	}
-	result, worst := unknown, unknown
-	var counts tally
-	defer func() { c.end(result, worst, &counts) }()
-	results := l.next.FetchMany(c.inner, refs)
-	if len(results) == len(refs) {
-		for _, r := range results {
-			counts[outcomeOf(ctx, r.Secret, r.Err)]++
-		}
-		result, worst = counts.outcome()
-	}
-	return results
-}
-
-func keysOf(refs []secrets.Ref) []string {
-	keys := make([]string, min(len(refs), most))
-	for i := range keys {
-		keys[i] = refs[i].String()
-	}
-	return keys
-}
-
-// call is one call of what is below.
-type call struct {
-	layer *layer
-	inner context.Context //nolint:containedctx // what is below gets it, and the histogram, for its exemplars
-	span  trace.Span
-	began time.Time
-}
-
-func (l *layer) begin(ctx context.Context, name string) call {
-	c := call{layer: l, began: time.Now()}
-	flight, attempt, probe := secrets.FlightOf(ctx), secrets.Attempt(ctx), secrets.Probe(ctx)
+// begin returns a span and the context to go on with.
+func (l *layer) begin(ctx context.Context, fetch fetchctx.Fetch) (context.Context, trace.Span) {
 	caller := trace.SpanContextFromContext(ctx)
 	opts := l.start
-	background := flight != nil && flight.Background()
-	room := most             // past which the SDK drops the first link, which is the cause
-	if background || probe { // detached from the caller
+	room := maxLinks                     // past which the SDK drops the first link, which is the cause
+	if fetch.Background || fetch.Probe { // detached from the caller
 		opts = append(slices.Clip(opts), trace.WithNewRoot())
 		if caller.IsValid() {
 			room--
 			opts = append(opts, trace.WithLinks(link(caller, "cause")))
 		}
 	}
-	c.inner, c.span = l.tracing.tracer.Start(ctx, name, opts...) //nolint:spancheck // call.end ends it
-	if c.span.IsRecording() {
-		if attempt > 0 {
-			c.span.SetAttributes(attribute.Int(keyAttempt, attempt))
-		}
-		if background {
-			c.span.SetAttributes(attribute.Bool(keyBackground, true))
-		}
-		if probe {
-			c.span.SetAttributes(attribute.Bool(keyProbe, true))
-		}
-		if flight != nil {
-			flight.OnJoin((&linker{span: c.span, first: idOf(caller), room: room}).join)
-		}
+	inner, span := l.tracing.tracer.Start(ctx, "secrets.fetch", opts...)
+	if !span.IsRecording() {
+		return inner, span
 	}
-	// A backend may have a Client of its own, whose fetches are no part of this flight.
-	if flight != nil {
-		c.inner = secrets.WithFlight(c.inner, nil)
+	if fetch.Attempt > 0 {
+		span.SetAttributes(attribute.Int(keyAttempt, fetch.Attempt))
 	}
-	if attempt > 0 {
-		c.inner = secrets.WithAttempt(c.inner, 0)
+	if fetch.Background {
+		span.SetAttributes(attribute.Bool(keyBackground, true))
 	}
-	if probe {
-		c.inner = secrets.WithProbe(c.inner, false)
+	if fetch.Probe {
+		span.SetAttributes(attribute.Bool(keyProbe, true))
 	}
-	return c
+	if fetch.Flight != nil {
+		fetch.Flight.OnJoin((&linker{span: span, first: idOf(caller), room: room}).join)
+	}
+	return inner, span
 }
 
-// end ends c with the outcome result, the gravest failure in which is worst.
-func (c *call) end(result, worst outcome, counts *tally) {
-	if d := c.layer.durations; d != nil {
-		c.layer.tracing.metrics.duration.Record(c.inner, time.Since(c.began).Seconds(), d[result]...)
+// end ends span with the outcome result.
+func (l *layer) end(ctx context.Context, span trace.Span, fetch fetchctx.Fetch, result outcome, began time.Time) {
+	if d := l.durations; d != nil {
+		l.tracing.metrics.duration.Record(ctx, time.Since(began).Seconds(), d[result]...)
 	}
-	if c.span.IsRecording() {
+	if span.IsRecording() {
 		if result == ok {
-			c.span.SetAttributes(c.layer.succeeded...)
+			span.SetAttributes(l.succeeded...)
 		} else {
-			c.span.SetAttributes(result.attributes(worst)...)
+			span.SetAttributes(result.attributes()...)
 		}
-		if result == mixed {
-			c.span.SetAttributes(counts.attributes()...)
+		if size := fetch.Answer.Size(); size > 1 {
+			span.SetAttributes(attribute.Int(keyBatchSize, size))
 		}
-		if worst.failed() {
-			c.span.SetStatus(codes.Error, worst.description())
+		if result.failed() {
+			span.SetStatus(codes.Error, result.description())
 		}
 	}
-	c.span.End()
+	span.End()
 }
 
 // linker links the spans of the callers that join a flight to span, each once.
@@ -187,34 +142,16 @@ func link(to trace.SpanContext, why string) trace.Link {
 	return trace.Link{SpanContext: to, Attributes: []attribute.KeyValue{attribute.String(keyLink, why)}}
 }
 
-// ObserveCache makes the metrics read the figures of cache, which stands before the same backend, until Close. It makes the
-// cache count its hits. Without metrics, it does nothing.
-func (l *layer) ObserveCache(cache secrets.CacheMonitor) error {
-	if l.tracing.metrics == nil {
-		return nil
-	}
-	cache.CountHits()
-	return l.tracing.metrics.observe(l, cache)
-}
-
-// Close ends what ObserveCache began. The cache is held no longer, and what it has counted stays in the metrics.
-func (l *layer) Close() error {
-	if l.tracing.metrics != nil {
-		l.tracing.metrics.forget(l)
-	}
-	return nil
-}
-
 var _ secrets.Fetcher = (*layer)(nil)
 
 // durations are the options to record the duration of a fetch, by its outcome. They are made once, since making them costs
 // more than recording does.
 type durations [outcomes][]metric.RecordOption
 
-func durationOptions(backend []attribute.KeyValue) *durations {
+func durationOptions(backend attribute.KeyValue) *durations {
 	var d durations
 	for o := range outcomes {
-		all := slices.Concat(backend, outcome(o).attributes(outcome(o)))
+		all := append(outcome(o).attributes(), backend)
 		d[o] = []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(all...))}
 	}
 	return &d

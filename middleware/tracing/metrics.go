@@ -102,26 +102,26 @@ func newMetrics(meter metric.Meter) (*metrics, error) {
 // and for a delta would then report all of it once more.
 type group struct {
 	mu     sync.Mutex
-	caches map[*layer]secrets.CacheMonitor
+	caches map[secrets.CacheMonitor]struct{}
 	past   secrets.CacheStats // of caches that were closed
 }
 
-// observe adds the cache of l to those that are observed.
-func (m *metrics) observe(l *layer, cache secrets.CacheMonitor) error {
+// observe adds cache, of the backend with that name, to those that are observed. stop ends that, and holds the cache no longer.
+func (m *metrics) observe(backend string, cache secrets.CacheMonitor) (stop func(), err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	g := m.groups[l.name]
+	g := m.groups[backend]
 	if g == nil {
-		g = &group{caches: make(map[*layer]secrets.CacheMonitor)}
-		if err := m.register(l.name, g); err != nil {
-			return fmt.Errorf("tracing: WithMeterProvider: %w", err)
+		g = &group{caches: make(map[secrets.CacheMonitor]struct{})}
+		if err := m.register(backend, g); err != nil {
+			return nil, fmt.Errorf("tracing: WithMeterProvider: %w", err)
 		}
-		m.groups[l.name] = g
+		m.groups[backend] = g
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.caches[l] = cache
-	return nil
+	g.caches[cache] = struct{}{}
+	return func() { g.drop(cache) }, nil
 }
 
 // register makes the meter ask for the figures of g, from now on.
@@ -147,51 +147,28 @@ func (m *metrics) register(backend string, g *group) error {
 	return err
 }
 
-// forget ends the observation of the cache of l, if there is one. What it has counted stays.
-func (m *metrics) forget(l *layer) {
-	m.mu.Lock()
-	g := m.groups[l.name]
-	m.mu.Unlock()
-	if g != nil {
-		g.drop(l)
-	}
-}
-
-func (g *group) drop(l *layer) {
+func (g *group) drop(cache secrets.CacheMonitor) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	cache, known := g.caches[l]
-	if !known {
+	if _, known := g.caches[cache]; !known {
 		return
 	}
-	delete(g.caches, l)
+	delete(g.caches, cache)
 	past := cache.CacheStats()
 	past.Entries = 0
-	g.past = sum(g.past, past)
+	g.past = g.past.Add(past)
 }
 
 func (g *group) figures() figures {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	f := figures{CacheStats: g.past}
-	for _, cache := range g.caches {
-		f.CacheStats = sum(f.CacheStats, cache.CacheStats())
+	for cache := range g.caches {
+		f.CacheStats = f.CacheStats.Add(cache.CacheStats())
 		f.backingOff += cache.BackingOff()
 		if cache.Outage() {
 			f.outages++
 		}
 	}
 	return f
-}
-
-func sum(a, b secrets.CacheStats) secrets.CacheStats {
-	return secrets.CacheStats{
-		Hits:         a.Hits + b.Hits,
-		Misses:       a.Misses + b.Misses,
-		Stale:        a.Stale + b.Stale,
-		NegativeHits: a.NegativeHits + b.NegativeHits,
-		BackedOff:    a.BackedOff + b.BackedOff,
-		Evictions:    a.Evictions + b.Evictions,
-		Entries:      a.Entries + b.Entries,
-	}
 }

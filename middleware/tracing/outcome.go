@@ -15,16 +15,14 @@ const (
 	keyOutcome    = "secrets.outcome"
 	keyErrorType  = "error.type"
 	keyBatchSize  = "secrets.batch.size"
-	keyBatch      = "secrets.batch."
 	keyAttempt    = "secrets.attempt"
 	keyBackground = "secrets.background"
 	keyProbe      = "secrets.probe"
 	keyName       = "secrets.key"
-	keyNames      = "secrets.keys"
 	keyLink       = "secrets.link"
 )
 
-// outcome is how a fetch ended. The failures stand before all others, the gravest first.
+// outcome is how a fetch ended. The failures stand before all others.
 type outcome int
 
 const (
@@ -42,7 +40,6 @@ const (
 	fieldNotFound
 	notFound
 	ok
-	mixed
 
 	outcomes = iota
 )
@@ -66,18 +63,17 @@ func (o outcome) String() string {
 		fieldNotFound:    "field_not_found",
 		notFound:         "not_found",
 		ok:               "ok",
-		mixed:            "mixed",
 	}[o]
 }
 
 // description is the text of a status.
 func (o outcome) description() string { return strings.ReplaceAll(o.String(), "_", " ") }
 
-// attributes are those that say that a fetch ended in o, the gravest failure in which was worst.
-func (o outcome) attributes(worst outcome) []attribute.KeyValue {
+// attributes are those that say that a fetch ended in o.
+func (o outcome) attributes() []attribute.KeyValue {
 	all := []attribute.KeyValue{attribute.String(keyOutcome, o.String())}
-	if worst.failed() {
-		all = append(all, attribute.String(keyErrorType, worst.String()))
+	if o.failed() {
+		all = append(all, attribute.String(keyErrorType, o.String()))
 	}
 	return all
 }
@@ -124,34 +120,4 @@ func ofClass(class error) outcome {
 	default:
 		return unknown
 	}
-}
-
-// tally is how many results of a batch have each outcome.
-type tally [outcomes]int
-
-// outcome returns the one outcome that all have, or mixed, and the gravest.
-func (t *tally) outcome() (common, worst outcome) {
-	common, worst = ok, ok
-	var different int
-	for o := outcomes - 1; o >= 0; o-- {
-		if t[o] > 0 {
-			different++
-			common, worst = outcome(o), outcome(o)
-		}
-	}
-	if different > 1 {
-		common = mixed
-	}
-	return common, worst
-}
-
-// attributes are the counts of a mixed batch.
-func (t *tally) attributes() []attribute.KeyValue {
-	var all []attribute.KeyValue
-	for o, n := range t {
-		if n > 0 {
-			all = append(all, attribute.Int(keyBatch+outcome(o).String(), n))
-		}
-	}
-	return all
 }

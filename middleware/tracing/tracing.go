@@ -1,6 +1,6 @@
 // Package tracing is the layer that shows fetches to OpenTelemetry: a span for each, and metrics.
 //
-// It belongs into the slot of secrets.WithTracing:
+// Install it with secrets.WithTracing:
 //
 //	client, err := secrets.New(backend,
 //		secrets.WithTracing(tracing.New(tracerProvider, tracing.WithMeterProvider(meterProvider))),
@@ -13,25 +13,23 @@
 //
 // # Spans
 //
-// A span is named "secrets.fetch" or, for a batch, "secrets.fetch_many". Its kind is client, or internal for a backend that
-// is Local. It is a child of the span of the caller; callers that share the fetch are linked to it, up to 128 of them. A
-// renewal ahead of the TTL, which nobody waits for, is the root of a trace of its own, and linked to the span of the read
-// that caused it; so is a probe, which the cache sends in an outage of the backend and whose caller waits for a second at the
-// most. The attributes are:
+// A span is named "secrets.fetch" and is the fetch of one document. Its kind is client, or internal for a backend that is Local. It
+// is a child of the span of the caller; callers that share the fetch are linked to it, up to 128 of them. A renewal ahead of the
+// TTL, which nobody waits for, is the root of a trace of its own, and linked to the span of the read that caused it; so is a
+// probe, which the cache sends while its circuit breaker is open. The attributes are:
 //
 //   - secrets.backend: the name of the backend.
 //   - secrets.outcome: ok, not_found, deleted, field_not_found, permission_denied, unauthenticated, unavailable,
 //     invalid_key, malformed, unknown, closed (the Client was), canceled or deadline_exceeded (the context of the callers
-//     was), or, for a batch whose secrets have several of these, mixed.
-//   - error.type: the outcome, if it is a failure; that of a mixed batch is the gravest in it.
-//   - secrets.batch.size: how many documents a batch asks for.
-//   - secrets.batch.ok, secrets.batch.not_found, and so on: how many of a mixed batch have that outcome.
+//     was).
+//   - error.type: the outcome, if it is a failure.
+//   - secrets.batch.size: how many documents the call asked for that answered the fetch, if there were several.
 //   - secrets.attempt: 2 or more, one more than the fetches of the document that failed just before, one after another, as
-//     the cache remembers them: in an outage, or when a value was to be renewed. It is absent for a first attempt, for a
-//     batch, without a cache, and after an answer such as a not-found or a denial, with which the count begins anew.
+//     the cache remembers them: in an outage, or when a value was to be renewed. It is absent for a first attempt, without a
+//     cache, and after an answer such as a not-found or a denial, with which the count begins anew.
 //   - secrets.background: true for a renewal ahead of the TTL.
 //   - secrets.probe: true for a probe.
-//   - secrets.key, or secrets.keys for a batch: only with [WithKeyNames], and no more than 128 of them.
+//   - secrets.key: only with [WithKeyNames].
 //   - secrets.link, on a link: "waiter" or "cause".
 //
 // No value and no text of an error is ever recorded. The status of a span follows from the outcome: that of not_found,
@@ -45,7 +43,6 @@ package tracing
 
 import (
 	"errors"
-	"reflect"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
@@ -53,57 +50,51 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/internal/faults"
 )
 
 // scope is the name of the tracer and the meter.
 const scope = "github.com/seed-5482dd03/secrets/middleware/tracing"
 
-// Tracing is the layer. It may be given to several Clients. It is safe for concurrent use.
+// Tracing is the layer. It may be given to several Clients. It is safe for concurrent use. Make one with [New].
 type Tracing struct {
 	tracer   trace.Tracer
 	keyNames bool
 	metrics  *metrics // nil without WithMeterProvider
-	faults   []error
+	faults   faults.List
 }
 
-// New returns a layer that makes its spans with provider. A nil provider is a fault that secrets.New returns; for no spans,
+// New returns a layer that makes its spans with provider. A nil provider is an error of secrets.New; for no spans,
 // and metrics alone, there is the provider of package go.opentelemetry.io/otel/trace/noop.
 func New(provider trace.TracerProvider, opts ...Option) *Tracing {
-	t := &Tracing{}
-	if isNil(provider) {
-		t.fault("a nil TracerProvider")
+	t := &Tracing{faults: faults.List{Prefix: "tracing: "}}
+	if faults.IsNil(provider) {
+		t.faults.Addf("a nil TracerProvider")
 		provider = noop.NewTracerProvider()
 	}
 	t.tracer = provider.Tracer(scope)
-	for _, o := range opts {
-		if o == nil {
-			t.fault("a nil Option")
-			continue
-		}
-		o.apply(t)
-	}
+	faults.Apply(&t.faults, opts, func(o Option) { o(t) })
 	return t
 }
 
-func (t *Tracing) fault(text string) { t.faults = append(t.faults, errors.New("tracing: "+text)) }
-
 // Validate returns the faults of the options, joined. secrets.New calls it.
-func (t *Tracing) Validate() error { return errors.Join(t.faults...) }
+func (t *Tracing) Validate() error {
+	if t.tracer == nil {
+		return errors.New("tracing: a Tracing that tracing.New has not made")
+	}
+	return t.faults.Err()
+}
 
-// Wrap returns a Fetcher that makes a span of each call of next. Its Close, which secrets.Client.Close calls, ends the
-// observation of the cache that stands before it.
-func (t *Tracing) Wrap(next secrets.Fetcher) secrets.Fetcher {
-	l := &layer{tracing: t, next: next, succeeded: ok.attributes(ok)}
+// NewTracing returns a Fetcher that makes a span of each fetch of next. secrets.New calls it.
+func (t *Tracing) NewTracing(info secrets.Info, next secrets.Fetcher) secrets.Fetcher {
 	kind := trace.SpanKindClient
-	if n, ok := next.(interface{ Local() bool }); ok && n.Local() {
+	if info.Local {
 		kind = trace.SpanKindInternal
 	}
-	l.start = []trace.SpanStartOption{trace.WithSpanKind(kind)}
-	var backend []attribute.KeyValue
-	if n, ok := next.(interface{ Name() string }); ok {
-		l.name = n.Name()
-		backend = []attribute.KeyValue{attribute.String(keyBackend, l.name)}
-		l.start = append(l.start, trace.WithAttributes(backend...))
+	backend := attribute.String(keyBackend, info.Name)
+	l := &layer{
+		tracing: t, next: next, succeeded: ok.attributes(),
+		start: []trace.SpanStartOption{trace.WithSpanKind(kind), trace.WithAttributes(backend)},
 	}
 	if t.metrics != nil {
 		l.durations = durationOptions(backend)
@@ -111,26 +102,30 @@ func (t *Tracing) Wrap(next secrets.Fetcher) secrets.Fetcher {
 	return l
 }
 
-var _ secrets.Middleware = (*Tracing)(nil)
-
-// Option configures a [Tracing].
-type Option interface {
-	apply(t *Tracing)
+// Observe begins to collect the figures of cache, if there is a meter provider. secrets.New calls it. What the cache has counted
+// stays in the counters when stop is called.
+func (t *Tracing) Observe(info secrets.Info, cache secrets.CacheMonitor) (stop func(), err error) {
+	if t.metrics == nil {
+		return func() {}, nil
+	}
+	cache.CountHits()
+	return t.metrics.observe(info.Name, cache)
 }
 
-type optionFunc func(t *Tracing)
+var _ secrets.TracingLayer = (*Tracing)(nil)
 
-func (f optionFunc) apply(t *Tracing) { f(t) }
+// Option configures a [Tracing].
+type Option func(t *Tracing)
 
-// WithKeyNames records the keys of the documents that are fetched, as the attributes secrets.key and secrets.keys of spans.
+// WithKeyNames records the keys of the documents that are fetched, as the attribute secrets.key of spans.
 // Metrics never have them. By default, they are not recorded: names tell a reader of traces what there is to look for.
-func WithKeyNames() Option { return optionFunc(func(t *Tracing) { t.keyNames = true }) }
+func WithKeyNames() Option { return func(t *Tracing) { t.keyNames = true } }
 
 // WithMeterProvider adds metrics, which provider makes. A nil provider is a fault that secrets.New returns. By default,
 // there are none.
 //
 //   - secrets.fetch.duration, a histogram in seconds: how long fetches took, by secrets.backend, secrets.outcome and
-//     error.type, as spans have them; a mixed batch has no error.type here.
+//     error.type, as spans have them.
 //   - secrets.cache.hits, .misses, .stale, .negative_hits, .backed_off and .evictions, counters, by secrets.backend: see
 //     secrets.CacheStats.
 //   - secrets.cache.entries, the number of values in memory, and secrets.cache.backing_off, the number of documents that
@@ -144,25 +139,16 @@ func WithKeyNames() Option { return optionFunc(func(t *Tracing) { t.keyNames = t
 // stays in the counters, which never fall, and its part of the up-down counters goes: both are reported for as long as
 // provider lives, after the last Client too. A program that replaces its Client gives the new one the same Tracing.
 func WithMeterProvider(provider metric.MeterProvider) Option {
-	return optionFunc(func(t *Tracing) {
-		if isNil(provider) {
-			t.fault("WithMeterProvider: a nil MeterProvider")
+	return func(t *Tracing) {
+		if faults.IsNil(provider) {
+			t.faults.Addf("WithMeterProvider: a nil MeterProvider")
 			return
 		}
 		m, err := newMetrics(provider.Meter(scope))
 		if err != nil {
-			t.faults = append(t.faults, err)
+			t.faults.Add(err)
 			return
 		}
 		t.metrics = m
-	})
-}
-
-// isNil reports whether provider is nil, or an interface around a nil pointer.
-func isNil(provider any) bool {
-	if provider == nil {
-		return true
 	}
-	v := reflect.ValueOf(provider)
-	return v.Kind() == reflect.Pointer && v.IsNil()
 }

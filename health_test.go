@@ -1,0 +1,248 @@
+package secrets_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/matryer/is"
+
+	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/middleware"
+	"github.com/seed-5482dd03/secrets/middleware/cache"
+	"github.com/seed-5482dd03/secrets/middleware/fallback"
+	"github.com/seed-5482dd03/secrets/secretstest"
+)
+
+// journal is a log that a test reads line by line.
+type journal struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.buf.Write(p)
+}
+
+// take returns the lines since the last call, without their times.
+func (j *journal) take() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	defer j.buf.Reset()
+	return strings.TrimSpace(j.buf.String())
+}
+
+func (j *journal) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(j, &slog.HandlerOptions{
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey || a.Key == "fetched_at" {
+				return slog.Attr{}
+			}
+			return a
+		},
+	}))
+}
+
+func TestLoggerTellsChangesOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		var log journal
+		remote := secretstest.NewBackend(map[string]string{"db": "value-in-remote"}, secretstest.WithName("remote"))
+		spare := secretstest.NewBackend(map[string]string{"db": "value-in-spare", "other": "o"}, secretstest.WithName("spare"))
+		client := open(t, remote, secrets.WithFallback(fallback.To(spare)), secrets.WithLogger(log.logger()),
+			middleware.Standard(cache.WithTTL(time.Minute), cache.WithMaxStale(10*time.Minute), cache.WithJitter(0), cache.WithRefreshAhead(0)))
+		get := func(key string) {
+			t.Helper()
+			for range 5 {
+				_, err := client.Get(t.Context(), key)
+				is.NoErr(err)
+			}
+		}
+		get("db")
+		get("other")             // only the spare has it, which is no event
+		is.Equal(log.take(), "") // nor is anything else
+
+		remote.Fail(secrets.ErrUnavailable)
+		time.Sleep(time.Minute)
+		get("db")
+		is.Equal(log.take(), `level=WARN msg="secrets: backend unavailable" backend=remote`+"\n"+
+			`level=WARN msg="secrets: serving stale values" backend=remote`)
+		for range 20 {
+			time.Sleep(20 * time.Second)
+			get("db")
+		}
+		is.Equal(log.take(), "")
+		get("other") // not remembered any more, so that the outage shows
+		is.Equal(log.take(), `level=WARN msg="secrets: fallback answering" backend=remote fallback=spare`)
+		time.Sleep(5 * time.Minute)
+		get("db")
+		_, err := client.GetMany(t.Context(), "db", "other")
+		is.NoErr(err)
+		is.Equal(log.take(), "")
+
+		remote.Recover()
+		time.Sleep(13 * time.Second)
+		get("db")
+		get("other")
+		line := log.take()
+		is.True(strings.HasPrefix(line, `level=INFO msg="secrets: backend available again" backend=remote after=11m53s`))
+		is.Equal(strings.Count(line, "\n"), 0)
+	})
+}
+
+func TestLoggerTellsOfRefusedCredentials(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		var log journal
+		class := secrets.ErrUnauthenticated
+		client := open(t, failing(func(context.Context, secrets.Ref) (secrets.Secret, error) {
+			return secrets.Secret{}, class
+		}), secrets.WithLogger(log.logger()))
+		get := func() {
+			for range 3 {
+				_, _ = client.Get(t.Context(), "a")
+			}
+		}
+		get()
+		is.Equal(log.take(), `level=ERROR msg="secrets: backend refuses the credentials" backend=fake`)
+		class = secrets.ErrUnavailable // which says nothing about them
+		get()
+		is.Equal(log.take(), `level=WARN msg="secrets: backend unavailable" backend=fake`)
+		class = secrets.ErrNotFound
+		get()
+		is.True(strings.Contains(log.take(), "secrets: backend accepts the credentials again"))
+		class = secrets.ErrUnauthenticated
+		get()
+		is.Equal(log.take(), "") // within 10 s of the last time
+		time.Sleep(10 * time.Second)
+		get()
+		is.Equal(log.take(), `level=ERROR msg="secrets: backend refuses the credentials" backend=fake`)
+	})
+}
+
+func TestLoggerIsNotFlooded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		var log journal
+		calls := 0
+		client := open(t, failing(func(context.Context, secrets.Ref) (secrets.Secret, error) {
+			if calls++; calls%2 == 0 {
+				return secrets.Secret{}, &secrets.Error{Err: secrets.ErrUnavailable}
+			}
+			return secrets.NewSecret("value", secrets.Meta{}), nil
+		}), secrets.WithLogger(log.logger()))
+		for range 1000 {
+			_, _ = client.Get(t.Context(), "a")
+			time.Sleep(100 * time.Millisecond)
+		}
+		lines := strings.Count(log.take(), "\n") + 1
+		is.True(lines > 4)
+		is.True(lines <= 22) // two in ten seconds
+	})
+}
+
+func TestLoggerShowsKeysOnRequestAndNeverAValue(t *testing.T) {
+	for _, keys := range []bool{false, true} {
+		is := is.New(t)
+		var log journal
+		const canary = "canary-value-of-a-secret"
+		opts := []secrets.Option{secrets.WithLogger(log.logger())}
+		if keys {
+			opts = append(opts, secrets.WithLoggedKeys())
+		}
+		client := open(t, failing(func(context.Context, secrets.Ref) (secrets.Secret, error) {
+			return secrets.Secret{}, errors.Join(&secrets.Error{Err: secrets.ErrUnavailable, Detail: canary}, errors.New(canary))
+		}), opts...)
+		_, err := client.Get(t.Context(), "team/database#password")
+		is.True(errors.Is(err, secrets.ErrUnavailable))
+		line := log.take()
+		is.True(strings.Contains(line, "backend unavailable"))
+		is.Equal(strings.Contains(line, "key=team/database"), keys)
+		is.True(!strings.Contains(line, canary))
+	}
+}
+
+// The end of a caller's own context, of the Client, or of a goroutine in a backend is no outage.
+func TestLoggerKnowsWhatIsNoOutage(t *testing.T) {
+	is := is.New(t)
+	var log journal
+	client, err := secrets.New(failing(func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+		if ref.Path == "panic" {
+			panic("no")
+		}
+		<-ctx.Done()
+		return secrets.Secret{}, &secrets.Error{Err: secrets.ErrUnavailable}
+	}), secrets.WithLogger(log.logger()))
+	is.NoErr(err)
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(time.Millisecond, cancel)
+	_, err = client.Get(ctx, "a")
+	is.Equal(err, context.Canceled)
+	_, err = client.Get(t.Context(), "panic")
+	is.True(errors.Is(err, secrets.ErrUnknown))
+	time.AfterFunc(time.Millisecond, func() { _ = client.Close() })
+	_, err = client.Get(t.Context(), "a")
+	is.True(errors.Is(err, secrets.ErrClosed))
+	is.Equal(log.take(), "")
+}
+
+// A second outage soon after the first is told of too, if it lasts.
+func TestLoggerTellsStaleValuesOfEachOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		var log journal
+		remote := secretstest.NewBackend(map[string]string{"db": "value-in-remote"})
+		client := open(t, remote, secrets.WithLogger(log.logger()),
+			middleware.Standard(cache.WithTTL(time.Second), cache.WithJitter(0), cache.WithRefreshAhead(0)))
+		stale := func(d time.Duration) bool {
+			for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Second) {
+				_, err := client.Get(t.Context(), "db")
+				is.NoErr(err)
+			}
+			return strings.Contains(log.take(), "serving stale values")
+		}
+		is.True(!stale(3 * time.Second))
+		remote.Fail(secrets.ErrUnavailable)
+		is.True(stale(3 * time.Second))
+		remote.Recover()
+		is.True(!stale(3 * time.Second))
+		remote.Fail(secrets.ErrUnavailable)
+		is.True(stale(time.Minute))
+	})
+}
+
+type panicky struct{ slog.Handler }
+
+func (panicky) Handle(context.Context, slog.Record) error { panic("a log that fails") }
+
+func TestLoggerThatPanicsCostsNoSecret(t *testing.T) {
+	is := is.New(t)
+	first, second := newFake(), named("second", "a", "1")
+	first.fetch = func(context.Context, secrets.Ref) (secrets.Secret, error) {
+		return secrets.Secret{}, &secrets.Error{Err: secrets.ErrUnavailable}
+	}
+	client := open(t, first, secrets.WithFallback(fallback.To(second)),
+		secrets.WithLogger(slog.New(panicky{slog.DiscardHandler})))
+	s, err := client.Get(t.Context(), "a")
+	is.NoErr(err)
+	is.Equal(s.Reveal(), "1")
+	found, err := client.GetMany(t.Context(), "a")
+	is.NoErr(err)
+	is.Equal(len(found), 1)
+}
+
+func TestLoggerFaults(t *testing.T) {
+	is := is.New(t)
+	_, err := secrets.New(newFake(), secrets.WithLogger(nil))
+	is.True(strings.Contains(err.Error(), "WithLogger: a nil Logger"))
+	_, err = secrets.New(newFake(), secrets.WithLoggedKeys())
+	is.True(strings.Contains(err.Error(), "WithLoggedKeys: there is no WithLogger"))
+}

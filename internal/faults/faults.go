@@ -1,0 +1,65 @@
+// Package faults collects what is wrong with options, so that a constructor can report every fault at once.
+//
+//	faults := faults.List{Prefix: "secrets: file: "}
+//	faults.Addf("WithMaxSize: %d is not more than 0", size)
+//	return faults.Err()
+package faults
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+)
+
+// List collects faults. Its zero value is ready to use. It is not safe for concurrent use.
+type List struct {
+	Prefix string // of the text of each fault of Addf
+
+	all []error
+}
+
+// Addf adds a fault with a text.
+func (l *List) Addf(format string, args ...any) {
+	l.all = append(l.all, fmt.Errorf(l.Prefix+format, args...))
+}
+
+// Checkf adds a fault unless ok.
+func (l *List) Checkf(ok bool, format string, args ...any) {
+	if !ok {
+		l.Addf(format, args...)
+	}
+}
+
+// Add adds err as it is, unless it is nil.
+func (l *List) Add(err error) {
+	if err != nil {
+		l.all = append(l.all, err)
+	}
+}
+
+// Err returns the faults, joined in the order in which they were added, or nil.
+func (l *List) Err() error { return errors.Join(l.all...) }
+
+// Apply calls apply with each option. A nil option is a fault.
+func Apply[O any](l *List, options []O, apply func(O)) {
+	for i, o := range options {
+		if IsNil(o) {
+			l.Addf("option %d is nil", i+1)
+			continue
+		}
+		apply(o)
+	}
+}
+
+// IsNil reports whether v is nil, or an interface that holds a nil pointer, function, map, channel or slice.
+func IsNil(v any) bool {
+	r := reflect.ValueOf(v)
+	switch r.Kind() {
+	case reflect.Invalid:
+		return true
+	case reflect.Pointer, reflect.Func, reflect.Map, reflect.Chan, reflect.Slice, reflect.Interface, reflect.UnsafePointer:
+		return r.IsNil()
+	default:
+		return false
+	}
+}

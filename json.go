@@ -1,0 +1,293 @@
+package secrets
+
+import (
+	"encoding/json"
+	"strconv"
+	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// The JSON of a secret is read here by hand where encoding/json would change it silently: it takes the last of duplicate
+// keys, replaces lone surrogates and invalid UTF-8, and quotes the document in its errors. What is valid JSON remains the
+// judgement of encoding/json, so that the scanner below need not check syntax.
+
+// maxDepth is how deep the objects and arrays of a document may be nested. No version of encoding/json allows less.
+const maxDepth = 10_000
+
+func malformed(detail string) *Error { return NewError(ErrMalformed, detail) }
+
+// checkDocument returns an error unless text is one JSON value in valid UTF-8, without duplicate keys at any depth and
+// without lone surrogates.
+func checkDocument(text string) *Error {
+	if err := checkSyntax(text); err != nil {
+		return err
+	}
+	s := scanner{text: text, strict: true}
+	s.value()
+	return s.err
+}
+
+func checkSyntax(text string) *Error {
+	if !utf8.ValidString(text) {
+		return malformed("the document is not valid UTF-8")
+	}
+	if tooDeep(text) {
+		return malformed("the document is nested more than " + strconv.Itoa(maxDepth) + " levels deep")
+	}
+	if !json.Valid([]byte(text)) {
+		return malformed("the document is not JSON, or not JSON alone")
+	}
+	return nil
+}
+
+// tooDeep reports whether text exceeds maxDepth. It need not be JSON.
+func tooDeep(text string) bool {
+	if len(text) <= maxDepth {
+		return false
+	}
+	depth := 0
+	for i := 0; i < len(text) && depth <= maxDepth; i++ {
+		switch text[i] {
+		case '{', '[':
+			depth++
+		case '}', ']':
+			depth--
+		case '"':
+			for i++; i < len(text) && text[i] != '"'; i++ {
+				if text[i] == '\\' {
+					i++
+				}
+			}
+		}
+	}
+	return depth > maxDepth
+}
+
+// object is the raw texts of the members of a JSON object.
+type object map[string]string
+
+// parseObject reads text, a JSON object that is all that [checkDocument] asks for.
+func parseObject(text string) (object, *Error) {
+	if err := checkSyntax(text); err != nil {
+		return nil, err
+	}
+	s := scanner{text: text, strict: true}
+	if s.space(); s.peek() != '{' {
+		return nil, malformed("the document is not a JSON object")
+	}
+	o := make(object)
+	s.members(func(key string) bool {
+		if _, twice := o[key]; twice {
+			s.err = twiceInOne()
+		}
+		o[key] = s.value()
+		return true
+	})
+	return o, s.err
+}
+
+// field returns the value of a field; see [Secret.Field].
+func (o object) field(name string) (string, *Error) {
+	raw, found := o[name]
+	if !found {
+		first, rest, _ := strings.Cut(name, ".")
+		if raw, found = o[first]; found {
+			raw, found = descend(raw, rest)
+		}
+	}
+	switch {
+	case !found:
+		return "", &Error{Err: ErrFieldNotFound, Detail: "the document has no field " + printable(name)}
+	case raw == "null":
+		return "", &Error{Err: ErrFieldNotFound, Detail: "the field " + printable(name) + " is null"}
+	case raw[0] == '"':
+		s := scanner{text: raw}
+		return s.string(), nil
+	default:
+		return raw, nil
+	}
+}
+
+// descend returns the raw text that a dotted path leads to, from text, which has been checked. It passes over each part of
+// text once, however long the path is.
+func descend(text, path string) (raw string, found bool) {
+	s := scanner{text: text}
+	for step := range strings.SplitSeq(path, ".") {
+		if !s.enter(step) {
+			return "", false
+		}
+	}
+	return s.value(), true
+}
+
+// scanner walks over text that json.Valid has accepted. A strict one notes in err what json.Valid lets pass and a secret
+// must not have. Each method starts at pos and leaves it behind what it has read.
+type scanner struct {
+	text   string
+	pos    int
+	strict bool
+	err    *Error
+}
+
+func (s *scanner) peek() byte { return s.text[s.pos] }
+
+func (s *scanner) space() {
+	for s.pos < len(s.text) && strings.IndexByte(" \t\r\n", s.text[s.pos]) >= 0 {
+		s.pos++
+	}
+}
+
+// value reads one value with the space around it and returns its raw text.
+func (s *scanner) value() string {
+	s.space()
+	start := s.pos
+	switch s.peek() {
+	case '{':
+		var seen map[string]struct{}
+		if s.strict {
+			seen = make(map[string]struct{})
+		}
+		s.members(func(key string) bool {
+			if s.strict {
+				if _, twice := seen[key]; twice {
+					s.err = twiceInOne()
+				}
+				seen[key] = struct{}{}
+			}
+			s.value()
+			return true
+		})
+	case '[':
+		s.elements(func(int) bool {
+			s.value()
+			return true
+		})
+	case '"':
+		s.string()
+	default:
+		for s.pos < len(s.text) && strings.IndexByte(" \t\r\n,]}", s.text[s.pos]) < 0 {
+			s.pos++
+		}
+	}
+	raw := s.text[start:s.pos]
+	s.space()
+	return raw
+}
+
+// enter goes to the member name of the object that is next, or to the element with that index of the array that is next.
+func (s *scanner) enter(name string) (found bool) {
+	s.space()
+	switch s.peek() {
+	case '{':
+		s.members(func(key string) bool {
+			if found = key == name; !found {
+				s.value()
+			}
+			return !found
+		})
+	case '[':
+		index, err := strconv.Atoi(name)
+		if err != nil || strconv.Itoa(index) != name {
+			return false
+		}
+		s.elements(func(i int) bool {
+			if found = i == index; !found {
+				s.value()
+			}
+			return !found
+		})
+	}
+	return found
+}
+
+// members calls yield before the value of each member, which yield reads unless it returns false: that is the end.
+func (s *scanner) members(yield func(key string) bool) {
+	s.pos++ // {
+	for s.space(); s.peek() != '}'; s.space() {
+		key := s.string()
+		s.space()
+		s.pos++ // :
+		if !yield(key) {
+			return
+		}
+		if s.peek() == ',' {
+			s.pos++
+		}
+	}
+	s.pos++
+}
+
+// elements calls yield before each element, which yield reads unless it returns false: that is the end.
+func (s *scanner) elements(yield func(i int) bool) {
+	s.pos++ // [
+	s.space()
+	for i := 0; s.peek() != ']'; i++ {
+		if !yield(i) {
+			return
+		}
+		if s.peek() == ',' {
+			s.pos++
+		}
+	}
+	s.pos++
+}
+
+func twiceInOne() *Error { return malformed("the document has the same key twice in one object") }
+
+// string reads a string literal and returns what it stands for.
+func (s *scanner) string() string {
+	s.pos++ // "
+	start := s.pos
+	for s.peek() != '"' && s.peek() != '\\' {
+		s.pos++
+	}
+	if s.peek() == '"' { // no escape in it
+		s.pos++
+		return s.text[start : s.pos-1]
+	}
+	var b strings.Builder
+	b.WriteString(s.text[start:s.pos])
+	for s.peek() != '"' {
+		if s.peek() == '\\' {
+			b.WriteRune(s.escape())
+			continue
+		}
+		b.WriteByte(s.peek())
+		s.pos++
+	}
+	s.pos++
+	return b.String()
+}
+
+// escape reads one escape sequence, or two that are the halves of a surrogate pair.
+func (s *scanner) escape() rune {
+	c := s.text[s.pos+1]
+	s.pos += 2
+	if i := strings.IndexByte(`bfnrt`, c); i >= 0 {
+		return rune("\b\f\n\r\t"[i])
+	}
+	if c != 'u' {
+		return rune(c)
+	}
+	r := s.hex4()
+	if !utf16.IsSurrogate(r) {
+		return r
+	}
+	if strings.HasPrefix(s.text[s.pos:], `\u`) {
+		before := s.pos
+		s.pos += 2
+		if pair := utf16.DecodeRune(r, s.hex4()); pair != utf8.RuneError {
+			return pair
+		}
+		s.pos = before
+	}
+	s.err = malformed("the document has half of a surrogate pair")
+	return utf8.RuneError
+}
+
+func (s *scanner) hex4() rune {
+	n, _ := strconv.ParseUint(s.text[s.pos:s.pos+4], 16, 16) //nolint:errcheck // json.Valid has seen to the digits
+	s.pos += 4
+	return rune(n)
+}

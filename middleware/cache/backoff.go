@@ -1,0 +1,35 @@
+package cache
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// The back-off after an ErrUnavailable.
+const (
+	backoffMin    = 100 * time.Millisecond
+	backoffMax    = 10 * time.Second
+	backoffSpread = 0.2
+)
+
+// backoff returns how long to wait after that many failures in a row.
+func backoff(failures int) time.Duration { return spread(backoffStep(failures), backoffSpread) }
+
+// backoffStep is backoff before the spread.
+func backoffStep(failures int) time.Duration {
+	d := backoffMin
+	for range failures - 1 {
+		if d *= 2; d >= backoffMax {
+			return backoffMax
+		}
+	}
+	return d
+}
+
+// spread returns a duration drawn evenly from d ± fraction.
+func spread(d time.Duration, fraction float64) time.Duration {
+	if fraction == 0 {
+		return d
+	}
+	return time.Duration(float64(d) * (1 + fraction*(2*rand.Float64()-1)))
+}

@@ -1,0 +1,280 @@
+package cache_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/matryer/is"
+
+	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/internal/fetchctx"
+	"github.com/seed-5482dd03/secrets/middleware/cache"
+	"github.com/seed-5482dd03/secrets/secretstest"
+)
+
+// several returns n paths that begin with prefix.
+func several(prefix string, n int) []string {
+	paths := make([]string, n)
+	for i := range paths {
+		paths[i] = fmt.Sprint(prefix, i)
+	}
+	return paths
+}
+
+// calling returns a Fetcher whose fetches answer decides, and which note that they were in call, unless that is nil.
+func calling(call *atomic.Pointer[fetchctx.Batch], answer func(ref secrets.Ref) error) fetchFunc {
+	return func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+		if b := call.Load(); b != nil {
+			fetchctx.Of(ctx).Answer.Set(b)
+		}
+		if err := answer(ref); err != nil {
+			return secrets.Secret{}, err
+		}
+		return secrets.NewSecret("value of "+ref.Path, secrets.Meta{}), nil
+	}
+}
+
+func newCall(size int) *fetchctx.Batch {
+	b := new(fetchctx.Batch)
+	b.Begin(size)
+	return b
+}
+
+func unavailable(secrets.Ref) error { return secrets.NewError(secrets.ErrUnavailable, "") }
+
+// TestACallOfSeveralFailsOnce has 20 fetches fail in one call of the server.
+func TestACallOfSeveralFailsOnce(t *testing.T) {
+	is := is.New(t)
+	var call atomic.Pointer[fetchctx.Batch]
+	layer := newLayer(cache.New(), calling(&call, unavailable))
+	for n := range 3 {
+		is.True(!layer.Outage())
+		call.Store(newCall(20))
+		for _, r := range fetchAll(t.Context(), layer, several(fmt.Sprint(n, "-"), 20)...) {
+			is.True(isUnavailable(r.Secret, r.Err))
+		}
+	}
+	is.True(layer.Outage())
+	is.NoErr(layer.Close())
+
+	// The control: calls of their own.
+	call.Store(nil)
+	layer = newLayer(cache.New(), calling(&call, unavailable))
+	fetchAll(t.Context(), layer, several("", 20)...)
+	is.True(layer.Outage())
+	is.NoErr(layer.Close())
+}
+
+// TestACallOfSeveralIsOfMoreThanOneDocument has one document fail three times, together with others: it is not what is sick.
+func TestACallOfSeveralIsOfMoreThanOneDocument(t *testing.T) {
+	for size, want := range map[int]bool{1: false, 2: true} {
+		is := is.New(t)
+		var call atomic.Pointer[fetchctx.Batch]
+		layer := newLayer(cache.New(), calling(&call, unavailable))
+		for range 3 {
+			call.Store(newCall(size))
+			_, err := layer.Fetch(withFresh(t.Context()), db)
+			is.True(err != nil)
+		}
+		_, known := layer.Peek(secrets.Ref{Path: "other"}) // known to be unavailable
+		is.Equal(known, want)
+		is.NoErr(layer.Close())
+	}
+}
+
+// TestACallThatAnswersOneIsNoFailure has the failures of a call judged before its answer, and after it.
+func TestACallThatAnswersOneIsNoFailure(t *testing.T) {
+	for _, order := range [][]string{{"bad", "good"}, {"good", "bad"}} {
+		is := is.New(t)
+		var call atomic.Pointer[fetchctx.Batch]
+		layer := newLayer(cache.New(), calling(&call, func(ref secrets.Ref) error {
+			if ref.Path == "good" {
+				return nil
+			}
+			return unavailable(ref)
+		}))
+		fail := func() {
+			call.Store(nil)
+			for range 2 {
+				for _, path := range []string{"a", "b"} {
+					_, err := layer.Fetch(withFresh(t.Context()), secrets.Ref{Path: path})
+					is.True(err != nil)
+				}
+			}
+		}
+		answers := []secrets.Result{{Err: unavailable(db)}, {Secret: secrets.NewSecret("v", secrets.Meta{})}}
+		for range 3 {
+			call.Store(nil)
+			fetchAll(withFresh(t.Context()), layer, "a", "b") // the next failure opens the breaker
+			is.True(!layer.Outage())
+			both := newCall(2)
+			both.End(answers)
+			call.Store(both)
+			for _, path := range order {
+				_, _ = layer.Fetch(withFresh(t.Context()), secrets.Ref{Path: path})
+				is.True(!layer.Outage())
+			}
+		}
+		fail() // the control
+		is.True(layer.Outage())
+		is.NoErr(layer.Close())
+	}
+}
+
+// TestBatchesInAnOutage counts the calls that an outage costs: those that open the breaker, one for each probe, and no more.
+func TestBatchesInAnOutage(t *testing.T) {
+	outages := map[string]struct {
+		begin func(b *secretstest.Backend) (end func())
+		costs time.Duration
+	}{
+		"refused": {costs: 0, begin: func(b *secretstest.Backend) func() {
+			b.Fail(secrets.ErrUnavailable)
+			return b.Recover
+		}},
+		"hanging": {costs: timeout, begin: func(b *secretstest.Backend) func() { return b.Block() }},
+	}
+	for name, outage := range outages {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newBatchRemote(t, 80, 20)
+				all := several("key-", 80)
+				end := outage.begin(r.backend)
+				fails := func(costs time.Duration, keys []string) {
+					r.Helper()
+					within(r.I, costs, func() {
+						found, err := r.GetMany(t.Context(), keys...)
+						r.True(err != nil)
+						r.Equal(len(found), 0)
+					})
+				}
+				fails(outage.costs, all[:20])
+				r.Equal(r.backend.Calls(), 1)
+				fails(outage.costs, all[20:40])
+				fails(outage.costs, all[40:60])
+				fails(0, all[60:])
+				r.Equal(r.backend.Calls(), 3)
+				time.Sleep(past(firstStep))
+				fails(min(outage.costs, patience), all[60:])
+				r.Equal(r.backend.Calls(), 4)
+
+				end()
+				time.Sleep(past(2 * firstStep))
+				found, err := r.GetMany(t.Context(), all[60:]...)
+				r.NoErr(err)
+				r.Equal(len(found), 20)
+				if name == "refused" { // the probe that hung has brought its document
+					r.Equal(r.backend.Calls(), 6) // a probe, and the other 19
+				}
+			})
+		})
+	}
+}
+
+// TestBatchesAreFull has many more documents than a GetMany asks for at a time: each that is answered lets the next one go on.
+func TestBatchesAreFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newBatchRemote(t, 2000, 20)
+		r.backend.SetLatency(10 * time.Millisecond)
+		found, err := r.GetMany(t.Context(), several("key-", 2000)...)
+		r.NoErr(err)
+		r.Equal(len(found), 2000)
+		r.Equal(r.backend.Calls(), 100)
+	})
+}
+
+// TestGetManyWaitsForItsProbe lets the probe of one document take a while: the others of the GetMany wait, and are had then.
+func TestGetManyWaitsForItsProbe(t *testing.T) {
+	const keys = 60
+	setup := func(t *testing.T) (*remote, []string) {
+		t.Helper()
+		r := newRemote(t, keys)
+		r.breakDown("a", "b", "c")
+		r.backend.Recover()
+		time.Sleep(past(firstStep))
+		return r, several("key-", keys)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		r, all := setup(t)
+		r.backend.SetLatency(patience - 1)
+		found, err := r.GetMany(t.Context(), all...)
+		r.NoErr(err)
+		r.Equal(len(found), keys)
+	})
+	t.Run("not longer than a probe is waited for", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			r, all := setup(t)
+			r.backend.SetLatency(patience + 1)
+			within(r.I, patience, func() { // though they come in several rows of 16
+				found, err := r.GetMany(t.Context(), all...)
+				r.True(err != nil)
+				r.Equal(len(found), 0)
+			})
+		})
+	})
+	t.Run("nor than its own deadline allows", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			r, all := setup(t)
+			r.backend.SetLatency(patience - 1)
+			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+			defer cancel()
+			_, err := r.GetMany(ctx, all...)
+			r.True(err != nil)
+			r.NoErr(ctx.Err()) // there is time for a fallback
+		})
+	})
+	t.Run("cancelled", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			r, all := setup(t)
+			r.backend.SetLatency(patience - 1)
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(100*time.Millisecond, cancel)
+			within(r.I, 100*time.Millisecond, func() {
+				found, err := r.GetMany(ctx, all...)
+				r.True(err != nil)
+				r.Equal(len(found), 0)
+			})
+			time.Sleep(patience)
+			r.backend.SetLatency(0)
+			r.has(false, all...) // the probe has closed the breaker all the same
+		})
+	})
+	t.Run("closed", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			r, all := setup(t)
+			defer r.backend.Block()()
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				found, err := r.GetMany(t.Context(), all...)
+				r.True(errors.Is(err, secrets.ErrClosed)) // that of the probe; the others are unavailable
+				r.Equal(len(found), 0)
+			})
+			synctest.Wait()
+			within(r.I, 0, func() { r.NoErr(r.Close()) })
+			wg.Wait()
+		})
+	})
+	t.Run("the control: another call does not wait", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			r, all := setup(t)
+			r.backend.SetLatency(patience - 1)
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				_, err := r.Get(t.Context(), all[0])
+				r.NoErr(err)
+			})
+			synctest.Wait()
+			within(r.I, 0, func() {
+				found, err := r.GetMany(t.Context(), all[1:]...)
+				r.True(err != nil)
+				r.Equal(len(found), 0)
+			})
+			wg.Wait()
+		})
+	})
+}

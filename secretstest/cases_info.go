@@ -1,0 +1,129 @@
+package secretstest
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/seed-5482dd03/secrets"
+)
+
+func infoCases() []testCase {
+	return []testCase{
+		{"info/name", "errors, spans and Meta tell backends apart by their names", func(c *check) {
+			name := c.info(c.backend(nil)).Name
+			if name == "" {
+				c.errorf("Info.Name is empty")
+			}
+			if strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+				c.errorf("Info.Name %q has spaces or control characters", name)
+			}
+		}},
+		{"info/constant", "New asks once: what changes later is not seen, or seen by half", func(c *check) {
+			b := c.backend(nil)
+			before := summary(c.info(b))
+			_, _ = c.fetch(c.t.Context(), b, "database")
+			if after := summary(c.info(b)); after != before {
+				c.errorf("Info was %s and is %s after a Fetch", before, after)
+			}
+			c.do("Close", func() { _ = b.Close() })
+			if after := summary(c.info(b)); after != before {
+				c.errorf("Info was %s and is %s after Close", before, after)
+			}
+		}},
+		{"info/plausible", "the Client decides by it whether to cache, where to run, and how wide to fan out", func(c *check) {
+			info := c.info(c.backend(nil))
+			if info.Fault != nil {
+				c.errorf("Info.Fault of a backend that works: %v", c.safe(info.Fault))
+			}
+			if info.Batch < 0 {
+				c.errorf("Info.Batch is %d", info.Batch)
+			}
+			if info.Nonblocking && info.Batch > 1 {
+				c.errorf("Info.Batch is %d, but a Nonblocking backend is asked in turn, and gathers no batch", info.Batch)
+			}
+		}},
+		{"info/hint", "a hint is for a person: it names places, never values, and must not fail the call", func(c *check) {
+			b := c.backend(nil)
+			hint := c.info(b).Hint
+			if hint == nil {
+				return
+			}
+			for _, ref := range fieldRefs() {
+				c.do("Info.Hint of "+shortRef(ref), func() {
+					text := hint(ref)
+					if leaks := c.detector.search(func(emit func(how, text string)) { emit("the hint", text) }); len(leaks) > 0 {
+						c.errorf("Info.Hint of %s shows a value", shortRef(ref))
+					}
+				})
+			}
+		}},
+		{"info/endpoint", "what fails together is told by it, so that it must say the same each time", func(c *check) {
+			endpoint := c.info(c.backend(nil)).Endpoint
+			if endpoint == nil {
+				return
+			}
+			for _, ref := range fieldRefs() {
+				c.do("Info.Endpoint of "+shortRef(ref), func() {
+					if first, second := endpoint(ref), endpoint(ref); first != second {
+						c.errorf("Info.Endpoint of %s has two answers", shortRef(ref))
+					}
+				})
+			}
+		}},
+		{"info/alternates", "they are other versions of what was asked for, and nothing else", func(c *check) {
+			alternates := c.info(c.backend(nil)).Alternates
+			if alternates == nil {
+				return
+			}
+			for _, ref := range slices.Concat(goodRefs(), fieldRefs()) {
+				c.do("Info.Alternates of "+shortRef(ref), func() {
+					for _, other := range alternates(ref) {
+						if other.Path != ref.Path || other.Field != ref.Field || other.Version == ref.Version {
+							c.errorf("Info.Alternates of %s has %s, which is no other version of it", shortRef(ref), shortRef(other))
+						}
+					}
+				})
+			}
+		}},
+		{"info/on-change", "New calls it once, before the first call", func(c *check) {
+			b := c.backend(nil)
+			onChange := c.info(b).OnChange
+			if onChange == nil {
+				return
+			}
+			c.do("Info.OnChange", func() { onChange(func(...secrets.Ref) {}) })
+			s, err := c.fetch(c.t.Context(), b, "database")
+			c.wantValue("Fetch after Info.OnChange", s, err, database)
+		}},
+	}
+}
+
+// info asks b for its Info.
+func (c *check) info(b secrets.Backend) (info secrets.Info) {
+	c.t.Helper()
+	c.do("Info", func() { info = b.Info() })
+	return info
+}
+
+// summary says what of info can be compared.
+func summary(info secrets.Info) string {
+	return fmt.Sprintf("{Name: %q, Local: %v, Nonblocking: %v, Leases: %v, Batch: %d, Resolve, Hint, Endpoint, Alternates, OnChange: %v}",
+		info.Name, info.Local, info.Nonblocking, info.Leases, info.Batch,
+		[]bool{info.Resolve != nil, info.Hint != nil, info.Endpoint != nil, info.Alternates != nil, info.OnChange != nil})
+}
+
+// fieldRefs are refs with fields, good and hostile ones.
+func fieldRefs() []secrets.Ref {
+	refs := []secrets.Ref{
+		{Path: "database", Field: "missing"},
+		{Path: "database", Field: "Password"},
+		{Path: "text/plain", Field: "field"},
+		{Path: "text", Field: "missing"},
+		{Path: "missing", Field: "x"},
+	}
+	for _, ref := range hostileRefs() {
+		refs = append(refs, secrets.Ref{Path: ref.Path, Field: "field", Version: ref.Version})
+	}
+	return refs
+}

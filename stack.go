@@ -1,0 +1,192 @@
+package secrets
+
+import (
+	"context"
+	"slices"
+
+	"github.com/seed-5482dd03/secrets/internal/faults"
+)
+
+// stack is one backend with the layers around it: the onion. As a Fetcher, it is its outermost layer, document.
+type stack struct {
+	*document
+
+	dedup     Dedup     // or nil, as are those below
+	cache     Cache     //
+	redaction Redaction //
+	closers   []closer  // outermost first
+}
+
+// closer is a part of a stack that is to be closed.
+type closer struct {
+	what  string
+	close func() error
+}
+
+// newStack puts the layers around b, from the inside out. This is the only place where they are put together. Each layer is the
+// code of others: a panic in making one, and a nil, is a fault, and the stack goes on without it.
+func (c *config) newStack(life context.Context, b described, running *calls) *stack {
+	s := &stack{}
+	info := b.info
+
+	var f Fetcher = b.Backend
+	if len(c.aroundBackend) > 0 {
+		f = c.wrapAll("WithBackendMiddleware", c.aroundBackend, refuseInvalid().Wrap(f))
+	}
+	if c.redaction != nil {
+		next := f
+		r, ok := build(c, "WithRedaction: NewRedaction", func() Redaction { return c.redaction.NewRedaction(info, next) })
+		if ok {
+			s.redaction, f = r, r
+		}
+	}
+	g := &guard{next: f, name: info.Name, timeout: c.timeout, life: life, calls: running}
+	g.inline = info.Nonblocking && len(c.aroundBackend) == 0 // a layer may block where the backend does not
+	f = g
+	health := c.health(info.Name)
+	if health != nil {
+		f = health.watch(f)
+	}
+	if c.tracing != nil {
+		next := f
+		if t, ok := build(c, "WithTracing: NewTracing", func() Fetcher { return c.tracing.NewTracing(info, next) }); ok {
+			f = t
+		}
+	}
+	if !info.Local {
+		f = c.remember(s, info, f)
+	}
+	s.document = &document{info: info, next: f, cache: s.cache, guard: g, health: health}
+
+	if s.cache != nil {
+		s.closers = append(s.closers, closer{"the cache", s.cache.Close})
+		c.observe(s, info)
+	}
+	if s.dedup != nil {
+		s.closers = append(s.closers, closer{"the dedup layer", s.dedup.Close})
+	}
+	if s.redaction != nil {
+		s.closers = append(s.closers, closer{"the redaction layer", s.redaction.Close})
+	}
+	if info.OnChange != nil {
+		c.try("backend "+info.Name+": OnChange", func() { info.OnChange(s.forget) })
+	}
+	return s
+}
+
+// remember puts cache and deduplication around below. The cache has two halves, and dedup stands between them: so nobody who comes
+// between the end of a flight and the filling of the cache asks again.
+func (c *config) remember(s *stack, info Info, below Fetcher) Fetcher {
+	share := func(next Fetcher) Fetcher {
+		if c.dedup == nil {
+			return next
+		}
+		d, ok := build(c, "WithDedup: NewDedup", func() Dedup { return c.dedup.NewDedup(info, next) })
+		if !ok {
+			return next
+		}
+		s.dedup = d
+		return d
+	}
+	if c.cache == nil {
+		return share(below)
+	}
+	shares := 0
+	cache, ok := build(c, "WithCache: NewCache", func() Cache {
+		return c.cache.NewCache(info, below, func(fill Fetcher) Fetcher {
+			shares++
+			return share(fill)
+		})
+	})
+	if !ok && shares > 0 { // dedup has told its own faults
+		return below
+	}
+	if !ok {
+		return share(below)
+	}
+	c.faults.Checkf(shares == 1, "WithCache: NewCache called share %d times, not once", shares)
+	s.cache = cache
+	return cache
+}
+
+// observe lets the tracing layer see the cache of s.
+func (c *config) observe(s *stack, info Info) {
+	if c.tracing == nil {
+		return
+	}
+	var stop func()
+	c.try("WithTracing: Observe", func() {
+		var err error
+		stop, err = c.tracing.Observe(info, s.cache)
+		c.faults.Add(err)
+	})
+	if stop != nil {
+		s.closers = append(s.closers, closer{"the tracing layer", func() error { stop(); return nil }})
+	}
+}
+
+// wrapAll puts layers, the outermost first, around f.
+func (c *config) wrapAll(option string, layers []Middleware, f Fetcher) Fetcher {
+	for _, layer := range slices.Backward(layers) {
+		next := f
+		if wrapped, ok := build(c, option+": Wrap", func() Fetcher { return layer.Wrap(next) }); ok {
+			f = wrapped
+		}
+	}
+	return f
+}
+
+// build returns what f makes. A panic of f, and a nil, is a fault.
+func build[T any](c *config, what string, f func() T) (made T, ok bool) {
+	if !c.try(what, func() { made = f() }) {
+		return made, false
+	}
+	if faults.IsNil(made) {
+		c.faults.Addf("%s returned nil", what)
+		return made, false
+	}
+	return made, true
+}
+
+// forget makes the layers forget docs. It goes from the outside in: a cache must have stopped taking answers of old fetches before
+// dedup begins new ones.
+func (s *stack) forget(docs ...Ref) {
+	if s.cache != nil {
+		s.cache.Invalidate(docs...)
+	}
+	if s.dedup != nil {
+		s.dedup.Invalidate(docs...)
+	}
+}
+
+// invalidate makes the layers forget the documents that hold refs.
+func (s *stack) invalidate(refs []Ref) {
+	if s.cache == nil && s.dedup == nil { // to locate a ref may cost a look at files
+		return
+	}
+	var docs []Ref
+	for _, ref := range refs {
+		if at, err := s.locate(context.Background(), ref); err == nil {
+			docs = append(docs, at.doc)
+		}
+	}
+	s.forget(docs...)
+}
+
+// memorize tells the cache what key means, after a fetch has answered it.
+func (s *stack) memorize(ctx context.Context, key string, ref Ref) {
+	if s.cache == nil {
+		return
+	}
+	if at, err := s.locate(ctx, ref); err == nil {
+		s.cache.Memorize(key, at.doc, at.field)
+	}
+}
+
+// close closes the layers.
+func (s *stack) close() (errs []error) {
+	for _, layer := range s.closers {
+		errs = append(errs, layer.run())
+	}
+	return errs
+}
