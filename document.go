@@ -108,10 +108,6 @@ func (d *document) peek(doc Ref) content {
 	return contentOf(Secret{}, NewError(ErrInvalidKey, "whether it exists cannot be told without making a lease; Get does so"))
 }
 
-// parallel is how many calls of one backend a GetMany has under way at a time: enough to hide its latency, too few to trip its
-// rate limits.
-const parallel = 16
-
 // groupKey names a document in a group.
 type groupKey struct {
 	of  *document
@@ -153,7 +149,7 @@ func (d *document) lead(ctx context.Context, f fetchctx.Fetch, doc Ref, shared *
 		f.Gathered = gather(ctx, f.Group)
 		ctx = fetchctx.With(ctx, f)
 	}
-	release, err := f.Group.Acquire(ctx, d, parallel*max(1, d.info.Batch))
+	release, err := f.Group.Acquire(ctx, d, fetchctx.Parallel*max(1, d.info.Batch))
 	if err != nil {
 		c = contentOf(Secret{}, err)
 		return c

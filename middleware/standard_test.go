@@ -131,6 +131,69 @@ func TestABatchIsOneFetch(t *testing.T) {
 	})
 }
 
+// Renewals ahead of the TTL, which one GetMany begins, share calls as its fetches do, and do not hold it up.
+func TestRenewalsOfOneGetManyAreBatches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		b := secretstest.NewBackend(nil, secretstest.WithBatch(20))
+		var keys []string
+		for i := range 100 {
+			keys = append(keys, fmt.Sprint("key", i))
+			b.Set(keys[i], "old")
+		}
+		c := client(t, b, middleware.Standard(cache.WithTTL(time.Minute), cache.WithJitter(0)))
+		get := func() string {
+			began := time.Now()
+			found, err := c.GetMany(t.Context(), keys...)
+			is.NoErr(err)
+			is.Equal(len(found), 100)
+			is.Equal(time.Since(began), time.Duration(0))
+			return found["key7"].Reveal()
+		}
+		is.Equal(get(), "old")
+		is.Equal(b.Calls(), 5)
+		time.Sleep(59 * time.Second)
+		for _, key := range keys {
+			b.Set(key, "new")
+		}
+		b.SetLatency(100 * time.Millisecond)
+		is.Equal(get(), "old")
+		time.Sleep(time.Second)
+		is.Equal(b.Calls(), 10)
+		is.Equal(get(), "new")
+		is.Equal(b.Calls(), 10)
+	})
+}
+
+// Renewals in the background are no stampede: 16 run at a time, and what is left is due at the next read.
+func TestRenewalsAheadAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		b := secretstest.NewBackend(nil)
+		var keys []string
+		for i := range 40 {
+			keys = append(keys, fmt.Sprint("key", i))
+			b.Set(keys[i], "value")
+		}
+		c := client(t, b, middleware.Standard(cache.WithTTL(time.Minute), cache.WithJitter(0)))
+		get := func() {
+			_, err := c.GetMany(t.Context(), keys...)
+			is.NoErr(err)
+			synctest.Wait()
+		}
+		get()
+		b.ResetCounts()
+		b.SetLatency(100 * time.Millisecond)
+		time.Sleep(50 * time.Second)
+		for _, calls := range []int{16, 32, 40, 40} {
+			get()
+			get() // the first 16 are under way, so that it begins none
+			is.Equal(b.Calls(), calls)
+			time.Sleep(time.Second)
+		}
+	})
+}
+
 // made counts how often layers of the program's own were asked for a part of a Client.
 type made struct{ cache, dedup, redaction int }
 

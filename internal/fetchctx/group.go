@@ -20,6 +20,7 @@ type Group struct {
 	idle      []func()        // to call once when none is
 	gathering *Event          // ends when none is, or nil
 	shared    map[any]*Shared // by document
+	behind    *Group          // of Background, or nil
 	limits    map[any]*limit  // by backend
 }
 
@@ -28,6 +29,10 @@ type limit struct {
 	asking  int
 	waiting []*Event // one for each that waits, in order
 }
+
+// Parallel is how many calls of one backend a GetMany has under way at a time: enough to hide its latency, too few to trip its rate
+// limits.
+const Parallel = 16
 
 // NewGroup returns a Group of that many fetches.
 func NewGroup(fetches int) *Group {
@@ -59,6 +64,21 @@ func (g *Group) Unpark() {
 
 // Done notes that a fetch has been answered.
 func (g *Group) Done() { g.Park() }
+
+// Background returns the group of the fetches that those of g cause and that nobody waits for, so that they share batches, too, and
+// hold up no fetch of g. Unpark adds one, which ends with Done. The group is not idle before g has been.
+func (g *Group) Background() *Group {
+	if g == nil {
+		return nil
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.behind == nil {
+		g.behind = NewGroup(1)
+		g.idle = append(g.idle, g.behind.Done)
+	}
+	return g.behind
+}
 
 // OnIdle makes the next call that leaves no fetch on its way call f, once.
 func (g *Group) OnIdle(f func()) {

@@ -11,7 +11,7 @@
 //
 //   - Fresh: it is served from memory.
 //   - Past RefreshAhead × TTL: it is served from memory, and renewed in the background by one fetch that no caller waits
-//     for or can cancel.
+//     for or can cancel. Up to 16 of these run at a time, or 16 batches; what is left is due at its next read.
 //   - Past the TTL: callers wait for the fetch. If that is secrets.ErrUnavailable, or the deadline of the caller comes
 //     first, the old value is served until TTL + MaxStale, with Meta.Stale set. Any other failure is the answer: a denied,
 //     deleted or missing secret is never hidden by its old value, which is evicted.

@@ -37,6 +37,9 @@ type keyspace struct {
 	cancel  context.CancelCauseFunc // of life
 	running sync.WaitGroup          // of renewals and probes
 
+	ahead    atomic.Int64 // renewals that run in the background, without probes
+	maxAhead int64
+
 	// Guarded by Cache.mu:
 	fetching map[document]fetches
 	closed   bool
@@ -47,6 +50,7 @@ func newKeyspace(c *Cache, info secrets.Info) *keyspace {
 		cache:    c,
 		clock:    c.clock,
 		leases:   info.Leases,
+		maxAhead: int64(fetchctx.Parallel * max(1, info.Batch)),
 		index:    xsync.NewMap[document, *entry](),
 		memos:    xsync.NewMap[string, memo](),
 		fetching: make(map[document]fetches),
@@ -151,9 +155,7 @@ func (k *keyspace) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, 
 		k.probeAhead(ctx, e)
 		return r.Secret, r.Err
 	case due:
-		if renewal, mine := k.join(ctx, e); mine {
-			k.renew(ctx, renewal, fetchctx.Fetch{Background: true})
-		}
+		k.renewAhead(ctx, e)
 		return r.Secret, r.Err
 	case answer:
 		return r.Secret, r.Err

@@ -79,7 +79,7 @@ func TestAnOlderAnswerDoesNotFollowANewerOne(t *testing.T) {
 // TestRenewalsAheadOfSeveral has a GetMany cause one renewal of each document.
 func TestRenewalsAheadOfSeveral(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const keys = 200
+		const keys = 16 // as many as run at a time
 		r := newRemote(t, keys, cache.WithTTL(100*time.Second))
 		all := make([]string, keys)
 		for i := range all {

@@ -17,7 +17,7 @@ type renewal struct {
 	entry    *entry          // the value that it renews, or nil
 	began    age             // of a probe
 	failed   bool            // of a probe: whether the document has failed before
-	group    *fetchctx.Group // of the caller that began it, or nil; in the background, the fetch is no part of it
+	group    *fetchctx.Group // of the caller that began it, or nil; in the background, the fetch is behind it
 	ended    *fetchctx.Event // for the others of group, with done
 	callers  *fetchctx.Flight
 	done     chan struct{}  // closed after result is set
@@ -53,10 +53,24 @@ func (k *keyspace) join(ctx context.Context, e *entry) (r *renewal, mine bool) {
 	return r, true
 }
 
+// renewAhead begins the renewal of e, which is due and which nobody waits for. While as many run as one GetMany may have, e stays
+// due: the next read of it asks again.
+func (k *keyspace) renewAhead(ctx context.Context, e *entry) {
+	if k.ahead.Add(1) <= k.maxAhead {
+		if r, mine := k.join(ctx, e); mine {
+			k.renew(ctx, r, fetchctx.Fetch{Background: true})
+			return
+		}
+	}
+	k.ahead.Add(-1)
+}
+
 // renew runs r, detached from the cancellation of ctx. as says what kind of fetch it is.
 func (k *keyspace) renew(ctx context.Context, r *renewal, as fetchctx.Fetch) {
-	if as.Flight = r.callers; !as.Background {
-		as.Group = r.group // the caller waits for it
+	as.Flight, as.Group = r.callers, r.group
+	if as.Background { // nobody waits for it
+		as.Group = r.group.Background()
+		as.Group.Unpark()
 	}
 	ctx, cancel := context.WithCancelCause(fetchctx.Detach(ctx, as))
 	stop := context.AfterFunc(k.life, func() { cancel(context.Cause(k.life)) })
@@ -70,6 +84,12 @@ func (k *keyspace) renew(ctx context.Context, r *renewal, as fetchctx.Fetch) {
 			}
 			stop()
 			cancel(nil)
+			if as.Background {
+				as.Group.Done()
+			}
+			if as.Background && !as.Probe {
+				k.ahead.Add(-1)
+			}
 			r.callers.End()
 			k.breaker.release(r)
 			r.settle(errors.Is(context.Cause(k.life), secrets.ErrClosed))
