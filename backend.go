@@ -119,6 +119,9 @@ func (c *config) describe(n int, b Backend) (d described, ok bool) {
 		return d, false
 	}
 	c.faults.Add(d.info.Fault)
+	c.faults.Checkf(d.info.Batch >= 0, "backend %d: a Batch of %d", n, d.info.Batch)
+	c.faults.Checkf(!d.info.Nonblocking || d.info.Batch <= 1, "backend %d is Nonblocking, and is asked for one document after the other: "+
+		"it has no batches", n)
 	if d.info.Name == "" {
 		c.faults.Addf("backend %d has an empty name", n)
 		return d, false

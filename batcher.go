@@ -21,7 +21,7 @@ type Result struct {
 // Batcher gathers fetches of a backend into calls for several documents. A [Backend] whose server has batches makes one in its
 // constructor, calls [Batcher.Fetch] within its own Fetch, and says in [Info.Batch] how many refs a call takes. See [NewBatcher].
 //
-// A Batcher runs nothing of its own: a call ends with those who wait for it. It is safe for concurrent use.
+// A Batcher needs no end: a call is cancelled when the last fetch that waits for it has gone. It is safe for concurrent use.
 type Batcher struct {
 	maxRefs int
 	window  time.Duration
@@ -33,10 +33,12 @@ type Batcher struct {
 
 // NewBatcher returns a Batcher that calls call for up to maxRefs refs, which are distinct. call answers them in order, one Result each;
 // any other number of answers is [ErrUnknown] for all of them, since nobody knows which belongs to which. A panic is ErrUnknown,
-// too. The context of call has the values of the first fetch, and ends when the last one does.
+// too. Make errors with [NewError]: of any other, only the class is kept. The context of call has the values of the first fetch, and
+// ends when the last one does.
 //
 // Fetches of one [Client.GetMany] are gathered until there are maxRefs of them, or all others have arrived or been answered, but for
-// no more than 20 ms. If the backend is Local, that bound does not hold: what is read at one moment belongs together. Fetches of
+// no more than 20 ms; if the backend is Local, for no more than a second, since what is read at one moment belongs together. Say
+// maxRefs in [Info.Batch], too: otherwise a GetMany has 16 fetches under way, and batches stay as small. Fetches of
 // separate calls are gathered only if window is more than 0, and wait for it, or until there are maxRefs of them. So with a window of
 // 0, a single Get waits for nobody.
 func NewBatcher(maxRefs int, window time.Duration, call func(ctx context.Context, refs []Ref) []Result) *Batcher {
@@ -52,12 +54,13 @@ type chunk struct {
 
 	refs    []Ref
 	index   map[Ref]int // of refs
-	waiting int         // callers
-	sent    bool
+	callers []int       // of each of refs
+	waiting int         // callers in all
+	sealed  bool        // it takes no more refs
 
 	batch   fetchctx.Batch
 	done    *fetchctx.Event // ends after results are set
-	results []Result
+	results []Result        // of each of refs
 }
 
 // Fetch returns the answer to ref, of a call that other fetches may share. If ctx ends first, it is its error.
@@ -66,25 +69,22 @@ func (b *Batcher) Fetch(ctx context.Context, ref Ref) (Secret, error) {
 		return Secret{}, err
 	}
 	f := fetchctx.Of(ctx)
-	if f.Group == nil && b.window <= 0 {
-		return b.single(ctx, ref)
+	if f.Group == nil && b.window <= 0 { // there is nobody to wait for
+		c := &chunk{ctx: ctx, cancel: func() {}, refs: []Ref{ref}, callers: []int{1}, done: f.Group.NewEvent()}
+		b.run(c)
+		return c.results[0].Secret, c.results[0].Err
 	}
 	c, i := b.join(ctx, f, ref)
-	defer b.leave(c)
 	f.Answer.Set(&c.batch)
-	if err := c.done.Wait(ctx); err != nil { // the last one to arrive sends the chunk
+	err := c.done.Wait(ctx) // the last one to arrive sends the chunk
+	if last := b.leave(c, i); last {
+		// The guard counts this goroutine: a call that ignores its end must not go on as nobody's.
+		_ = c.done.Wait(context.WithoutCancel(ctx)) // it has no end
+	}
+	if err != nil {
 		return Secret{}, err
 	}
 	return c.results[i].Secret, c.results[i].Err
-}
-
-// single is a call for ref alone.
-func (b *Batcher) single(ctx context.Context, ref Ref) (Secret, error) {
-	results := b.call(ctx, []Ref{ref})
-	if len(results) != 1 {
-		return Secret{}, wrongCount(len(results), 1)
-	}
-	return results[0].Secret, results[0].Err
 }
 
 func wrongCount(answers, refs int) *Error {
@@ -99,15 +99,16 @@ func (b *Batcher) join(ctx context.Context, f fetchctx.Fetch, ref Ref) (c *chunk
 	if c == nil {
 		c = b.open(ctx, f)
 	}
-	c.waiting++
 	i, known := c.index[ref]
 	if !known {
 		i = len(c.refs)
 		c.index[ref] = i
-		c.refs = append(c.refs, ref)
-		if len(c.refs) >= b.maxRefs {
-			b.sendLocked(c)
-		}
+		c.refs, c.callers = append(c.refs, ref), append(c.callers, 0)
+	}
+	c.callers[i]++
+	c.waiting++
+	if len(c.refs) >= b.maxRefs {
+		b.send(c)
 	}
 	return c, i
 }
@@ -115,50 +116,47 @@ func (b *Batcher) join(ctx context.Context, f fetchctx.Fetch, ref Ref) (c *chunk
 // open returns a new chunk. The caller holds b.mu.
 func (b *Batcher) open(ctx context.Context, f fetchctx.Fetch) *chunk {
 	c := &chunk{group: f.Group, index: make(map[Ref]int), done: f.Group.NewEvent()}
-	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	send := func() { b.send(c) }
-	if f.Group == nil {
-		c.timer = time.AfterFunc(b.window, send)
-	} else {
+	c.ctx, c.cancel = context.WithCancel(fetchctx.Detach(ctx, fetchctx.Fetch{}))
+	send := func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.send(c)
+	}
+	wait := b.window
+	if f.Group != nil {
 		f.Group.OnIdle(send)
-		if !f.Gathered {
-			c.timer = time.AfterFunc(groupWindow, send)
+		wait = groupWindow
+		if f.Gathered {
+			wait = gatherTime(ctx)
 		}
 	}
+	c.timer = time.AfterFunc(wait, send)
 	b.chunks[f.Group] = c
 	return c
 }
 
-// send begins the call for c, once.
+// send begins the call for c, once. The caller holds b.mu.
 func (b *Batcher) send(c *chunk) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.sendLocked(c)
-}
-
-func (b *Batcher) sendLocked(c *chunk) {
-	if c.sent {
-		return
+	if !c.sealed {
+		b.seal(c)
+		go b.run(c)
 	}
-	b.seal(c)
-	go b.run(c)
 }
 
 // seal makes c take no more refs. The caller holds b.mu.
 func (b *Batcher) seal(c *chunk) {
-	c.sent = true
+	c.sealed = true
+	c.timer.Stop()
 	if b.chunks[c.group] == c {
 		delete(b.chunks, c.group)
-	}
-	if c.timer != nil {
-		c.timer.Stop()
 	}
 }
 
 // run calls the backend for c.
 func (b *Batcher) run(c *chunk) {
 	defer c.cancel()
-	c.batch.Begin(len(c.refs))
+	refs, places := b.wanted(c)
+	c.batch.Begin(len(refs))
 	fault := errEnded // if the call ends the goroutine
 	var answers []Result
 	defer func() {
@@ -166,8 +164,10 @@ func (b *Batcher) run(c *chunk) {
 			fault = panicked(p)
 		}
 		c.results = make([]Result, len(c.refs))
-		copy(c.results, answers)
-		for i := range c.results {
+		for n, i := range places {
+			if n < len(answers) {
+				c.results[i] = answers[n]
+			}
 			if c.results[i].Err == nil && c.results[i].Secret.IsZero() {
 				c.results[i].Err = fault.clone()
 			}
@@ -175,20 +175,39 @@ func (b *Batcher) run(c *chunk) {
 		c.batch.End(c.results)
 		c.done.End()
 	}()
-	results := b.call(c.ctx, c.refs)
-	if len(results) != len(c.refs) {
-		fault = wrongCount(len(results), len(c.refs))
+	results := b.call(c.ctx, refs)
+	if len(results) != len(refs) {
+		fault = wrongCount(len(results), len(refs))
 		return
 	}
 	answers, fault = results, errNoAnswer
 }
 
-// leave notes that a caller has gone. After the last one, nobody wants the answers.
-func (b *Batcher) leave(c *chunk) {
+// wanted returns the refs of c that somebody waits for, and their places in c.refs.
+func (b *Batcher) wanted(c *chunk) (refs []Ref, places []int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if c.waiting--; c.waiting == 0 {
-		b.seal(c)
-		c.cancel()
+	for i, ref := range c.refs {
+		if c.callers[i] > 0 {
+			refs, places = append(refs, ref), append(places, i)
+		}
 	}
+	return refs, places
+}
+
+// leave notes that a caller for c.refs[i] has gone. After the last one, nobody wants the answers: the call is cancelled, or never
+// made. It reports whether the caller is the last, and the call is under way.
+func (b *Batcher) leave(c *chunk, i int) (last bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c.callers[i]--
+	if c.waiting--; c.waiting > 0 {
+		return false
+	}
+	c.cancel()
+	if !c.sealed {
+		b.seal(c)
+		return false
+	}
+	return true
 }

@@ -155,16 +155,51 @@ func TestABatchWaitsTwentyMillisecondsForOthers(t *testing.T) {
 	})
 }
 
-// The control of the test before: what is read at one moment belongs together, so that a Local backend waits.
-func TestABatchOfALocalBackendIsNotCutByTheClock(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		is := is.New(t)
-		b := newBatching(secrets.Info{Name: "b", Batch: 20, Local: true}, 0, nil)
-		client := open(t, b, secrets.WithBackendMiddleware(holdUp("slow", time.Second)))
-		_, err := client.GetMany(t.Context(), "a", "b", "slow")
-		is.NoErr(err)
-		is.Equal(b.sizes(), []int{3})
-	})
+// The control of the test before: what is read at one moment belongs together, so that a Local backend waits for up to a second.
+func TestABatchOfALocalBackendWaitsASecond(t *testing.T) {
+	for held, sizes := range map[time.Duration][]int{900 * time.Millisecond: {3}, 2 * time.Second: {1, 2}} {
+		synctest.Test(t, func(t *testing.T) {
+			is := is.New(t)
+			b := newBatching(secrets.Info{Name: "b", Batch: 20, Local: true}, 0, nil)
+			client := open(t, b, secrets.WithBackendMiddleware(holdUp("slow", held)))
+			found, err := client.GetMany(t.Context(), "a", "b", "slow")
+			is.NoErr(err)
+			is.Equal(len(found), 3) // no document pays for another
+			is.Equal(b.sizes(), sizes)
+		})
+	}
+}
+
+// Middleware that lets one caller in at a time holds up those that a gathering caller waits for.
+func TestALimiterCannotHangAGetMany(t *testing.T) {
+	limiter := func() secrets.Middleware {
+		slots := make(chan struct{}, 1)
+		return secrets.Intercept(func(ctx context.Context, ref secrets.Ref, next secrets.Fetcher) (secrets.Secret, error) {
+			select {
+			case slots <- struct{}{}:
+			case <-ctx.Done():
+				return secrets.Secret{}, ctx.Err()
+			}
+			defer func() { <-slots }()
+			return next.Fetch(ctx, ref)
+		})
+	}
+	for name, option := range map[string]func(...secrets.Middleware) secrets.Option{
+		"above": secrets.WithMiddleware, "below": secrets.WithBackendMiddleware,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				b := newBatching(secrets.Info{Name: "b", Batch: 20, Local: true}, 0, nil)
+				client := open(t, b, option(limiter()))
+				began := time.Now()
+				found, err := client.GetMany(context.Background(), "a", "b")
+				is.NoErr(err)
+				is.Equal(len(found), 2)
+				is.True(time.Since(began) <= 2*time.Second)
+			})
+		})
+	}
 }
 
 // holdUp returns a layer that makes fetches of path wait.
@@ -260,6 +295,80 @@ func TestABatchEndsWithItsLastCaller(t *testing.T) {
 		synctest.Wait()
 		is.True(ended.Load())
 	})
+}
+
+// A call that ignores its end counts as a call of the backend that hangs, and Close waits for it.
+func TestABatchThatIgnoresItsEndIsNotForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		var running, closedBefore atomic.Int64
+		b := newBatching(secrets.Info{Name: "b", Batch: 20}, 0, func(ctx context.Context, _ []secrets.Ref) []secrets.Result {
+			running.Add(1)
+			defer running.Add(-1)
+			<-ctx.Done()
+			time.Sleep(time.Second)
+			return nil
+		})
+		backend := closing{b, func() { closedBefore.Store(running.Load()) }}
+		client, err := secrets.New(backend, secrets.WithTimeout(3*time.Second))
+		is.NoErr(err)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		_, err = client.GetMany(ctx, "a", "b")
+		is.True(errors.Is(err, context.DeadlineExceeded))
+		is.Equal(running.Load(), int64(1))
+		is.NoErr(client.Close())
+		is.Equal(running.Load(), int64(0))
+		is.Equal(closedBefore.Load(), int64(0)) // the backend is closed after its calls have ended
+	})
+}
+
+// closing is a backend that tells of its Close.
+type closing struct {
+	secrets.Backend
+
+	closed func()
+}
+
+func (c closing) Close() error {
+	c.closed()
+	return c.Backend.Close()
+}
+
+// A ref whose caller has gone is not asked for.
+func TestABatchAsksForNobodysRefs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		b := newBatching(secrets.Info{Name: "b", Batch: 20}, time.Second, nil)
+		ctx, leave := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { _, _ = b.Fetch(ctx, secrets.Ref{Path: "gone"}) })
+		synctest.Wait()
+		wg.Go(func() {
+			s, err := b.Fetch(t.Context(), secrets.Ref{Path: "here"})
+			is.NoErr(err)
+			is.Equal(s.Reveal(), "here")
+		})
+		synctest.Wait()
+		leave()
+		wg.Wait()
+		is.Equal(b.calls, [][]secrets.Ref{{{Path: "here"}}})
+	})
+}
+
+// Without a Client, and so without a guard, a Batcher keeps the promises of a Fetcher.
+func TestABatcherAloneKeepsItsPromises(t *testing.T) {
+	for name, call := range map[string]func(context.Context, []secrets.Ref) []secrets.Result{
+		"a panic":   func(context.Context, []secrets.Ref) []secrets.Result { panic("secret") },
+		"no answer": func(_ context.Context, refs []secrets.Ref) []secrets.Result { return make([]secrets.Result, len(refs)) },
+		"nil":       nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			_, err := secrets.NewBatcher(20, 0, call).Fetch(t.Context(), secrets.Ref{Path: "a"})
+			is.Equal(secrets.Class(err), secrets.ErrUnknown)
+		})
+	}
 }
 
 // A ref that several callers ask for in one window is asked for once.

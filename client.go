@@ -201,11 +201,11 @@ func (c *Client) GetMany(ctx context.Context, keys ...string) (map[string]Secret
 func (c *Client) fetchMany(ctx context.Context, refs []Ref) []Result {
 	results := make([]Result, len(refs))
 	group := fetchctx.NewGroup(len(refs))
+	defer group.Close()
 	ctx = fetchctx.With(ctx, fetchctx.Fetch{Group: group})
 	if c.inTurn {
 		for i, ref := range refs {
 			c.ask(ctx, ref, &results[i])
-			group.Done()
 		}
 		return results
 	}
@@ -293,15 +293,21 @@ func within(wait time.Duration, what string, f func() error) error {
 	}
 }
 
-// run closes the part. A panic is an error like any other.
-func (c closer) run() (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("secrets: close %s: a panic with a %T", c.what, p)
-		}
+// run closes the part. A panic is an error like any other, and so is the end of the goroutine.
+func (c closer) run() error {
+	done := make(chan error, 1)
+	go func() {
+		err := errors.New("it ended its goroutine")
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("a panic with a %T", p)
+			}
+			done <- err
+		}()
+		err = c.close()
 	}()
-	if e := c.close(); e != nil {
-		return fmt.Errorf("secrets: close %s: %w", c.what, e)
+	if err := <-done; err != nil {
+		return fmt.Errorf("secrets: close %s: %w", c.what, err)
 	}
 	return nil
 }
@@ -351,7 +357,7 @@ func (c *Client) delivered(ctx context.Context, key string, ref Ref, r *Result) 
 	c.handOut(ref, r.Secret)
 	if c.memory != nil {
 		for _, s := range c.stacks {
-			s.memorize(ctx, key, ref)
+			s.memorize(key, ref)
 		}
 	}
 	c.primary.replaced(ctx, r.Secret, ref)

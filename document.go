@@ -122,14 +122,18 @@ func (d *document) fetchOnce(ctx context.Context, f fetchctx.Fetch, doc Ref) con
 		if mine {
 			return d.lead(ctx, f, doc, shared)
 		}
+		over := shared.Ended()
 		if err := shared.Wait(ctx); err != nil {
 			return contentOf(Secret{}, err)
 		}
 		c, _ := shared.Value.(content)
-		if !isContextError(c.Err) || ctx.Err() != nil {
+		// Who comes after an outage wants to try again, as a middleware that retries does. And middleware may have ended the
+		// context of who fetched, and not ours.
+		again := over && c.Err != nil && Class(c.Err) == ErrUnavailable || isContextError(c.Err)
+		if !again || ctx.Err() != nil {
 			return c
 		}
-		f.Group.Forget(key, shared) // middleware has ended the context of who fetched, and not ours
+		f.Group.Forget(key, shared)
 	}
 }
 
@@ -146,7 +150,7 @@ func (d *document) lead(ctx context.Context, f fetchctx.Fetch, doc Ref, shared *
 		return c
 	}
 	if d.info.Local {
-		f.Gathered = gather(ctx, f.Group)
+		f.Gathered = d.gather(ctx, f.Group)
 		ctx = fetchctx.With(ctx, f)
 	}
 	release, err := f.Group.Acquire(ctx, d, fetchctx.Parallel*max(1, d.info.Batch))
@@ -160,15 +164,22 @@ func (d *document) lead(ctx context.Context, f fetchctx.Fetch, doc Ref, shared *
 }
 
 // gather waits for the other fetches of the group, and reports whether all have come: what a Local backend reads at one moment
-// belongs together, such as two files that Kubernetes swaps. Those that are held up elsewhere may take half of the time that ctx
-// leaves.
-func gather(ctx context.Context, group *fetchctx.Group) bool {
+// belongs together, such as two files that Kubernetes swaps. Those that are held up elsewhere get the time of gatherTime.
+func (d *document) gather(ctx context.Context, group *fetchctx.Group) bool {
+	patient, cancel := context.WithTimeout(ctx, gatherTime(ctx))
+	defer cancel()
+	stop := context.AfterFunc(d.guard.life, cancel)
+	defer stop()
+	return group.Gather(patient.Done())
+}
+
+// gatherTime is how long fetches of a Local backend wait for others of their group: a second, and no more than half of the time
+// that ctx leaves. The others may be held up by middleware that lets few callers in at a time, and so by those who wait.
+func gatherTime(ctx context.Context) time.Duration {
 	if deadline, ok := ctx.Deadline(); ok {
-		half, cancel := context.WithTimeout(ctx, time.Until(deadline)/2)
-		defer cancel()
-		ctx = half
+		return min(time.Second, time.Until(deadline)/2)
 	}
-	return group.Gather(ctx.Done())
+	return time.Second
 }
 
 // choose makes the answer for ref, which is at that location, of the content of its document.

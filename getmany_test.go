@@ -2,6 +2,8 @@ package secrets_test
 
 import (
 	"context"
+	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -10,6 +12,7 @@ import (
 	"github.com/matryer/is"
 
 	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/middleware/cache"
 )
 
 // gauge is a backend that takes a second for each document, and knows how many it was asked for at a time.
@@ -126,4 +129,57 @@ func TestAClientWithinAFetchIsOfItsOwn(t *testing.T) {
 	is.NoErr(err)
 	is.Equal(len(found), 3)
 	is.Equal(inner.sizes(), []int{1, 1, 1})
+}
+
+// Middleware that retries after an outage reaches the backend again, also in a GetMany.
+func TestMiddlewareMayRetryInAGetMany(t *testing.T) {
+	is := is.New(t)
+	var calls atomic.Int64
+	backend := secrets.NewBackend(secrets.Info{Name: "b"}, func(context.Context, secrets.Ref) (secrets.Secret, error) {
+		if calls.Add(1) == 1 {
+			return secrets.Secret{}, secrets.ErrUnavailable
+		}
+		return secrets.NewSecret("value", secrets.Meta{}), nil
+	})
+	retry := secrets.Intercept(func(ctx context.Context, ref secrets.Ref, next secrets.Fetcher) (secrets.Secret, error) {
+		s, err := next.Fetch(ctx, ref)
+		if secrets.Class(err) == secrets.ErrUnavailable {
+			s, err = next.Fetch(ctx, ref)
+		}
+		return s, err
+	})
+	found, err := open(t, backend, secrets.WithMiddleware(retry)).GetMany(t.Context(), "a")
+	is.NoErr(err)
+	is.Equal(found["a"].Reveal(), "value")
+	is.Equal(calls.Load(), int64(2))
+}
+
+// A backend that hangs in other calls must not keep Invalidate from its work.
+func TestInvalidateWhileTheBackendHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		var version atomic.Int64
+		release := make(chan struct{})
+		backend := secrets.NewBackend(secrets.Info{Name: "b", Resolve: func(ref secrets.Ref) secrets.Ref { return ref }},
+			func(_ context.Context, ref secrets.Ref) (secrets.Secret, error) {
+				if ref.Path != "good" {
+					<-release
+				}
+				return secrets.NewSecret(strconv.FormatInt(version.Add(1), 10), secrets.Meta{}), nil
+			})
+		client := open(t, backend, secrets.WithCache(cache.New()), secrets.WithTimeout(time.Second))
+		get := func() (secrets.Secret, error) { return client.Get(t.Context(), "good") }
+		s, err := get()
+		is.NoErr(err)
+		is.Equal(s.Reveal(), "1")
+		var wg sync.WaitGroup
+		for _, key := range keys(300) {
+			wg.Go(func() { _, _ = client.Refresh(t.Context(), key) })
+		}
+		wg.Wait()
+		client.Invalidate("good")
+		_, err = get()
+		is.Equal(secrets.Class(err), secrets.ErrUnavailable) // and not the value that is void
+		close(release)
+	})
 }

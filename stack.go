@@ -161,24 +161,32 @@ func (s *stack) forget(docs ...Ref) {
 
 // invalidate makes the layers forget the documents that hold refs.
 func (s *stack) invalidate(refs []Ref) {
-	if s.cache == nil && s.dedup == nil { // to locate a ref may cost a look at files
+	if s.cache == nil && s.dedup == nil {
 		return
 	}
-	var docs []Ref
+	docs := make([]Ref, 0, len(refs))
 	for _, ref := range refs {
-		if at, err := s.locate(context.Background(), ref); err == nil {
-			docs = append(docs, at.doc)
-		}
+		docs = append(docs, s.constantLocation(ref).doc)
 	}
 	s.forget(docs...)
 }
 
-// memorize tells the cache what key means, after a fetch has answered it.
-func (s *stack) memorize(ctx context.Context, key string, ref Ref) {
-	if s.cache == nil {
-		return
+// constantLocation is locate for a backend that is not Local: its Resolve always returns the same, and waits for nothing. If it
+// panics, the location is that of a backend without one.
+func (s *stack) constantLocation(ref Ref) location {
+	at := locationOf(ref)
+	if s.info.Resolve != nil {
+		if err := s.resolve(ref, &at); err != nil {
+			return locationOf(ref)
+		}
 	}
-	if at, err := s.locate(ctx, ref); err == nil {
+	return at
+}
+
+// memorize tells the cache what key means, after a fetch has answered it.
+func (s *stack) memorize(key string, ref Ref) {
+	if s.cache != nil {
+		at := s.constantLocation(ref)
 		s.cache.Memorize(key, at.doc, at.field)
 	}
 }

@@ -146,6 +146,16 @@ func (e *Event) end() {
 	close(e.done)
 }
 
+// Ended reports whether End was called.
+func (e *Event) Ended() bool {
+	select {
+	case <-e.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // Wait waits for End, or for ctx, whose error it returns.
 func (e *Event) Wait(ctx context.Context) error {
 	if e.wait(ctx.Done()) {
@@ -206,8 +216,17 @@ func (g *Group) Join(key any) (s *Shared, mine bool) {
 		return s, false
 	}
 	s = &Shared{Event: g.NewEvent()}
-	g.shared[key] = s
+	if g.shared != nil {
+		g.shared[key] = s
+	}
 	return s, true
+}
+
+// Close forgets what the fetches have brought, for a context that somebody keeps leads to it. Nothing is shared from then on.
+func (g *Group) Close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.shared = nil
 }
 
 // Forget makes the next Join for key begin anew, if s is what it would return.

@@ -341,7 +341,7 @@ func TestMaskAgreesWithTheReference(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	sets := 6_000
-	if testing.Short() {
+	if !full() {
 		sets = 1_000
 	}
 	tried, wrong := misses(sets, func(phrases []string) func(string) string { return scrubber(phrases...) })
@@ -434,7 +434,7 @@ func TestNoValueWithinBase64IsMissed(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	n := 20_000
-	if testing.Short() {
+	if !full() {
 		n = 2_000
 	}
 	tried, missed := embeddings(n, func(value string) func(string) string { return scrubber(value) })

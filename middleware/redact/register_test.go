@@ -42,7 +42,7 @@ func TestManyPrivateKeysAreMaskedAsTheyArePrinted(t *testing.T) {
 		t.Parallel()
 		manyPrivateKeys(t, 120, true)
 	})
-	if testing.Short() {
+	if !full() {
 		return
 	}
 	t.Run("in a document", func(t *testing.T) {
