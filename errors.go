@@ -32,9 +32,9 @@ var (
 	// ErrUnavailable says that no answer could be had: network, timeout, throttling, a server error. It may be different
 	// the next time.
 	ErrUnavailable error = &class{text: "unavailable"}
-	// ErrInvalidKey says that the key can not name a secret. The backend was not asked, or refused the name itself.
+	// ErrInvalidKey says that the key cannot name a secret. The backend was not asked, or refused the name itself.
 	ErrInvalidKey error = &class{text: "invalid key"}
-	// ErrMalformed says that what is stored, or what was answered, can not be read as what was asked for: broken JSON,
+	// ErrMalformed says that what is stored, or what was answered, cannot be read as what was asked for: broken JSON,
 	// an empty answer, a value over the size cap.
 	ErrMalformed error = &class{text: "malformed"}
 	// ErrUnknown says that something failed that no rule names; a panic in a backend is one such case.

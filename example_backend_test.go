@@ -51,7 +51,7 @@ func (s *Store) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, err
 	}
 	resp, err := s.client.Do(req)
 	if err != nil {
-		return s.unavailable(ctx, "the store can not be reached")
+		return s.unavailable(ctx, "the store cannot be reached")
 	}
 	defer resp.Body.Close()
 

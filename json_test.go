@@ -193,7 +193,7 @@ func TestFieldOfNothing(t *testing.T) {
 // telltale's errors quote the value, as those of most decoders do.
 type telltale struct{}
 
-func (*telltale) UnmarshalJSON(text []byte) error { return fmt.Errorf("can not read %s", text) }
+func (*telltale) UnmarshalJSON(text []byte) error { return fmt.Errorf("cannot read %s", text) }
 
 type telltaleText struct{}
 

@@ -135,8 +135,8 @@ type Fallback interface {
 	Validate() error
 	// Backends are the backends to ask, in turn, after the one given to New. They belong to the Client from then on.
 	Backends() []Backend
-	// GoesOn reports whether the next backend is asked after a failure of class, which is one of the sentinels of this package.
-	// New calls it once for each class. After a denial, a deleted secret and a missing field, the chain never goes on, whatever
-	// GoesOn says.
+	// GoesOn reports whether the next backend is asked after a failure of class, which is one of these sentinels themselves:
+	// ErrNotFound, ErrUnavailable, ErrMalformed, ErrInvalidKey, ErrUnknown. New calls it once for each. After a denial, a deleted
+	// secret, a missing field and ErrClosed, a chain never goes on, and GoesOn is not asked.
 	GoesOn(class error) bool
 }

@@ -113,7 +113,7 @@ type sink struct {
 	show func(v any) string
 }
 
-// format calls fmt with a format that go vet can not see, as a logging wrapper does.
+// format calls fmt with a format that go vet cannot see, as a logging wrapper does.
 func format(verb string) sink {
 	return sink{"fmt " + verb, func(v any) string { return fmt.Sprintf(verb, v) }}
 }
@@ -217,7 +217,7 @@ func sinks() []sink {
 			return orError(b.Bytes(), err)
 		}},
 		sink{"yaml", func(v any) (text string) {
-			defer func() { // it panics for what it can not encode
+			defer func() { // it panics for what it cannot encode
 				if p := recover(); p != nil {
 					text = fmt.Sprint(p)
 				}
@@ -343,7 +343,7 @@ func dump(v any, textsOnly bool) string {
 	return b.String()
 }
 
-// The holders of a value. fmt can not call the methods of an unexported field, which is how most redacting types leak.
+// The holders of a value. fmt cannot call the methods of an unexported field, which is how most redacting types leak.
 type (
 	exported[T any]      struct{ S T }
 	unexported[T any]    struct{ s T }

@@ -20,7 +20,8 @@ type Middleware interface {
 }
 
 // Intercept returns a Middleware that sends every fetch through f. next is what is below; f may call it with another ref, several
-// times, or not at all. It serves audit and policy. A nil f is an error of [New].
+// times, or not at all. It serves audit and policy. In a [Client.GetMany], what f fetches at the same time beside its own ref may not
+// be in the batches of the others. A nil f is an error of [New].
 func Intercept(f func(ctx context.Context, ref Ref, next Fetcher) (Secret, error)) Middleware {
 	if f == nil {
 		return nil

@@ -122,11 +122,11 @@ func TestNewReportsFaults(t *testing.T) {
 			[]string{"EOF"}},
 		"panicking Observe": {good(), opts{secrets.WithTracing(observing(func() error { panic(canary) })), secrets.WithCache(idle())},
 			[]string{"WithTracing: Observe: a panic with a string"}},
-		"zero cache":          {good(), opts{secrets.WithCache(&cache.Cache{})}, []string{"a Cache that cache.New has not made"}},
-		"zero dedup":          {good(), opts{secrets.WithDedup(&dedup.Dedup{})}, []string{"a Dedup that dedup.New has not made"}},
-		"zero tracing":        {good(), opts{secrets.WithTracing(&tracing.Tracing{})}, []string{"has not made"}},
-		"zero redaction":      {good(), opts{secrets.WithRedaction(&redact.Redactor{})}, []string{"has not made"}},
-		"zero fallback":       {good(), opts{secrets.WithFallback(&fallback.Fallback{})}, []string{"has not made", "no backend to fall back to"}},
+		"zero cache":          {good(), opts{secrets.WithCache(&cache.Cache{})}, []string{"a zero Cache"}},
+		"zero dedup":          {good(), opts{secrets.WithDedup(&dedup.Dedup{})}, []string{"a zero Dedup"}},
+		"zero tracing":        {good(), opts{secrets.WithTracing(&tracing.Tracing{})}, []string{"a zero "}},
+		"zero redaction":      {good(), opts{secrets.WithRedaction(&redact.Redactor{})}, []string{"a zero "}},
+		"zero fallback":       {good(), opts{secrets.WithFallback(&fallback.Fallback{})}, []string{"a zero ", "no backend to fall back to"}},
 		"nil fallback":        {good(), opts{secrets.WithFallback(nil)}, []string{"WithFallback: nil"}},
 		"typed nil fallback":  {good(), opts{secrets.WithFallback(nilFallback)}, []string{"WithFallback: nil"}},
 		"fallback twice":      {good(), opts{to(named("b")), to(named("c"))}, []string{"WithFallback is given twice"}},
@@ -196,7 +196,7 @@ func TestNewReportsFaults(t *testing.T) {
 	}
 }
 
-// panickingInfo is a backend that can not say what it is.
+// panickingInfo is a backend that cannot say what it is.
 type panickingInfo struct{ *fake }
 
 func (panickingInfo) Info() secrets.Info { panic(canary) }

@@ -19,8 +19,8 @@ const redacted = "[REDACTED]"
 
 // Secret is a value that shows itself only to those who ask by name: [Secret.Reveal] and [Secret.Bytes] return it, and
 // everything else (formatting with any verb, the encodings, log/slog, database/sql, reflection) shows "[REDACTED]" or
-// fails. Where a Secret is an unexported field of another struct, fmt can not call its methods, and shows addresses: the
-// value is a captured variable of a closure, which reflection can not read.
+// fails. Where a Secret is an unexported field of another struct, fmt cannot call its methods, and shows addresses: the
+// value is a captured variable of a closure, which reflection cannot read.
 //
 // The zero value is a Secret without a value; see [Secret.IsZero]. A Secret is immutable, safe for concurrent use, and not
 // comparable with ==; see [Secret.Equal].

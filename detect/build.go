@@ -95,7 +95,7 @@ func (*config) noPath(d Detection, place string, seen sight) error {
 	return fmt.Errorf("secrets: detect: %s, and %s, the directory, is not set%s", d.Reason, varPath, hint)
 }
 
-// incomplete says why the backend of the provider that d names can not be made, and what to do. err is of the backend.
+// incomplete says why the backend of the provider that d names cannot be made, and what to do. err is of the backend.
 func (c *config) incomplete(d Detection, err error) error {
 	text := "secrets: detect: " + d.Reason
 	if d.Strength != Explicit {

@@ -136,7 +136,7 @@ func TestNew(t *testing.T) {
 	is.NoErr(client.Close())
 	is.Equal(fake.Closes(), 1)
 
-	// What is made for a client that can not be made is closed.
+	// What is made for a client that cannot be made is closed.
 	client, d, err = detect.New(t.Context(), own, detect.WithClientOptions(secrets.WithTimeout(-1), nil))
 	is.True(client == nil)
 	is.True(strings.Contains(err.Error(), "WithTimeout") && strings.Contains(err.Error(), "option 3 is nil"))

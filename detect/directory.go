@@ -104,6 +104,6 @@ func unseen(err error) sight {
 	case errors.Is(err, fs.ErrPermission):
 		return sight{what: "must not be read"}
 	default:
-		return sight{what: "can not be read"}
+		return sight{what: "cannot be read"}
 	}
 }

@@ -38,7 +38,7 @@
 //
 // # Half a configuration
 //
-// What was chosen is never given up for something else: if it can not be built, such as Vault without a token, or a
+// What was chosen is never given up for something else: if it cannot be built, such as Vault without a token, or a
 // directory that does not exist, the error says which variable chose it and what is missing. Where a backend quotes the value of
 // a variable in it, of 8 bytes and more, the name of the variable stands instead: $VAULT_ADDR.
 //

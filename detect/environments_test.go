@@ -130,7 +130,7 @@ func environments() []environment {
 			profile: "[default]\nregion = eu-west-1\n", provider: "aws", strength: strong, reason: "AWS_SECRET_PREFIX is set"},
 		{name: "a web identity without a role", vars: vars{"AWS_REGION": "eu-west-1", "AWS_WEB_IDENTITY_TOKEN_FILE": "/var/run/token"},
 			provider: "aws", strength: weak, reason: "with AWS_WEB_IDENTITY_TOKEN_FILE",
-			fails: "so that aws was chosen: the configuration of AWS can not be loaded"},
+			fails: "so that aws was chosen: the configuration of AWS cannot be loaded"},
 		{name: "a region that is none", vars: vars{"AWS_REGION": "evil.com/#"}, provider: "aws", strength: weak, reason: "AWS_REGION is set",
 			fails: "is not"},
 

@@ -26,7 +26,7 @@ const minSecret = 6
 // wraps. Any other value, and an error too, is searched in every form in which a program might let it out:
 //
 //   - formatted by fmt with all verbs that show content, directly, through a pointer, and as an unexported field of
-//     another struct, where fmt can not call its methods;
+//     another struct, where fmt cannot call its methods;
 //   - encoded as JSON, XML and gob, by log/slog in both handlers, and by its own methods for text, binary and SQL;
 //   - read by reflection, to the unexported fields and through pointers, as dumpers do, to a depth of 32.
 //

@@ -95,7 +95,7 @@ func (c *settings) ownClient(ctx context.Context) *secretsmanager.Client {
 		loaded, err := config.LoadDefaultConfig(ctx, config.WithLogger(logging.Nop{}), config.WithRegion(c.region),
 			config.WithDefaultsMode(aws.DefaultsModeLegacy)) // "auto" would ask the metadata service of an instance
 		if err != nil {
-			c.faults.Addf("the configuration of AWS can not be loaded: %s", configFault(err))
+			c.faults.Addf("the configuration of AWS cannot be loaded: %s", configFault(err))
 			return nil
 		}
 		cfg = &loaded
@@ -134,7 +134,7 @@ func configFault(err error) string {
 		return "there is no profile " + profile.Profile
 	}
 	if file, ok := errors.AsType[config.SharedConfigLoadError](err); ok {
-		return "the file " + file.Filename + " can not be read, or is not as it should be"
+		return "the file " + file.Filename + " cannot be read, or is not as it should be"
 	}
 	return "one of its files or variables is not as it should be"
 }

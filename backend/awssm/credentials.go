@@ -38,11 +38,11 @@ func (e *credentialsError) failure() error {
 	case answered, s != 0:
 		return unauthenticated("the source of the credentials refuses them")
 	default:
-		return unauthenticated("there are no credentials, or they can not be used")
+		return unauthenticated("there are no credentials, or they cannot be used")
 	}
 }
 
-// isOutage reports whether the source has not answered, or has with a status that says that it can not at present.
+// isOutage reports whether the source has not answered, or has with a status that says that it cannot at present.
 func (e *credentialsError) isOutage(status int) bool {
 	api, answered := errors.AsType[smithy.APIError](e.err)
 	switch {

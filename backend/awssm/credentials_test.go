@@ -87,7 +87,7 @@ func TestCredentialsThatAreSecrets(t *testing.T) {
 }
 
 // TestTheRegionOfTheOptionIsThatOfTheCredentialsToo has a role to assume, and no region but that of WithRegion: without one,
-// STS can not be asked.
+// STS cannot be asked.
 func TestTheRegionOfTheOptionIsThatOfTheCredentialsToo(t *testing.T) {
 	is := is.New(t)
 	var scope string

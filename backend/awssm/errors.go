@@ -98,7 +98,7 @@ func classify(code, message string, status int) error {
 	case "InvalidParameterException", "ValidationException", "ValidationError":
 		return invalid("the service does not accept the name or the version (" + code + ")")
 	case "DecryptionFailure":
-		return denied("the secret can not be decrypted with its KMS key")
+		return denied("the secret cannot be decrypted with its KMS key")
 	case "UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException", "SignatureDoesNotMatch",
 		"IncompleteSignature", "IncompleteSignatureException", "MissingAuthenticationToken", "MissingAuthenticationTokenException",
 		"AuthFailure", "OptInRequired":

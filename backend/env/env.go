@@ -208,7 +208,7 @@ func (b *Backend) isSet(name string) bool {
 // fileError says what is wrong with the file that variable names. It does not tell the name of the file: who mistook
 // NAME_FILE for NAME has put the secret there.
 func fileError(variable string, err error) error {
-	unreadable := "the file that " + variable + " names can not be read"
+	unreadable := "the file that " + variable + " names cannot be read"
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		return secrets.NewError(secrets.ErrPermissionDenied, unreadable)

@@ -31,7 +31,7 @@ func newConfig(opts []Option) *config {
 func WithPrefix(prefix string) Option {
 	return func(c *config) {
 		if strings.ContainsAny(prefix, "=\x00") {
-			c.faults.Addf("WithPrefix: %q can not begin the name of a variable", prefix)
+			c.faults.Addf("WithPrefix: %q cannot begin the name of a variable", prefix)
 			return
 		}
 		c.prefix = prefix

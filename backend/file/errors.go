@@ -43,7 +43,7 @@ func (b *Backend) failure(s *snapshot, path string, err error) error {
 	case errors.Is(err, syscall.ENAMETOOLONG):
 		return invalid("a part of the path is longer than a name of a file may be")
 	default:
-		return unavailable(fmt.Sprintf("%s in %s can not be read%s", path, b.dir, reason(err)))
+		return unavailable(fmt.Sprintf("%s in %s cannot be read%s", path, b.dir, reason(err)))
 	}
 }
 
@@ -54,7 +54,7 @@ func (b *Backend) gone(err error) error {
 	if errors.Is(err, fs.ErrPermission) {
 		return denied(fmt.Sprintf("the directory %s cannot be read", b.dir))
 	}
-	return unavailable(fmt.Sprintf("the directory %s can not be opened%s", b.dir, reason(err)))
+	return unavailable(fmt.Sprintf("the directory %s cannot be opened%s", b.dir, reason(err)))
 }
 
 // escapes reports whether err says that a link leads out of the directory. The error of os.Root for it is not exported; it

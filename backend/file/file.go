@@ -28,7 +28,7 @@
 //
 // Nothing outside the directory: ".." and symbolic links that lead out, absolute ones among them, are
 // [secrets.ErrInvalidKey]. Links within the directory are followed. Nothing but regular files: a FIFO, a socket or a device
-// is [secrets.ErrMalformed], and can not block a call. No name that begins with "..": Kubernetes keeps such names for
+// is [secrets.ErrMalformed], and cannot block a call. No name that begins with "..": Kubernetes keeps such names for
 // itself.
 //
 // # Kubernetes
@@ -270,7 +270,7 @@ func (b *Backend) fetch(ctx context.Context, s *snapshot, ref secrets.Ref) (secr
 	return secrets.NewSecret(content, secrets.Meta{Version: b.version(ref.Path, content)}), nil
 }
 
-// check refuses what can not name a file here. The Client has checked most of it already; this is the second line, for
+// check refuses what cannot name a file here. The Client has checked most of it already; this is the second line, for
 // those who call the Backend themselves.
 func check(ref secrets.Ref) error {
 	if err := ref.Validate(); err != nil {

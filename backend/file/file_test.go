@@ -491,7 +491,7 @@ func TestRelativeDirectory(t *testing.T) {
 }
 
 // An outage must never read as absence: a directory that is gone, as when a volume is not mounted, is not "not found". The
-// control is a plain read, which can not tell the two apart.
+// control is a plain read, which cannot tell the two apart.
 func TestDirectoryGone(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)

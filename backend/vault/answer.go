@@ -27,7 +27,7 @@ func (a answer) failure(where string) error {
 	case http.StatusNotFound:
 		return a.missing(where)
 	case http.StatusMethodNotAllowed:
-		return invalid(where + " can not be read")
+		return invalid(where + " cannot be read")
 	}
 	if why := a.outage(); why != "" {
 		return unavailable(why)
@@ -38,7 +38,7 @@ func (a answer) failure(where string) error {
 	return fail(secrets.ErrUnknown, fmt.Sprintf("the server answered with status %d", a.status))
 }
 
-// outage says why the server can not answer at present, or "" if its status does not say so.
+// outage says why the server cannot answer at present, or "" if its status does not say so.
 func (a answer) outage() string {
 	switch a.status {
 	case http.StatusTooManyRequests:

@@ -71,7 +71,7 @@ const (
 )
 
 // AppRole logs in with a role ID and a secret ID. The secret ID must be good for more than one login, since the backend logs
-// in again whenever its token can not be renewed any more: secret_id_num_uses is 0 in the role, or well above 1,
+// in again whenever its token cannot be renewed any more: secret_id_num_uses is 0 in the role, or well above 1,
 // and token_num_uses is 0: a token of few uses is used up by reads.
 func AppRole(roleID string, secretID Credential, opts ...AuthOption) *Auth {
 	return newAuth(kindAppRole, "approle", "role_id", roleID, "secret_id", secretID, opts)
@@ -112,7 +112,7 @@ func (a *Auth) Validate() error { return a.faults.Err() }
 // [secrets.Error] that quotes nothing of the credential or of the answer, or that of ctx.
 //
 //	secrets.ErrUnauthenticated  the server refuses the credential, or has no such auth method at the mount; the credential
-//	                            can not be used
+//	                            cannot be used
 //	secrets.ErrUnavailable      the server does not answer, is sealed, or has had too many requests; the file with the
 //	                            credential is missing or empty
 //	secrets.ErrMalformed        the answer is not one of Vault
@@ -130,7 +130,7 @@ func (a *Auth) Login(ctx context.Context, client *api.Client) (*api.Secret, erro
 	}
 	body, err := json.Marshal(fields)
 	if err != nil {
-		return nil, unauthenticated("the credential can not be sent")
+		return nil, unauthenticated("the credential cannot be sent")
 	}
 	resp, err := client.Logical().WriteRawWithContext(ctx, "auth/"+a.mount+"/login", body)
 	if resp != nil {

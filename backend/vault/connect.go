@@ -96,7 +96,7 @@ func (c *config) locate() (conn connection, ok bool) {
 	return conn, true
 }
 
-// unfit says why u can not be the address of a server, behind what it is from, or "".
+// unfit says why u cannot be the address of a server, behind what it is from, or "".
 func (c *config) unfit(u *url.URL) string {
 	switch {
 	case u.Scheme != schemeHTTP && u.Scheme != schemeHTTPS || u.Hostname() == "":
@@ -255,7 +255,7 @@ func (c *config) tokenSource(conn connection) source {
 // bare returns the text of err without what it may quote of an address.
 func bare(err error) string {
 	if u, ok := errors.AsType[*url.Error](err); ok {
-		return "an address in them can not be parsed: " + u.Op
+		return "an address in them cannot be parsed: " + u.Op
 	}
 	if p, ok := errors.AsType[*os.PathError](err); ok {
 		return p.Error()

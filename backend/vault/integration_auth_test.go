@@ -143,7 +143,7 @@ func TestRealRenewal(t *testing.T) {
 			all := tokens(recorder)
 			last, err := all[len(all)-1], c.Close()
 			switch {
-			case test.settings["token_type"] == "batch": // which can not be revoked
+			case test.settings["token_type"] == "batch": // which cannot be revoked
 				is.NoErr(err)
 			case test.settings["token_no_default_policy"] == true: // it must not revoke itself, either
 				is.Equal(secrets.Class(err), secrets.ErrPermissionDenied)

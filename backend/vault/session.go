@@ -24,7 +24,7 @@ const (
 // session is a source of tokens that logs in, at the first use and whenever there is no token, and renews what it has got.
 //
 // Nothing runs while there is no token, or one without an end. Otherwise one goroutine, that of keep, extends the token
-// ahead of its end, by a renewal or else by another login. If it can not, the token ends, the goroutine ends with it, and
+// ahead of its end, by a renewal or else by another login. If it cannot, the token ends, the goroutine ends with it, and
 // the next caller logs in.
 type session struct {
 	server *server

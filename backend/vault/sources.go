@@ -137,6 +137,6 @@ func readFile(what, path string, trim func(string) string) (string, error) {
 	case errors.Is(err, regular.ErrTooLarge):
 		return "", unauthenticated(fmt.Sprintf("%s %s: the file is larger than %d bytes", what, path, maxCredential))
 	default:
-		return "", unavailable(fmt.Sprintf("%s %s: the file can not be read%s", what, path, reason(err)))
+		return "", unavailable(fmt.Sprintf("%s %s: the file cannot be read%s", what, path, reason(err)))
 	}
 }

@@ -79,7 +79,7 @@ func (t *transport) follow(r *http.Request, resp *http.Response, target *url.URL
 	if r.GetBody != nil {
 		body, err := r.GetBody()
 		if err != nil {
-			return nil, unavailable("a redirect of a request that can not be sent again")
+			return nil, unavailable("a redirect of a request that cannot be sent again")
 		}
 		next.Body = body
 	}

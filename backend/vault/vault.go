@@ -24,7 +24,7 @@ type Backend struct {
 
 // New returns a Backend for the server that the options and the environment name. It does not contact it: a server that is
 // not there is for the first request to find. The error holds every fault of the options, joined: no address, no token or
-// way to get one, two of them, an address that begins with http:// and is not of this machine, files of TLS that can not be
+// way to get one, two of them, an address that begins with http:// and is not of this machine, files of TLS that cannot be
 // read.
 func New(opts ...Option) (*Backend, error) {
 	c := newConfig(opts)
@@ -131,7 +131,7 @@ func (b *Backend) Close() error {
 
 var _ secrets.Backend = (*Backend)(nil)
 
-// check refuses what can not be asked for. The Client has checked most of it already; this is the second line, for those who
+// check refuses what cannot be asked for. The Client has checked most of it already; this is the second line, for those who
 // call the Backend themselves: the official client would clean a path with .. in it, and read something else.
 func check(ref secrets.Ref) error {
 	if ref.Field != "" {

@@ -1,5 +1,5 @@
 // Quickstart is a complete program around package secrets: it builds a Client in main, gives it to a service, and shows
-// what happens when secrets rotate, are missing, are denied, or can not be reached.
+// what happens when secrets rotate, are missing, are denied, or cannot be reached.
 //
 //	go run ./examples/quickstart
 //

@@ -35,7 +35,7 @@ func TestTourFails(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	var out strings.Builder
-	is.True(run(ctx, &out, rand.Text) != nil) // a tour that can not ask anybody fails
+	is.True(run(ctx, &out, rand.Text) != nil) // a tour that cannot ask anybody fails
 }
 
 // The search for values must be able to find one.

@@ -119,7 +119,7 @@ func (t *tour) many(ctx context.Context) error {
 	}
 	failures, ok := errors.AsType[secrets.Errors](err)
 	if !ok {
-		return fmt.Errorf("two of the keys can not be had, and the error is %w", err)
+		return fmt.Errorf("two of the keys cannot be had, and the error is %w", err)
 	}
 	for _, failure := range failures {
 		t.say("%-14s %s", failure.Key, explain(failure))

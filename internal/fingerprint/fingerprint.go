@@ -9,7 +9,7 @@ import (
 )
 
 // New returns a function that names a version of the secret at path. The name changes with the content and tells nothing
-// about it: under a key that nobody knows, a guess can not be checked, and equal contents at two paths have different names.
+// about it: under a key that nobody knows, a guess cannot be checked, and equal contents at two paths have different names.
 // It means nothing to another function that New has returned.
 //
 // The key is a captured variable, so that no dump of what holds the function shows it.

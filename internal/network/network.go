@@ -33,7 +33,7 @@ func Reason(err error) string {
 	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &record):
 		return ": it does not speak TLS; is its address to begin with http://?"
 	case errors.As(err, &name):
-		return ": its name can not be resolved"
+		return ": its name cannot be resolved"
 	case errors.As(err, &errno):
 		return ": " + errno.Error()
 	case errors.As(err, &timeout) && timeout.Timeout():

@@ -39,7 +39,7 @@ func TestReason(t *testing.T) {
 		"":                                 errors.New(canary),
 		": its certificate is not trusted": &tls.CertificateVerificationError{Err: x509.HostnameError{Host: canary}},
 		": it does not speak TLS; is its address to begin with http://?": http.ErrSchemeMismatch,
-		": its name can not be resolved":                                 &net.DNSError{Name: canary, IsTimeout: true},
+		": its name cannot be resolved":                                  &net.DNSError{Name: canary, IsTimeout: true},
 		": connection refused":                                           &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED},
 		": it took too long":                                             context.DeadlineExceeded,
 	} {

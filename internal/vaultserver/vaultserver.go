@@ -185,7 +185,7 @@ func (s *Server) Restart(t TB) {
 
 var errPortTaken = errors.New("vaultserver: the port was taken by another process")
 
-// freePort returns a port that was free a moment ago. Vault can not be asked which port it chose by itself.
+// freePort returns a port that was free a moment ago. Vault cannot be asked which port it chose by itself.
 func freePort() (string, error) {
 	listener, err := listen()
 	if err != nil {
@@ -217,7 +217,7 @@ func (s *Server) launch(port string) error {
 	if s.config.tls {
 		s.Addr = "https://" + addr
 		args = append(args, "-dev-tls", "-dev-tls-cert-dir="+s.dir)
-		// The server can not write to its files of an earlier start.
+		// The server cannot write to its files of an earlier start.
 		for _, name := range []string{caFile, "vault-cert.pem", "vault-key.pem"} {
 			_ = os.Remove(filepath.Join(s.dir, name))
 		}

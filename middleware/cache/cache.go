@@ -78,7 +78,7 @@ func New(opts ...Option) *Cache {
 // Validate returns the faults of the options, joined. secrets.New calls it.
 func (c *Cache) Validate() error {
 	if c.clock == nil {
-		return errors.New("cache: a Cache that cache.New has not made")
+		return errors.New("cache: a zero Cache; make it with cache.New")
 	}
 	return c.config.faults.Err()
 }

@@ -36,7 +36,7 @@ func New() *Dedup { return &Dedup{made: true} }
 // Validate returns an error for a Dedup that [New] has not made. secrets.New calls it.
 func (d *Dedup) Validate() error {
 	if !d.made {
-		return errors.New("dedup: a Dedup that dedup.New has not made")
+		return errors.New("dedup: a zero Dedup; make it with dedup.New")
 	}
 	return nil
 }

@@ -49,7 +49,7 @@ func OnNotFound(backends ...secrets.Backend) *Fallback {
 // Validate returns an error for a Fallback that [To] or [OnNotFound] has not made. secrets.New calls it.
 func (f *Fallback) Validate() error {
 	if f.after == nil {
-		return errors.New("fallback: a Fallback that fallback.To or fallback.OnNotFound has not made")
+		return errors.New("fallback: a zero Fallback; make it with fallback.To or fallback.OnNotFound")
 	}
 	return nil
 }

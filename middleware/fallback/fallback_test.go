@@ -646,7 +646,7 @@ func TestFaultsAreReportedByNew(t *testing.T) {
 	}{
 		"no backends":       {fallback.To(), []string{"no backend to fall back to"}},
 		"no backends again": {fallback.OnNotFound(), []string{"no backend to fall back to"}},
-		"the zero value":    {&fallback.Fallback{}, []string{"a Fallback that fallback.To or fallback.OnNotFound has not made"}},
+		"the zero value":    {&fallback.Fallback{}, []string{"a zero Fallback"}},
 		"a nil Fallback":    {(*fallback.Fallback)(nil), []string{"WithFallback: nil"}},
 		"nil backends":      {fallback.To(nil, none), []string{"backend 2 is nil", "backend 3 is nil"}},
 		"the primary again": {fallback.To(primary), []string{`two backends have the name "primary"`}},

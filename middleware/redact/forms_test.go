@@ -149,7 +149,7 @@ func TestEveryPrintedFormOfAValueIsHidden(t *testing.T) {
 			if leaks := secretstest.Leaks(value, got); len(leaks) > 0 {
 				t.Errorf("%q as %s: %s: %v", value, name, got, leaks)
 			}
-			// The control: who has not seen the value can not hide it.
+			// The control: who has not seen the value cannot hide it.
 			is.Equal(blind(detail), detail)
 		}
 	}

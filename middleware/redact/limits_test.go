@@ -133,7 +133,7 @@ func list(n int, element func(i int) string) string {
 	return "[" + strings.Join(all, ",") + "]"
 }
 
-// What can not be searched withholds the Details for as long as it is remembered, and no longer.
+// What cannot be searched withholds the Details for as long as it is remembered, and no longer.
 func TestValuesThatAreTooMuch(t *testing.T) {
 	different := func(i int) string { return fmt.Sprintf("%06d", 100_000+i) }
 	for name, c := range map[string]struct {

@@ -13,7 +13,7 @@
 // JSON makes of a JSON- or Go-quoted form, and the lists of their bytes in Go and JSON. Other forms of forms are not found,
 // nor are those of bytes by the verbs %#v and "% x".
 //
-// It can not know a value that was never fetched, and finds none that was cut in two. Texts under 4 bytes are left alone,
+// It cannot know a value that was never fetched, and finds none that was cut in two. Texts under 4 bytes are left alone,
 // and so are the keys of a JSON document. Where a value is also a word of the Detail, that word is replaced.
 //
 // # Logs
@@ -118,7 +118,7 @@ func New(opts ...Option) *Redactor {
 // Validate returns the faults of the options, joined. secrets.New calls it.
 func (r *Redactor) Validate() error {
 	if r.known == nil {
-		return errors.New("redact: a Redactor that redact.New has not made")
+		return errors.New("redact: a zero Redactor; make it with redact.New")
 	}
 	return r.faults.Err()
 }
@@ -153,7 +153,7 @@ var _ secrets.RedactionLayer = (*Redactor)(nil)
 // that it would not call itself. If next is another Handler, all of these are looked through, but MarshalJSON of an
 // attribute is not called, which may wait for a lock of the caller; that of a value inside it is. An attribute that is a
 // json.Marshaler, and neither a TextMarshaler nor bytes, is then replaced whole (an error by its text). So is, under any
-// Handler, what can not be looked through: what panics, is too large or deep for fmt, or contains itself. To have more of
+// Handler, what cannot be looked through: what panics, is too large or deep for fmt, or contains itself. To have more of
 // such values in the log, put the Handler directly before a slog.TextHandler or slog.JSONHandler.
 //
 // An attribute of With is masked by what is known then. What a ReplaceAttr of next makes of an attribute is not looked
@@ -218,7 +218,7 @@ type versions struct {
 }
 
 // value is a secret, without what else its Secret holds, and what it is recognised by. That is worked out when the first
-// error needs it, which for most values is never. Both are kept where reflection can not read them, as in a Secret.
+// error needs it, which for most values is never. Both are kept where reflection cannot read them, as in a Secret.
 type value struct {
 	reveal  func() string // nil if there is none
 	needles recognition

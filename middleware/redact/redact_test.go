@@ -423,7 +423,7 @@ func TestFaultsOfTheOptionsAreReportedByNew(t *testing.T) {
 	is := is.New(t)
 	_, err := secrets.New(secretstest.NewBackend(nil), secrets.WithRedaction(&redact.Redactor{}))
 	is.True(err != nil)
-	is.Equal(err.Error(), "redact: a Redactor that redact.New has not made")
+	is.Equal(err.Error(), "redact: a zero Redactor; make it with redact.New")
 }
 
 func TestConcurrentUse(t *testing.T) {

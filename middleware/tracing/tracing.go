@@ -80,7 +80,7 @@ func New(provider trace.TracerProvider, opts ...Option) *Tracing {
 // Validate returns the faults of the options, joined. secrets.New calls it.
 func (t *Tracing) Validate() error {
 	if t.tracer == nil {
-		return errors.New("tracing: a Tracing that tracing.New has not made")
+		return errors.New("tracing: a zero Tracing; make it with tracing.New")
 	}
 	return t.faults.Err()
 }

@@ -593,7 +593,7 @@ func TestFaults(t *testing.T) {
 
 	_, err := secrets.New(backend, secrets.WithTracing(&tracing.Tracing{}))
 	is.True(err != nil)
-	is.Equal(err.Error(), "tracing: a Tracing that tracing.New has not made")
+	is.Equal(err.Error(), "tracing: a zero Tracing; make it with tracing.New")
 }
 
 func TestNoGlobals(t *testing.T) {

@@ -66,5 +66,5 @@
 //   - AWS's answers may have other headers than Content-Type, Date and X-Amzn-Requestid.
 //
 // The package is for tests: it neither encrypts what it holds nor hides it, and serves no one but loopback. Since it works
-// over a network, it can not stand in a bubble of testing/synctest.
+// over a network, it cannot stand in a bubble of testing/synctest.
 package awstest

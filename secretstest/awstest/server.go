@@ -215,7 +215,7 @@ func (s *Server) Env() []string {
 	}
 }
 
-// Setenv sets the variables of [Server.Env] until the test ends. As t.Setenv, it can not be used in parallel tests.
+// Setenv sets the variables of [Server.Env] until the test ends. As t.Setenv, it cannot be used in parallel tests.
 func (s *Server) Setenv(t testing.TB) {
 	t.Helper()
 	for _, v := range s.Env() {
