@@ -75,7 +75,7 @@ func (b *Batcher) Fetch(ctx context.Context, ref Ref) (Secret, error) {
 		return c.results[0].Secret, c.results[0].Err
 	}
 	c, i := b.join(ctx, f, ref)
-	f.Answer.Set(&c.batch)
+	f.Origin.Set(&c.batch)
 	err := c.done.Wait(ctx) // the last one to arrive sends the chunk
 	if last := b.leave(c, i); last {
 		// The guard counts this goroutine: a call that ignores its end must not go on as nobody's.

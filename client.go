@@ -230,7 +230,7 @@ func collect(ctx context.Context, keys []string, errs map[string]error) error {
 			continue
 		}
 		delete(errs, key)              // a key may stand twice
-		if e, ok := err.(*Error); ok { // atDoor makes it so
+		if e, ok := err.(*Error); ok { // and not the end of ctx
 			all = append(all, e)
 		} else {
 			ended = ctx.Err()

@@ -86,7 +86,7 @@ func await[T any](ctx context.Context, g *guard, f func(ctx context.Context, ans
 	case <-c.done:
 		return c.answer, nil
 	case <-timer.C:
-		err = g.late(true)
+		err = g.unanswered(true)
 	case <-ctx.Done():
 		<-inner.Done() // so that the backend sees why the caller has gone
 		err = ctx.Err()
@@ -126,7 +126,7 @@ func (g *guard) settle(ctx context.Context, ref Ref, r Result, began time.Time) 
 	}
 	// The context that ended was not the caller's. What else the error claims (a denial) may weigh more.
 	if ctx.Err() == nil && Class(r.Err) == ErrUnavailable && isContextError(r.Err) {
-		r.Err = g.late(!g.inline && time.Since(began) >= g.timeout)
+		r.Err = g.unanswered(!g.inline && time.Since(began) >= g.timeout)
 	}
 	err := toError(ctx, r.Err, g.name, ref.String())
 	if e, ok := err.(*Error); ok {
@@ -150,8 +150,8 @@ func (g *guard) stamp(s Secret, began time.Time) Secret {
 	return s.withMeta(meta)
 }
 
-// late is the error of a backend that has not answered, though its caller still waits.
-func (g *guard) late(timedOut bool) error {
+// unanswered is the error of a backend that has not answered, though its caller still waits.
+func (g *guard) unanswered(timedOut bool) error {
 	if !timedOut {
 		return &Error{Err: ErrUnavailable, Detail: "the backend gave up before the timeout"}
 	}

@@ -111,7 +111,7 @@ func (c *config) incomplete(d Detection, err error) error {
 	default:
 		text += ", and " + varType + "=" + provEnv + ", for one, chooses another provider"
 	}
-	return &fault{text: text, causes: sentinels(err)}
+	return &configError{text: text, causes: sentinels(err)}
 }
 
 // unknownType is the error of a SECRET_MANAGER_TYPE that names no provider.
@@ -119,7 +119,7 @@ func (c *config) unknownType() error {
 	name, _ := c.chosenType()
 	known := append(c.known(), auto)
 	text := "secrets: detect: " + varType + " names no provider that is known"
-	if isName(name) && len(name) <= longestQuoted { // anything else is nothing that was mistyped, and may be a token
+	if isName(name) && len(name) <= maxQuoted { // anything else is nothing that was mistyped, and may be a token
 		text = fmt.Sprintf("secrets: detect: %s says %q, which is no provider that is known", varType, name)
 	}
 	text += "; there are " + strings.Join(known, ", ")
@@ -129,5 +129,5 @@ func (c *config) unknownType() error {
 	return errors.New(text)
 }
 
-// longestQuoted is the most bytes of a name that an error quotes. No token is so short.
-const longestQuoted = 16
+// maxQuoted is the most bytes of a name that an error quotes. No token is so short.
+const maxQuoted = 16

@@ -66,7 +66,7 @@ func (c *config) detect(ctx context.Context) (secrets.Backend, Detection, error)
 	switch {
 	case d.Provider == "":
 		return nil, d, c.unknownType()
-	case seen.late && c.hangsOnDirectory(d, signal, place, seen):
+	case seen.slow && c.hangsOnDirectory(d, signal, place, seen):
 		d = c.undecided(d.Signals, place+" "+seen.what)
 		return nil, d, fmt.Errorf("secrets: detect: %s; %s chooses without it", d.Reason, varType)
 	case c.strict && len(d.rivals()) > 0:

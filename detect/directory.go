@@ -16,14 +16,14 @@ const (
 	// patience bounds the look into the directory, which is at hand or not at all: what takes longer is a file system across
 	// a network that hangs.
 	patience = time.Second
-	// mostEntries bounds how many entries of the directory are looked at, a few of which tell.
-	mostEntries = 1000
+	// maxEntries bounds how many entries of the directory are looked at, a few of which tell.
+	maxEntries = 1000
 )
 
 // sight is what a look into a directory shows.
 type sight struct {
 	file bool   // there is a file of secrets
-	late bool   // the file system has not answered in time
+	slow bool   // the file system has not answered in time
 	what string // "holds a file", or why it does not count: "does not exist"
 }
 
@@ -38,7 +38,7 @@ func (c *config) look(ctx context.Context, dir string) (sight, error) {
 	case s := <-seen:
 		return s, nil
 	case <-timer.C:
-		return sight{late: true, what: fmt.Sprintf("has not answered within %v", c.patienceOf)}, nil
+		return sight{slow: true, what: fmt.Sprintf("has not answered within %v", c.patienceOf)}, nil
 	case <-ctx.Done():
 		return sight{}, ctx.Err()
 	}
@@ -62,7 +62,7 @@ func inspect(dir string) sight {
 	defer top.Close() //nolint:errcheck // nothing was written
 
 	const chunk = 100
-	for n := 0; n < mostEntries; n += chunk {
+	for n := 0; n < maxEntries; n += chunk {
 		entries, err := top.ReadDir(chunk)
 		for _, entry := range entries {
 			if !ofPlatform(entry.Name()) && isFile(root, entry) {
@@ -76,7 +76,7 @@ func inspect(dir string) sight {
 			return unseen(err)
 		}
 	}
-	return sight{what: fmt.Sprintf("holds no file of secrets among its first %d entries", mostEntries)}
+	return sight{what: fmt.Sprintf("holds no file of secrets among its first %d entries", maxEntries)}
 }
 
 // ofPlatform reports whether platforms put a file or directory of that name there by themselves: Kubernetes the service

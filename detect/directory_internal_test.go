@@ -88,7 +88,7 @@ func TestInspect(t *testing.T) {
 	is.Equal(inspect(filepath.Join(dir, "nowhere")).what, "does not exist")
 	is.Equal(inspect(dir), sight{what: "holds no file of secrets"})
 
-	for i := range mostEntries + 1 {
+	for i := range maxEntries + 1 {
 		is.NoErr(os.Mkdir(filepath.Join(dir, fmt.Sprint(i)), 0o700))
 	}
 	is.Equal(inspect(dir), sight{what: "holds no file of secrets among its first 1000 entries"})

@@ -100,7 +100,7 @@ func With(name string, factory Factory) Option {
 	return func(c *config) {
 		switch {
 		case !isName(name):
-			c.faults.Addf("With: %q is no name of lower-case letters, digits, - and _, of up to %d bytes", name, longestName)
+			c.faults.Addf("With: %q is no name of lower-case letters, digits, - and _, of up to %d bytes", name, maxName)
 		case name == auto || slices.Contains(c.known(), name):
 			c.faults.Addf("With: there is a provider %q already", name)
 		case factory == nil:
@@ -112,11 +112,11 @@ func With(name string, factory Factory) Option {
 	}
 }
 
-const longestName = 32
+const maxName = 32
 
 // isName reports whether name can be that of a provider.
 func isName(name string) bool {
-	return name != "" && len(name) <= longestName && !strings.ContainsFunc(name, func(r rune) bool {
+	return name != "" && len(name) <= maxName && !strings.ContainsFunc(name, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_'
 	})
 }

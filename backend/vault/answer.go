@@ -2,8 +2,11 @@ package vault
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+
+	"github.com/hashicorp/vault/api"
 
 	"github.com/seed-5482dd03/secrets"
 )
@@ -108,4 +111,30 @@ func (a answer) success(where string) (map[string]json.RawMessage, error) {
 		return nil, malformed("an answer without data")
 	}
 	return data, nil
+}
+
+// answerOf returns the answer that err, of a call of the official client, stands for. Its text quotes the address and the
+// body.
+func answerOf(err error) (a answer, answered bool) {
+	e, ok := errors.AsType[*api.ResponseError](err)
+	if !ok {
+		return answer{}, false
+	}
+	a = answer{status: e.StatusCode, vaults: !e.RawError && e.Errors != nil}
+	if a.vaults {
+		a.errors = e.Errors
+	}
+	return a, true
+}
+
+// refuses reports whether the server has decided against a request, so that there is no use in making it again.
+func (a answer) refuses() bool {
+	switch a.status {
+	case http.StatusRequestTimeout, http.StatusPreconditionFailed, http.StatusTooEarly, http.StatusTooManyRequests, 472, 473:
+		return false
+	case http.StatusNotFound:
+		return a.vaults // the proxy of a Vault that is gone answers so, too
+	default:
+		return a.status >= http.StatusBadRequest && a.status < http.StatusInternalServerError
+	}
 }

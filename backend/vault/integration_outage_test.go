@@ -26,8 +26,8 @@ const (
 	shortTTL     = 300 * time.Millisecond // of a cache, so that readers meet the backend
 	coldKeys     = 20
 	fetchTimeout = time.Second
-	// longestStep is the longest back-off, and what a probe may take beyond it.
-	longestStep = 12*time.Second + 2*fetchTimeout
+	// maxStep is the longest back-off, and what a probe may take beyond it.
+	maxStep = 12*time.Second + 2*fetchTimeout
 )
 
 // standard returns the recommended stack with a short TTL.
@@ -111,7 +111,7 @@ func TestRealSealed(t *testing.T) {
 
 	server.Unseal(t)
 	s.put("app", `{"password":"second"}`)
-	took := within(t, longestStep, "a fresh value", func() bool {
+	took := within(t, maxStep, "a fresh value", func() bool {
 		got, err := c.Get(t.Context(), "app#password")
 		return err == nil && !got.Meta().Stale && got.Reveal() == "second"
 	})
@@ -147,7 +147,7 @@ func TestRealRestart(t *testing.T) {
 	is.Equal(readers.stop(), nil)
 
 	server.Restart(t)
-	within(t, longestStep, "the secret is gone", func() bool {
+	within(t, maxStep, "the secret is gone", func() bool {
 		_, err := c.Get(t.Context(), "app#password")
 		is.True(err == nil || secrets.Class(err) == secrets.ErrNotFound)
 		return err != nil
@@ -240,7 +240,7 @@ func TestRealOutage(t *testing.T) {
 			test.end(server, t)
 			s.put("app", `{"password":"second"}`)
 			s.put("cold", `{"password":"there"}`)
-			took := within(t, longestStep, "a fresh value", func() bool {
+			took := within(t, maxStep, "a fresh value", func() bool {
 				got, err := c.Get(t.Context(), "app#password")
 				return err == nil && !got.Meta().Stale && got.Reveal() == "second"
 			})

@@ -166,7 +166,7 @@ func TestRealWithoutPreflight(t *testing.T) {
 				}
 				return asks
 			})
-			for _, first := range []string{"app/db/password", "app/none/password"} { // from which the version is learned
+			for _, first := range []string{"app/db/password", "app/none/password"} { // from which the version is noted
 				c := client(t, s.backendAt(recorder.Addr, vault.WithToken(s.server.RootToken)))
 				for _, key := range []string{first, "app/db/password", "app/none/password", "data/app/db/password"} {
 					got, err := c.Get(t.Context(), key)

@@ -57,7 +57,7 @@ func (b *Backend) kvOf(ctx context.Context, version kvVersion, t token, ref secr
 func (b *Backend) kvEither(ctx context.Context, t token, ref secrets.Ref) (secrets.Secret, error) {
 	secret, two := b.kvTwo(ctx, t, ref)
 	if two == nil || errors.Is(two, secrets.ErrDeleted) {
-		b.mount.learn(kv2)
+		b.mount.note(kv2)
 		return secret, two
 	}
 	undecided := errors.Is(two, secrets.ErrNotFound) || errors.Is(two, secrets.ErrPermissionDenied) || errors.Is(two, errOtherVersion)
@@ -67,10 +67,10 @@ func (b *Backend) kvEither(ctx context.Context, t token, ref secrets.Ref) (secre
 	secret, one := b.kvOne(ctx, t, ref)
 	switch {
 	case one == nil:
-		b.mount.learn(kv1)
+		b.mount.note(kv1)
 		return secret, nil
 	case errors.Is(one, errOtherVersion):
-		b.mount.learn(kv2)
+		b.mount.note(kv2)
 		return secrets.Secret{}, plain(two)
 	case errors.Is(one, secrets.ErrPermissionDenied), errors.Is(two, secrets.ErrPermissionDenied) && errors.Is(one, secrets.ErrNotFound):
 		return secrets.Secret{}, denied("the policies of the token must grant read on " + b.dataPath(ref) +

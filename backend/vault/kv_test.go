@@ -321,26 +321,26 @@ func TestMountsThatMustNotBeAskedFor(t *testing.T) {
 		want      string
 		detail    string
 		requests  int // of a first and a second Fetch
-		learned   int
+		noted     int
 	}{
-		{name: "version 2", preflight: 403, two: value2, one: bodyOtherVersion, want: `{"a":"2"}`, requests: 2, learned: 1},
-		{name: "version 1", preflight: 403, two: bodyMissing, one: value1, want: `{"a":"1"}`, requests: 3, learned: 1},
-		{name: "version 1 alone allowed", preflight: 403, one: value1, want: `{"a":"1"}`, requests: 3, learned: 1},
-		{name: "an old server", preflight: 404, two: bodyMissing, one: value1, want: `{"a":"1"}`, requests: 3, learned: 1},
-		{name: "a proxy that forbids it", preflight: 405, two: value2, one: bodyOtherVersion, want: `{"a":"2"}`, requests: 2, learned: 1},
+		{name: "version 2", preflight: 403, two: value2, one: bodyOtherVersion, want: `{"a":"2"}`, requests: 2, noted: 1},
+		{name: "version 1", preflight: 403, two: bodyMissing, one: value1, want: `{"a":"1"}`, requests: 3, noted: 1},
+		{name: "version 1 alone allowed", preflight: 403, one: value1, want: `{"a":"1"}`, requests: 3, noted: 1},
+		{name: "an old server", preflight: 404, two: bodyMissing, one: value1, want: `{"a":"1"}`, requests: 3, noted: 1},
+		{name: "a proxy that forbids it", preflight: 405, two: value2, one: bodyOtherVersion, want: `{"a":"2"}`, requests: 2, noted: 1},
 		{name: "missing on version 2", preflight: 403, two: bodyMissing, one: bodyOtherVersion, class: secrets.ErrNotFound, requests: 3,
-			learned: 1},
-		{name: "deleted", preflight: 403, two: bodyDeleted, one: bodyOtherVersion, class: secrets.ErrDeleted, requests: 2, learned: 1},
-		{name: "denied on version 2", preflight: 403, one: bodyOtherVersion, class: secrets.ErrPermissionDenied, requests: 3, learned: 1},
-		{name: "missing on either", preflight: 403, two: bodyMissing, one: bodyMissing, class: secrets.ErrNotFound, requests: 3, learned: 3},
+			noted: 1},
+		{name: "deleted", preflight: 403, two: bodyDeleted, one: bodyOtherVersion, class: secrets.ErrDeleted, requests: 2, noted: 1},
+		{name: "denied on version 2", preflight: 403, one: bodyOtherVersion, class: secrets.ErrPermissionDenied, requests: 3, noted: 1},
+		{name: "missing on either", preflight: 403, two: bodyMissing, one: bodyMissing, class: secrets.ErrNotFound, requests: 3, noted: 3},
 		{name: "denied on either", preflight: 403, class: secrets.ErrPermissionDenied,
-			detail: v2 + " for KV version 2, or on " + v1 + " for version 1", requests: 3, learned: 3},
+			detail: v2 + " for KV version 2, or on " + v1 + " for version 1", requests: 3, noted: 3},
 		{name: "denied on version 2, missing on 1", preflight: 403, one: bodyMissing, class: secrets.ErrPermissionDenied, requests: 3,
-			learned: 3},
+			noted: 3},
 		{name: "a secret of version 1 named data/app", preflight: 403, two: `{"data":{"data":"x"}}`, one: value1, want: `{"a":"1"}`, requests: 3,
-			learned: 1},
-		{name: "the server sealed", preflight: 503, class: secrets.ErrUnavailable, requests: 3, learned: 3},
-		{name: "the token unknown", preflight: 4030, class: secrets.ErrUnauthenticated, requests: 1, learned: 1},
+			noted: 1},
+		{name: "the server sealed", preflight: 503, class: secrets.ErrUnavailable, requests: 3, noted: 3},
+		{name: "the token unknown", preflight: 4030, class: secrets.ErrUnauthenticated, requests: 1, noted: 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel() // some try again
@@ -362,7 +362,7 @@ func TestMountsThatMustNotBeAskedFor(t *testing.T) {
 				}
 			}
 			b := f.backend(t)
-			for _, requests := range []int{c.requests, c.learned} {
+			for _, requests := range []int{c.requests, c.noted} {
 				s, err := b.Fetch(t.Context(), secrets.Ref{Path: "app"})
 				is.Equal(secrets.Class(err), c.class)
 				if err == nil {

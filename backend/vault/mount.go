@@ -32,7 +32,7 @@ type mount struct {
 
 	mu      sync.Mutex
 	version kvVersion // or unknownVersion
-	learned time.Time // when version was
+	noted   time.Time // when version was
 	query   *query    // under way, or nil
 }
 
@@ -139,17 +139,17 @@ func (m *mount) read(a answer) (kvVersion, error) {
 	}
 }
 
-// learn notes that the mount is of version.
-func (m *mount) learn(version kvVersion) {
+// note records that the mount is of version.
+func (m *mount) note(version kvVersion) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.set(version)
 }
 
-// set is learn for who holds the lock.
+// set is note for who holds the lock.
 func (m *mount) set(version kvVersion) {
 	if !m.fixed && version != unknownVersion {
-		m.version, m.learned = version, time.Now()
+		m.version, m.noted = version, time.Now()
 	}
 }
 
@@ -166,10 +166,10 @@ func (m *mount) forget(version kvVersion) bool {
 	return true
 }
 
-// doubt is forget if version was learned too long ago to believe what may be for another version.
+// doubt is forget if version was noted too long ago to believe what may be for another version.
 func (m *mount) doubt(version kvVersion) bool {
 	m.mu.Lock()
-	old := !m.fixed && time.Since(m.learned) >= recheck
+	old := !m.fixed && time.Since(m.noted) >= recheck
 	m.mu.Unlock()
 	return old && m.forget(version)
 }

@@ -13,7 +13,7 @@ const (
 	renewTimeout = 10 * time.Second
 	// The pauses between two attempts double from least to most.
 	leastPause = time.Second
-	mostPause  = 30 * time.Second
+	maxPause   = 30 * time.Second
 )
 
 // keep extends g ahead of its end, again and again, until ctx ends, another token is there, or g is over.
@@ -128,7 +128,7 @@ func (s *session) extended(g *grant, began time.Time, auth *api.SecretAuth) bool
 }
 
 // longer returns the pause after one of d.
-func longer(d time.Duration) time.Duration { return min(max(2*d, leastPause), mostPause) }
+func longer(d time.Duration) time.Duration { return min(max(2*d, leastPause), maxPause) }
 
 // sleep waits for d, and reports whether ctx is not done.
 func sleep(ctx context.Context, d time.Duration) bool {

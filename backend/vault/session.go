@@ -141,19 +141,19 @@ func (s *session) begin(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loginTimeout)
 	unhook := context.AfterFunc(s.ctx, cancel)
 	// A method that does not heed its context must not keep callers, nor be called a second time beside itself.
-	late := time.AfterFunc(loginTimeout+time.Second, func() { s.answer(l, token{}, errLate()) })
+	timer := time.AfterFunc(loginTimeout+time.Second, func() { s.answer(l, token{}, errLoginTimeout()) })
 	s.running.Go(func() {
 		defer func() {
-			late.Stop()
+			timer.Stop()
 			unhook()
 			cancel()
 		}()
-		s.carry(ctx, l)
+		s.logIn(ctx, l)
 	})
 }
 
-// carry logs in, and answers l.
-func (s *session) carry(ctx context.Context, l *login) {
+// logIn logs in, and answers l.
+func (s *session) logIn(ctx context.Context, l *login) {
 	began := time.Now()
 	var secret *api.Secret
 	err := fail(secrets.ErrUnknown, "the login ended its goroutine")
@@ -300,7 +300,7 @@ func (s *session) another(t token, invalid bool) bool {
 		s.mu.Unlock()
 		return false
 	}
-	if age < 2*mostPause {
+	if age < 2*maxPause {
 		s.patience = longer(s.patience)
 	} else {
 		s.patience = leastPause
@@ -374,5 +374,5 @@ func (s *session) revoke(t token) error {
 
 var _ tokens = (*session)(nil)
 
-func errClosed() error { return secrets.NewError(secrets.ErrClosed, "") }
-func errLate() error   { return unavailable("the login took too long") }
+func errClosed() error       { return secrets.NewError(secrets.ErrClosed, "") }
+func errLoginTimeout() error { return unavailable("the login took too long") }

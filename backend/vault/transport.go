@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	// mostHops bounds the redirects of one request. A standby node sends to the active one, and a path that is not clean
+	// maxHops bounds the redirects of one request. A standby node sends to the active one, and a path that is not clean
 	// to the clean one.
-	mostHops = 3
+	maxHops = 3
 	// maxFailure is the most bytes that are read of an answer that is no success. Those of Vault are a line.
 	maxFailure = 64 << 10
 )
@@ -29,7 +29,7 @@ type transport struct {
 
 // RoundTrip sends r, follows redirects as far as they are allowed, and bounds the body of the answer.
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	for range mostHops + 1 {
+	for range maxHops + 1 {
 		resp, err := t.next.RoundTrip(r)
 		if err != nil {
 			return nil, err
@@ -51,7 +51,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 	}
-	return nil, unavailable(fmt.Sprintf("more than %d redirects", mostHops))
+	return nil, unavailable(fmt.Sprintf("more than %d redirects", maxHops))
 }
 
 func redirects(r *http.Response) bool {

@@ -31,8 +31,8 @@ type Fetch struct {
 	Flight *Flight
 	// Group is the GetMany that the fetch belongs to, or nil.
 	Group *Group
-	// Answer is where the call that answers the fetch is noted, or nil.
-	Answer *Answer
+	// Origin is where the call that answers the fetch is noted, or nil.
+	Origin *Origin
 }
 
 type key struct{}
@@ -82,19 +82,19 @@ func (b *Batch) Begin(size int) { b.size.Store(int64(size)) }
 // End notes what the call has brought for all of its documents.
 func (b *Batch) End(results any) { b.results.Store(&results) }
 
-// Answer tells which call a fetch is answered by. The zero value, and nil, stand for a call of its own. It is safe for concurrent
+// Origin tells which call a fetch is answered by. The zero value, and nil, stand for a call of its own. It is safe for concurrent
 // use.
-type Answer struct{ batch atomic.Pointer[Batch] }
+type Origin struct{ batch atomic.Pointer[Batch] }
 
 // Set notes that b answers the fetch. It must be called before the fetch can fail: those who wait may give up while b runs.
-func (a *Answer) Set(b *Batch) {
+func (a *Origin) Set(b *Batch) {
 	if a != nil {
 		a.batch.Store(b)
 	}
 }
 
 // Size returns how many documents the call asked for.
-func (a *Answer) Size() int {
+func (a *Origin) Size() int {
 	if b := a.load(); b != nil {
 		return max(1, int(b.size.Load()))
 	}
@@ -103,7 +103,7 @@ func (a *Answer) Size() int {
 
 // Results returns what the call brought for all of its documents, or nil for a call of its own, and for one that has not ended.
 // The error of one document may quote another.
-func (a *Answer) Results() any {
+func (a *Origin) Results() any {
 	b := a.load()
 	if b == nil {
 		return nil
@@ -116,12 +116,12 @@ func (a *Answer) Results() any {
 
 // CountFailure reports whether a failure of the call is to be counted. It is true once for each call, so that 20 fetches which
 // fail in one call are one failure of the backend.
-func (a *Answer) CountFailure() bool {
+func (a *Origin) CountFailure() bool {
 	b := a.load()
 	return b == nil || b.counted.CompareAndSwap(false, true)
 }
 
-func (a *Answer) load() *Batch {
+func (a *Origin) load() *Batch {
 	if a == nil {
 		return nil
 	}

@@ -26,7 +26,7 @@ func TestWithTakesThePlaceOfWhatWasThere(t *testing.T) {
 	is.Equal(fetchctx.Of(t.Context()), fetchctx.Fetch{})
 	f := fetchctx.Fetch{
 		Fresh: true, Peek: true, Background: true, Probe: true, Gathered: true, Attempt: 3,
-		Flight: fetchctx.NewFlight(t.Context()), Group: fetchctx.NewGroup(1), Answer: new(fetchctx.Answer),
+		Flight: fetchctx.NewFlight(t.Context()), Group: fetchctx.NewGroup(1), Origin: new(fetchctx.Origin),
 	}
 	ctx := fetchctx.With(callerNamed("caller"), f)
 	is.Equal(fetchctx.Of(ctx), f)
@@ -68,14 +68,14 @@ func TestContextsPrintNothing(t *testing.T) {
 
 func TestAnswerOfACallOfItsOwn(t *testing.T) {
 	is := is.New(t)
-	for _, a := range []*fetchctx.Answer{nil, new(fetchctx.Answer)} {
+	for _, a := range []*fetchctx.Origin{nil, new(fetchctx.Origin)} {
 		is.Equal(a.Size(), 1)
 		is.Equal(a.Results(), nil)
 		for range 3 {
 			is.True(a.CountFailure()) // each fetch is a failure
 		}
 	}
-	var none *fetchctx.Answer
+	var none *fetchctx.Origin
 	none.Set(new(fetchctx.Batch)) // which nobody asks for
 	is.Equal(none.Size(), 1)
 }
@@ -83,7 +83,7 @@ func TestAnswerOfACallOfItsOwn(t *testing.T) {
 func TestAnswersOfOneCall(t *testing.T) {
 	is := is.New(t)
 	var batch fetchctx.Batch
-	answers := make([]fetchctx.Answer, 20)
+	answers := make([]fetchctx.Origin, 20)
 	for i := range answers {
 		answers[i].Set(&batch)
 		is.Equal(answers[i].Size(), 1) // it has not begun

@@ -31,7 +31,7 @@ func several(prefix string, n int) []string {
 func calling(call *atomic.Pointer[fetchctx.Batch], answer func(ref secrets.Ref) error) fetchFunc {
 	return func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 		if b := call.Load(); b != nil {
-			fetchctx.Of(ctx).Answer.Set(b)
+			fetchctx.Of(ctx).Origin.Set(b)
 		}
 		if err := answer(ref); err != nil {
 			return secrets.Secret{}, err

@@ -62,12 +62,12 @@ type attempt struct {
 
 // cause is what fetches have asked for: one document, or several.
 type cause struct {
-	document document // one of them
+	document docKey // one of them
 	several  bool
 }
 
 // begin returns an attempt to fetch d that begins now.
-func (b *breaker) begin(now age, d document) attempt {
+func (b *breaker) begin(now age, d docKey) attempt {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.next++
@@ -120,7 +120,7 @@ func (b *breaker) failed(a attempt, err error, now age) {
 }
 
 // openFor returns the state in which b is open for d, or nil.
-func (b *breaker) openFor(d document) *opening {
+func (b *breaker) openFor(d docKey) *opening {
 	s := b.state.Load()
 	if s == nil || !s.of.several && s.of.document != d {
 		return nil
@@ -185,7 +185,7 @@ func (o *opening) failure(ref secrets.Ref, now age) error {
 
 // judge notes what the answer r to a shows of the backend. call is what brought it: a failure of several documents in one call is
 // one failure, and none if another document of the call was answered.
-func (k *keyspace) judge(a attempt, r secrets.Result, call *fetchctx.Answer) {
+func (k *keyspace) judge(a attempt, r secrets.Result, call *fetchctx.Origin) {
 	switch {
 	case isAnswer(r):
 		k.breaker.answered(a)
@@ -203,7 +203,7 @@ func isAnswer(r secrets.Result) bool {
 }
 
 // hasAnswer reports whether call brought an answer for any of its documents.
-func hasAnswer(call *fetchctx.Answer) bool {
+func hasAnswer(call *fetchctx.Origin) bool {
 	results, _ := call.Results().([]secrets.Result)
 	return slices.ContainsFunc(results, isAnswer)
 }

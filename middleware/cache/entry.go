@@ -9,23 +9,23 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// document names an entry in a keyspace. The Client asks a cache for documents alone, which have no field, and mostly for
+// docKey names an entry in a keyspace. The Client asks a cache for documents alone, which have no field, and mostly for
 // their current version: then it is the path, and takes no memory of its own. A version, and the field that a cache meets
 // which a program puts elsewhere, stand behind a NUL each: no valid ref has one.
-type document string
+type docKey string
 
-func documentOf(ref secrets.Ref) document {
+func docKeyOf(ref secrets.Ref) docKey {
 	switch {
 	case ref.Field != "" || ref.Whole:
-		return document(ref.Path + "\x00" + ref.Version + "\x00" + ref.Field)
+		return docKey(ref.Path + "\x00" + ref.Version + "\x00" + ref.Field)
 	case ref.Version != "":
-		return document(ref.Path + "\x00" + ref.Version)
+		return docKey(ref.Path + "\x00" + ref.Version)
 	default:
-		return document(ref.Path)
+		return docKey(ref.Path)
 	}
 }
 
-func (d document) ref() secrets.Ref {
+func (d docKey) ref() secrets.Ref {
 	path, rest, _ := strings.Cut(string(d), "\x00")
 	version, field, beside := strings.Cut(rest, "\x00")
 	return secrets.Ref{Path: path, Version: version, Field: field, Whole: beside && field == ""}
@@ -35,7 +35,7 @@ func (d document) ref() secrets.Ref {
 // but for what is marked. There is one for each document in memory, so that what few of them need stands apart.
 type entry struct {
 	keyspace *keyspace
-	document document
+	document docKey
 	secret   secrets.Secret
 	err      *secrets.Error // of a not-found or back-off, which have no secret
 
@@ -161,7 +161,7 @@ func (e *entry) staleUntil() age {
 }
 
 // newValue returns an entry for a value whose fetch began at age began, or nil if its lease is over already.
-func (k *keyspace) newValue(d document, secret secrets.Secret, began age) *entry {
+func (k *keyspace) newValue(d docKey, secret secrets.Secret, began age) *entry {
 	c := k.cache
 	e := &entry{keyspace: k, document: d, secret: secret, began: began}
 	fresh := min(age(spread(c.ttl, c.jitter)), age(c.ttl+c.maxStale)) // the jitter does not add to the bound
@@ -184,7 +184,7 @@ func (k *keyspace) newValue(d document, secret secrets.Secret, began age) *entry
 }
 
 // newFailure returns an entry for an error that holds for d until the age until.
-func (k *keyspace) newFailure(d document, err error, until age) *entry {
+func (k *keyspace) newFailure(d docKey, err error, until age) *entry {
 	return &entry{keyspace: k, document: d, err: asError(err), expireAt: until}
 }
 

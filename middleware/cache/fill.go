@@ -16,7 +16,7 @@ type filler struct {
 }
 
 func (f *filler) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
-	k, d, fetch := f.keyspace, documentOf(ref), fetchctx.Of(ctx)
+	k, d, fetch := f.keyspace, docKeyOf(ref), fetchctx.Of(ctx)
 	if r, ok := f.secondLook(fetch, d); ok {
 		return r.Secret, r.Err
 	}
@@ -25,8 +25,8 @@ func (f *filler) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, er
 			fetch.Attempt = failures + 1
 		}
 	}
-	if fetch.Answer == nil {
-		fetch.Answer = new(fetchctx.Answer)
+	if fetch.Origin == nil {
+		fetch.Origin = new(fetchctx.Origin)
 	}
 	now := k.clock.now()
 	a, t := k.breaker.begin(now, d), k.begin(d, now)
@@ -34,13 +34,13 @@ func (f *filler) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, er
 	secret, err := f.next.Fetch(fetchctx.With(ctx, fetch), ref)
 	r := secrets.Result{Secret: secret, Err: err}
 	k.settle(&t, r)
-	k.judge(a, r, fetch.Answer)
+	k.judge(a, r, fetch.Origin)
 	return secret, err
 }
 
 // secondLook answers from memory what an earlier flight has brought since the caller looked, or that the breaker has opened. A
 // value that is being renewed is no answer: this fetch may be the renewal.
-func (f *filler) secondLook(fetch fetchctx.Fetch, d document) (secrets.Result, bool) {
+func (f *filler) secondLook(fetch fetchctx.Fetch, d docKey) (secrets.Result, bool) {
 	if fetch.Fresh {
 		return secrets.Result{}, false
 	}
@@ -71,14 +71,14 @@ type fetches struct {
 
 // ticket is a fetch that may fill the cache.
 type ticket struct {
-	document document
+	document docKey
 	number   int
 	began    age
 	ended    bool
 }
 
 // begin returns a ticket for a fetch of d that begins now. settle or abandon must follow it.
-func (k *keyspace) begin(d document, now age) ticket {
+func (k *keyspace) begin(d docKey, now age) ticket {
 	c := k.cache
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -128,7 +128,7 @@ func (k *keyspace) settle(t *ticket, r secrets.Result) {
 }
 
 // backOff notes that a document could not be had. The caller holds the lock of the cache.
-func (k *keyspace) backOff(d document, old *entry, err error) {
+func (k *keyspace) backOff(d docKey, old *entry, err error) {
 	failures := 1
 	if old != nil {
 		failures += old.troubles().failures

@@ -21,7 +21,7 @@ type keyspace struct {
 	leases bool            // a fetch may make a lease, which is then the age of what it brings
 
 	// Written under Cache.mu, read without:
-	index *xsync.Map[document, *entry]
+	index *xsync.Map[docKey, *entry]
 	memos *xsync.Map[string, memo]
 	// inserts is the number of entries made. It is counted up after an old entry has gone and before the new one comes.
 	inserts atomic.Uint64
@@ -41,7 +41,7 @@ type keyspace struct {
 	maxAhead int64
 
 	// Guarded by Cache.mu:
-	fetching map[document]fetches
+	fetching map[docKey]fetches
 	closed   bool
 }
 
@@ -51,9 +51,9 @@ func newKeyspace(c *Cache, info secrets.Info) *keyspace {
 		clock:    c.clock,
 		leases:   info.Leases,
 		maxAhead: int64(fetchctx.Parallel * max(1, info.Batch)),
-		index:    xsync.NewMap[document, *entry](),
+		index:    xsync.NewMap[docKey, *entry](),
 		memos:    xsync.NewMap[string, memo](),
-		fetching: make(map[document]fetches),
+		fetching: make(map[docKey]fetches),
 	}
 	k.countHits.Store(c.config.countHits)
 	k.life, k.cancel = context.WithCancelCause(context.Background())
@@ -75,7 +75,7 @@ const (
 func (f finding) known() bool { return f != unknown && f != expired }
 
 // find returns what memory knows about d. It takes no lock where it has an answer.
-func (k *keyspace) find(d document) (finding, *entry, secrets.Result) {
+func (k *keyspace) find(d docKey) (finding, *entry, secrets.Result) {
 	e, found := k.index.Load(d)
 	if !found {
 		return unknown, nil, secrets.Result{}
@@ -144,7 +144,7 @@ func (k *keyspace) expire(e *entry) {
 
 // Fetch answers from memory, or asks for the secret and waits for it.
 func (k *keyspace) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
-	d := documentOf(ref)
+	d := docKeyOf(ref)
 	if fetchctx.Of(ctx).Fresh {
 		k.abandonRenewal(d)
 		return k.next.Fetch(ctx, ref)
@@ -173,7 +173,7 @@ func (k *keyspace) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, 
 
 // recollect returns the value of d that memory has after a fetch that came to nothing, as long as that may be served. An
 // invalidation in the meantime forbids the old value, a refresh has brought a better one.
-func (k *keyspace) recollect(d document) (r secrets.Result, ok bool) {
+func (k *keyspace) recollect(d docKey) (r secrets.Result, ok bool) {
 	e, found := k.index.Load(d)
 	switch now := k.clock.now(); {
 	case !found || !e.isValue() || e.leaseOver() || now >= e.staleUntil():
@@ -187,7 +187,7 @@ func (k *keyspace) recollect(d document) (r secrets.Result, ok bool) {
 
 // Peek returns what Fetch would return for ref, if that is in memory or the open breaker says it. It causes no probe.
 func (k *keyspace) Peek(ref secrets.Ref) (r secrets.Result, known bool) {
-	d := documentOf(ref)
+	d := docKeyOf(ref)
 	found, _, r := k.find(d)
 	if open := k.breaker.openFor(d); open != nil && !found.known() {
 		return k.withoutAsking(d, open), true
@@ -197,7 +197,7 @@ func (k *keyspace) Peek(ref secrets.Ref) (r secrets.Result, known bool) {
 
 // RenewAt returns the time from which a Fetch of ref may bring another value: when a renewal is due, and no back-off forbids it.
 func (k *keyspace) RenewAt(ref secrets.Ref) (at time.Time, known bool) {
-	d := documentOf(ref)
+	d := docKeyOf(ref)
 	e, found := k.index.Load(d)
 	if !found {
 		return time.Time{}, false
@@ -223,7 +223,7 @@ func (k *keyspace) Invalidate(refs ...secrets.Ref) {
 	k.cache.mu.Lock()
 	defer k.cache.mu.Unlock()
 	for _, ref := range refs {
-		d := documentOf(ref)
+		d := docKeyOf(ref)
 		k.outdate(d)
 		if e, found := k.index.Load(d); found {
 			e.renewal.Store(nil)
@@ -233,7 +233,7 @@ func (k *keyspace) Invalidate(refs ...secrets.Ref) {
 }
 
 // outdate makes sure that no fetch of d that has begun fills the cache. The caller holds the lock of the cache.
-func (k *keyspace) outdate(d document) {
+func (k *keyspace) outdate(d docKey) {
 	if f, underWay := k.fetching[d]; underWay {
 		f.floor = f.next
 		k.fetching[d] = f
@@ -245,7 +245,7 @@ func (k *keyspace) purge() {
 	for d := range k.fetching {
 		k.outdate(d)
 	}
-	k.index.Range(func(_ document, e *entry) bool {
+	k.index.Range(func(_ docKey, e *entry) bool {
 		e.renewal.Store(nil)
 		k.cache.drop(e)
 		return true

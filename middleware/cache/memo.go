@@ -63,7 +63,7 @@ func (k *keyspace) Memorize(key string, doc secrets.Ref, field string) {
 	if m, known := k.memos.Load(key); known && k.clock.longBefore(m.until) {
 		return // the key is known, and means the same for ever: see secrets.Info
 	}
-	if e, found := k.index.Load(documentOf(doc)); found {
+	if e, found := k.index.Load(docKeyOf(doc)); found {
 		k.memorize(key, e, field)
 	}
 }

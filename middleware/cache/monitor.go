@@ -29,7 +29,7 @@ func (k *keyspace) CacheStats() secrets.CacheStats {
 // BackingOff returns how many documents are not asked for at present, because the backend was unavailable.
 func (k *keyspace) BackingOff() (documents int) {
 	now := k.clock.now()
-	k.index.Range(func(d document, e *entry) bool {
+	k.index.Range(func(d docKey, e *entry) bool {
 		if t := e.troubles(); t.unavailable != nil && (k.breaker.openFor(d).holds(true, now) || now < t.retryAt) {
 			documents++
 		}

@@ -12,7 +12,7 @@ import (
 // lookup applies the circuit breaker to what memory knows: while it is open, what memory does not know is answered with the old
 // value, if that may be served, or with ErrUnavailable. A reader that comes when it is time for a probe causes it, and waits for it
 // first, as do the other documents of the same GetMany.
-func (k *keyspace) lookup(ctx context.Context, d document) (finding, *entry, secrets.Result) {
+func (k *keyspace) lookup(ctx context.Context, d docKey) (finding, *entry, secrets.Result) {
 	found, e, r := k.find(d)
 	if found == answer {
 		return answer, e, r
@@ -50,7 +50,7 @@ func (k *keyspace) lookup(ctx context.Context, d document) (finding, *entry, sec
 }
 
 // withoutAsking returns the answer for d while the breaker is open, in the state o.
-func (k *keyspace) withoutAsking(d document, o *opening) secrets.Result {
+func (k *keyspace) withoutAsking(d docKey, o *opening) secrets.Result {
 	if old, ok := k.recollect(d); ok {
 		return old
 	}
@@ -59,7 +59,7 @@ func (k *keyspace) withoutAsking(d document, o *opening) secrets.Result {
 
 // claim returns a probe for d, whose value is that of e if it has any, which the caller has to run. It returns nil if it is
 // not the time for one, if d is asked for already, or if k is closed.
-func (k *keyspace) claim(ctx context.Context, d document, e *entry) *renewal {
+func (k *keyspace) claim(ctx context.Context, d docKey, e *entry) *renewal {
 	now, failed := k.clock.now(), k.hasFailed(d)
 	if k.breaker.openFor(d).holds(failed, now) {
 		return nil // most readers need no lock
@@ -82,7 +82,7 @@ func (k *keyspace) claim(ctx context.Context, d document, e *entry) *renewal {
 }
 
 // hasFailed reports whether d could not be had at the last attempt, while the breaker was open or before.
-func (k *keyspace) hasFailed(d document) bool {
+func (k *keyspace) hasFailed(d docKey) bool {
 	e, found := k.index.Load(d)
 	return found && e.troubles().failures > 0
 }
@@ -98,7 +98,7 @@ func (k *keyspace) probe(ctx context.Context, c *renewal) (r secrets.Result, fin
 
 // awaitProbe waits for the probe of another document, if one is under way for the same GetMany: that has to wait for it all the
 // same, and if the backend is back, the caller can ask. The error is that of a caller who was cancelled.
-func (k *keyspace) awaitProbe(ctx context.Context, d document, e *entry) error {
+func (k *keyspace) awaitProbe(ctx context.Context, d docKey, e *entry) error {
 	group, o := fetchctx.Of(ctx).Group, k.breaker.openFor(d)
 	if group == nil || o == nil || o.probe == nil || o.probe.group != group {
 		return nil

@@ -13,7 +13,7 @@ import (
 // renewal is a fetch of the keyspace itself, detached from the callers that may wait for it: of a value that is due or expired,
 // or of a probe.
 type renewal struct {
-	document document
+	document docKey
 	entry    *entry          // the value that it renews, or nil
 	began    age             // of a probe
 	failed   bool            // of a probe: whether the document has failed before
@@ -24,7 +24,7 @@ type renewal struct {
 	result   secrets.Result // set by settle
 }
 
-func newRenewal(ctx context.Context, d document, e *entry) *renewal {
+func newRenewal(ctx context.Context, d docKey, e *entry) *renewal {
 	group := fetchctx.Of(ctx).Group
 	return &renewal{
 		document: d, entry: e, group: group, ended: group.NewEvent(), callers: fetchctx.NewFlight(ctx), done: make(chan struct{}),
@@ -148,7 +148,7 @@ func (r *renewal) wait(ctx context.Context, patience <-chan time.Time) (result s
 }
 
 // abandonRenewal makes sure that no later caller waits for a renewal of d that has begun: a refresh comes after it.
-func (k *keyspace) abandonRenewal(d document) {
+func (k *keyspace) abandonRenewal(d docKey) {
 	k.cache.mu.Lock()
 	defer k.cache.mu.Unlock()
 	if e, found := k.index.Load(d); found {

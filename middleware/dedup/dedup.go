@@ -68,7 +68,7 @@ type flights struct {
 type flight struct {
 	ref     secrets.Ref
 	callers *fetchctx.Flight
-	answer  fetchctx.Answer
+	answer  fetchctx.Origin
 	cancel  context.CancelCauseFunc
 	waiting int // callers; guarded by flights.mu
 
@@ -118,7 +118,7 @@ func (f *flights) join(ctx context.Context, ref secrets.Ref) (fl *flight, mine b
 		fl = &flight{
 			ref: ref, callers: fetchctx.NewFlight(ctx), done: make(chan struct{}), result: secrets.Result{Err: errEnded},
 		}
-		fetch.Flight, fetch.Answer = fl.callers, &fl.answer
+		fetch.Flight, fetch.Origin = fl.callers, &fl.answer
 		var flightCtx context.Context
 		flightCtx, fl.cancel = context.WithCancelCause(fetchctx.Detach(ctx, fetch))
 		f.joinable[ref] = fl

@@ -131,7 +131,7 @@ func TestFlightKeepsWhatItsFetchIs(t *testing.T) {
 		is.True(seen.Probe)
 		is.Equal(seen.Attempt, 3)
 		is.True(seen.Group == group)
-		is.True(seen.Answer != nil) // where a Batcher notes its call
+		is.True(seen.Origin != nil) // where a Batcher notes its call
 		fetch(fetchctx.Fetch{Group: group})
 		is.True(!idle) // the second waits for the flight, and the first is on its way in it
 		group.Done()

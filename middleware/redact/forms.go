@@ -22,10 +22,10 @@ const (
 )
 
 const (
-	// mostPieces and mostSteps bound the time and the memory that one value takes. A private key has some 50 lines, and a
+	// maxPieces and maxSteps bound the time and the memory that one value takes. A private key has some 50 lines, and a
 	// bundle of all public certificate authorities 4,000.
-	mostPieces = 4096
-	mostSteps  = 16 * mostPieces
+	maxPieces = 4096
+	maxSteps  = 16 * maxPieces
 )
 
 // needle is a text that is looked for in some of its forms: those that begin with start. Where start does not occur, none
@@ -81,7 +81,7 @@ type splitter struct {
 // step reports whether there may be more steps.
 func (s *splitter) step() bool {
 	s.steps++
-	return s.steps <= mostSteps && len(s.pieces) <= mostPieces
+	return s.steps <= maxSteps && len(s.pieces) <= maxPieces
 }
 
 func (s *splitter) take(piece string) {

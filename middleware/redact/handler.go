@@ -26,7 +26,7 @@ func (h *handler) Enabled(ctx context.Context, level slog.Level) bool {
 }
 
 func (h *handler) Handle(ctx context.Context, record slog.Record) error {
-	w := washer{style: styleOf(h.next)}
+	w := masking{style: styleOf(h.next)}
 	var few [16]slog.Attr // most records have no more, and need no memory
 	attrs, changed := few[:0], false
 	record.Attrs(func(a slog.Attr) bool {
@@ -57,7 +57,7 @@ func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	if len(attrs) == 0 {
 		return h
 	}
-	w := washer{style: styleOf(h.next)}
+	w := masking{style: styleOf(h.next)}
 	attrs, _ = w.prepareAll(attrs, 0)
 	if w.load(h.known()) {
 		attrs, _ = w.attrs(attrs)
@@ -70,7 +70,7 @@ func (h *handler) WithGroup(name string) slog.Handler {
 	if name == "" {
 		return h
 	}
-	var w washer
+	var w masking
 	if w.load(h.known()) {
 		name, _ = w.text(name)
 		h.count(w)
@@ -78,12 +78,12 @@ func (h *handler) WithGroup(name string) slog.Handler {
 	return &handler{next: h.next.WithGroup(name), known: h.known}
 }
 
-func (h *handler) count(w washer) { h.known().masked.Add(uint64(w.marks)) } //nolint:gosec // a count
+func (h *handler) count(w masking) { h.known().masked.Add(uint64(w.marks)) } //nolint:gosec // a count
 
-// washer masks the parts of a record. First it prepares all values, which runs code of others: that may have secrets handed
+// masking masks the parts of a record. First it prepares all values, which runs code of others: that may have secrets handed
 // out. Then it loads what finds the secrets, and masks the values in the same order. Each of its methods tells whether what
 // it returns is another than it was given.
-type washer struct {
+type masking struct {
 	style   style
 	printed []printed // of the values of kind Any, in their order
 	matcher *matcher
@@ -94,7 +94,7 @@ type washer struct {
 const deepest = 100
 
 // prepare resolves v and what is in it, and notes how the values of kind Any are printed.
-func (w *washer) prepare(v slog.Value, depth int) (resolved slog.Value, changed bool) {
+func (w *masking) prepare(v slog.Value, depth int) (resolved slog.Value, changed bool) {
 	switch v.Kind() {
 	case slog.KindLogValuer:
 		if depth > deepest { // one whose group holds itself
@@ -114,7 +114,7 @@ func (w *washer) prepare(v slog.Value, depth int) (resolved slog.Value, changed 
 	return v, false
 }
 
-func (w *washer) prepareAll(attrs []slog.Attr, depth int) (resolved []slog.Attr, changed bool) {
+func (w *masking) prepareAll(attrs []slog.Attr, depth int) (resolved []slog.Attr, changed bool) {
 	return each(attrs, func(a slog.Attr) (slog.Attr, bool) {
 		value, changed := w.prepare(a.Value, depth)
 		return slog.Attr{Key: a.Key, Value: value}, changed
@@ -138,28 +138,28 @@ func each(attrs []slog.Attr, change func(slog.Attr) (slog.Attr, bool)) (all []sl
 }
 
 // load reports whether there is something to look for.
-func (w *washer) load(known *register) bool {
+func (w *masking) load(known *register) bool {
 	w.matcher = known.matcher()
 	return len(w.matcher.automata) > 0
 }
 
-func (w *washer) text(text string) (clean string, changed bool) {
+func (w *masking) text(text string) (clean string, changed bool) {
 	clean, marks := w.matcher.mask(text)
 	w.marks += marks
 	return clean, marks > 0
 }
 
-func (w *washer) attrs(attrs []slog.Attr) (clean []slog.Attr, changed bool) {
+func (w *masking) attrs(attrs []slog.Attr) (clean []slog.Attr, changed bool) {
 	return each(attrs, w.attr)
 }
 
-func (w *washer) attr(a slog.Attr) (clean slog.Attr, changed bool) {
+func (w *masking) attr(a slog.Attr) (clean slog.Attr, changed bool) {
 	a.Key, changed = w.text(a.Key)
 	value, changedToo := w.value(a.Value)
 	return slog.Attr{Key: a.Key, Value: value}, changed || changedToo
 }
 
-func (w *washer) value(v slog.Value) (clean slog.Value, changed bool) {
+func (w *masking) value(v slog.Value) (clean slog.Value, changed bool) {
 	switch v.Kind() {
 	case slog.KindString:
 		if text, changed := w.text(v.String()); changed {
@@ -179,7 +179,7 @@ func (w *washer) value(v slog.Value) (clean slog.Value, changed bool) {
 }
 
 // any masks a value that is printed as p. It shows nothing that next would not have shown.
-func (w *washer) any(v slog.Value, p printed) (clean slog.Value, changed bool) {
+func (w *masking) any(v slog.Value, p printed) (clean slog.Value, changed bool) {
 	found := p.unknown
 	for _, text := range p.texts {
 		_, marks := w.matcher.mask(text)
@@ -324,7 +324,7 @@ func (p *printed) marshaled(value any) (ok bool) {
 
 // formatted adds what fmt makes of value, if that comes to an end.
 func (p *printed) formatted(value any, format string) {
-	if e := (formattable{left: mostParts}); !e.fits(reflect.ValueOf(value), 0) {
+	if e := (formattable{left: maxParts}); !e.fits(reflect.ValueOf(value), 0) {
 		p.unknown = true
 		return
 	}
@@ -368,8 +368,8 @@ func bytesText(value any) (text string, is bool) {
 	return "", false
 }
 
-// mostParts bounds how many parts a value may have that is formatted.
-const mostParts = 1 << 20
+// maxParts bounds how many parts a value may have that is formatted.
+const maxParts = 1 << 20
 
 // formattable measures a value: fmt does not come to an end where a map or a slice contains itself.
 type formattable struct{ left int }

@@ -127,8 +127,8 @@ func (r *Redactor) Validate() error {
 func (r *Redactor) NewRedaction(_ secrets.Info, next secrets.Fetcher) secrets.Redaction {
 	s := &scrubber{next: next, known: r.known, size: max(1, r.size)}
 	var errs [2]error
-	s.seen, errs[0] = simplelru.NewLRU[document, versions](max(1, r.size), nil)
-	s.handed, errs[1] = simplelru.NewLRU(max(1, r.size), func(_ document, f *fields) { f.Purge() })
+	s.seen, errs[0] = simplelru.NewLRU[docKey, versions](max(1, r.size), nil)
+	s.handed, errs[1] = simplelru.NewLRU(max(1, r.size), func(_ docKey, f *fields) { f.Purge() })
 	s.most = fieldsOfOne * max(1, min(r.size, math.MaxInt/fieldsOfOne))
 	if err := errors.Join(errs[:]...); err != nil {
 		panic(err) // the size is more than 0
@@ -201,14 +201,14 @@ type Stats struct {
 // Stats returns the figures of what Handlers and Writers mask.
 func (r *Redactor) Stats() Stats { return r.known().stats() }
 
-// document names a document as the cache does: by its path and, if a version was asked for, that behind a NUL.
-type document string
+// docKey names a document as the cache does: by its path and, if a version was asked for, that behind a NUL.
+type docKey string
 
-func documentOf(ref secrets.Ref) document {
+func docKeyOf(ref secrets.Ref) docKey {
 	if ref.Version == "" {
-		return document(ref.Path) // takes no memory of its own
+		return docKey(ref.Path) // takes no memory of its own
 	}
-	return document(ref.Path + "\x00" + ref.Version)
+	return docKey(ref.Path + "\x00" + ref.Version)
 }
 
 // versions are the last two values of a document.
@@ -243,8 +243,8 @@ type scrubber struct {
 	known func() *register
 
 	mu     sync.Mutex
-	seen   *simplelru.LRU[document, versions]
-	handed *simplelru.LRU[document, *fields] // held in the register, as are those in before
+	seen   *simplelru.LRU[docKey, versions]
+	handed *simplelru.LRU[docKey, *fields] // held in the register, as are those in before
 	size   int
 	fields int // that are handed out, and how many may be
 	most   int
@@ -254,15 +254,15 @@ type scrubber struct {
 
 func (s *scrubber) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 	fetch := fetchctx.Of(ctx)
-	if fetch.Answer == nil {
-		fetch.Answer = new(fetchctx.Answer)
+	if fetch.Origin == nil {
+		fetch.Origin = new(fetchctx.Origin)
 		ctx = fetchctx.With(ctx, fetch)
 	}
 	secret, err := s.next.Fetch(ctx, ref)
 	s.remember(ref, secret)
 	if err != nil {
 		// The error may quote the value of another document that the same call was for.
-		batch, _ := fetch.Answer.Results().([]secrets.Result)
+		batch, _ := fetch.Origin.Results().([]secrets.Result)
 		err = newSearch(ctx, func() ([]recognition, int) { return s.values(batch) }).scrub(err)
 	}
 	return secret, err
@@ -272,7 +272,7 @@ func (s *scrubber) remember(ref secrets.Ref, secret secrets.Secret) {
 	if secret.IsZero() {
 		return
 	}
-	d := documentOf(ref)
+	d := docKeyOf(ref)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -347,7 +347,7 @@ func (s *scrubber) HandedOut(ref secrets.Ref, secret secrets.Secret) {
 	if s.closed {
 		return
 	}
-	d := documentOf(ref)
+	d := docKeyOf(ref)
 	f, ok := s.handed.Get(d)
 	if !ok {
 		f = s.newFields()

@@ -12,12 +12,12 @@ import (
 )
 
 const (
-	// mostPatterns bounds what is looked for in all forms, in bytes, and once more what is looked for asPrinted alone. An
+	// maxPatterns bounds what is looked for in all forms, in bytes, and once more what is looked for asPrinted alone. An
 	// automaton takes at most 13 times as much memory, and while it is made some 40 times.
-	mostPatterns = 8 << 20
+	maxPatterns = 8 << 20
 	// What remains of them where they were too many, so that this is not so again at once: then all is made anew.
-	roomInAllForms = mostPatterns / 8 * 5
-	roomInFewForms = mostPatterns / 8 * 7
+	roomInAllForms = maxPatterns / 8 * 5
+	roomInFewForms = maxPatterns / 8 * 7
 	// A part is put together with the one before it that is no more than growth times as large, and with any as long as both
 	// are small: that takes about a millisecond. What takes more than small is done while the loggers go on.
 	growth = 2
@@ -281,13 +281,13 @@ func (r *register) excess() bool {
 	r.building.Lock()
 	defer r.building.Unlock()
 	sum := sizes(r.parts)
-	return max(sum[inAllForms], sum[inFewForms]) > mostPatterns+mostPatterns/4
+	return max(sum[inAllForms], sum[inFewForms]) > maxPatterns+maxPatterns/4
 }
 
 // due returns the index of the first of those last parts that are to be merged, or how many there are if none is. The caller
 // holds the mutex of building.
 func (r *register) due() int {
-	if sum := sizes(r.parts); max(sum[inAllForms], sum[inFewForms]) > mostPatterns {
+	if sum := sizes(r.parts); max(sum[inAllForms], sum[inFewForms]) > maxPatterns {
 		return 0
 	}
 	r.mu.Lock()
@@ -322,7 +322,7 @@ func (r *register) merge() *matcher {
 		if due == 0 {
 			room = [2]int{roomInAllForms, roomInFewForms}
 		} else {
-			room[inAllForms], room[inFewForms] = max(0, mostPatterns-room[inAllForms]), max(0, mostPatterns-room[inFewForms])
+			room[inAllForms], room[inFewForms] = max(0, maxPatterns-room[inAllForms]), max(0, maxPatterns-room[inFewForms])
 		}
 		settle(merged.entries, room)
 		merged.make()
@@ -397,8 +397,8 @@ func (e *entry) expand(to reach, room int) (fits bool) {
 		more, n := patterns([]string{text}, wanted, room)
 		found = append(found, more...)
 		// Some forms are the same: what is far too much is so without them too.
-		if sum += n; sum > 4*room+mostPatterns {
-			e.sizes[to] = mostPatterns + 1
+		if sum += n; sum > 4*room+maxPatterns {
+			e.sizes[to] = maxPatterns + 1
 			return false
 		}
 	}

@@ -38,7 +38,7 @@ type collector struct {
 // step reports whether there may be more steps.
 func (c *collector) step() bool {
 	c.steps++
-	return c.steps <= mostSteps && len(c.texts) <= mostPieces
+	return c.steps <= maxSteps && len(c.texts) <= maxPieces
 }
 
 // take takes text without the space around it, of which nothing is secret: a line of a log must not lose its end.

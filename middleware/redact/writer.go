@@ -10,8 +10,8 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/ahocorasick"
 )
 
-// mostAtOnce is how many bytes are masked at once. It bounds the memory for a Write of any length.
-const mostAtOnce = 32 << 10
+// maxAtOnce is how many bytes are masked at once. It bounds the memory for a Write of any length.
+const maxAtOnce = 32 << 10
 
 // writer shows nothing of the stream in a dump.
 type writer struct {
@@ -31,13 +31,13 @@ type stream struct {
 
 	mu      sync.Mutex
 	matcher *matcher
-	search  []pursuit // by the automata of matcher
-	former  []pursuit // by those of before, as long as they may end in what is held
-	held    []byte    // may be the beginning of a value
-	spans   spans     // of held and what was written now
-	hidden  bool      // what was passed on ends in a mark
-	out     []byte    // a buffer
-	err     error     // of all writes to come
+	search  []progress // by the automata of matcher
+	former  []progress // by those of before, as long as they may end in what is held
+	held    []byte     // may be the beginning of a value
+	spans   spans      // of held and what was written now
+	hidden  bool       // what was passed on ends in a mark
+	out     []byte     // a buffer
+	err     error      // of all writes to come
 	closed  bool
 	closing error // what Close returned
 }
@@ -46,7 +46,7 @@ func (s *stream) write(p []byte) (n int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.err == nil && n < len(p) {
-		piece := p[n:min(len(p), n+mostAtOnce)]
+		piece := p[n:min(len(p), n+maxAtOnce)]
 		if s.err = s.take(piece); s.err != nil {
 			s.held = nil
 			break
@@ -80,8 +80,8 @@ func (s *stream) take(piece []byte) error {
 	return s.pass(piece, pending)
 }
 
-// pursuit is the search by one automaton, behind all that was written.
-type pursuit struct {
+// progress is the search by one automaton, behind all that was written.
+type progress struct {
 	automaton *ahocorasick.Automaton
 	state     ahocorasick.State
 	since     int // how many bytes came since it was a former one
@@ -95,11 +95,11 @@ func (s *stream) renew() {
 		return
 	}
 	before := s.search
-	s.matcher, s.search = m, make([]pursuit, len(m.automata))
-	var fresh []*pursuit
+	s.matcher, s.search = m, make([]progress, len(m.automata))
+	var fresh []*progress
 	for i, a := range m.automata {
 		s.search[i].automaton = a
-		same := func(old pursuit) bool { return old.automaton == a }
+		same := func(old progress) bool { return old.automaton == a }
 		if k := slices.IndexFunc(before, same); k >= 0 {
 			s.search[i] = before[k]
 			before = slices.Delete(before, k, k+1)
@@ -119,7 +119,7 @@ func (s *stream) renew() {
 
 // scan goes on with one in piece, which begins at a place of what is held and written now. It returns how much of the end
 // may be the beginning of a value.
-func (s *stream) scan(one *pursuit, piece []byte, place int) (pending int) {
+func (s *stream) scan(one *progress, piece []byte, place int) (pending int) {
 	var found spans
 	into := &found
 	if len(s.spans) == 0 || s.spans[len(s.spans)-1].to <= place {

@@ -35,8 +35,8 @@ func (l *layer) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, err
 		if l.tracing.keyNames {
 			span.SetAttributes(attribute.String(keyName, ref.String()))
 		}
-		if fetch.Answer == nil {
-			fetch.Answer = new(fetchctx.Answer)
+		if fetch.Origin == nil {
+			fetch.Origin = new(fetchctx.Origin)
 			inner = fetchctx.With(inner, fetch)
 		}
 	}
@@ -91,7 +91,7 @@ func (l *layer) end(ctx context.Context, span trace.Span, fetch fetchctx.Fetch, 
 		} else {
 			span.SetAttributes(result.attributes()...)
 		}
-		if size := fetch.Answer.Size(); size > 1 {
+		if size := fetch.Origin.Size(); size > 1 {
 			span.SetAttributes(attribute.Int(keyBatchSize, size))
 		}
 		if result.failed() {

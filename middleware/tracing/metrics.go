@@ -19,8 +19,8 @@ type metrics struct {
 	counters []counter
 	levels   []level
 
-	mu     sync.Mutex        // held while a callback is registered, so that no callback may take it
-	groups map[string]*group // by the name of the backend; none is ever removed
+	mu     sync.Mutex         // held while a callback is registered, so that no callback may take it
+	groups map[string]*series // by the name of the backend; none is ever removed
 }
 
 // counter is an instrument for a figure that only grows.
@@ -44,7 +44,7 @@ type figures struct {
 }
 
 func newMetrics(meter metric.Meter) (*metrics, error) {
-	m := &metrics{meter: meter, groups: make(map[string]*group)}
+	m := &metrics{meter: meter, groups: make(map[string]*series)}
 	var faults []error
 	check := func(err error) {
 		if err != nil {
@@ -97,10 +97,10 @@ func newMetrics(meter metric.Meter) (*metrics, error) {
 	return m, errors.Join(faults...)
 }
 
-// group is the caches before backends of one name. They are one series of each metric. What they have counted stays when
+// series is the caches before backends of one name. They are one series of each metric. What they have counted stays when
 // they close, since a counter must not fall. The series goes on without any cache too: an SDK forgets one that has paused,
 // and for a delta would then report all of it once more.
-type group struct {
+type series struct {
 	mu     sync.Mutex
 	caches map[secrets.CacheMonitor]struct{}
 	past   secrets.CacheStats // of caches that were closed
@@ -112,7 +112,7 @@ func (m *metrics) observe(backend string, cache secrets.CacheMonitor) (stop func
 	defer m.mu.Unlock()
 	g := m.groups[backend]
 	if g == nil {
-		g = &group{caches: make(map[secrets.CacheMonitor]struct{})}
+		g = &series{caches: make(map[secrets.CacheMonitor]struct{})}
 		if err := m.register(backend, g); err != nil {
 			return nil, fmt.Errorf("tracing: WithMeterProvider: %w", err)
 		}
@@ -125,7 +125,7 @@ func (m *metrics) observe(backend string, cache secrets.CacheMonitor) (stop func
 }
 
 // register makes the meter ask for the figures of g, from now on.
-func (m *metrics) register(backend string, g *group) error {
+func (m *metrics) register(backend string, g *series) error {
 	attributes := metric.WithAttributeSet(attribute.NewSet(attribute.String(keyBackend, backend)))
 	all := make([]metric.Observable, 0, len(m.counters)+len(m.levels))
 	for _, c := range m.counters {
@@ -147,7 +147,7 @@ func (m *metrics) register(backend string, g *group) error {
 	return err
 }
 
-func (g *group) drop(cache secrets.CacheMonitor) {
+func (g *series) drop(cache secrets.CacheMonitor) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if _, known := g.caches[cache]; !known {
@@ -159,7 +159,7 @@ func (g *group) drop(cache secrets.CacheMonitor) {
 	g.past = g.past.Add(past)
 }
 
-func (g *group) figures() figures {
+func (g *series) figures() figures {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	f := figures{CacheStats: g.past}

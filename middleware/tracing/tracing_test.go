@@ -396,7 +396,7 @@ func TestClientWithinABackend(t *testing.T) {
 		tokens := secretstest.NewBackend(map[string]string{"token": "x"}, secretstest.WithName("inner"))
 		tokens.OnCall(func(ctx context.Context, _ []secrets.Ref) error {
 			own := fetchctx.Of(ctx)
-			own.Answer = nil // it is the layer's
+			own.Origin = nil // it is the layer's
 			is.Equal(own, fetchctx.Fetch{})
 			return nil
 		})

@@ -11,37 +11,9 @@ import (
 	"net/url"
 	"slices"
 
-	"github.com/hashicorp/vault/api"
-
 	"github.com/seed-5482dd03/secrets"
 	"github.com/seed-5482dd03/secrets/internal/network"
 )
-
-// answerOf returns the answer that err, of a call of the official client, stands for. Its text quotes the address and the
-// body.
-func answerOf(err error) (a answer, answered bool) {
-	e, ok := errors.AsType[*api.ResponseError](err)
-	if !ok {
-		return answer{}, false
-	}
-	a = answer{status: e.StatusCode, vaults: !e.RawError && e.Errors != nil}
-	if a.vaults {
-		a.errors = e.Errors
-	}
-	return a, true
-}
-
-// refuses reports whether the server has decided against a request, so that there is no use in making it again.
-func (a answer) refuses() bool {
-	switch a.status {
-	case http.StatusRequestTimeout, http.StatusPreconditionFailed, http.StatusTooEarly, http.StatusTooManyRequests, 472, 473:
-		return false
-	case http.StatusNotFound:
-		return a.vaults // the proxy of a Vault that is gone answers so, too
-	default:
-		return a.status >= http.StatusBadRequest && a.status < http.StatusInternalServerError
-	}
-}
 
 // loginFailure returns the error of one class for err, of a login at the auth method of the mount, or "" if it is not known.
 // No failure of a login is "not found", and none is about the key that was asked for.
@@ -62,7 +34,7 @@ func loginFailure(ctx context.Context, mount string, err error) (failure error) 
 		return secrets.NewError(loginClass(own), own.Detail)
 	}
 	if ctx.Err() != nil {
-		return errLate()
+		return errLoginTimeout()
 	}
 	if unread(err) {
 		return malformed("the answer to the login" + at + " is not Vault's: does a proxy stand before it?")

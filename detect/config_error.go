@@ -13,16 +13,16 @@ import (
 	"strings"
 )
 
-// fault is the error of a backend in words without the values of variables. It holds nothing of the error itself.
-type fault struct {
+// configError is the error of a backend in words without the values of variables. It holds nothing of the error itself.
+type configError struct {
 	text   string
 	causes []error // sentinels
 }
 
-func (f *fault) Error() string   { return f.text }
-func (f *fault) Unwrap() []error { return f.causes }
+func (f *configError) Error() string   { return f.text }
+func (f *configError) Unwrap() []error { return f.causes }
 
-var _ error = (*fault)(nil)
+var _ error = (*configError)(nil)
 
 // sentinels returns those that err is, for errors.Is.
 func sentinels(err error) []error {
