@@ -38,16 +38,13 @@ func newSnippets(t *testing.T) *snippets {
 	}
 	exports := make(map[string]string)
 	for d := json.NewDecoder(bytes.NewReader(out)); ; {
-		var p struct {
-			ImportPath string `json:"ImportPath"`
-			Export     string `json:"Export"`
-		}
+		var p map[string]string
 		if err := d.Decode(&p); errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
 			t.Fatal(err)
 		}
-		exports[p.ImportPath] = p.Export
+		exports[p["ImportPath"]] = p["Export"]
 	}
 	fset := token.NewFileSet()
 	open := func(path string) (io.ReadCloser, error) { return os.Open(exports[path]) }

@@ -24,26 +24,24 @@ func (k *keyspace) lookup(ctx context.Context, d docKey) (finding, *entry, secre
 	case found == due:
 		return putOff, e, r
 	}
-	c := k.claim(ctx, d, e)
-	if c != nil {
+	if c := k.claim(ctx, d, e); c != nil {
 		result, final := k.probe(ctx, c)
 		if o = k.breaker.openFor(d); o == nil && !final {
 			return found, e, r // another fetch has closed it
 		}
 		k.misses.Add(1)
-		if final {
-			return answer, e, result
+		if !final {
+			result = k.withoutAsking(d, o)
 		}
-	} else {
-		if err := k.awaitProbe(ctx, d, e); err != nil {
-			return answer, e, secrets.Result{Err: err}
-		}
-		if o = k.breaker.openFor(d); o == nil {
-			return found, e, r
-		}
+		return answer, e, result
 	}
-	r = k.withoutAsking(d, o)
-	if c == nil && r.Err != nil {
+	if err := k.awaitProbe(ctx, d, e); err != nil {
+		return answer, e, secrets.Result{Err: err}
+	}
+	if o = k.breaker.openFor(d); o == nil {
+		return found, e, r
+	}
+	if r = k.withoutAsking(d, o); r.Err != nil {
 		k.backedOff.Add(1)
 	}
 	return answer, e, r

@@ -94,7 +94,7 @@ func TestRenewAt(t *testing.T) {
 			synctest.Wait()
 			f.renews("db")
 			f.answers(nil)
-			f.ask("other") // which keeps the breaker closed
+			_ = f.ask("other") // which keeps the breaker closed
 			f.answers(secrets.ErrUnavailable)
 		}
 	})
