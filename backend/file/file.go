@@ -35,7 +35,8 @@
 //
 // Kubernetes updates a mounted volume by changing one symbolic link, ..data, from a directory with the old files to one
 // with the new. Whatever one Get or GetMany reads below such a link comes from one of these directories: a user name and
-// a password asked together never come from two updates. A document that is about to appear, whose link is there and leads
+// a password asked together never come from two updates, unless middleware or the backend before this one holds one of them up for
+// more than a second. A document that is about to appear, whose link is there and leads
 // nowhere yet, is waited for a moment. A volume that is mounted with subPath gets no updates from Kubernetes.
 //
 // Whoever else changes files while they are read should rename complete ones into place: a file that is written where it
