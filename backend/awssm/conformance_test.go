@@ -1,6 +1,7 @@
 package awssm_test
 
 import (
+	"os"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -16,9 +17,12 @@ import (
 )
 
 func TestConformance(t *testing.T) {
-	for name, opts := range map[string][]awssm.Option{
-		"single calls": {awssm.WithoutBatch()}, "batches": nil, "coalescing": {awssm.WithCoalescing(time.Millisecond)},
-	} {
+	modes := map[string][]awssm.Option{"batches": nil}
+	if os.Getenv("LONG_TESTS") != "" { // as in CI
+		modes["single calls"] = []awssm.Option{awssm.WithoutBatch()}
+		modes["coalescing"] = []awssm.Option{awssm.WithCoalescing(time.Millisecond)}
+	}
+	for name, opts := range modes {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			conform(t, opts)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -363,7 +364,10 @@ func (c cell) try(t *testing.T, r route, by connect) outcome {
 
 func TestEveryAnswerInEveryPlaceUnderEachPolicy(t *testing.T) {
 	is := is.New(t)
-	routes := slices.Concat(direct, throughAll())
+	routes := direct
+	if os.Getenv("LONG_TESTS") != "" { // as in CI
+		routes = slices.Concat(direct, throughAll())
+	}
 	tried, wrong := differences(t, routes, func(c cell) connect { return c.policy.by })
 	for _, w := range wrong[:min(5, len(wrong))] {
 		t.Error(w)
