@@ -63,7 +63,8 @@ type chunk struct {
 	results []Result        // of each of refs
 }
 
-// Fetch returns the answer to ref, of a call that other fetches may share. If ctx ends first, it is its error.
+// Fetch returns the answer to ref, of a call that other fetches may share. If ctx ends first, it is its error. The last fetch to leave
+// a call that is under way waits for it: call must obey its context.
 func (b *Batcher) Fetch(ctx context.Context, ref Ref) (Secret, error) {
 	if err := ctx.Err(); err != nil {
 		return Secret{}, err
