@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/seed-5482dd03/secrets/internal/fetchctx"
+	"github.com/seed-5482dd03/secrets/internal/inflight"
 )
 
 // Client reads secrets from a backend, through the layers that its options give. Build one in main and pass it to what
@@ -49,7 +50,7 @@ func New(backend Backend, opts ...Option) (*Client, error) {
 		return nil, err
 	}
 	life, end := context.WithCancel(context.Background())
-	running := newCalls()
+	running := inflight.New()
 	c := &Client{done: make(chan struct{}), inTurn: len(cfg.around) == 0}
 	for _, b := range backends {
 		s := cfg.newStack(life, b, running)
@@ -74,11 +75,11 @@ func New(backend Backend, opts ...Option) (*Client, error) {
 		return nil, errors.Join(append([]error{err}, c.closeLayers()...)...) // what the layers have made is nobody's
 	}
 	c.shutdown = func() error {
-		running.close()
+		running.Close()
 		end()
 		errs := []error{within(cfg.timeout, "a backend or layer", func() error {
 			errs := c.closeLayers()
-			<-running.idle
+			<-running.Idle()
 			return errors.Join(errs...)
 		})}
 		for _, b := range backends {

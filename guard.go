@@ -3,9 +3,10 @@ package secrets
 import (
 	"context"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/seed-5482dd03/secrets/internal/inflight"
 )
 
 // guard stands around one backend, inside every layer but redaction, and makes its answers trustworthy: in time, of one
@@ -17,7 +18,7 @@ type guard struct {
 	timeout time.Duration
 	inline  bool            // the backend does not block, and runs on the caller's goroutine
 	life    context.Context // it is the Client's life, which no call carries
-	calls   *calls
+	calls   *inflight.Calls
 	hung    atomic.Int64 // calls that were given up, and have not returned
 }
 
@@ -68,11 +69,11 @@ func panicked(p any) *Error { return NewError(ErrUnknown, fmt.Sprintf("a panic w
 // await runs f on a goroutine of its own and returns the answer that it sets. If there is none within the timeout, the error says
 // why.
 func await[T any](ctx context.Context, g *guard, f func(ctx context.Context, answer *T)) (answer T, err error) {
-	if !g.calls.begin() {
+	if !g.calls.Begin() {
 		return answer, NewError(ErrClosed, "")
 	}
 	if g.hung.Load() >= maxHung {
-		g.calls.end()
+		g.calls.End()
 		return answer, NewError(ErrUnavailable, "earlier calls of the backend hang, and ignore that they were cancelled")
 	}
 	// The timer is not that of the context, which may have a deadline that has passed and yet never end.
@@ -109,7 +110,7 @@ type call[T any] struct {
 }
 
 func (c *call[T]) run(ctx context.Context, g *guard, f func(ctx context.Context, answer *T)) {
-	defer g.calls.end()
+	defer g.calls.End()
 	defer func() { // also if f ends the goroutine
 		if c.settled.Swap(true) {
 			g.hung.Add(-1)
@@ -159,45 +160,3 @@ func (g *guard) unanswered(timedOut bool) error {
 }
 
 var _ Fetcher = (*guard)(nil)
-
-// calls counts what a Client has under way, so that Close can refuse new calls and wait for the others. A WaitGroup does
-// not do: it must not be added to while it is waited for.
-type calls struct {
-	mu     sync.Mutex
-	n      int
-	closed bool
-	idle   chan struct{} // closed when closed and n is 0
-}
-
-func newCalls() *calls { return &calls{idle: make(chan struct{})} }
-
-// begin reports whether a call may begin; if so, end must follow it.
-func (c *calls) begin() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return false
-	}
-	c.n++
-	return true
-}
-
-func (c *calls) end() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.n--
-	c.check()
-}
-
-func (c *calls) close() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.closed = true
-	c.check()
-}
-
-func (c *calls) check() {
-	if c.closed && c.n == 0 {
-		close(c.idle)
-	}
-}

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/seed-5482dd03/secrets/internal/faults"
+	"github.com/seed-5482dd03/secrets/internal/inflight"
 )
 
 // stack is one backend with the layers around it: the onion. As a Fetcher, it is its outermost layer, document.
@@ -25,7 +26,7 @@ type closer struct {
 
 // newStack puts the layers around b, from the inside out. This is the only place where they are put together. Each layer is the
 // code of others: a panic in making one, and a nil, is a fault, and the stack goes on without it.
-func (c *config) newStack(life context.Context, b described, running *calls) *stack {
+func (c *config) newStack(life context.Context, b described, running *inflight.Calls) *stack {
 	s := &stack{}
 	info := b.info
 
