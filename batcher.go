@@ -117,7 +117,7 @@ func (b *Batcher) join(ctx context.Context, f fetchctx.Fetch, ref Ref) (c *chunk
 // open returns a new chunk. The caller holds b.mu.
 func (b *Batcher) open(ctx context.Context, f fetchctx.Fetch) *chunk {
 	c := &chunk{group: f.Group, index: make(map[Ref]int), done: f.Group.NewEvent()}
-	c.ctx, c.cancel = context.WithCancel(fetchctx.Detach(ctx, fetchctx.Fetch{}))
+	c.ctx, c.cancel = context.WithCancel(fetchctx.Detach(ctx, fetchctx.Fetch{Origin: &c.batch.Origin}))
 	send := func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()

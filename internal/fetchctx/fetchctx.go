@@ -27,7 +27,8 @@ type Fetch struct {
 	Gathered bool
 	// Attempt is 2 or more if the fetches of the document just before have failed, and 0 if that is not known.
 	Attempt int
-	// Flight is the other callers that wait for the fetch, or nil.
+	// Flight says that the fetch is detached from its callers, and which of them wait for it. It is nil for a fetch that is its
+	// caller's.
 	Flight *Flight
 	// Group is the GetMany that the fetch belongs to, or nil.
 	Group *Group
@@ -71,6 +72,8 @@ func Of(ctx context.Context) Fetch {
 // Batch is one call of a backend that answers several fetches. The zero value is a call that has not begun. It is safe for
 // concurrent use.
 type Batch struct {
+	Origin Origin // of the call itself, in the context of the call
+
 	size    atomic.Int64
 	results atomic.Pointer[any]
 	counted atomic.Bool
@@ -84,7 +87,23 @@ func (b *Batch) End(results any) { b.results.Store(&results) }
 
 // Origin tells which call a fetch is answered by. The zero value, and nil, stand for a call of its own. It is safe for concurrent
 // use.
-type Origin struct{ batch atomic.Pointer[Batch] }
+type Origin struct {
+	batch     atomic.Pointer[Batch]
+	throttled atomic.Bool
+}
+
+// Throttle notes that the server refuses the fetch because there were too many. That says nothing about other documents.
+func (a *Origin) Throttle() {
+	if a != nil {
+		a.throttled.Store(true)
+	}
+}
+
+// Throttled reports whether Throttle was called, for the fetch or the call that answers it.
+func (a *Origin) Throttled() bool {
+	b := a.load()
+	return a != nil && a.throttled.Load() || b != nil && b.Origin.Throttled()
+}
 
 // Set notes that b answers the fetch. It must be called before the fetch can fail: those who wait may give up while b runs.
 func (a *Origin) Set(b *Batch) {

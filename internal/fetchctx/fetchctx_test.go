@@ -26,7 +26,7 @@ func TestWithTakesThePlaceOfWhatWasThere(t *testing.T) {
 	is.Equal(fetchctx.Of(t.Context()), fetchctx.Fetch{})
 	f := fetchctx.Fetch{
 		Fresh: true, Peek: true, Background: true, Probe: true, Gathered: true, Attempt: 3,
-		Flight: fetchctx.NewFlight(t.Context()), Group: fetchctx.NewGroup(1), Origin: new(fetchctx.Origin),
+		Flight: new(fetchctx.Flight), Group: fetchctx.NewGroup(1), Origin: new(fetchctx.Origin),
 	}
 	ctx := fetchctx.With(callerNamed("caller"), f)
 	is.Equal(fetchctx.Of(ctx), f)

@@ -146,6 +146,9 @@ func (e *Event) end() {
 	close(e.done)
 }
 
+// Done is closed by End. Who waits for it is on its way all the same: see [Event.Wait].
+func (e *Event) Done() <-chan struct{} { return e.done }
+
 // Ended reports whether End was called.
 func (e *Event) Ended() bool {
 	select {

@@ -65,12 +65,13 @@ type Cache struct {
 	values    order
 	failures  order // not-founds and back-offs, which must never evict a value
 	keyspaces map[*keyspace]struct{}
+	memos     int   // of all keyspaces
 	closed    Stats // of the keyspaces that were closed
 }
 
 // New returns a cache with the options opts. Each keyspace is closed with its Client; the Cache itself needs no end.
 func New(opts ...Option) *Cache {
-	c := &Cache{config: newConfig(opts), clock: newClock(), keyspaces: make(map[*keyspace]struct{})}
+	c := &Cache{config: newConfig(opts), clock: newClock(systemClock()), keyspaces: make(map[*keyspace]struct{})}
 	c.values, c.failures = newOrder(max(1, c.size)), newOrder(max(1, c.size))
 	return c
 }
@@ -121,6 +122,9 @@ func (c *Cache) Purge() {
 	}
 }
 
+// maxMemos is how many memos there may be: enough for 64 keys of each document, on average.
+func (c *Cache) maxMemos() int { return 64 * c.size }
+
 // insert adds e, which takes the place of old, an entry of the same document, if that is not nil. The caller holds c.mu.
 //
 // The index has old until it has e: a reader that found neither would take the document for one that is not in memory.
@@ -135,7 +139,9 @@ func (c *Cache) insert(e, old *entry) {
 			evicted.keyspace.evictions.Add(1)
 		}
 	}
+	e.breaker.documents.Add(1)
 	if e.isValue() {
+		e.breaker.values.Add(1)
 		e.keyspace.entries.Add(1)
 	}
 	e.keyspace.inserts.Add(1)

@@ -36,27 +36,23 @@ func (d docKey) ref() secrets.Ref {
 type entry struct {
 	keyspace *keyspace
 	document docKey
+	breaker  *breaker // of the endpoint of the document
 	secret   secrets.Secret
 	err      *secrets.Error // of a not-found or back-off, which have no secret
 
-	began    age    // the start of the fetch that brought it
-	expireAt age    // the value is fresh, or the error holds, before it
-	lease    *lease // of the value, or nil
+	beganAwake age // the start of the fetch that brought it, awake
+	expireAt   age // the value is fresh, or the error holds, before it
+	leaseEnd   age // of the value, or 0 if it has no lease
 
 	touched   atomic.Bool             // since it was added, or last spared
 	refreshAt atomic.Int64            // an age: a read at or after it renews the value
-	renewal   atomic.Pointer[renewal] // under way, or nil; begun under Cache.mu
+	renewing  atomic.Bool             // a renewal in the background is under way; begun under Cache.mu
+	slow      atomic.Bool             // the patience of a reader has run out, and no fetch has answered since
+	refuted   atomic.Bool             // an answer has shown that the value may be wrong: it is not served stale
 	trouble   atomic.Pointer[trouble] // of the last attempts to renew or get it, or nil; set under Cache.mu
 
 	key      string    // of a memo of this entry, or "" if it has none; guarded by Cache.mu
 	moreKeys *[]string // of its other memos, or nil; guarded by Cache.mu
-}
-
-// lease is the end of a lease, by the clock of the cache and in Unix nanoseconds by the wall clock. The former stands still
-// while a machine sleeps; the server's clock does not.
-type lease struct {
-	end  age
-	wall int64
 }
 
 // trouble is what failed attempts to fetch a document leave behind. It is immutable.
@@ -76,7 +72,7 @@ func (e *entry) isNotFound() bool { return e.err != nil && e.trouble.Load() == n
 // breaker has closed.
 func (e *entry) troubles() trouble {
 	t := e.trouble.Load()
-	if t == nil || t.unavailable != nil && t.ended != e.keyspace.breaker.ended.Load() {
+	if t == nil || t.unavailable != nil && t.ended != e.breaker.ended.Load() {
 		return trouble{}
 	}
 	return *t
@@ -91,7 +87,7 @@ func (e *entry) holds() bool {
 	case e.isNotFound():
 		return true
 	default:
-		return c.before(e.troubles().retryAt) && e.keyspace.breaker.openFor(e.document) == nil
+		return c.before(e.troubles().retryAt) && e.breaker.opening() == nil
 	}
 }
 
@@ -106,9 +102,12 @@ func (e *entry) touch() {
 // memorized notes that key has a memo of e, and reports whether it may: there is a bound. The caller holds the lock of the
 // cache.
 func (e *entry) memorized(key string) bool {
-	switch {
-	case e.full():
+	c := e.keyspace.cache
+	if c.memos >= c.maxMemos() {
 		return false
+	}
+	c.memos++
+	switch {
 	case e.key == "":
 		e.key = key
 	case e.moreKeys == nil:
@@ -119,73 +118,80 @@ func (e *entry) memorized(key string) bool {
 	return true
 }
 
-// full reports whether e has all the memos that it may have. The caller holds the lock of the cache.
-func (e *entry) full() bool { return e.moreKeys != nil && len(*e.moreKeys) >= maxMemos-1 }
-
 // forget takes e and its memos from memory. The caller holds the lock of the cache.
 func (e *entry) forget() {
 	e.retire()
 	e.keyspace.index.Delete(e.document)
 }
 
-// retire takes the memos of e from memory, and e out of the count. The caller holds the lock of the cache.
+// retire takes the memos of e from memory, and e out of the counts. The caller holds the lock of the cache.
 func (e *entry) retire() {
+	e.breaker.documents.Add(-1)
 	if e.isValue() {
+		e.breaker.values.Add(-1)
 		e.keyspace.entries.Add(-1)
 	}
 	if e.key != "" {
 		e.keyspace.memos.Delete(e.key)
+		e.keyspace.cache.memos--
 	}
 	if e.moreKeys != nil {
 		for _, key := range *e.moreKeys {
 			e.keyspace.memos.Delete(key)
 		}
+		e.keyspace.cache.memos -= len(*e.moreKeys)
 	}
 }
 
-// leaseOver reports whether the lease of e has ended by the wall clock.
-func (e *entry) leaseOver() bool { return e.lease != nil && time.Now().UnixNano() >= e.lease.wall }
-
-// staleUntil returns the age before which the value of e may be served stale.
-func (e *entry) staleUntil() age {
-	c := e.keyspace.cache
-	until := e.began + age(c.ttl+c.maxStale)
+// staleFor returns for how long the value of e may be served after its TTL. It is not more than 0 if that is over.
+func (e *entry) staleFor(now, awake age) time.Duration {
+	k := e.keyspace
+	left := e.beganAwake + age(k.cache.ttl+k.cache.maxStale) - awake
 	switch {
-	case e.lease == nil:
-		return until
-	case e.keyspace.leases:
-		return e.lease.end
+	case e.refuted.Load():
+		return 0
+	case e.leaseEnd == 0:
+		return time.Duration(left)
+	case k.leases: // the lease takes the place of TTL and MaxStale
+		return time.Duration(e.leaseEnd - now)
 	default:
-		return min(until, e.lease.end)
+		return time.Duration(min(left, e.leaseEnd-now))
 	}
 }
 
-// newValue returns an entry for a value whose fetch began at age began, or nil if its lease is over already.
-func (k *keyspace) newValue(d docKey, secret secrets.Secret, began age) *entry {
+// isGood reports whether e is a value that may be served, fresh or stale.
+func (e *entry) isGood() bool {
+	now, awake := e.keyspace.clock.both()
+	return e.isValue() && (now < e.expireAt || e.staleFor(now, awake) > 0)
+}
+
+// newValue returns an entry for a value that the fetch of t has brought, or nil if its lease is over already.
+func (k *keyspace) newValue(t *ticket, secret secrets.Secret) *entry {
 	c := k.cache
-	e := &entry{keyspace: k, document: d, secret: secret, began: began}
+	e := &entry{keyspace: k, document: t.document, breaker: t.breaker, secret: secret, beganAwake: t.beganAwake}
 	fresh := min(age(spread(c.ttl, c.jitter)), age(c.ttl+c.maxStale)) // the jitter does not add to the bound
 	if end := secret.Meta().ExpiresAt; !end.IsZero() && time.Until(end) < century {
-		e.lease = &lease{end: c.clock.now() + age(time.Until(end)), wall: end.UnixNano()}
-		if e.leaseOver() || c.clock.now() >= e.lease.end {
+		now := c.clock.now()
+		e.leaseEnd = now + age(time.Until(end.Round(0)))
+		if now >= e.leaseEnd {
 			return nil
 		}
-		leased := e.lease.end - began
+		leased := e.leaseEnd - t.began
 		if fresh = min(fresh, leased); k.leases {
 			fresh = leased // to fetch sooner would be another lease beside this one
 		}
 	}
-	e.expireAt = began + fresh
+	e.expireAt = t.began + fresh
 	e.refreshAt.Store(int64(e.expireAt))
 	if c.refreshAhead > 0 {
-		e.refreshAt.Store(int64(began) + int64(float64(fresh)*c.refreshAhead))
+		e.refreshAt.Store(int64(t.began) + int64(float64(fresh)*c.refreshAhead))
 	}
 	return e
 }
 
 // newFailure returns an entry for an error that holds for d until the age until.
-func (k *keyspace) newFailure(d docKey, err error, until age) *entry {
-	return &entry{keyspace: k, document: d, err: asError(err), expireAt: until}
+func (k *keyspace) newFailure(d docKey, b *breaker, err error, until age) *entry {
+	return &entry{keyspace: k, document: d, breaker: b, err: asError(err), expireAt: until}
 }
 
 // asError returns err as an error of its class alone, if it is none yet.

@@ -15,9 +15,24 @@ type filler struct {
 	next     secrets.Fetcher
 }
 
+// Fetch asks for ref, on a goroutine of its own if the fetch is its caller's: it goes on without that, so that its answer is
+// remembered and its failure counts.
 func (f *filler) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
-	k, d, fetch := f.keyspace, docKeyOf(ref), fetchctx.Of(ctx)
-	if r, ok := f.secondLook(fetch, d); ok {
+	fetch := fetchctx.Of(ctx)
+	if fetch.Flight != nil {
+		return f.fetch(ctx, fetch, ref)
+	}
+	t := newTask(ctx)
+	f.keyspace.run(ctx, t, fetch, f, ref, func() {})
+	r := t.wait(ctx)
+	return r.Secret, r.Err
+}
+
+// fetch asks for ref, which no caller ends.
+func (f *filler) fetch(ctx context.Context, fetch fetchctx.Fetch, ref secrets.Ref) (secrets.Secret, error) {
+	k, d := f.keyspace, docKeyOf(ref)
+	b := k.breakerOf(d)
+	if r, ok := f.secondLook(fetch, d, b); ok {
 		return r.Secret, r.Err
 	}
 	if e, found := k.index.Load(d); found {
@@ -28,34 +43,37 @@ func (f *filler) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, er
 	if fetch.Origin == nil {
 		fetch.Origin = new(fetchctx.Origin)
 	}
-	now := k.clock.now()
-	a, t := k.breaker.begin(now, d), k.begin(d, now)
+	t := k.begin(d, b)
+	a := b.begin(t.began, d)
 	defer k.abandon(&t)
 	secret, err := f.next.Fetch(fetchctx.With(ctx, fetch), ref)
 	r := secrets.Result{Secret: secret, Err: err}
-	k.settle(&t, r)
-	k.judge(a, r, fetch.Origin)
+	good := k.settle(&t, r)
+	b.judge(a, r, fetch.Origin, good, k.clock.now())
 	return secret, err
 }
 
-// secondLook answers from memory what an earlier flight has brought since the caller looked, or that the breaker has opened. A
-// value that is being renewed is no answer: this fetch may be the renewal.
-func (f *filler) secondLook(fetch fetchctx.Fetch, d docKey) (secrets.Result, bool) {
+// secondLook answers from memory what an earlier flight has brought since the caller looked, or that the breaker has opened.
+func (f *filler) secondLook(fetch fetchctx.Fetch, d docKey, b *breaker) (secrets.Result, bool) {
 	if fetch.Fresh {
 		return secrets.Result{}, false
 	}
 	now := f.keyspace.clock.now()
 	if e, found := f.keyspace.index.Load(d); found {
+		until := e.expireAt
+		if fetch.Background || fetch.Probe { // it renews what is good still
+			until = min(until, age(e.refreshAt.Load()))
+		}
 		switch {
 		case !e.isValue():
 			if e.holds() {
 				return secrets.Result{Err: e.failure()}, true
 			}
-		case now < e.expireAt && !e.leaseOver() && e.renewal.Load() == nil:
+		case now < until:
 			return secrets.Result{Secret: e.secret}, true
 		}
 	}
-	if o := f.keyspace.breaker.openFor(d); o != nil && !fetch.Probe {
+	if o := b.opening(); o != nil && !fetch.Probe {
 		return secrets.Result{Err: o.failure(d.ref(), now)}, true
 	}
 	return secrets.Result{}, false
@@ -71,47 +89,52 @@ type fetches struct {
 
 // ticket is a fetch that may fill the cache.
 type ticket struct {
-	document docKey
-	number   int
-	began    age
-	ended    bool
+	document   docKey
+	breaker    *breaker
+	number     int
+	began      age
+	beganAwake age
+	ended      bool
 }
 
 // begin returns a ticket for a fetch of d that begins now. settle or abandon must follow it.
-func (k *keyspace) begin(d docKey, now age) ticket {
+func (k *keyspace) begin(d docKey, b *breaker) ticket {
 	c := k.cache
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f := k.fetching[d]
-	t := ticket{document: d, number: f.next, began: now}
+	t := ticket{document: d, breaker: b, number: f.next}
+	t.began, t.beganAwake = k.clock.both()
 	f.underWay++
 	f.next++
 	k.fetching[d] = f
 	return t
 }
 
-// settle stores the answer of the fetch of t, as far as it is to be remembered.
-func (k *keyspace) settle(t *ticket, r secrets.Result) {
+// settle stores the answer of the fetch of t, as far as it is to be remembered. It reports whether memory had a value of the
+// document until now, fresh or stale.
+func (k *keyspace) settle(t *ticket, r secrets.Result) (good bool) {
 	class := secrets.Class(r.Err)
 	c := k.cache
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if current := k.end(t, tells(class)); !current || k.closed {
-		return
-	}
 	old, _ := k.index.Load(t.document)
+	good = old != nil && old.isGood()
+	if current := k.end(t, tells(class)); !current || k.closed {
+		return good
+	}
 	switch {
 	case saysNothing(r, class):
 	case class == nil:
-		if e := k.newValue(t.document, r.Secret, t.began); e != nil {
+		if e := k.newValue(t, r.Secret); e != nil {
 			c.insert(e, old)
 		} else if old != nil {
 			c.drop(old)
 		}
 	case errors.Is(class, secrets.ErrUnavailable):
-		k.backOff(t.document, old, r.Err)
+		k.backOff(t, old, r.Err)
 	case errors.Is(class, secrets.ErrNotFound) && c.negativeTTL > 0:
-		c.insert(k.newFailure(t.document, r.Err, c.clock.now()+age(c.negativeTTL)), old)
+		c.insert(k.newFailure(t.document, t.breaker, r.Err, c.clock.now()+age(c.negativeTTL)), old)
 	case old == nil:
 	case errors.Is(class, secrets.ErrNotFound),
 		errors.Is(class, secrets.ErrPermissionDenied),
@@ -119,28 +142,33 @@ func (k *keyspace) settle(t *ticket, r secrets.Result) {
 		!old.isValue():
 		c.drop(old)
 	default:
-		// The failure says nothing about the value, and is the answer to those who wait. It must not be sought again by
-		// every read until the value expires.
+		// The failure does not say what the value is, and is the answer to those who wait. It must not be sought again by
+		// every read until the value expires. But then nothing hides it.
+		if errors.Is(class, secrets.ErrMalformed) || errors.Is(class, secrets.ErrUnknown) {
+			old.refuted.Store(true)
+		}
 		failures := old.troubles().failures + 1
 		old.trouble.Store(&trouble{failures: failures}) // the backend has answered: the back-off is over
 		old.postpone(c.clock.now() + age(backoff(failures)))
 	}
+	return good
 }
 
-// backOff notes that a document could not be had. The caller holds the lock of the cache.
-func (k *keyspace) backOff(d docKey, old *entry, err error) {
+// backOff notes that the document of t could not be had. The caller holds the lock of the cache.
+func (k *keyspace) backOff(t *ticket, old *entry, err error) {
 	failures := 1
 	if old != nil {
 		failures += old.troubles().failures
 	}
-	t := &trouble{failures: failures, unavailable: err, retryAt: k.clock.now() + age(backoff(failures)), ended: k.breaker.ended.Load()}
+	retryAt := k.clock.now() + age(backoff(failures))
+	left := &trouble{failures: failures, unavailable: err, retryAt: retryAt, ended: t.breaker.ended.Load()}
 	if old != nil && old.isValue() {
-		old.trouble.Store(t)
-		old.postpone(t.retryAt)
+		old.trouble.Store(left)
+		old.postpone(retryAt)
 		return
 	}
-	e := k.newFailure(d, err, t.retryAt)
-	e.trouble.Store(t)
+	e := k.newFailure(t.document, t.breaker, err, retryAt)
+	e.trouble.Store(left)
 	k.cache.insert(e, old)
 }
 
@@ -186,14 +214,6 @@ func (k *keyspace) end(t *ticket, tells bool) (current bool) {
 		k.fetching[t.document] = f
 	}
 	return current
-}
-
-func isContextError(err error) bool {
-	if err == nil {
-		return false
-	}
-	var own *secrets.Error
-	return !errors.As(err, &own) && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded))
 }
 
 var _ secrets.Fetcher = (*filler)(nil)

@@ -15,6 +15,7 @@ import (
 	"github.com/seed-5482dd03/secrets"
 	"github.com/seed-5482dd03/secrets/internal/fetchctx"
 	"github.com/seed-5482dd03/secrets/middleware/cache"
+	"github.com/seed-5482dd03/secrets/middleware/dedup"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -25,8 +26,14 @@ func until(began time.Time, d time.Duration) {
 	synctest.Wait()
 }
 
-// newLayer returns a cache around below, without dedup between its halves.
+// newLayer returns a cache around below, with dedup between its halves.
 func newLayer(c *cache.Cache, below secrets.Fetcher) secrets.Cache {
+	info := secrets.Info{Name: "source"}
+	return c.NewCache(info, below, func(fill secrets.Fetcher) secrets.Fetcher { return dedup.New().NewDedup(info, fill) })
+}
+
+// newLayerAlone returns a cache around below, without dedup.
+func newLayerAlone(c *cache.Cache, below secrets.Fetcher) secrets.Cache {
 	return c.NewCache(secrets.Info{Name: "source"}, below, func(fill secrets.Fetcher) secrets.Fetcher { return fill })
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed-5482dd03/secrets"
 	"github.com/seed-5482dd03/secrets/internal/fetchctx"
+	"github.com/seed-5482dd03/secrets/internal/inflight"
 )
 
 // keyspace is the memory for one backend of one Client. As a Fetcher it is the half of the cache that reads.
@@ -31,13 +32,14 @@ type keyspace struct {
 	misses, stale, negativeHits, backedOff, evictions atomic.Uint64
 	hits                                              paddedCounter
 
-	breaker breaker // of the backend
+	endpoint    func(secrets.Ref) string // or nil: then the backend has one
+	whole       breaker                  // of a backend with one endpoint
+	others      breaker                  // of endpoints without one of their own; it is inert
+	endpointsMu sync.Mutex               // may be taken under Cache.mu
+	endpoints   map[string]*breaker      // guarded by endpointsMu
 
-	life    context.Context
-	cancel  context.CancelCauseFunc // of life
-	running sync.WaitGroup          // of renewals and probes
-
-	ahead    atomic.Int64 // renewals that run in the background, without probes
+	calls    *inflight.Calls // the goroutines of tasks
+	ahead    atomic.Int64    // renewals that run in the background, without probes
 	maxAhead int64
 
 	// Guarded by Cache.mu:
@@ -54,9 +56,11 @@ func newKeyspace(c *Cache, info secrets.Info) *keyspace {
 		index:    xsync.NewMap[docKey, *entry](),
 		memos:    xsync.NewMap[string, memo](),
 		fetching: make(map[docKey]fetches),
+		calls:    inflight.New(),
+		endpoint: info.Endpoint, endpoints: make(map[string]*breaker),
 	}
+	k.others.inert = true
 	k.countHits.Store(c.config.countHits)
-	k.life, k.cancel = context.WithCancelCause(context.Background())
 	return k
 }
 
@@ -68,7 +72,7 @@ const (
 	answer                 // the result is there
 	due                    // the result is there, and a renewal is due that nobody has begun
 	putOff                 // the result is there, and the renewal that is due has time until the breaker closes
-	expired                // the value is past its TTL: renew it, and serve it stale if that fails
+	expired                // the value is past its TTL: renew it, and serve it stale if that fails or takes long
 )
 
 // known reports whether the result is there.
@@ -83,23 +87,23 @@ func (k *keyspace) find(d docKey) (finding, *entry, secrets.Result) {
 	if !e.isValue() {
 		return k.findFailure(e)
 	}
-	now := k.clock.now()
+	now, awake := k.clock.both()
 	switch {
-	case e.leaseOver(), now >= e.staleUntil():
-		k.expire(e)
-		return k.find(d)
 	case now < e.expireAt:
 		e.touch()
 		if k.countHits.Load() {
 			k.hits.n.Add(1)
 		}
-		if int64(now) >= e.refreshAt.Load() && e.renewal.Load() == nil {
+		if int64(now) >= e.refreshAt.Load() && !e.renewing.Load() {
 			return due, e, secrets.Result{Secret: e.secret}
 		}
 		return answer, e, secrets.Result{Secret: e.secret}
+	case e.staleFor(now, awake) <= 0:
+		k.expire(e)
+		return k.find(d)
 	}
 	e.touch()
-	if now < e.troubles().retryAt && k.breaker.openFor(e.document) == nil {
+	if now < e.troubles().retryAt && e.breaker.opening() == nil {
 		return answer, e, k.staleResult(e)
 	}
 	return expired, e, secrets.Result{}
@@ -137,51 +141,99 @@ func (k *keyspace) expire(e *entry) {
 		c.drop(e)
 		return
 	}
-	failure := k.newFailure(e.document, t.unavailable, t.retryAt)
+	failure := k.newFailure(e.document, e.breaker, t.unavailable, t.retryAt)
 	failure.trouble.Store(&t)
 	c.insert(failure, e)
 }
 
 // Fetch answers from memory, or asks for the secret and waits for it.
 func (k *keyspace) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
-	d := docKeyOf(ref)
 	if fetchctx.Of(ctx).Fresh {
-		k.abandonRenewal(d)
 		return k.next.Fetch(ctx, ref)
 	}
-	found, e, r := k.lookup(ctx, d)
+	found, e, r := k.lookup(ctx, docKeyOf(ref))
 	switch found {
 	case putOff:
 		k.probeAhead(ctx, e)
-		return r.Secret, r.Err
 	case due:
 		k.renewAhead(ctx, e)
-		return r.Secret, r.Err
 	case answer:
-		return r.Secret, r.Err
-	case unknown, expired:
+	case expired:
+		r = k.renewed(ctx, e, ref)
+	case unknown:
+		k.misses.Add(1)
+		r.Secret, r.Err = k.next.Fetch(ctx, ref)
 	}
-	k.misses.Add(1)
-	if found == expired {
-		if renewal, mine := k.join(ctx, e); renewal != nil {
-			r = k.renewed(ctx, e, renewal, mine)
-			return r.Secret, r.Err
+	return r.Secret, r.Err
+}
+
+// maxPatience is for how long a reader waits for a fetch at the most, if there is a stale value, or if the fetch is a probe.
+const maxPatience = time.Second
+
+// patience returns for how long a reader with ctx waits for a fetch, if memory has e for it, a value past its TTL, or nothing. It
+// keeps the other half of what it has for what it gets else: the stale value, or the time for a fallback.
+func (k *keyspace) patience(ctx context.Context, e *entry) time.Duration {
+	patience := maxPatience
+	if e != nil {
+		if e.slow.Load() {
+			return 0
 		}
+		patience = min(patience, e.staleFor(k.clock.both())/2)
 	}
-	return k.next.Fetch(ctx, ref)
+	if deadline, ok := ctx.Deadline(); ok {
+		patience = min(patience, time.Until(deadline)/2)
+	}
+	return patience
+}
+
+// renewed returns the answer of a fetch of ref, which renews e, a value past its TTL. If that is ErrUnavailable, or does not come
+// while the caller has patience, it is the stale value. From then on readers get that at once, and renewals run in the background,
+// until one of them has answered.
+func (k *keyspace) renewed(ctx context.Context, e *entry, ref secrets.Ref) secrets.Result {
+	if patience := k.patience(ctx, e); patience > 0 {
+		k.misses.Add(1)
+		patient, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		var r secrets.Result
+		r.Secret, r.Err = k.next.Fetch(patient, ref)
+		late := patient.Err() != nil && isContextError(r.Err)
+		switch {
+		case late && errors.Is(ctx.Err(), context.Canceled):
+			return r
+		case late:
+			e.slow.Store(true)
+		case !errors.Is(r.Err, secrets.ErrUnavailable):
+			return r
+		}
+		if old, ok := k.recollect(e.document); ok {
+			return old
+		}
+		if !late {
+			return r
+		}
+	} else if old, ok := k.recollect(e.document); ok {
+		k.renewAhead(ctx, e)
+		return old
+	}
+	var r secrets.Result // nothing in memory helps any more
+	r.Secret, r.Err = k.next.Fetch(ctx, ref)
+	return r
 }
 
 // recollect returns the value of d that memory has after a fetch that came to nothing, as long as that may be served. An
 // invalidation in the meantime forbids the old value, a refresh has brought a better one.
 func (k *keyspace) recollect(d docKey) (r secrets.Result, ok bool) {
 	e, found := k.index.Load(d)
-	switch now := k.clock.now(); {
-	case !found || !e.isValue() || e.leaseOver() || now >= e.staleUntil():
+	if !found || !e.isValue() {
 		return r, false
+	}
+	switch now, awake := k.clock.both(); {
 	case now < e.expireAt:
 		return secrets.Result{Secret: e.secret}, true
-	default:
+	case e.staleFor(now, awake) > 0:
 		return k.staleResult(e), true
+	default:
+		return r, false
 	}
 }
 
@@ -189,7 +241,7 @@ func (k *keyspace) recollect(d docKey) (r secrets.Result, ok bool) {
 func (k *keyspace) Peek(ref secrets.Ref) (r secrets.Result, known bool) {
 	d := docKeyOf(ref)
 	found, _, r := k.find(d)
-	if open := k.breaker.openFor(d); open != nil && !found.known() {
+	if open := k.breakerOf(d).opening(); open != nil && !found.known() {
 		return k.withoutAsking(d, open), true
 	}
 	return r, found.known()
@@ -205,13 +257,13 @@ func (k *keyspace) RenewAt(ref secrets.Ref) (at time.Time, known bool) {
 	now := k.clock.now()
 	due := now
 	switch {
-	case e.isValue() && !e.leaseOver():
+	case e.isValue():
 		due = min(age(e.refreshAt.Load()), e.expireAt) // a renewal may have been put off past the TTL
 	case e.isNotFound():
 		due = e.expireAt
 	}
-	if open := k.breaker.openFor(d); open != nil {
-		due = max(due, open.retryFor(k.hasFailed(d)))
+	if open := e.breaker.opening(); open != nil {
+		due = max(due, open.gate(e.breaker.knows(e)).at)
 	} else {
 		due = max(due, e.troubles().retryAt)
 	}
@@ -226,7 +278,6 @@ func (k *keyspace) Invalidate(refs ...secrets.Ref) {
 		d := docKeyOf(ref)
 		k.outdate(d)
 		if e, found := k.index.Load(d); found {
-			e.renewal.Store(nil)
 			k.cache.drop(e)
 		}
 	}
@@ -246,13 +297,13 @@ func (k *keyspace) purge() {
 		k.outdate(d)
 	}
 	k.index.Range(func(_ docKey, e *entry) bool {
-		e.renewal.Store(nil)
 		k.cache.drop(e)
 		return true
 	})
 }
 
-// Close forgets everything, ends the renewals and waits for them. What belongs to other Clients of the cache stays.
+// Close forgets everything, and waits for the fetches that run, which what is below ends. What belongs to other Clients of the cache
+// stays.
 func (k *keyspace) Close() error {
 	k.cache.mu.Lock()
 	first := !k.closed
@@ -266,8 +317,8 @@ func (k *keyspace) Close() error {
 		k.clock.stop()
 	}
 	k.cache.mu.Unlock()
-	k.cancel(secrets.ErrClosed)
-	k.running.Wait()
+	k.calls.Close()
+	<-k.calls.Idle()
 	return nil
 }
 

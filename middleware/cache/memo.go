@@ -15,12 +15,6 @@ type memo struct {
 	entry  *entry
 }
 
-// maxMemos bounds the memos of one entry: the fields of one document that programs ask for are few.
-const maxMemos = 64
-
-// largeDocument is the size in bytes from which the fields of a document are not remembered.
-const largeDocument = 64 << 10
-
 // Recall returns the secret that key means, if that is in memory and fresh: see [keyspace.Memorize]. A zero Secret that is
 // known is a remembered not-found. If the answer is not known, Fetch has it.
 func (k *keyspace) Recall(key string) (secret secrets.Secret, known bool) {
@@ -57,8 +51,7 @@ func (k *keyspace) RecallMany(keys []string, found map[string]secrets.Secret) bo
 }
 
 // Memorize makes Recall know what key means: field of doc, or the whole if field is empty. It does so only as long as doc is
-// in memory and fresh, and no renewal is due. Fields of large documents are not remembered: finding them takes long, and
-// must not be done twice.
+// in memory and fresh, and no renewal is due.
 func (k *keyspace) Memorize(key string, doc secrets.Ref, field string) {
 	if m, known := k.memos.Load(key); known && k.clock.longBefore(m.until) {
 		return // the key is known, and means the same for ever: see secrets.Info
@@ -69,9 +62,6 @@ func (k *keyspace) Memorize(key string, doc secrets.Ref, field string) {
 }
 
 func (k *keyspace) memorize(key string, e *entry, field string) {
-	if e.isValue() && field != "" && len(e.secret.Reveal()) > largeDocument {
-		return
-	}
 	m, ok := e.memo()
 	if !ok || !k.wants(key, m, field) {
 		return
@@ -100,7 +90,7 @@ func (e *entry) memo() (m memo, ok bool) {
 	}
 	// A renewal that was put off may be due after the value has expired.
 	m.until = min(m.until, age(e.refreshAt.Load()))
-	return m, e.lease == nil // a lease has a wall clock to look at too
+	return m, true
 }
 
 // wants reports whether m, with that field selected, would be something new for key, and of use.
@@ -116,6 +106,6 @@ func (k *keyspace) wants(key string, m memo, field string) bool {
 	default: // a field that there is no room for is not to be looked for
 		k.cache.mu.Lock()
 		defer k.cache.mu.Unlock()
-		return !m.entry.full()
+		return k.cache.memos < k.cache.maxMemos()
 	}
 }

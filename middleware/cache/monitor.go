@@ -29,8 +29,9 @@ func (k *keyspace) CacheStats() secrets.CacheStats {
 // BackingOff returns how many documents are not asked for at present, because the backend was unavailable.
 func (k *keyspace) BackingOff() (documents int) {
 	now := k.clock.now()
-	k.index.Range(func(d docKey, e *entry) bool {
-		if t := e.troubles(); t.unavailable != nil && (k.breaker.openFor(d).holds(true, now) || now < t.retryAt) {
+	k.index.Range(func(_ docKey, e *entry) bool {
+		t, o := e.troubles(), e.breaker.opening()
+		if t.unavailable != nil && (now < t.retryAt || o != nil && o.gate(e.breaker.knows(e)).holds(now)) {
 			documents++
 		}
 		return true
@@ -38,8 +39,15 @@ func (k *keyspace) BackingOff() (documents int) {
 	return documents
 }
 
-// Outage reports whether the circuit breaker is open.
-func (k *keyspace) Outage() bool { return k.breaker.state.Load() != nil }
+// Outage reports whether a circuit breaker is open.
+func (k *keyspace) Outage() bool {
+	open := false
+	k.breakers(func(b *breaker) bool {
+		open = b.opening() != nil
+		return !open
+	})
+	return open
+}
 
 // CountHits makes the keyspace count its hits, as [WithHitCount] does for all of them.
 func (k *keyspace) CountHits() { k.countHits.Store(true) }

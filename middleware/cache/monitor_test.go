@@ -83,13 +83,11 @@ func (o *observed) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, 
 	o.mu.Lock()
 	o.fetches = append(o.fetches, f)
 	o.mu.Unlock()
-	if f.Flight != nil {
-		f.Flight.OnJoin(func(caller context.Context) {
-			o.mu.Lock()
-			defer o.mu.Unlock()
+	defer func() {
+		for _, caller := range f.Flight.Joined() {
 			o.joined = append(o.joined, fmt.Sprint(caller.Value(nameKey{})))
-		})
-	}
+		}
+	}()
 	return o.source.Fetch(ctx, ref)
 }
 

@@ -19,37 +19,24 @@ func callerNamed(name string) context.Context {
 	return context.WithValue(context.Background(), nameKey{}, name)
 }
 
-// crowd notes the names of those who join a flight.
-type crowd struct {
-	mu    sync.Mutex
-	names map[any]int
-}
-
-func (c *crowd) watch(f *fetchctx.Flight) {
-	f.OnJoin(func(caller context.Context) {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.names == nil {
-			c.names = make(map[any]int)
-		}
-		c.names[caller.Value(nameKey{})]++
-	})
-}
-
 func TestFlightTellsWhoJoins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
-		var atOnce, afterwards crowd
-		var flights []*fetchctx.Flight
+		var early, late []any
+		names := func(f *fetchctx.Flight) (all []any) {
+			for _, caller := range f.Joined() {
+				all = append(all, caller.Value(nameKey{}))
+			}
+			return all
+		}
+		var flight *fetchctx.Flight
 		f := layer(&source{fetch: func(ctx context.Context, _ secrets.Ref) (secrets.Secret, error) {
 			is.Equal(ctx.Value(nameKey{}), "first")
-			fetch := fetchctx.Of(ctx)
-			flights = append(flights, fetch.Flight)
-			is.True(!fetch.Background)
-			atOnce.watch(fetch.Flight)
+			flight = fetchctx.Of(ctx).Flight
 			time.Sleep(2 * time.Second)
-			afterwards.watch(fetch.Flight) // those that have joined before
+			early = names(flight)
 			time.Sleep(2 * time.Second)
+			late = names(flight)
 			return secrets.NewSecret("value", secrets.Meta{}), nil
 		}})
 		var wg sync.WaitGroup
@@ -60,49 +47,15 @@ func TestFlightTellsWhoJoins(t *testing.T) {
 				is.NoErr(err)
 			})
 		}
-		wg.Wait()
-		want := map[any]int{"second": 1, "third": 1}
-		is.Equal(atOnce.names, want)
-		is.Equal(afterwards.names, want)
-		is.Equal(len(flights), 1)
-
-		var after crowd
-		after.watch(flights[0]) // the flight has ended
-		is.Equal(len(after.names), 0)
-	})
-}
-
-// joined returns the context of a caller that fetches for a flight of its own, as a renewal of the cache is, which waiter has joined.
-func joined(name, waiter string, fetch fetchctx.Fetch) context.Context {
-	ctx := callerNamed(name)
-	fetch.Flight = fetchctx.NewFlight(ctx)
-	fetch.Flight.Join(callerNamed(waiter))
-	return fetchctx.With(ctx, fetch)
-}
-
-func TestFlightWithinFlights(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		is := is.New(t)
-		var seen crowd
-		f := layer(&source{fetch: func(ctx context.Context, _ secrets.Ref) (secrets.Secret, error) {
-			fetch := fetchctx.Of(ctx)
-			is.True(fetch.Background)
-			seen.watch(fetch.Flight)
+		wg.Go(func() { // nobody waits for a fetch in the background
 			time.Sleep(time.Second)
-			return secrets.NewSecret("value", secrets.Meta{}), nil
-		}})
-		var wg sync.WaitGroup
-		fetch := func(ctx context.Context) {
-			wg.Go(func() {
-				_, err := f.Fetch(ctx, db)
-				is.NoErr(err)
-			})
-			synctest.Wait()
-		}
-		fetch(joined("renewal", "waits for the renewal", fetchctx.Fetch{Background: true}))
-		fetch(joined("other", "waits for the other", fetchctx.Fetch{}))
+			_, err := f.Fetch(fetchctx.With(callerNamed("renewal"), fetchctx.Fetch{Background: true}), db)
+			is.NoErr(err)
+		})
 		wg.Wait()
-		is.Equal(seen.names, map[any]int{"waits for the renewal": 1, "other": 1, "waits for the other": 1})
+		is.Equal(early, []any{"second"})
+		is.Equal(late, []any{"second", "third"})
+		is.Equal(len(flight.Joined()), 0) // the flight has ended
 	})
 }
 
@@ -136,37 +89,6 @@ func TestFlightKeepsWhatItsFetchIs(t *testing.T) {
 		is.True(!idle) // the second waits for the flight, and the first is on its way in it
 		group.Done()
 		is.True(idle)
-		wg.Wait()
-	})
-}
-
-// An observer may call the layer: no lock is held meanwhile.
-func TestFlightHoldsNoLock(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		is := is.New(t)
-		var f secrets.Dedup
-		var once sync.Once
-		other := secrets.Ref{Path: "other"}
-		f = layer(&source{fetch: func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
-			if ref == db {
-				fetchctx.Of(ctx).Flight.OnJoin(func(context.Context) {
-					once.Do(func() {
-						_, err := f.Fetch(context.Background(), other)
-						is.NoErr(err)
-					})
-				})
-				time.Sleep(time.Second)
-			}
-			return secrets.NewSecret("value", secrets.Meta{}), nil
-		}})
-		var wg sync.WaitGroup
-		for range 3 {
-			wg.Go(func() {
-				_, err := f.Fetch(t.Context(), db)
-				is.NoErr(err)
-			})
-			synctest.Wait()
-		}
 		wg.Wait()
 	})
 }

@@ -3,7 +3,6 @@ package tracing
 import (
 	"context"
 	"slices"
-	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -43,21 +42,21 @@ func (l *layer) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, err
 	// A panic, or the end of the goroutine, is for others to deal with. It must not be recovered here, and not by a span
 	// either, which would record its text: span.End must not be deferred itself.
 	result := unknown
-	defer func() { l.end(inner, span, fetch, result, began) }()
+	defer func() { l.end(ctx, inner, span, fetch, result, began) }()
 	secret, err := l.next.Fetch(inner, ref)
 	result = outcomeOf(ctx, secret, err)
 	return secret, err
 }
 
+// isRoot reports whether the span of fetch is the root of a trace of its own, since no caller may be waiting for it.
+func isRoot(fetch fetchctx.Fetch) bool { return fetch.Background || fetch.Probe }
+
 // begin returns a span and the context to go on with.
 func (l *layer) begin(ctx context.Context, fetch fetchctx.Fetch) (context.Context, trace.Span) {
-	caller := trace.SpanContextFromContext(ctx)
 	opts := l.start
-	room := maxLinks                     // past which the SDK drops the first link, which is the cause
-	if fetch.Background || fetch.Probe { // detached from the caller
+	if isRoot(fetch) {
 		opts = append(slices.Clip(opts), trace.WithNewRoot())
-		if caller.IsValid() {
-			room--
+		if caller := trace.SpanContextFromContext(ctx); caller.IsValid() {
 			opts = append(opts, trace.WithLinks(link(caller, "cause")))
 		}
 	}
@@ -74,16 +73,15 @@ func (l *layer) begin(ctx context.Context, fetch fetchctx.Fetch) (context.Contex
 	if fetch.Probe {
 		span.SetAttributes(attribute.Bool(keyProbe, true))
 	}
-	if fetch.Flight != nil {
-		fetch.Flight.OnJoin((&linker{span: span, first: idOf(caller), room: room}).join)
-	}
 	return inner, span
 }
 
-// end ends span with the outcome result.
-func (l *layer) end(ctx context.Context, span trace.Span, fetch fetchctx.Fetch, result outcome, began time.Time) {
+// end ends span with the outcome result. The caller of the fetch has ctx, and inner has the span.
+func (l *layer) end(
+	ctx, inner context.Context, span trace.Span, fetch fetchctx.Fetch, result outcome, began time.Time,
+) {
 	if d := l.durations; d != nil {
-		l.tracing.metrics.duration.Record(ctx, time.Since(began).Seconds(), d[result]...)
+		l.tracing.metrics.duration.Record(inner, time.Since(began).Seconds(), d[result]...)
 	}
 	if span.IsRecording() {
 		if result == ok {
@@ -94,6 +92,13 @@ func (l *layer) end(ctx context.Context, span trace.Span, fetch fetchctx.Fetch, 
 		if size := fetch.Origin.Size(); size > 1 {
 			span.SetAttributes(attribute.Int(keyBatchSize, size))
 		}
+		if waiters := fetch.Flight.Joined(); len(waiters) > 0 {
+			first, room := trace.SpanContextFromContext(ctx), maxLinks
+			if isRoot(fetch) && first.IsValid() {
+				room-- // past the limit the SDK drops the first link, which is the cause
+			}
+			linkWaiters(span, first, waiters, room)
+		}
 		if result.failed() {
 			span.SetStatus(codes.Error, result.description())
 		}
@@ -101,14 +106,21 @@ func (l *layer) end(ctx context.Context, span trace.Span, fetch fetchctx.Fetch, 
 	span.End()
 }
 
-// linker links the spans of the callers that join a flight to span, each once.
-type linker struct {
-	span  trace.Span
-	first spanID // of the first caller, which needs none: it is the parent of span, or its cause
-
-	mu     sync.Mutex
-	room   int // how many links there may still be
-	linked map[spanID]bool
+// linkWaiters links the spans of the callers that wait for the fetch beside the first one, each once. It does so at the end of the
+// span, on the goroutine of the fetch: a tracer must not hold up those callers.
+func linkWaiters(span trace.Span, first trace.SpanContext, waiters []context.Context, room int) {
+	linked := map[spanID]bool{idOf(first): true} // the first needs none: its span is the parent, or the cause
+	for _, caller := range waiters {
+		waiter := trace.SpanContextFromContext(caller)
+		if !waiter.IsValid() || linked[idOf(waiter)] {
+			continue
+		}
+		if room--; room < 0 {
+			return
+		}
+		linked[idOf(waiter)] = true
+		span.AddLink(link(waiter, "waiter"))
+	}
 }
 
 type spanID struct {
@@ -117,26 +129,6 @@ type spanID struct {
 }
 
 func idOf(s trace.SpanContext) spanID { return spanID{s.TraceID(), s.SpanID()} }
-
-func (l *linker) join(caller context.Context) {
-	if waiter := trace.SpanContextFromContext(caller); waiter.IsValid() && l.isNew(idOf(waiter)) {
-		l.span.AddLink(link(waiter, "waiter"))
-	}
-}
-
-func (l *linker) isNew(id spanID) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if id == l.first || l.linked[id] || l.room == 0 {
-		return false
-	}
-	if l.linked == nil { // most flights have one caller
-		l.linked = make(map[spanID]bool)
-	}
-	l.linked[id] = true
-	l.room--
-	return true
-}
 
 func link(to trace.SpanContext, why string) trace.Link {
 	return trace.Link{SpanContext: to, Attributes: []attribute.KeyValue{attribute.String(keyLink, why)}}
