@@ -30,21 +30,21 @@ func (c *config) newChain(stacks []*stack) *chain {
 
 // Fetch asks the backends in turn until an answer stops the chain.
 func (c *chain) Fetch(ctx context.Context, ref Ref) (Secret, error) {
-	var room [2]failure // most chains are that short, and need no garbage for it
+	var room [2]failed // most chains are that short, and need no garbage for it
 	f := failures(room[:0])
 	for i, s := range c.stacks {
-		if i > 0 && ctx.Err() != nil {
-			return Secret{}, ctx.Err() // the answers so far are not those of the whole chain
+		if i > 0 && ctx.Err() != nil { // the answers so far are not those of the whole chain
+			return Secret{}, contextError(ctx, s.info.Name, ref.String())
 		}
 		secret, err := s.Fetch(ctx, ref)
 		if err == nil {
 			return secret, nil
 		}
 		class := Class(err)
-		if class == ErrUnavailable && ctx.Err() != nil {
-			return Secret{}, ctx.Err() // it was the caller that gave up, not the backend
+		if isBareContextError(class) {
+			return Secret{}, err // it was the caller that gave up, not the backend
 		}
-		f = append(f, failure{s.info.Name, err, class})
+		f = append(f, failed{s.info.Name, err, class})
 		if !slices.Contains(c.goesOn, class) {
 			return Secret{}, f.stopped()
 		}
@@ -80,16 +80,16 @@ var (
 	_ memory  = (*chain)(nil)
 )
 
-// failure is the error of a backend that had no secret, and its class.
-type failure struct {
+// failed is the error of a backend that had no secret, and its class.
+type failed struct {
 	backend    string
 	err, class error
 }
 
-func (f failure) isNotFound() bool { return errors.Is(f.class, ErrNotFound) }
+func (f failed) isNotFound() bool { return errors.Is(f.class, ErrNotFound) }
 
 // toError returns f as an error that is the caller's to change. Nothing of a foreign error is kept.
-func (f failure) toError() *Error {
+func (f failed) toError() *Error {
 	var e Error
 	if own, ok := f.err.(*Error); ok && own != nil {
 		e = *own
@@ -104,7 +104,7 @@ func (f failure) toError() *Error {
 }
 
 // failures are what the backends answered for one ref, in the order in which they were asked.
-type failures []failure
+type failures []failed
 
 // exhausted is the error of a chain that no answer stopped.
 func (f failures) exhausted() error { return f.withCauses(max(0, f.first())) }
@@ -121,7 +121,7 @@ func (f failures) stopped() error {
 // first returns the index of the first failure that is no kind of ErrNotFound, or -1. A chain with one must not read as "not
 // found": the backend that could not be asked may have the secret.
 func (f failures) first() int {
-	return slices.IndexFunc(f, func(one failure) bool { return !one.isNotFound() })
+	return slices.IndexFunc(f, func(one failed) bool { return !one.isNotFound() })
 }
 
 // withCauses returns failure i, with the others as its causes.

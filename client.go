@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -15,7 +14,8 @@ import (
 // Client reads secrets from a backend, through the layers that its options give. Build one in main and pass it to what
 // needs it. It is safe for concurrent use.
 //
-// Every error of its methods is an [*Error] of exactly one class, or the error of the caller's own context, as it is.
+// Every error of its methods is an [*Error] of exactly one class, which is that of the caller's own context if it has ended. That of
+// GetMany is [Errors].
 type Client struct {
 	top     Fetcher
 	memory  memory  // asked before top, or nil
@@ -102,8 +102,8 @@ func (c *Client) closeLayers() (errs []error) {
 // Get returns the secret that key names; see the package comment for the form of keys.
 func (c *Client) Get(ctx context.Context, key string) (Secret, error) {
 	// Written out, since each call that is not inlined is a tenth of a cached read.
-	if err := ctx.Err(); err != nil {
-		return Secret{}, err
+	if ctx.Err() != nil {
+		return Secret{}, contextError(ctx, "", key)
 	}
 	if c.closed.Load() {
 		return Secret{}, closedError(key)
@@ -146,105 +146,6 @@ func (c *Client) Has(ctx context.Context, key string) (bool, error) {
 // stale value: if the backend is unavailable, that is the error. With a fallback, the chain goes on as it does for Get.
 func (c *Client) Refresh(ctx context.Context, key string) (Secret, error) {
 	return c.fetch(ctx, key, fetchctx.Fetch{Fresh: true})
-}
-
-// GetMany returns the secrets that keys name. What is not in memory is fetched together, each document once: up to 16 documents of
-// a backend at a time, and where its server has batches, up to 16 batches. Keys given twice are asked once. What was found is
-// returned also if there is an error. The error is [Errors], with one [*Error] for each key that could not be
-// had; if ctx ended the call, it is the error of ctx, joined with those Errors if there are any. If ctx is done before the
-// call, its error is all.
-func (c *Client) GetMany(ctx context.Context, keys ...string) (map[string]Secret, error) {
-	found := make(map[string]Secret, len(keys))
-	if err := ctx.Err(); err != nil {
-		return found, err
-	}
-	if c.closed.Load() {
-		if len(keys) == 0 {
-			return found, Errors{{Err: ErrClosed}}
-		}
-		errs := make(map[string]error, len(keys))
-		for _, key := range keys {
-			errs[key] = closedError(key)
-		}
-		return found, collect(ctx, keys, errs)
-	}
-	if c.memory != nil && c.memory.RecallMany(keys, found) {
-		return found, nil
-	}
-	clear(found)
-	asked := make(map[string]bool, len(keys))
-	errs := make(map[string]error)
-	refs := make([]Ref, 0, len(keys))
-	names := make([]string, 0, len(keys)) // of refs
-	for _, key := range keys {
-		if asked[key] {
-			continue
-		}
-		asked[key] = true
-		ref, err := ParseRef(key)
-		if err != nil {
-			errs[key] = err
-			continue
-		}
-		refs, names = append(refs, ref), append(names, key)
-	}
-	for i, r := range c.fetchMany(ctx, refs) {
-		if err := c.delivered(ctx, names[i], refs[i], &r); err != nil {
-			errs[names[i]] = err
-			continue
-		}
-		found[names[i]] = r.Secret
-	}
-	return found, collect(ctx, keys, errs)
-}
-
-// fetchMany asks the layers for refs, each by itself, as the members of one group.
-func (c *Client) fetchMany(ctx context.Context, refs []Ref) []Result {
-	results := make([]Result, len(refs))
-	group := fetchctx.NewGroup(len(refs))
-	defer group.Close()
-	ctx = fetchctx.With(ctx, fetchctx.Fetch{Group: group})
-	if c.inTurn {
-		for i, ref := range refs {
-			c.ask(ctx, ref, &results[i])
-		}
-		return results
-	}
-	var running sync.WaitGroup
-	for i, ref := range refs {
-		running.Go(func() {
-			defer group.Done()
-			c.ask(ctx, ref, &results[i])
-		})
-	}
-	running.Wait()
-	return results
-}
-
-// collect makes one error of the errors of keys, in their order.
-func collect(ctx context.Context, keys []string, errs map[string]error) error {
-	var all Errors
-	var ended error
-	for _, key := range keys {
-		err, failed := errs[key]
-		if !failed {
-			continue
-		}
-		delete(errs, key)              // a key may stand twice
-		if e, ok := err.(*Error); ok { // and not the end of ctx
-			all = append(all, e)
-		} else {
-			ended = ctx.Err()
-		}
-	}
-	switch {
-	case len(all) == 0:
-		return ended
-	case ended == nil:
-		return all
-	default:
-		return errors.Join(ended, all)
-	}
 }
 
 // Invalidate makes the layers forget the documents that keys mean: the next Get asks the backend. Keys that are not valid
@@ -318,8 +219,8 @@ func closedError(key string) error { return &Error{Key: key, Err: ErrClosed} }
 // fetch asks the layers for the secret that key names. The fetch is what f says, and no part of another one whose context ctx may
 // be: a backend or layer may use a Client.
 func (c *Client) fetch(ctx context.Context, key string, f fetchctx.Fetch) (Secret, error) {
-	if err := ctx.Err(); err != nil {
-		return Secret{}, err
+	if ctx.Err() != nil {
+		return Secret{}, contextError(ctx, "", key)
 	}
 	if c.closed.Load() {
 		return Secret{}, closedError(key)
@@ -333,9 +234,10 @@ func (c *Client) fetch(ctx context.Context, key string, f fetchctx.Fetch) (Secre
 	}
 	var r Result
 	c.ask(ctx, ref, &r)
-	if err := c.delivered(ctx, key, ref, &r); err != nil {
-		return Secret{}, err
+	if r.Err != nil {
+		return Secret{}, failure(ctx, r.Err, key)
 	}
+	c.delivered(ctx, key, ref, r.Secret)
 	return r.Secret, nil
 }
 
@@ -346,23 +248,34 @@ func (c *Client) ask(ctx context.Context, ref Ref, r *Result) {
 	r.Secret, r.Err = c.top.Fetch(ctx, ref)
 }
 
-// delivered returns the error that the caller of key gets. If there is none, the layers learn that it gets the secret of r.
-func (c *Client) delivered(ctx context.Context, key string, ref Ref, r *Result) error {
-	if r.Err != nil {
-		err := toError(ctx, r.Err, "", key) // user middleware may return any error
-		if e, ok := err.(*Error); ok {
-			e.Key = key
-		}
-		return err
+// failure returns err as the error that the caller of key gets. User middleware may have made it, or ended a context of its own.
+func failure(ctx context.Context, err error, key string) *Error {
+	e, ok := err.(*Error)
+	if !ok {
+		ctx := context.WithoutCancel(ctx) // the error says what it is
+		e, _ = toError(ctx, err, "", key).(*Error)
+		ok = !isContextError(err)
 	}
-	c.handOut(ref, r.Secret)
-	if c.memory != nil {
+	e = e.clone()
+	e.Key = key
+	if ok && !isBareContextError(e.Err) {
+		return e
+	}
+	if e.Err = ctx.Err(); e.Err == nil {
+		e.Err, e.Detail = ErrUnavailable, "a middleware has ended the context of the fetch"
+	}
+	return e
+}
+
+// delivered lets the layers learn that the caller of key gets s.
+func (c *Client) delivered(ctx context.Context, key string, ref Ref, s Secret) {
+	c.handOut(ref, s)
+	if c.memory != nil && ctx.Err() == nil { // to find a field of a large document takes time
 		for _, s := range c.stacks {
 			s.memorize(key, ref)
 		}
 	}
-	c.primary.replaced(ctx, r.Secret, ref)
-	return nil
+	c.primary.replaced(ctx, s, ref)
 }
 
 // handOut tells the redaction of the backend that answered what the caller gets. User middleware may have made s: then the first

@@ -66,35 +66,79 @@ func locationOf(ref Ref) location {
 	return location{Ref{Path: ref.Path, Version: ref.Version}, ref.Field}
 }
 
-// content is the answer for a document, whose fields are found once for all that need them.
+// content is the answer for a document.
 type content struct {
 	Result
 
-	field func(name string) (Secret, error)
+	parsed func() *parsed // once for all that need a field of it, or nil
 }
 
-func contentOf(s Secret, err error) content { return content{Result{s, err}, s.Field} }
+func contentOf(s Secret, err error) content { return content{Result: Result{s, err}} }
 
-// parsedOnce returns c with fields that are read in one pass, for all who need one.
-func (c content) parsedOnce() content {
-	fields := sync.OnceValue(c.Secret.fields)
-	c.field = func(name string) (Secret, error) { return fields()(name) }
-	return c
+func (c content) field(name string) (Secret, error) {
+	if c.parsed == nil {
+		return c.Secret.Field(name)
+	}
+	return c.parsed().field(c.Secret, name)
 }
 
+// Fetch returns the secret for ref. Below, the error of a context is bare; here it becomes one that says what was asked for.
 func (d *document) Fetch(ctx context.Context, ref Ref) (Secret, error) {
 	at, err := d.locate(ctx, ref)
 	if err != nil {
-		return Secret{}, err
+		return Secret{}, d.named(ctx, err, ref)
 	}
+	c, forget := d.read(ctx, at.doc)
+	if isOver(c.Secret, time.Now()) { // it was long on its way, or the lease is short
+		forget()
+		c, _ = d.read(ctx, at.doc)
+	}
+	if isOver(c.Secret, time.Now()) {
+		c = contentOf(Secret{}, errOver)
+	}
+	return d.choose(ctx, ref, at, c)
+}
+
+// errOver is the error of a secret whose lease ended twice before the caller could have it.
+var errOver = NewError(ErrUnavailable, "the lease was over when it arrived")
+
+// isOver reports whether the lease of s has ended by now, by the wall clock.
+func isOver(s Secret, now time.Time) bool {
+	if s.meta == nil || s.meta.ExpiresAt.IsZero() {
+		return false
+	}
+	return !now.Before(s.meta.ExpiresAt.Round(0))
+}
+
+// read returns the content of doc. forget makes the next read of the same group fetch it anew.
+func (d *document) read(ctx context.Context, doc Ref) (c content, forget func()) {
 	f := fetchctx.Of(ctx)
 	switch {
 	case f.Peek && d.info.Leases:
-		return d.choose(ctx, ref, at, d.peek(at.doc))
+		return d.peek(doc), func() {}
 	case f.Group != nil:
-		return d.choose(ctx, ref, at, d.fetchOnce(ctx, f, at.doc))
+		return d.fetchOnce(ctx, f, doc)
 	default:
-		return d.choose(ctx, ref, at, contentOf(d.next.Fetch(ctx, at.doc)))
+		return contentOf(d.next.Fetch(ctx, doc)), func() {}
+	}
+}
+
+// named returns err as an error of a fetch of ref. That of a context is its caller's, unless a layer of the program's own has ended
+// a context of its own.
+func (d *document) named(ctx context.Context, err error, ref Ref) error {
+	e, ok := err.(*Error)
+	switch {
+	case ok:
+		e = e.clone()
+		e.Key = ref.String()
+		if e.Backend == "" {
+			e.Backend = d.info.Name
+		}
+		return e
+	case ctx.Err() != nil:
+		return contextError(ctx, d.info.Name, ref.String())
+	default:
+		return &Error{Backend: d.info.Name, Key: ref.String(), Err: ErrUnavailable, Detail: "a layer has cancelled the fetch"}
 	}
 }
 
@@ -115,25 +159,26 @@ type groupKey struct {
 }
 
 // fetchOnce fetches doc once for all of the group that need it.
-func (d *document) fetchOnce(ctx context.Context, f fetchctx.Fetch, doc Ref) content {
+func (d *document) fetchOnce(ctx context.Context, f fetchctx.Fetch, doc Ref) (c content, forget func()) {
 	key := groupKey{d, doc}
 	for {
 		shared, mine := f.Group.Join(key)
+		forget = func() { f.Group.Forget(key, shared) }
 		if mine {
-			return d.lead(ctx, f, doc, shared)
+			return d.lead(ctx, f, doc, shared), forget
 		}
-		over := shared.Ended()
+		ended := shared.Ended()
 		if err := shared.Wait(ctx); err != nil {
-			return contentOf(Secret{}, err)
+			return contentOf(Secret{}, err), forget
 		}
-		c, _ := shared.Value.(content)
+		c, _ = shared.Value.(content)
 		// Who comes after an outage wants to try again, as a middleware that retries does. And middleware may have ended the
 		// context of who fetched, and not ours.
-		again := over && c.Err != nil && Class(c.Err) == ErrUnavailable || isContextError(c.Err)
+		again := ended && c.Err != nil && Class(c.Err) == ErrUnavailable || isContextError(c.Err)
 		if !again || ctx.Err() != nil {
-			return c
+			return c, forget
 		}
-		f.Group.Forget(key, shared)
+		forget()
 	}
 }
 
@@ -141,24 +186,14 @@ func (d *document) fetchOnce(ctx context.Context, f fetchctx.Fetch, doc Ref) con
 func (d *document) lead(ctx context.Context, f fetchctx.Fetch, doc Ref, shared *fetchctx.Shared) (c content) {
 	c = contentOf(Secret{}, errEnded)
 	defer func() { // also if a layer ends the goroutine
-		c = c.parsedOnce()
+		c.parsed = sync.OnceValue(c.Secret.parse)
 		shared.Value = c
 		shared.End()
 	}()
-	if d.info.Nonblocking {
-		c = contentOf(d.next.Fetch(ctx, doc))
-		return c
-	}
-	if d.info.Local {
+	if d.info.Local && !d.info.Nonblocking {
 		f.Gathered = d.gather(ctx, f.Group)
 		ctx = fetchctx.With(ctx, f)
 	}
-	release, err := f.Group.Acquire(ctx, d, fetchctx.Parallel*max(1, d.info.Batch))
-	if err != nil {
-		c = contentOf(Secret{}, err)
-		return c
-	}
-	defer release()
 	c = contentOf(d.next.Fetch(ctx, doc))
 	return c
 }
@@ -189,6 +224,8 @@ func (d *document) choose(ctx context.Context, ref Ref, at location, c content) 
 	case err != nil:
 	case s.IsZero(): // from a layer; the guard lets none pass
 		err = errNoAnswer
+	case at.field != "" && ctx.Err() != nil: // to find a field of a large document takes time
+		err = ctx.Err()
 	case at.field != "":
 		s, err = c.field(at.field)
 	}
@@ -196,12 +233,11 @@ func (d *document) choose(ctx context.Context, ref Ref, at location, c content) 
 		d.health.served(ctx, s, ref)
 		return s, nil
 	}
+	err = d.named(ctx, err, ref)
 	e, ok := err.(*Error)
 	if !ok {
-		return Secret{}, err // the guard makes an *Error of all but the end of ctx
+		return Secret{}, err
 	}
-	e = e.clone()
-	e.Key = ref.String()
 	switch Class(e.Err) {
 	case ErrNotFound, ErrFieldNotFound:
 		e.Detail = join(e.Detail, lookedFor(ref, at), d.hint(ref, at))

@@ -11,7 +11,8 @@ import (
 )
 
 // The classes of failure. Every error that leaves a [Client] is an [*Error] of exactly one of them, whatever the backend
-// returned; the caller's own context error alone is returned as it is. Test for a class with [errors.Is]:
+// returned. If the caller's own context has ended, the class is its error instead: [context.Canceled] or
+// [context.DeadlineExceeded]. Test for a class with [errors.Is], and not with ==:
 //
 //	if errors.Is(err, secrets.ErrNotFound) { … }
 //
@@ -63,8 +64,9 @@ func failureClasses() [7]error {
 
 func absenceClasses() [3]error { return [...]error{ErrDeleted, ErrFieldNotFound, ErrNotFound} }
 
-// Class returns the one sentinel that err belongs to, or nil if err is nil. An error of a timeout is ErrUnavailable, as is
-// a context error: whether the context was the caller's own is for the caller to know. What no rule names is ErrUnknown.
+// Class returns the one sentinel that err belongs to, or nil if err is nil. That of an error of a [Client] whose caller's context
+// has ended is [context.Canceled] or [context.DeadlineExceeded]. Any other error of a context is ErrUnavailable, as that of a
+// timeout is: whether the context was the caller's own is not known. What no rule names is ErrUnknown.
 func Class(err error) error {
 	// The forms that layers pass on need no search.
 	switch e := err.(type) { //nolint:errorlint // a wrapped one is searched
@@ -76,6 +78,9 @@ func Class(err error) error {
 		if e != nil {
 			if c, ok := e.Err.(*class); ok {
 				return c
+			}
+			if isBareContextError(e.Err) {
+				return e.Err
 			}
 		}
 	}
@@ -95,6 +100,9 @@ func search(err error) (sentinel error) {
 			return c
 		}
 	}
+	if own, ok := errors.AsType[*Error](err); ok && own != nil && isBareContextError(own.Err) {
+		return own.Err
+	}
 	var t interface{ Timeout() bool }
 	if isContextError(err) || errors.As(err, &t) && t.Timeout() {
 		return ErrUnavailable
@@ -105,6 +113,11 @@ func search(err error) (sentinel error) {
 		}
 	}
 	return ErrUnknown
+}
+
+// isBareContextError reports whether err is the error of a context itself.
+func isBareContextError(err error) bool {
+	return err == context.Canceled || err == context.DeadlineExceeded //nolint:errorlint // a wrapped one is some other error
 }
 
 func isContextError(err error) bool {
@@ -121,7 +134,8 @@ type Error struct {
 	Backend string
 	// Key is the key as the caller gave it.
 	Key string
-	// Err is the class: one of the sentinels of this package.
+	// Err is the class: one of the sentinels of this package, or [context.Canceled] or [context.DeadlineExceeded] if the context
+	// of the caller has ended.
 	Err error
 	// Detail is the backend's own explanation, for a person. It holds no value.
 	Detail string
@@ -180,7 +194,9 @@ func (e *Error) clone() *Error {
 		return &Error{Err: ErrUnknown}
 	}
 	c := *e
-	c.Err = Class(orUnknown(e.Err))
+	if !isBareContextError(e.Err) {
+		c.Err = Class(orUnknown(e.Err))
+	}
 	c.Causes = slices.Clone(e.Causes)
 	for i, cause := range c.Causes {
 		c.Causes[i] = cause.clone()
@@ -217,6 +233,9 @@ func classText(err error) string {
 	if c, ok := err.(*class); ok {
 		return c.text
 	}
+	if isBareContextError(err) {
+		return err.Error()
+	}
 	return classText(Class(orUnknown(err)))
 }
 
@@ -241,8 +260,8 @@ func printable(name string) string {
 	return name + cut
 }
 
-// toError turns whatever a fetch returned into an error of one class. ctx is the context of the caller of that fetch: if
-// it is done, a failure that its end explains is its own error, which no layer stores and no other caller gets.
+// toError turns whatever a fetch returned into an error of one class. ctx is the context of that fetch: if it is done, a failure
+// that its end explains is its own error, bare, which no layer stores and no other caller gets. [document] makes an [*Error] of it.
 func toError(ctx context.Context, err error, backend, key string) (e error) {
 	defer func() { // the methods of a foreign error run here
 		if p := recover(); p != nil {
@@ -250,10 +269,10 @@ func toError(ctx context.Context, err error, backend, key string) (e error) {
 		}
 	}()
 	class := Class(err)
+	if isBareContextError(class) { // of a Client that the backend uses
+		class = ErrUnavailable
+	}
 	if ctx.Err() != nil && (class == ErrUnavailable || class == ErrUnknown) {
-		if errors.Is(context.Cause(ctx), ErrClosed) {
-			return &Error{Backend: backend, Key: key, Err: ErrClosed}
-		}
 		return ctx.Err()
 	}
 	var own *Error
@@ -269,4 +288,9 @@ func toError(ctx context.Context, err error, backend, key string) (e error) {
 		own.Key = key
 	}
 	return own
+}
+
+// contextError returns the error of ctx, which has ended, as one of a fetch of key.
+func contextError(ctx context.Context, backend, key string) *Error {
+	return &Error{Backend: backend, Key: key, Err: ctx.Err()}
 }

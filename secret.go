@@ -12,7 +12,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync/atomic"
 	"time"
+	"weak"
 )
 
 const redacted = "[REDACTED]"
@@ -28,7 +30,14 @@ const redacted = "[REDACTED]"
 // What a Secret does not promise: the value is in the memory of the process, and a core dump or a debugger shows it.
 type Secret struct {
 	reveal func() string
-	meta   *Meta // never written after it is made
+	meta   *details
+}
+
+// details are what a Secret knows beside its value. Meta is never written after they are made.
+type details struct {
+	Meta
+
+	parsed atomic.Pointer[weak.Pointer[parsed]] // see [Secret.parse]
 }
 
 // Meta is what is known about a [Secret] beside its value. None of it is secret.
@@ -48,11 +57,13 @@ type Meta struct {
 
 // NewSecret returns a Secret that holds value. Backends make their answers with it.
 func NewSecret(value string, meta Meta) Secret {
-	return Secret{reveal: func() string { return value }, meta: &meta}
+	return Secret{reveal: func() string { return value }, meta: &details{Meta: meta}}
 }
 
 // withMeta returns s with another Meta.
-func (s Secret) withMeta(meta Meta) Secret { return Secret{reveal: s.reveal, meta: &meta} }
+func (s Secret) withMeta(meta Meta) Secret {
+	return Secret{reveal: s.reveal, meta: &details{Meta: meta}}
+}
 
 // Reveal returns the value. It makes no copy. For the zero Secret it is "".
 func (s Secret) Reveal() string {
@@ -75,7 +86,7 @@ func (s Secret) Meta() Meta {
 	if s.meta == nil {
 		return Meta{}
 	}
-	return *s.meta
+	return s.meta.Meta
 }
 
 // IsZero reports whether s is no secret at all, as a missing entry in the map of [Client.GetMany] is. A secret whose value
@@ -99,24 +110,52 @@ func (s Secret) Equal(other Secret) bool {
 // The error is an [*Error]: [ErrFieldNotFound] if the field is missing or null, and [ErrMalformed] if the value is not one
 // JSON object in valid UTF-8 without duplicate keys.
 func (s Secret) Field(name string) (Secret, error) {
-	return s.fields()(name)
+	return s.parse().field(s, name)
 }
 
-// fields returns a function that is Field, and reads the document once for all its calls.
-func (s Secret) fields() func(name string) (Secret, error) {
-	object, err := parseObject(s.Reveal())
-	return func(name string) (Secret, error) {
-		err, value := err, ""
-		if err == nil {
-			value, err = object.field(name)
+// parsed is what [parseObject] says about a text.
+type parsed struct {
+	text   string
+	object object
+	err    *Error
+}
+
+// sharedFrom is the size in bytes from which a document is worth to be read once for many fields.
+const sharedFrom = 1 << 10
+
+// parse reads the value as a JSON object. As long as somebody keeps the result of a large one, others get the same: the members
+// may take more memory than the text, so that a Secret does not keep them itself.
+func (s Secret) parse() *parsed {
+	text := s.Reveal()
+	share := s.meta != nil && len(text) >= sharedFrom
+	if share {
+		if last := s.meta.parsed.Load(); last != nil {
+			if p := last.Value(); p != nil && p.text == text { // a field has the details of its document
+				return p
+			}
 		}
-		if err != nil {
-			failure := err.clone()
-			failure.Backend = s.Meta().Backend
-			return Secret{}, failure
-		}
-		return Secret{reveal: func() string { return value }, meta: s.meta}, nil
 	}
+	p := &parsed{text: text}
+	p.object, p.err = parseObject(text)
+	if share {
+		w := weak.Make(p)
+		s.meta.parsed.Store(&w)
+	}
+	return p
+}
+
+// field returns the field of s, which p was parsed from.
+func (p *parsed) field(s Secret, name string) (Secret, error) {
+	err, value := p.err, ""
+	if err == nil {
+		value, err = p.object.field(name)
+	}
+	if err != nil {
+		failure := err.clone()
+		failure.Backend = s.Meta().Backend
+		return Secret{}, failure
+	}
+	return Secret{reveal: func() string { return value }, meta: s.meta}, nil
 }
 
 // JSON decodes the value, a JSON document, into the value that v points to, by the rules of [encoding/json]. The document

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/seed-5482dd03/secrets/internal/faults"
+	"github.com/seed-5482dd03/secrets/internal/fetchctx"
 	"github.com/seed-5482dd03/secrets/internal/inflight"
 )
 
@@ -54,8 +55,11 @@ func (c *config) newStack(life context.Context, b described, running *inflight.C
 			f = t
 		}
 	}
-	if !info.Local {
+	switch {
+	case !info.Local:
 		f = c.remember(s, info, f)
+	case !info.Nonblocking:
+		f = inTurn(info, f)
 	}
 	s.document = &document{info: info, next: f, cache: s.cache, guard: g, health: health}
 
@@ -80,14 +84,14 @@ func (c *config) newStack(life context.Context, b described, running *inflight.C
 func (c *config) remember(s *stack, info Info, below Fetcher) Fetcher {
 	share := func(next Fetcher) Fetcher {
 		if c.dedup == nil {
-			return next
+			return inTurn(info, next)
 		}
 		d, ok := build(c, "WithDedup: NewDedup", func() Dedup { return c.dedup.NewDedup(info, next) })
 		if !ok {
 			return next
 		}
 		s.dedup = d
-		return d
+		return inTurn(info, d)
 	}
 	if c.cache == nil {
 		return share(below)
@@ -108,6 +112,25 @@ func (c *config) remember(s *stack, info Info, below Fetcher) Fetcher {
 	c.faults.Checkf(shares == 1, "WithCache: NewCache called share %d times, not once", shares)
 	s.cache = cache
 	return cache
+}
+
+// inTurn returns next, which the documents of one GetMany ask in their turn. What is in memory needs none, and other calls have turns
+// of their own: no document waits for a caller that asks for many.
+func inTurn(info Info, next Fetcher) Fetcher {
+	turns := new(byte) // names the backend in a group
+	atOnce := fetchctx.Parallel * max(1, info.Batch)
+	return Intercept(func(ctx context.Context, ref Ref, next Fetcher) (Secret, error) {
+		group := fetchctx.Of(ctx).Group
+		if group == nil {
+			return next.Fetch(ctx, ref)
+		}
+		release, err := group.Acquire(ctx, turns, atOnce)
+		if err != nil {
+			return Secret{}, err
+		}
+		defer release()
+		return next.Fetch(ctx, ref)
+	}).Wrap(next)
 }
 
 // observe lets the tracing layer see the cache of s.

@@ -39,6 +39,13 @@ func NewGroup(fetches int) *Group {
 	return &Group{moving: fetches, shared: make(map[any]*Shared), limits: make(map[any]*limit)}
 }
 
+// Add adds that many fetches.
+func (g *Group) Add(fetches int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.moving += fetches
+}
+
 // Park notes that a fetch waits. [Group.Unpark] must follow when it goes on.
 func (g *Group) Park() {
 	if g == nil {
@@ -239,6 +246,13 @@ func (g *Group) Forget(key any, s *Shared) {
 	if g.shared[key] == s {
 		delete(g.shared, key)
 	}
+}
+
+// ForgetAll makes the next Join for each key begin anew.
+func (g *Group) ForgetAll() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	clear(g.shared)
 }
 
 // Acquire waits until fewer than atOnce fetches ask the backend that key names, or for ctx, whose error it returns. Unless there is

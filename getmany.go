@@ -1,0 +1,257 @@
+package secrets
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/seed-5482dd03/secrets/internal/fetchctx"
+)
+
+// GetMany returns the secrets that keys name. What memory has is taken from there. The rest is fetched together, each document once:
+// up to 16 documents of a backend at a time, and where its server has batches, up to 16 batches. Keys given twice are asked once.
+//
+// What belongs together does: keys of one path and version are answered by one source and in one version. If another source, or
+// another version, has answered some of them, these are [ErrFieldNotFound]. The first source that has answered any of them counts, and
+// its latest version.
+//
+// The error is [Errors], with one [*Error] for each key that could not be had. What was found is returned also if there is an error, and
+// so is what was found when ctx ends the call.
+func (c *Client) GetMany(ctx context.Context, keys ...string) (map[string]Secret, error) {
+	found := make(map[string]Secret, len(keys))
+	if class := c.refuses(ctx); class != nil {
+		return found, refused(keys, class)
+	}
+	if c.memory != nil && c.memory.RecallMany(keys, found) {
+		return found, nil
+	}
+	clear(found)
+	reads, errs := parse(keys)
+	group := fetchctx.NewGroup(0)
+	defer group.Close()
+	ctx = fetchctx.With(ctx, fetchctx.Fetch{Group: group})
+	c.recall(reads)
+	c.fetchMany(ctx, group, reads)
+	c.renewOver(ctx, group, reads)
+	c.onePerPath(reads)
+	for i := range reads {
+		r := &reads[i]
+		if r.Err != nil {
+			errs[r.key] = failure(ctx, r.Err, r.key)
+			continue
+		}
+		found[r.key] = r.Secret
+		if !r.recalled {
+			c.delivered(ctx, r.key, r.ref, r.Secret)
+		}
+	}
+	return found, collect(keys, errs)
+}
+
+// read is the read of one key in a GetMany.
+type read struct {
+	Result // zero until there is one
+
+	key      string
+	ref      Ref
+	recalled bool // memory had it
+	renewed  bool // the lease of the first answer was over
+}
+
+// refuses returns the class of the error with which c refuses all calls with ctx, or nil.
+func (c *Client) refuses(ctx context.Context) error {
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case c.closed.Load():
+		return ErrClosed
+	default:
+		return nil
+	}
+}
+
+// refused returns the errors of a call for keys that is refused.
+func refused(keys []string, class error) error {
+	if len(keys) == 0 {
+		return Errors{{Err: class}}
+	}
+	errs := make(map[string]*Error, len(keys))
+	for _, key := range keys {
+		errs[key] = &Error{Key: key, Err: class}
+	}
+	return collect(keys, errs)
+}
+
+// parse returns a read of each of keys that is valid, and the errors of the others.
+func parse(keys []string) (reads []read, errs map[string]*Error) {
+	reads, errs = make([]read, 0, len(keys)), make(map[string]*Error)
+	asked := make(map[string]bool, len(keys))
+	for _, key := range keys {
+		if asked[key] {
+			continue
+		}
+		asked[key] = true
+		ref, err := ParseRef(key)
+		if err != nil {
+			errs[key] = failure(context.Background(), err, key)
+			continue
+		}
+		reads = append(reads, read{key: key, ref: ref})
+	}
+	return reads, errs
+}
+
+// collect makes one error of the errors of keys, in their order.
+func collect(keys []string, errs map[string]*Error) error {
+	var all Errors
+	for _, key := range keys {
+		if err, failed := errs[key]; failed {
+			all = append(all, err)
+			delete(errs, key) // a key may stand twice
+		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return all
+}
+
+// byPath returns the indexes in reads of each path and version.
+func byPath(reads []read) map[Ref][]int {
+	paths := make(map[Ref][]int)
+	for i, r := range reads {
+		path := locationOf(r.ref).doc
+		paths[path] = append(paths[path], i)
+	}
+	return paths
+}
+
+// recall answers those of reads whose paths memory knows whole. Of others it takes nothing: what is fetched may be newer.
+func (c *Client) recall(reads []read) {
+	if c.memory == nil || len(reads) < 2 {
+		return
+	}
+	for _, path := range byPath(reads) {
+		keys, found := make([]string, len(path)), make(map[string]Secret, len(path))
+		for n, i := range path {
+			keys[n] = reads[i].key
+		}
+		if !c.memory.RecallMany(keys, found) {
+			continue
+		}
+		for _, i := range path {
+			reads[i].Secret, reads[i].recalled = found[reads[i].key], true
+		}
+	}
+}
+
+// fetchMany asks the layers for those of reads that have no answer, each by itself, as the members of group.
+func (c *Client) fetchMany(ctx context.Context, group *fetchctx.Group, reads []read) {
+	open := make([]*read, 0, len(reads))
+	for i := range reads {
+		if r := &reads[i]; r.Err == nil && r.Secret.IsZero() {
+			open = append(open, r)
+		}
+	}
+	if c.inTurn {
+		for _, r := range open {
+			if r.Err = ctx.Err(); r.Err == nil {
+				c.ask(ctx, r.ref, &r.Result)
+			}
+		}
+		return
+	}
+	group.Add(len(open))
+	var running sync.WaitGroup
+	for _, r := range open {
+		running.Go(func() {
+			defer group.Done()
+			c.ask(ctx, r.ref, &r.Result)
+		})
+	}
+	running.Wait()
+}
+
+// renewOver fetches once more, together, what is over by now, since other documents have taken their time.
+func (c *Client) renewOver(ctx context.Context, group *fetchctx.Group, reads []read) {
+	for again := true; again; c.fetchMany(ctx, group, reads) {
+		now := time.Now() // for all: the fields of a document are over together
+		again = false
+		for i := range reads {
+			switch r := &reads[i]; {
+			case r.Err != nil || !isOver(r.Secret, now):
+			case r.renewed:
+				r.Result = Result{Err: errOver}
+			default:
+				r.Result, r.recalled, r.renewed, again = Result{}, false, true, true
+			}
+		}
+		if again {
+			group.ForgetAll()
+		}
+	}
+}
+
+// onePerPath keeps, of the answers for one path and version, those of one source and one version.
+func (c *Client) onePerPath(reads []read) {
+	for _, path := range byPath(reads) {
+		path = slices.DeleteFunc(path, func(i int) bool { return reads[i].Err != nil })
+		if len(path) < 2 {
+			continue
+		}
+		first := slices.MinFunc(path, func(i, k int) int { return c.sourceOf(reads[i]) - c.sourceOf(reads[k]) })
+		source := c.sourceOf(reads[first])
+		latest := make(map[Ref]Secret) // by document
+		for _, i := range path {
+			if s := reads[i].Secret; c.sourceOf(reads[i]) == source {
+				doc := c.documentOf(reads[i], source)
+				if old, ok := latest[doc]; !ok || s.Meta().FetchedAt.After(old.Meta().FetchedAt) {
+					latest[doc] = s
+				}
+			}
+		}
+		name := reads[first].Secret.Meta().Backend
+		for _, i := range path {
+			r := &reads[i]
+			switch own := c.sourceOf(*r) == source; {
+			case !own:
+				r.Result = Result{Err: apart(name, "the answer came from "+printable(r.Secret.Meta().Backend))}
+			case r.Secret.Meta().Version != latest[c.documentOf(*r, source)].Meta().Version:
+				r.Result = Result{Err: apart(name, "the answer was of another version")}
+			}
+		}
+	}
+}
+
+// apart is the error of an answer that does not belong to those of source for the same path.
+func apart(source, what string) *Error {
+	e := NewError(ErrFieldNotFound, fmt.Sprintf("%s, and other keys of this path in the call from %s", what, printable(source)))
+	e.Backend = source
+	return e
+}
+
+// sourceOf returns the place in the chain of the backend that has answered r. What user middleware has made comes last.
+func (c *Client) sourceOf(r read) int {
+	name := r.Secret.Meta().Backend
+	at := slices.IndexFunc(c.stacks, func(s *stack) bool { return s.info.Name == name })
+	if at < 0 {
+		return len(c.stacks)
+	}
+	return at
+}
+
+// documentOf returns the document that source has answered r with, as far as its versions are to be compared. The fields of one path
+// may be documents of their own, which have versions of their own. So it is with a Local backend, which reads together what
+// belongs together.
+func (c *Client) documentOf(r read, source int) Ref {
+	switch {
+	case source == len(c.stacks):
+		return locationOf(r.ref).doc
+	case c.stacks[source].info.Local:
+		return r.ref
+	default:
+		return c.stacks[source].constantLocation(r.ref).doc
+	}
+}
