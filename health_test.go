@@ -17,6 +17,7 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware"
 	"github.com/seed-5482dd03/secrets/middleware/cache"
 	"github.com/seed-5482dd03/secrets/middleware/fallback"
+	"github.com/seed-5482dd03/secrets/middleware/redact"
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
@@ -38,6 +39,12 @@ func (j *journal) take() string {
 	defer j.mu.Unlock()
 	defer j.buf.Reset()
 	return strings.TrimSpace(j.buf.String())
+}
+
+// settled is take after the events of the bubble have run.
+func (j *journal) settled() string {
+	synctest.Wait()
+	return j.take()
 }
 
 func (j *journal) logger() *slog.Logger {
@@ -67,32 +74,32 @@ func TestLoggerTellsChangesOnce(t *testing.T) {
 			}
 		}
 		get("db")
-		get("other")             // only the spare has it, which is no event
-		is.Equal(log.take(), "") // nor is anything else
+		get("other")                // only the spare has it, which is no event
+		is.Equal(log.settled(), "") // nor is anything else
 
 		remote.Fail(secrets.ErrUnavailable)
 		time.Sleep(time.Minute)
 		get("db")
-		is.Equal(log.take(), `level=WARN msg="secrets: backend unavailable" backend=remote`+"\n"+
-			`level=WARN msg="secrets: serving stale values" backend=remote`)
+		is.Equal(log.settled(), `level=WARN msg="secrets: backend unavailable" backend=remote class=unavailable`+
+			` detail="the test told the fake backend to fail"`+"\n"+`level=WARN msg="secrets: serving stale values" backend=remote`)
 		for range 20 {
 			time.Sleep(20 * time.Second)
 			get("db")
 		}
-		is.Equal(log.take(), "")
+		is.Equal(log.settled(), "")
 		get("other") // not remembered any more, so that the outage shows
-		is.Equal(log.take(), `level=WARN msg="secrets: fallback answering" backend=remote fallback=spare`)
+		is.Equal(log.settled(), `level=WARN msg="secrets: fallback answering" backend=remote fallback=spare`)
 		time.Sleep(5 * time.Minute)
 		get("db")
 		_, err := client.GetMany(t.Context(), "db", "other")
 		is.NoErr(err)
-		is.Equal(log.take(), "")
+		is.Equal(log.settled(), "")
 
 		remote.Recover()
 		time.Sleep(13 * time.Second)
 		get("db")
 		get("other")
-		line := log.take()
+		line := log.settled()
 		is.True(strings.HasPrefix(line, `level=INFO msg="secrets: backend available again" backend=remote after=11m53s`))
 		is.Equal(strings.Count(line, "\n"), 0)
 	})
@@ -112,19 +119,19 @@ func TestLoggerTellsOfRefusedCredentials(t *testing.T) {
 			}
 		}
 		get()
-		is.Equal(log.take(), `level=ERROR msg="secrets: backend refuses the credentials" backend=fake`)
+		is.Equal(log.settled(), `level=ERROR msg="secrets: backend refuses the credentials" backend=fake class="not authenticated"`)
 		class = secrets.ErrUnavailable // which says nothing about them
 		get()
-		is.Equal(log.take(), `level=WARN msg="secrets: backend unavailable" backend=fake`)
+		is.Equal(log.settled(), `level=WARN msg="secrets: backend unavailable" backend=fake class=unavailable`)
 		class = secrets.ErrNotFound
 		get()
-		is.True(strings.Contains(log.take(), "secrets: backend accepts the credentials again"))
+		is.True(strings.Contains(log.settled(), "secrets: backend accepts the credentials again"))
 		class = secrets.ErrUnauthenticated
 		get()
-		is.Equal(log.take(), "") // within 10 s of the last time
+		is.Equal(log.settled(), "") // within 10 s of the last time
 		time.Sleep(10 * time.Second)
 		get()
-		is.Equal(log.take(), `level=ERROR msg="secrets: backend refuses the credentials" backend=fake`)
+		is.Equal(log.settled(), `level=ERROR msg="secrets: backend refuses the credentials" backend=fake class="not authenticated"`)
 	})
 }
 
@@ -143,30 +150,72 @@ func TestLoggerIsNotFlooded(t *testing.T) {
 			_, _ = client.Get(t.Context(), "a")
 			time.Sleep(100 * time.Millisecond)
 		}
-		lines := strings.Count(log.take(), "\n") + 1
+		lines := strings.Count(log.settled(), "\n") + 1
 		is.True(lines > 4)
 		is.True(lines <= 22) // two in ten seconds
 	})
 }
 
+// The detail of an error is what the caller gets too. Redaction takes the values out of it; nothing else of an error is kept.
 func TestLoggerShowsKeysOnRequestAndNeverAValue(t *testing.T) {
-	for _, keys := range []bool{false, true} {
-		is := is.New(t)
+	const canary = "canary-value-of-a-secret"
+	for name, c := range map[string]struct {
+		opts      []secrets.Option
+		key, show bool
+	}{
+		"redaction": {opts: []secrets.Option{secrets.WithRedaction(redact.New())}},
+		"keys":      {opts: []secrets.Option{secrets.WithRedaction(redact.New()), secrets.WithLoggedKeys()}, key: true},
+		"control":   {show: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			var log journal
+			class := error(nil)
+			client := open(t, failing(func(context.Context, secrets.Ref) (secrets.Secret, error) {
+				if class == nil {
+					return secrets.NewSecret(`{"password":"`+canary+`"}`, secrets.Meta{}), nil
+				}
+				return secrets.Secret{}, errors.Join(&secrets.Error{Err: class, Detail: "got " + canary}, errors.New("foreign "+canary))
+			}), append(c.opts, secrets.WithLogger(log.logger()))...)
+			get := func() error {
+				_, err := client.Get(t.Context(), "team/database#password")
+				return err
+			}
+			is.NoErr(get())
+			for _, class = range []error{secrets.ErrUnavailable, secrets.ErrUnauthenticated} {
+				is.True(errors.Is(get(), class))
+			}
+			is.NoErr(client.Close())
+			text := log.take()
+			is.True(strings.Contains(text, "backend unavailable"))
+			is.True(strings.Contains(text, "refuses the credentials"))
+			is.Equal(strings.Contains(text, "key=team/database"), c.key)
+			is.Equal(strings.Contains(text, canary), c.show)
+			is.Equal(strings.Contains(text, `detail="got [REDACTED]"`), !c.show)
+			is.True(!strings.Contains(text, "foreign"))
+		})
+	}
+}
+
+func TestLoggerCutsALongDetail(t *testing.T) {
+	is := is.New(t)
+	for detail, want := range map[string]string{
+		"":                                  "",
+		strings.Repeat("x", 200):            strings.Repeat("x", 200),
+		strings.Repeat("x", 201):            strings.Repeat("x", 200) + "…",
+		strings.Repeat("x", 199) + "é":      strings.Repeat("x", 199) + "…", // a rune of two bytes
+		strings.Repeat("é", 100) + "é":      strings.Repeat("é", 100) + "…",
+		"\xff" + strings.Repeat("x", 1<<10): strings.Repeat("x", 199) + "…",
+	} {
 		var log journal
-		const canary = "canary-value-of-a-secret"
-		opts := []secrets.Option{secrets.WithLogger(log.logger())}
-		if keys {
-			opts = append(opts, secrets.WithLoggedKeys())
-		}
 		client := open(t, failing(func(context.Context, secrets.Ref) (secrets.Secret, error) {
-			return secrets.Secret{}, errors.Join(&secrets.Error{Err: secrets.ErrUnavailable, Detail: canary}, errors.New(canary))
-		}), opts...)
-		_, err := client.Get(t.Context(), "team/database#password")
-		is.True(errors.Is(err, secrets.ErrUnavailable))
-		line := log.take()
-		is.True(strings.Contains(line, "backend unavailable"))
-		is.Equal(strings.Contains(line, "key=team/database"), keys)
-		is.True(!strings.Contains(line, canary))
+			return secrets.Secret{}, secrets.NewError(secrets.ErrUnavailable, detail)
+		}), secrets.WithLogger(log.logger()))
+		_, _ = client.Get(t.Context(), "a")
+		is.NoErr(client.Close())
+		_, got, found := strings.Cut(log.take(), " detail=")
+		is.Equal(found, want != "")
+		is.Equal(got, want)
 	}
 }
 
@@ -185,12 +234,13 @@ func TestLoggerKnowsWhatIsNoOutage(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(time.Millisecond, cancel)
 	_, err = client.Get(ctx, "a")
-	is.Equal(err, context.Canceled)
+	is.True(errors.Is(err, context.Canceled))
 	_, err = client.Get(t.Context(), "panic")
 	is.True(errors.Is(err, secrets.ErrUnknown))
 	time.AfterFunc(time.Millisecond, func() { _ = client.Close() })
 	_, err = client.Get(t.Context(), "a")
 	is.True(errors.Is(err, secrets.ErrClosed))
+	is.NoErr(client.Close()) // waits for the events
 	is.Equal(log.take(), "")
 }
 
@@ -207,7 +257,7 @@ func TestLoggerTellsStaleValuesOfEachOutage(t *testing.T) {
 				_, err := client.Get(t.Context(), "db")
 				is.NoErr(err)
 			}
-			return strings.Contains(log.take(), "serving stale values")
+			return strings.Contains(log.settled(), "serving stale values")
 		}
 		is.True(!stale(3 * time.Second))
 		remote.Fail(secrets.ErrUnavailable)
@@ -237,6 +287,7 @@ func TestLoggerThatPanicsCostsNoSecret(t *testing.T) {
 	found, err := client.GetMany(t.Context(), "a")
 	is.NoErr(err)
 	is.Equal(len(found), 1)
+	is.NoErr(client.Close())
 }
 
 func TestLoggerFaults(t *testing.T) {
