@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -235,6 +236,10 @@ func TestLoggerKnowsWhatIsNoOutage(t *testing.T) {
 	time.AfterFunc(time.Millisecond, cancel)
 	_, err = client.Get(ctx, "a")
 	is.True(errors.Is(err, context.Canceled))
+	ctx, cancel = context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	_, err = client.Get(ctx, "a")
+	is.True(errors.Is(err, context.DeadlineExceeded))
 	_, err = client.Get(t.Context(), "panic")
 	is.True(errors.Is(err, secrets.ErrUnknown))
 	time.AfterFunc(time.Millisecond, func() { _ = client.Close() })
@@ -242,6 +247,44 @@ func TestLoggerKnowsWhatIsNoOutage(t *testing.T) {
 	is.True(errors.Is(err, secrets.ErrClosed))
 	is.NoErr(client.Close()) // waits for the events
 	is.Equal(log.take(), "")
+}
+
+// The end of a caller's context is no answer either.
+func TestLoggerKnowsWhatIsNoAnswer(t *testing.T) {
+	for _, class := range []error{secrets.ErrUnavailable, secrets.ErrUnauthenticated} {
+		for _, ended := range []error{context.Canceled, context.DeadlineExceeded} {
+			t.Run(fmt.Sprintf("%v, %v", class, ended), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					is := is.New(t)
+					var log journal
+					client := open(t, failing(func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+						switch ref.Path {
+						case "fails":
+							return secrets.Secret{}, class
+						case "hangs":
+							<-ctx.Done()
+							return secrets.Secret{}, ctx.Err()
+						default:
+							return secrets.NewSecret("value", secrets.Meta{}), nil
+						}
+					}), secrets.WithLogger(log.logger()))
+					_, _ = client.Get(t.Context(), "fails")
+					is.True(log.settled() != "")
+					ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+					defer cancel()
+					if ended == context.Canceled {
+						time.AfterFunc(time.Millisecond, cancel)
+					}
+					_, err := client.Get(ctx, "hangs")
+					is.True(errors.Is(err, ended))
+					is.Equal(log.settled(), "")
+					_, err = client.Get(t.Context(), "answers") // the control
+					is.NoErr(err)
+					is.True(strings.Contains(log.settled(), " again"))
+				})
+			})
+		}
+	}
 }
 
 // A second outage soon after the first is told of too, if it lasts.
@@ -267,6 +310,124 @@ func TestLoggerTellsStaleValuesOfEachOutage(t *testing.T) {
 		remote.Fail(secrets.ErrUnavailable)
 		is.True(stale(time.Minute))
 	})
+}
+
+// A stale value is logged in an outage. One that is served because the fetch still runs says nothing about the backend.
+func TestLoggerTellsStaleValuesOnlyInAnOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		var log journal
+		remote := secretstest.NewBackend(map[string]string{"db": "value-in-remote"})
+		client := open(t, remote, secrets.WithLogger(log.logger()),
+			middleware.Standard(cache.WithTTL(time.Minute), cache.WithJitter(0), cache.WithRefreshAhead(0)))
+		get := func() {
+			t.Helper()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			s, err := client.Get(ctx, "db")
+			is.NoErr(err)
+			is.True(s.Meta().Stale)
+		}
+		_, err := client.Get(t.Context(), "db")
+		is.NoErr(err)
+		time.Sleep(2 * time.Minute)
+		release := remote.Block()
+		get()
+		get()
+		is.Equal(log.settled(), "") // it may answer yet
+		time.Sleep(5 * time.Second)
+		get()
+		is.Equal(log.settled(), `level=WARN msg="secrets: backend unavailable" backend=fake class=unavailable detail="no answer within 5s"`+"\n"+
+			`level=WARN msg="secrets: serving stale values" backend=fake`)
+		release()
+	})
+}
+
+// An answer for any document ends what a failure of another says about the backend.
+func TestLoggerTellsStaleValuesSinceTheLastAnswer(t *testing.T) {
+	for name, c := range map[string]struct {
+		between error // what the backend answers for another document
+		want    bool
+	}{
+		"a value":              {nil, false},
+		"a not-found":          {secrets.ErrNotFound, false},
+		"a denial":             {secrets.ErrPermissionDenied, false},
+		"refused credentials":  {secrets.ErrUnauthenticated, false},
+		"control: unavailable": {secrets.ErrUnavailable, true},
+		"control: unknown":     {secrets.ErrUnknown, true},
+		"control: closed":      {secrets.ErrClosed, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				var log journal
+				remote := secretstest.NewBackend(map[string]string{"db": "1", "other": "2"})
+				client := open(t, remote, secrets.WithLogger(log.logger()),
+					middleware.Standard(cache.WithTTL(time.Minute), cache.WithJitter(0), cache.WithRefreshAhead(0)))
+				_, err := client.Get(t.Context(), "db")
+				is.NoErr(err)
+				time.Sleep(2 * time.Minute)
+				remote.FailPath("db", secrets.ErrUnavailable)
+				_, err = client.Refresh(t.Context(), "db") // which never gets the stale value
+				is.True(errors.Is(err, secrets.ErrUnavailable))
+				if c.between != nil {
+					remote.FailPath("other", c.between)
+				}
+				_, err = client.Get(t.Context(), "other")
+				is.Equal(err == nil, c.between == nil)
+				is.True(!strings.Contains(log.settled(), "stale"))
+				s, err := client.Get(t.Context(), "db") // in the back-off of the document
+				is.NoErr(err)
+				is.True(s.Meta().Stale)
+				is.Equal(strings.Contains(log.settled(), "serving stale values"), c.want)
+			})
+		})
+	}
+}
+
+// staleCache is a cache of a program's own, which answers with stale values.
+type staleCache struct {
+	secrets.Cache
+
+	outage func() bool
+}
+
+func (c *staleCache) Outage() bool { return c.outage() }
+
+type staleLayer struct {
+	*layer
+
+	outage func() bool
+}
+
+func (l *staleLayer) NewCache(info secrets.Info, below secrets.Fetcher, share func(secrets.Fetcher) secrets.Fetcher) secrets.Cache {
+	return &staleCache{l.layer.NewCache(info, below, share), l.outage}
+}
+
+// While the circuit breaker is open, the backend is not asked.
+func TestLoggerTellsStaleValuesWhileTheBreakerIsOpen(t *testing.T) {
+	for name, c := range map[string]struct {
+		outage func() bool
+		want   string
+	}{
+		"open":   {func() bool { return true }, `level=WARN msg="secrets: serving stale values" backend=fake`},
+		"closed": {func() bool { return false }, ""},
+		"panic":  {func() bool { panic("a cache that fails") }, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			var log journal
+			stale := instead(func(context.Context, secrets.Ref) (secrets.Secret, error) {
+				return secrets.NewSecret("value", secrets.Meta{Backend: "fake", Stale: true}), nil
+			})
+			client := open(t, newFake(), secrets.WithLogger(log.logger()), secrets.WithCache(&staleLayer{slot(stale.Wrap), c.outage}))
+			s, err := client.Get(t.Context(), "a")
+			is.NoErr(err)
+			is.Equal(s.Reveal(), "value")
+			is.NoErr(client.Close())
+			is.Equal(log.take(), c.want)
+		})
+	}
 }
 
 type panicky struct{ slog.Handler }
