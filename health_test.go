@@ -348,14 +348,17 @@ func TestLoggerTellsStaleValuesSinceTheLastAnswer(t *testing.T) {
 	for name, c := range map[string]struct {
 		between error // what the backend answers for another document
 		want    bool
+		damped  bool // the failure comes soon after an outage
 	}{
-		"a value":              {nil, false},
-		"a not-found":          {secrets.ErrNotFound, false},
-		"a denial":             {secrets.ErrPermissionDenied, false},
-		"refused credentials":  {secrets.ErrUnauthenticated, false},
-		"control: unavailable": {secrets.ErrUnavailable, true},
-		"control: unknown":     {secrets.ErrUnknown, true},
-		"control: closed":      {secrets.ErrClosed, true},
+		"a value":              {nil, false, false},
+		"a value, damped":      {nil, false, true},
+		"control: damped":      {secrets.ErrUnavailable, true, true},
+		"a not-found":          {secrets.ErrNotFound, false, false},
+		"a denial":             {secrets.ErrPermissionDenied, false, false},
+		"refused credentials":  {secrets.ErrUnauthenticated, false, false},
+		"control: unavailable": {secrets.ErrUnavailable, true, false},
+		"control: unknown":     {secrets.ErrUnknown, true, false},
+		"control: closed":      {secrets.ErrClosed, true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -367,6 +370,12 @@ func TestLoggerTellsStaleValuesSinceTheLastAnswer(t *testing.T) {
 				_, err := client.Get(t.Context(), "db")
 				is.NoErr(err)
 				time.Sleep(2 * time.Minute)
+				if c.damped {
+					remote.FailPath("down", secrets.ErrUnavailable)
+					_, _ = client.Get(t.Context(), "down")
+					_, _ = client.Get(t.Context(), "missing")
+					is.True(strings.Contains(log.settled(), "available again"))
+				}
 				remote.FailPath("db", secrets.ErrUnavailable)
 				_, err = client.Refresh(t.Context(), "db") // which never gets the stale value
 				is.True(errors.Is(err, secrets.ErrUnavailable))
