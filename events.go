@@ -55,8 +55,7 @@ func (e *events) add(run func()) {
 func (e *events) run() {
 	over := false
 	defer func() {
-		if !over {
-			_ = recover()
+		if recover() != nil || !over {
 			go e.run()
 		}
 	}()

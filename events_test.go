@@ -74,7 +74,7 @@ func shortLine(r slog.Record) (text string) {
 	return text
 }
 
-// changing returns a Client whose backend changes its state at each call of change, which makes one line with the key k0, k1, …
+// changing returns a Client whose backend changes its state at each call of change, which makes one line with the key k0, k1 and so on.
 func changing(t *testing.T, opts ...secrets.Option) (client *secrets.Client, change func(n int)) {
 	t.Helper()
 	calls := 0

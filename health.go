@@ -155,16 +155,16 @@ func (h *health) replaced(ctx context.Context, s Secret, ref Ref) {
 
 // reason returns the class and the detail of err, which is an error of the guard: redaction has scrubbed it.
 func reason(err error) []slog.Attr {
-	attrs := []slog.Attr{slog.String("class", classText(err))}
+	class := slog.String("class", classText(err))
 	e, ok := err.(*Error)
 	if !ok || e.Detail == "" {
-		return attrs
+		return []slog.Attr{class}
 	}
 	detail := e.Detail
 	if len(detail) > maxDetail {
 		detail = strings.ToValidUTF8(detail[:maxDetail], "") + "…" // without the rune that is cut in two
 	}
-	return append(attrs, slog.String("detail", detail))
+	return []slog.Attr{class, slog.String("detail", detail)}
 }
 
 // tell adds a line to the events.
@@ -182,22 +182,31 @@ func line(ctx context.Context, log *slog.Logger, level slog.Level, message strin
 	record.AddAttrs(attrs...)
 	return func() {
 		if handler := log.Handler(); handler.Enabled(ctx, level) {
-			_ = handler.Handle(ctx, record) // there is nowhere else to report it
+			_ = handler.Handle(ctx, record) //nolint:errcheck // there is nowhere else to report it
 		}
 	}
 }
 
-// WithLogger makes the Client tell an operator what changes, once for each change and not for each call:
+// WithLogger makes the Client log what changes, once for each change and not for each call:
 //
-//	WARN   secrets: backend unavailable                    backend
+//	WARN   secrets: backend unavailable                    backend, class, detail
 //	WARN   secrets: serving stale values                   backend, fetched_at
 //	WARN   secrets: fallback answering                     backend, fallback
 //	INFO   secrets: backend available again                backend, after
-//	ERROR  secrets: backend refuses the credentials        backend
+//	ERROR  secrets: backend refuses the credentials        backend, class, detail
 //	INFO   secrets: backend accepts the credentials again  backend
+//	WARN   secrets: events lost                            count
 //
-// A backend that comes and goes is told of every 10 seconds at the most. No line holds a value, and none a key unless
-// [WithLoggedKeys] is given. The last logger given counts. By default, the Client is silent.
+// class and detail are those of the error that the caller gets, such as "unavailable" and "no answer within 5s". The detail may name
+// a path or an address. It is absent if the error has none, and cut to 200 bytes. [WithRedaction] takes values out of it. The other
+// attributes hold no value, and no key unless [WithLoggedKeys] is given. A flapping backend is logged at most every 10 seconds.
+// "serving stale values" is logged only while the backend is unavailable or its circuit breaker is open.
+//
+// The handler runs on a goroutine of the Client, one line at a time, in the order of the changes. It holds no call, and may use the
+// Client itself, except Close. Its context has the values of the caller's context, and does not end. While the handler blocks, at
+// most 64 lines wait; the Client drops further ones and logs their number. [Client.Close] waits for the lines.
+//
+// If several loggers are given, the last one is used. Default: no logger.
 func WithLogger(logger *slog.Logger) Option {
 	return func(c *config) {
 		if logger == nil {
@@ -207,8 +216,7 @@ func WithLogger(logger *slog.Logger) Option {
 	}
 }
 
-// WithLoggedKeys adds the key whose fetch showed a change to the lines of [WithLogger]. By default, there are no keys in
-// them.
+// WithLoggedKeys adds the attribute key to the lines of [WithLogger]: the key whose fetch showed the change. Default: no keys.
 func WithLoggedKeys() Option { return func(c *config) { c.loggedKeys = true } }
 
 // health returns the health of the backend with that name, or nil without a logger.
