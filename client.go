@@ -51,6 +51,7 @@ func New(backend Backend, opts ...Option) (*Client, error) {
 	}
 	life, end := context.WithCancel(context.Background())
 	running := inflight.New()
+	cfg.events = newEvents(cfg.logLost)
 	c := &Client{done: make(chan struct{}), inTurn: len(cfg.around) == 0}
 	for _, b := range backends {
 		s := cfg.newStack(life, b, running)
@@ -86,7 +87,7 @@ func New(backend Backend, opts ...Option) (*Client, error) {
 			backend := closer{"backend " + b.info.Name, b.Close}
 			errs = append(errs, within(cfg.timeout, backend.what, backend.run))
 		}
-		return errors.Join(errs...)
+		return errors.Join(append(errs, cfg.events.close(cfg.timeout))...)
 	}
 	return c, nil
 }
@@ -166,8 +167,8 @@ func (c *Client) Invalidate(keys ...string) {
 }
 
 // Close ends the Client: it refuses new calls, ends those under way with [ErrClosed], and closes layers and backends,
-// which the Client owns. It waits for each of these for at most the time of [WithTimeout]. It may be called often and
-// concurrently; every call waits for the first and returns its result.
+// which the Client owns. Then it waits until the logger of [WithLogger] has all its lines. It waits for each of these for at most the
+// time of [WithTimeout]. It may be called often and concurrently; every call waits for the first and returns its result.
 func (c *Client) Close() error {
 	if c.shutdown == nil { // a Client that New has not made
 		return nil

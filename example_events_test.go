@@ -34,7 +34,7 @@ func ExampleWithLogger() {
 		fmt.Println(err)
 	}
 	// Output:
-	// level=WARN msg="secrets: backend unavailable" backend=remote
+	// level=WARN msg="secrets: backend unavailable" backend=remote class=unavailable detail="the test told the fake backend to fail"
 	// level=WARN msg="secrets: fallback answering" backend=remote fallback=spare
 	// level=INFO msg="secrets: backend available again" backend=remote
 }

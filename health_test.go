@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware"
 	"github.com/seed-5482dd03/secrets/middleware/cache"
 	"github.com/seed-5482dd03/secrets/middleware/fallback"
+	"github.com/seed-5482dd03/secrets/middleware/redact"
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
@@ -38,6 +40,12 @@ func (j *journal) take() string {
 	defer j.mu.Unlock()
 	defer j.buf.Reset()
 	return strings.TrimSpace(j.buf.String())
+}
+
+// settled is take after the events of the bubble have run.
+func (j *journal) settled() string {
+	synctest.Wait()
+	return j.take()
 }
 
 func (j *journal) logger() *slog.Logger {
@@ -67,32 +75,32 @@ func TestLoggerTellsChangesOnce(t *testing.T) {
 			}
 		}
 		get("db")
-		get("other")             // only the spare has it, which is no event
-		is.Equal(log.take(), "") // nor is anything else
+		get("other")                // only the spare has it, which is no event
+		is.Equal(log.settled(), "") // nor is anything else
 
 		remote.Fail(secrets.ErrUnavailable)
 		time.Sleep(time.Minute)
 		get("db")
-		is.Equal(log.take(), `level=WARN msg="secrets: backend unavailable" backend=remote`+"\n"+
-			`level=WARN msg="secrets: serving stale values" backend=remote`)
+		is.Equal(log.settled(), `level=WARN msg="secrets: backend unavailable" backend=remote class=unavailable`+
+			` detail="the test told the fake backend to fail"`+"\n"+`level=WARN msg="secrets: serving stale values" backend=remote`)
 		for range 20 {
 			time.Sleep(20 * time.Second)
 			get("db")
 		}
-		is.Equal(log.take(), "")
+		is.Equal(log.settled(), "")
 		get("other") // not remembered any more, so that the outage shows
-		is.Equal(log.take(), `level=WARN msg="secrets: fallback answering" backend=remote fallback=spare`)
+		is.Equal(log.settled(), `level=WARN msg="secrets: fallback answering" backend=remote fallback=spare`)
 		time.Sleep(5 * time.Minute)
 		get("db")
 		_, err := client.GetMany(t.Context(), "db", "other")
 		is.NoErr(err)
-		is.Equal(log.take(), "")
+		is.Equal(log.settled(), "")
 
 		remote.Recover()
 		time.Sleep(13 * time.Second)
 		get("db")
 		get("other")
-		line := log.take()
+		line := log.settled()
 		is.True(strings.HasPrefix(line, `level=INFO msg="secrets: backend available again" backend=remote after=11m53s`))
 		is.Equal(strings.Count(line, "\n"), 0)
 	})
@@ -112,19 +120,19 @@ func TestLoggerTellsOfRefusedCredentials(t *testing.T) {
 			}
 		}
 		get()
-		is.Equal(log.take(), `level=ERROR msg="secrets: backend refuses the credentials" backend=fake`)
+		is.Equal(log.settled(), `level=ERROR msg="secrets: backend refuses the credentials" backend=fake class="not authenticated"`)
 		class = secrets.ErrUnavailable // which says nothing about them
 		get()
-		is.Equal(log.take(), `level=WARN msg="secrets: backend unavailable" backend=fake`)
+		is.Equal(log.settled(), `level=WARN msg="secrets: backend unavailable" backend=fake class=unavailable`)
 		class = secrets.ErrNotFound
 		get()
-		is.True(strings.Contains(log.take(), "secrets: backend accepts the credentials again"))
+		is.True(strings.Contains(log.settled(), "secrets: backend accepts the credentials again"))
 		class = secrets.ErrUnauthenticated
 		get()
-		is.Equal(log.take(), "") // within 10 s of the last time
+		is.Equal(log.settled(), "") // within 10 s of the last time
 		time.Sleep(10 * time.Second)
 		get()
-		is.Equal(log.take(), `level=ERROR msg="secrets: backend refuses the credentials" backend=fake`)
+		is.Equal(log.settled(), `level=ERROR msg="secrets: backend refuses the credentials" backend=fake class="not authenticated"`)
 	})
 }
 
@@ -143,30 +151,72 @@ func TestLoggerIsNotFlooded(t *testing.T) {
 			_, _ = client.Get(t.Context(), "a")
 			time.Sleep(100 * time.Millisecond)
 		}
-		lines := strings.Count(log.take(), "\n") + 1
+		lines := strings.Count(log.settled(), "\n") + 1
 		is.True(lines > 4)
 		is.True(lines <= 22) // two in ten seconds
 	})
 }
 
+// The detail of an error is what the caller gets too. Redaction takes the values out of it; nothing else of an error is kept.
 func TestLoggerShowsKeysOnRequestAndNeverAValue(t *testing.T) {
-	for _, keys := range []bool{false, true} {
-		is := is.New(t)
+	const canary = "canary-value-of-a-secret"
+	for name, c := range map[string]struct {
+		opts      []secrets.Option
+		key, show bool
+	}{
+		"redaction": {opts: []secrets.Option{secrets.WithRedaction(redact.New())}},
+		"keys":      {opts: []secrets.Option{secrets.WithRedaction(redact.New()), secrets.WithLoggedKeys()}, key: true},
+		"control":   {show: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			var log journal
+			class := error(nil)
+			client := open(t, failing(func(context.Context, secrets.Ref) (secrets.Secret, error) {
+				if class == nil {
+					return secrets.NewSecret(`{"password":"`+canary+`"}`, secrets.Meta{}), nil
+				}
+				return secrets.Secret{}, errors.Join(&secrets.Error{Err: class, Detail: "got " + canary}, errors.New("foreign "+canary))
+			}), append(c.opts, secrets.WithLogger(log.logger()))...)
+			get := func() error {
+				_, err := client.Get(t.Context(), "team/database#password")
+				return err
+			}
+			is.NoErr(get())
+			for _, class = range []error{secrets.ErrUnavailable, secrets.ErrUnauthenticated} {
+				is.True(errors.Is(get(), class))
+			}
+			is.NoErr(client.Close())
+			text := log.take()
+			is.True(strings.Contains(text, "backend unavailable"))
+			is.True(strings.Contains(text, "refuses the credentials"))
+			is.Equal(strings.Contains(text, "key=team/database"), c.key)
+			is.Equal(strings.Contains(text, canary), c.show)
+			is.Equal(strings.Contains(text, `detail="got [REDACTED]"`), !c.show)
+			is.True(!strings.Contains(text, "foreign"))
+		})
+	}
+}
+
+func TestLoggerCutsALongDetail(t *testing.T) {
+	is := is.New(t)
+	for detail, want := range map[string]string{
+		"":                                  "",
+		strings.Repeat("x", 200):            strings.Repeat("x", 200),
+		strings.Repeat("x", 201):            strings.Repeat("x", 200) + "…",
+		strings.Repeat("x", 199) + "é":      strings.Repeat("x", 199) + "…", // a rune of two bytes
+		strings.Repeat("é", 100) + "é":      strings.Repeat("é", 100) + "…",
+		"\xff" + strings.Repeat("x", 1<<10): strings.Repeat("x", 199) + "…",
+	} {
 		var log journal
-		const canary = "canary-value-of-a-secret"
-		opts := []secrets.Option{secrets.WithLogger(log.logger())}
-		if keys {
-			opts = append(opts, secrets.WithLoggedKeys())
-		}
 		client := open(t, failing(func(context.Context, secrets.Ref) (secrets.Secret, error) {
-			return secrets.Secret{}, errors.Join(&secrets.Error{Err: secrets.ErrUnavailable, Detail: canary}, errors.New(canary))
-		}), opts...)
-		_, err := client.Get(t.Context(), "team/database#password")
-		is.True(errors.Is(err, secrets.ErrUnavailable))
-		line := log.take()
-		is.True(strings.Contains(line, "backend unavailable"))
-		is.Equal(strings.Contains(line, "key=team/database"), keys)
-		is.True(!strings.Contains(line, canary))
+			return secrets.Secret{}, secrets.NewError(secrets.ErrUnavailable, detail)
+		}), secrets.WithLogger(log.logger()))
+		_, _ = client.Get(t.Context(), "a")
+		is.NoErr(client.Close())
+		_, got, found := strings.Cut(log.take(), " detail=")
+		is.Equal(found, want != "")
+		is.Equal(got, want)
 	}
 }
 
@@ -185,13 +235,56 @@ func TestLoggerKnowsWhatIsNoOutage(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(time.Millisecond, cancel)
 	_, err = client.Get(ctx, "a")
-	is.Equal(err, context.Canceled)
+	is.True(errors.Is(err, context.Canceled))
+	ctx, cancel = context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	_, err = client.Get(ctx, "a")
+	is.True(errors.Is(err, context.DeadlineExceeded))
 	_, err = client.Get(t.Context(), "panic")
 	is.True(errors.Is(err, secrets.ErrUnknown))
 	time.AfterFunc(time.Millisecond, func() { _ = client.Close() })
 	_, err = client.Get(t.Context(), "a")
 	is.True(errors.Is(err, secrets.ErrClosed))
+	is.NoErr(client.Close()) // waits for the events
 	is.Equal(log.take(), "")
+}
+
+// The end of a caller's context is no answer either.
+func TestLoggerKnowsWhatIsNoAnswer(t *testing.T) {
+	for _, class := range []error{secrets.ErrUnavailable, secrets.ErrUnauthenticated} {
+		for _, ended := range []error{context.Canceled, context.DeadlineExceeded} {
+			t.Run(fmt.Sprintf("%v, %v", class, ended), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					is := is.New(t)
+					var log journal
+					client := open(t, failing(func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+						switch ref.Path {
+						case "fails":
+							return secrets.Secret{}, class
+						case "hangs":
+							<-ctx.Done()
+							return secrets.Secret{}, ctx.Err()
+						default:
+							return secrets.NewSecret("value", secrets.Meta{}), nil
+						}
+					}), secrets.WithLogger(log.logger()))
+					_, _ = client.Get(t.Context(), "fails")
+					is.True(log.settled() != "")
+					ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+					defer cancel()
+					if ended == context.Canceled {
+						time.AfterFunc(time.Millisecond, cancel)
+					}
+					_, err := client.Get(ctx, "hangs")
+					is.True(errors.Is(err, ended))
+					is.Equal(log.settled(), "")
+					_, err = client.Get(t.Context(), "answers") // the control
+					is.NoErr(err)
+					is.True(strings.Contains(log.settled(), " again"))
+				})
+			})
+		}
+	}
 }
 
 // A second outage soon after the first is told of too, if it lasts.
@@ -207,7 +300,7 @@ func TestLoggerTellsStaleValuesOfEachOutage(t *testing.T) {
 				_, err := client.Get(t.Context(), "db")
 				is.NoErr(err)
 			}
-			return strings.Contains(log.take(), "serving stale values")
+			return strings.Contains(log.settled(), "serving stale values")
 		}
 		is.True(!stale(3 * time.Second))
 		remote.Fail(secrets.ErrUnavailable)
@@ -217,6 +310,133 @@ func TestLoggerTellsStaleValuesOfEachOutage(t *testing.T) {
 		remote.Fail(secrets.ErrUnavailable)
 		is.True(stale(time.Minute))
 	})
+}
+
+// A stale value is logged in an outage. One that is served because the fetch still runs says nothing about the backend.
+func TestLoggerTellsStaleValuesOnlyInAnOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		var log journal
+		remote := secretstest.NewBackend(map[string]string{"db": "value-in-remote"})
+		client := open(t, remote, secrets.WithLogger(log.logger()),
+			middleware.Standard(cache.WithTTL(time.Minute), cache.WithJitter(0), cache.WithRefreshAhead(0)))
+		get := func() {
+			t.Helper()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			s, err := client.Get(ctx, "db")
+			is.NoErr(err)
+			is.True(s.Meta().Stale)
+		}
+		_, err := client.Get(t.Context(), "db")
+		is.NoErr(err)
+		time.Sleep(2 * time.Minute)
+		release := remote.Block()
+		get()
+		get()
+		is.Equal(log.settled(), "") // it may answer yet
+		time.Sleep(5 * time.Second)
+		get()
+		is.Equal(log.settled(), `level=WARN msg="secrets: backend unavailable" backend=fake class=unavailable detail="no answer within 5s"`+"\n"+
+			`level=WARN msg="secrets: serving stale values" backend=fake`)
+		release()
+	})
+}
+
+// An answer for any document ends what a failure of another says about the backend.
+func TestLoggerTellsStaleValuesSinceTheLastAnswer(t *testing.T) {
+	for name, c := range map[string]struct {
+		between error // what the backend answers for another document
+		want    bool
+		damped  bool // the failure comes soon after an outage
+	}{
+		"a value":              {nil, false, false},
+		"a value, damped":      {nil, false, true},
+		"control: damped":      {secrets.ErrUnavailable, true, true},
+		"a not-found":          {secrets.ErrNotFound, false, false},
+		"a denial":             {secrets.ErrPermissionDenied, false, false},
+		"refused credentials":  {secrets.ErrUnauthenticated, false, false},
+		"control: unavailable": {secrets.ErrUnavailable, true, false},
+		"control: unknown":     {secrets.ErrUnknown, true, false},
+		"control: closed":      {secrets.ErrClosed, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				var log journal
+				remote := secretstest.NewBackend(map[string]string{"db": "1", "other": "2"})
+				client := open(t, remote, secrets.WithLogger(log.logger()),
+					middleware.Standard(cache.WithTTL(time.Minute), cache.WithJitter(0), cache.WithRefreshAhead(0)))
+				_, err := client.Get(t.Context(), "db")
+				is.NoErr(err)
+				time.Sleep(2 * time.Minute)
+				if c.damped {
+					remote.FailPath("down", secrets.ErrUnavailable)
+					_, _ = client.Get(t.Context(), "down")
+					_, _ = client.Get(t.Context(), "missing")
+					is.True(strings.Contains(log.settled(), "available again"))
+				}
+				remote.FailPath("db", secrets.ErrUnavailable)
+				_, err = client.Refresh(t.Context(), "db") // which never gets the stale value
+				is.True(errors.Is(err, secrets.ErrUnavailable))
+				if c.between != nil {
+					remote.FailPath("other", c.between)
+				}
+				_, err = client.Get(t.Context(), "other")
+				is.Equal(err == nil, c.between == nil)
+				is.True(!strings.Contains(log.settled(), "stale"))
+				s, err := client.Get(t.Context(), "db") // in the back-off of the document
+				is.NoErr(err)
+				is.True(s.Meta().Stale)
+				is.Equal(strings.Contains(log.settled(), "serving stale values"), c.want)
+			})
+		})
+	}
+}
+
+// staleCache is a cache of a program's own, which answers with stale values.
+type staleCache struct {
+	secrets.Cache
+
+	outage func() bool
+}
+
+func (c *staleCache) Outage() bool { return c.outage() }
+
+type staleLayer struct {
+	*layer
+
+	outage func() bool
+}
+
+func (l *staleLayer) NewCache(info secrets.Info, below secrets.Fetcher, share func(secrets.Fetcher) secrets.Fetcher) secrets.Cache {
+	return &staleCache{l.layer.NewCache(info, below, share), l.outage}
+}
+
+// While the circuit breaker is open, the backend is not asked.
+func TestLoggerTellsStaleValuesWhileTheBreakerIsOpen(t *testing.T) {
+	for name, c := range map[string]struct {
+		outage func() bool
+		want   string
+	}{
+		"open":   {func() bool { return true }, `level=WARN msg="secrets: serving stale values" backend=fake`},
+		"closed": {func() bool { return false }, ""},
+		"panic":  {func() bool { panic("a cache that fails") }, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			var log journal
+			stale := instead(func(context.Context, secrets.Ref) (secrets.Secret, error) {
+				return secrets.NewSecret("value", secrets.Meta{Backend: "fake", Stale: true}), nil
+			})
+			client := open(t, newFake(), secrets.WithLogger(log.logger()), secrets.WithCache(&staleLayer{slot(stale.Wrap), c.outage}))
+			s, err := client.Get(t.Context(), "a")
+			is.NoErr(err)
+			is.Equal(s.Reveal(), "value")
+			is.NoErr(client.Close())
+			is.Equal(log.take(), c.want)
+		})
+	}
 }
 
 type panicky struct{ slog.Handler }
@@ -237,6 +457,7 @@ func TestLoggerThatPanicsCostsNoSecret(t *testing.T) {
 	found, err := client.GetMany(t.Context(), "a")
 	is.NoErr(err)
 	is.Equal(len(found), 1)
+	is.NoErr(client.Close())
 }
 
 func TestLoggerFaults(t *testing.T) {

@@ -27,6 +27,7 @@ type config struct {
 	hasTimeout    bool
 	logger        *slog.Logger
 	loggedKeys    bool
+	events        *events // made by New
 	defaults      []Option
 	faults        faults.List
 }

@@ -65,6 +65,9 @@ func (c *config) newStack(life context.Context, b described, running *inflight.C
 
 	if s.cache != nil {
 		s.closers = append(s.closers, closer{"the cache", s.cache.Close})
+		if health != nil {
+			health.cache = s.cache
+		}
 		c.observe(s, info)
 	}
 	if s.dedup != nil {

@@ -58,6 +58,7 @@ func TestFallbackInAnOutage(t *testing.T) {
 		release()
 		synctest.Wait()
 		get(t.Context(), 7, "remote", 0)
+		synctest.Wait() // for the events
 		for line, times := range map[string]int{"backend unavailable": 1, "fallback answering": 1, "available again": 1} {
 			is.Equal(strings.Count(log.String(), line), times)
 		}
