@@ -106,6 +106,8 @@ func TestFaults(t *testing.T) {
 		{name: "no name", opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithName("")}, want: "WithName"},
 		{name: "a nil option", opts: opts{awssm.WithRegion("eu-west-1"), nil}, want: "option 2 is nil"},
 		{name: "a window before now", opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithCoalescing(-1)}, want: "WithCoalescing"},
+		{name: "a window without a unit", opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithCoalescing(50)},
+			want: "secrets: aws: WithCoalescing: 50ns; did you mean 50*time.Second?"},
 		{name: "a long window", opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithCoalescing(time.Minute)}, want: "WithCoalescing"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
