@@ -229,12 +229,20 @@ func orUnknown(err error) error {
 
 // printable quotes a name that would be unreadable or misleading in a log line, and cuts a very long one.
 func printable(name string) string {
+	return quoteIf(name, func(r rune) bool { return r == unicode.ReplacementChar || !unicode.IsPrint(r) })
+}
+
+// keyName is printable, but also quotes letters outside ASCII: two keys that are the same to encoding/json may look alike.
+func keyName(key string) string {
+	return quoteIf(key, func(r rune) bool { return r > unicode.MaxASCII || !unicode.IsPrint(r) })
+}
+
+func quoteIf(name string, odd func(rune) bool) string {
 	const most = 128
 	cut := ""
 	if len(name) > most {
 		name, cut = name[:most], "…"
 	}
-	odd := func(r rune) bool { return r == unicode.ReplacementChar || !unicode.IsPrint(r) }
 	if strings.ContainsFunc(name, odd) {
 		name = strconv.QuoteToASCII(name)
 	}

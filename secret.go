@@ -120,8 +120,8 @@ func (s Secret) fields() func(name string) (Secret, error) {
 }
 
 // JSON decodes the value, a JSON document, into the value that v points to, by the rules of [encoding/json]. The document
-// must be valid UTF-8 without duplicate keys. The error is an [*Error] of class [ErrMalformed] that quotes nothing of the
-// document.
+// must be valid UTF-8, and no object may have two keys that are the same or differ only in case: encoding/json would take the
+// last of them. The error is an [*Error] of class [ErrMalformed] that quotes no value of the document.
 func (s Secret) JSON(v any) error {
 	err := checkDocument(s.Reveal())
 	if err == nil && json.Unmarshal([]byte(s.Reveal()), v) != nil {
