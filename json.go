@@ -124,7 +124,8 @@ func descend(text, path string) (raw string, found bool) {
 }
 
 // scanner walks over text that json.Valid has accepted. A strict one notes in err what json.Valid lets pass and a secret
-// must not have. A folded one notes also the keys of one object that differ only in case. Each method starts at pos and leaves it behind what it has read.
+// must not have. A folded one also notes the keys of one object that differ only in case. Each method starts at pos and leaves it
+// behind what it has read.
 type scanner struct {
 	text   string
 	pos    int
