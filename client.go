@@ -41,7 +41,8 @@ type memory interface {
 // and makes no network calls.
 //
 // The Client owns its backends and layers from then on: [Client.Close] closes them. If New fails, they are still the
-// caller's.
+// caller's. A Backend belongs to one Client: in two of them, it is closed for both when the first one is. Layers of this
+// module may be given to several Clients.
 func New(backend Backend, opts ...Option) (*Client, error) {
 	cfg := newConfig(opts)
 	backends := cfg.backends(backend)
@@ -266,6 +267,9 @@ func (c *Client) Invalidate(keys ...string) {
 // Close ends the Client: it refuses new calls, ends those under way with [ErrClosed], and closes layers and backends,
 // which the Client owns. It waits for each of these for at most the time of [WithTimeout]. It may be called often and
 // concurrently; every call waits for the first and returns its result.
+//
+// If another Client has one of the backends too, its fetches from it fail with ErrClosed from then on. The backends env and
+// file have nothing to close, and go on.
 func (c *Client) Close() error {
 	if c.shutdown == nil { // a Client that New has not made
 		return nil

@@ -39,8 +39,8 @@ var (
 	ErrMalformed error = &class{text: "malformed"}
 	// ErrUnknown says that something failed that no rule names; a panic in a backend is one such case.
 	ErrUnknown error = &class{text: "unknown failure"}
-	// ErrClosed says that the [Client] was closed.
-	ErrClosed error = &class{text: "client is closed"}
+	// ErrClosed says that the [Client] was closed, or a backend that it shares with another Client.
+	ErrClosed error = &class{text: "closed"}
 )
 
 // class is a sentinel; a parent makes errors.Is find the wider class too.
