@@ -26,9 +26,10 @@ func decode(text string, v any) *Error {
 // mismatched says which value has the wrong type, or "" if err does not say. An UnmarshalJSON method of the program may have
 // made err from any text. So nothing of err is told but its Go type, a JSON type, and names of fields that root has.
 func mismatched(err *json.UnmarshalTypeError, root reflect.Type) string {
-	kind, number, _ := strings.Cut(err.Value, " ") // "number 123" holds the value
+	const number = "number"
+	kind, value, _ := strings.Cut(err.Value, " ") // "number 123" holds the value
 	found, known := map[string]string{
-		"string": "a string", "number": "a number", "bool": "a bool", "array": "an array", "object": "an object",
+		"string": "a string", number: "a number", "bool": "a bool", "array": "an array", "object": "an object",
 	}[kind]
 	if err.Type == nil || !known || errors.Unwrap(err) != nil { // what Go 1.27 wraps is no mismatch, such as a broken base64 text
 		return ""
@@ -39,9 +40,9 @@ func mismatched(err *json.UnmarshalTypeError, root reflect.Type) string {
 	}
 	want := printable(err.Type.String())
 	switch numeric := reflect.TypeFor[float64]().ConvertibleTo(err.Type); {
-	case kind == "number" && numeric && json.Valid([]byte(number)):
+	case kind == number && numeric && json.Valid([]byte(value)):
 		return where + " is a number that does not fit into the Go type " + want
-	case kind == "number" && numeric: // the option "string" of a tag, with Go 1.27
+	case kind == number && numeric: // the option "string" of a tag, with Go 1.27
 		return ""
 	default:
 		return where + " is " + found + ", but the Go type is " + want
@@ -72,8 +73,7 @@ func fieldNames(t reflect.Type, names map[string]string, seen map[reflect.Type]b
 	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
 		fieldNames(t.Elem(), names, seen)
 	case reflect.Struct:
-		for i := range t.NumField() {
-			f := t.Field(i)
+		for f := range t.Fields() {
 			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 			if name == "" && !f.Anonymous {
 				name = f.Name

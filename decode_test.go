@@ -83,7 +83,7 @@ type passwords struct {
 	Password secrets.Secret            `json:"password"`
 	Pointer  *secrets.Secret           `json:"pointer"`
 	Many     []secrets.Secret          `json:"many"`
-	ByName   map[string]secrets.Secret `json:"by_name"`
+	ByName   map[string]secrets.Secret `json:"byName"`
 	User     string                    `json:"user"`
 }
 
@@ -95,7 +95,7 @@ func TestJSONDecodesIntoSecrets(t *testing.T) {
 	} {
 		t.Run(raw, func(t *testing.T) {
 			is := is.New(t)
-			doc := fmt.Sprintf(`{"user":"alice","password": %[1]s ,"pointer":%[1]s,"many":[%[1]s,null],"by_name":{"a":%[1]s}}`, raw)
+			doc := fmt.Sprintf(`{"user":"alice","password": %[1]s ,"pointer":%[1]s,"many":[%[1]s,null],"byName":{"a":%[1]s}}`, raw)
 			s := secrets.NewSecret(doc, secrets.Meta{Backend: "b", Version: "7"})
 			var v passwords
 			is.NoErr(s.JSON(&v))
@@ -176,7 +176,7 @@ type (
 
 		DB       server            `json:"db"`
 		Replicas []server          `json:"replicas"`
-		ByName   map[string]server `json:"by_name"`
+		ByName   map[string]server `json:"byName"`
 		Next     *settings         `json:"next"`
 		Tags     []string          `json:"tags"`
 		Password secrets.Secret    `json:"password"`
@@ -195,7 +195,7 @@ func TestJSONMismatchNamesFieldAndTypes(t *testing.T) {
 		`{"db":{"port":1.5}}`:                               "the field db.port is a number that does not fit into the Go type int8",
 		`{"db":"x"}`:                                        "the field db is a string, but the Go type is secrets_test.server",
 		`{"replicas":[{"port":1},{"port":"x"}]}`:            "the field replicas.port is a string, but the Go type is int8",
-		`{"by_name":{"primary":{"port":"x"}}}`:              "the field by_name.port is a string, but the Go type is int8",
+		`{"byName":{"primary":{"port":"x"}}}`:               "the field byName.port is a string, but the Go type is int8",
 		`{"next":{"next":{"db":{"port":"x"}}}}`:             "the field next.next.db.port is a string, but the Go type is int8",
 		`{"tags":"x"}`:                                      "the field tags is a string, but the Go type is []string",
 		`{"ttl":"x"}`:                                       "the field ttl is a string, but the Go type is int",
@@ -246,7 +246,7 @@ func TestJSONMismatchNeverShowsValues(t *testing.T) {
 		"key of a map of numbers": {`{` + string(word) + `:1}`, new(map[int]int), false},
 		"long key of a map":       {`{"` + digits + `":1}`, new(map[int]int), false},
 		"option string": {`{"N":` + string(word) + `}`, new(struct {
-			N int `json:",string"`
+			N int `json:"n,string"`
 		}), false},
 		"foreign UnmarshalJSON":      {string(word), new(mimic), false},
 		"foreign, of a field":        {`{"M":` + string(word) + `}`, new(struct{ M mimic }), false},
