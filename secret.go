@@ -84,6 +84,10 @@ func (s Secret) IsZero() bool { return s.reveal == nil }
 
 // Equal reports whether s and other hold the same value, in a time that depends on the lengths alone. The zero Secret
 // equals only itself.
+//
+// Two Secrets do not compare with ==, which does not compile. [reflect.DeepEqual], and what is built on it, is false for two
+// Secrets with the same value, unless both are zero. cmp.Equal of github.com/google/go-cmp uses Equal. In tests, Diff of package
+// secretstest compares values that hold Secrets.
 func (s Secret) Equal(other Secret) bool {
 	if s.IsZero() || other.IsZero() {
 		return s.IsZero() == other.IsZero()
