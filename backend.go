@@ -19,7 +19,9 @@ type Backend interface {
 	Fetcher
 	// Info describes the backend. It is constant for the life of the backend. New asks once.
 	Info() Info
-	// Close ends what the backend runs. The Client calls it once, last.
+	// Close ends what the backend runs. The Client calls it once, last. A Backend belongs to one Client, which does not ask it
+	// after Close. So if Fetch stops working at Close, it then returns [ErrClosed], and a detail that says that another Client
+	// had the same backend.
 	Close() error
 }
 

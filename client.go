@@ -42,7 +42,8 @@ type memory interface {
 // and makes no network calls.
 //
 // The Client owns its backends and layers from then on: [Client.Close] closes them. If New fails, they are still the
-// caller's.
+// caller's. A Backend belongs to one Client: in two of them, it is closed for both when the first one is. Layers of this
+// module may be given to several Clients.
 func New(backend Backend, opts ...Option) (*Client, error) {
 	cfg := newConfig(opts)
 	backends := cfg.backends(backend)
@@ -169,6 +170,9 @@ func (c *Client) Invalidate(keys ...string) {
 // Close ends the Client: it refuses new calls, ends those under way with [ErrClosed], and closes layers and backends,
 // which the Client owns. Then it waits until the logger of [WithLogger] has all its lines. It waits for each of these for at most the
 // time of [WithTimeout]. It may be called often and concurrently; every call waits for the first and returns its result.
+//
+// If another Client has one of the backends too, its fetches from it fail with ErrClosed from then on. The backends env and
+// file have nothing to close, and go on.
 func (c *Client) Close() error {
 	if c.shutdown == nil { // a Client that New has not made
 		return nil
@@ -236,7 +240,7 @@ func (c *Client) fetch(ctx context.Context, key string, f fetchctx.Fetch) (Secre
 	var r Result
 	c.ask(ctx, ref, &r)
 	if r.Err != nil {
-		return Secret{}, failure(ctx, r.Err, key)
+		return Secret{}, failureOf(ctx, r.Err, "", key)
 	}
 	c.delivered(ctx, key, ref, r.Secret)
 	return r.Secret, nil
@@ -247,25 +251,6 @@ func (c *Client) ask(ctx context.Context, ref Ref, r *Result) {
 	r.Err = errEnded
 	defer protect(r)
 	r.Secret, r.Err = c.top.Fetch(ctx, ref)
-}
-
-// failure returns err as the error that the caller of key gets. User middleware may have made it, or ended a context of its own.
-func failure(ctx context.Context, err error, key string) *Error {
-	e, ok := err.(*Error)
-	if !ok {
-		ctx := context.WithoutCancel(ctx) // the error says what it is
-		e, _ = toError(ctx, err, "", key).(*Error)
-		ok = !isContextError(err)
-	}
-	e = e.clone()
-	e.Key = key
-	if ok && !isBareContextError(e.Err) {
-		return e
-	}
-	if e.Err = ctx.Err(); e.Err == nil {
-		e.Err, e.Detail = ErrUnavailable, "a middleware has ended the context of the fetch"
-	}
-	return e
 }
 
 // delivered lets the layers learn that the caller of key gets s.

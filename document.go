@@ -86,7 +86,7 @@ func (c content) field(name string) (Secret, error) {
 func (d *document) Fetch(ctx context.Context, ref Ref) (Secret, error) {
 	at, err := d.locate(ctx, ref)
 	if err != nil {
-		return Secret{}, d.named(ctx, err, ref)
+		return Secret{}, failureOf(ctx, err, d.info.Name, ref.String())
 	}
 	c, forget := d.read(ctx, at.doc)
 	if isOver(c.Secret, time.Now()) { // it was long on its way, or the lease is short
@@ -120,25 +120,6 @@ func (d *document) read(ctx context.Context, doc Ref) (c content, forget func())
 		return d.fetchOnce(ctx, f, doc)
 	default:
 		return contentOf(d.next.Fetch(ctx, doc)), func() {}
-	}
-}
-
-// named returns err as an error of a fetch of ref. That of a context is its caller's, unless a layer of the program's own has ended
-// a context of its own.
-func (d *document) named(ctx context.Context, err error, ref Ref) error {
-	e, ok := err.(*Error)
-	switch {
-	case ok:
-		e = e.clone()
-		e.Key = ref.String()
-		if e.Backend == "" {
-			e.Backend = d.info.Name
-		}
-		return e
-	case ctx.Err() != nil:
-		return contextError(ctx, d.info.Name, ref.String())
-	default:
-		return &Error{Backend: d.info.Name, Key: ref.String(), Err: ErrUnavailable, Detail: "a layer has cancelled the fetch"}
 	}
 }
 
@@ -233,11 +214,7 @@ func (d *document) choose(ctx context.Context, ref Ref, at location, c content) 
 		d.health.served(ctx, s, ref)
 		return s, nil
 	}
-	err = d.named(ctx, err, ref)
-	e, ok := err.(*Error)
-	if !ok {
-		return Secret{}, err
-	}
+	e := failureOf(ctx, err, d.info.Name, ref.String())
 	switch Class(e.Err) {
 	case ErrNotFound, ErrFieldNotFound:
 		e.Detail = join(e.Detail, lookedFor(ref, at), d.hint(ref, at))

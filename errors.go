@@ -40,8 +40,8 @@ var (
 	ErrMalformed error = &class{text: "malformed"}
 	// ErrUnknown says that something failed that no rule names; a panic in a backend is one such case.
 	ErrUnknown error = &class{text: "unknown failure"}
-	// ErrClosed says that the [Client] was closed.
-	ErrClosed error = &class{text: "client is closed"}
+	// ErrClosed says that the [Client] was closed, or a backend that it shares with another Client.
+	ErrClosed error = &class{text: "closed"}
 )
 
 // class is a sentinel; a parent makes errors.Is find the wider class too.
@@ -248,12 +248,20 @@ func orUnknown(err error) error {
 
 // printable quotes a name that would be unreadable or misleading in a log line, and cuts a very long one.
 func printable(name string) string {
+	return quoteIf(name, func(r rune) bool { return r == unicode.ReplacementChar || !unicode.IsPrint(r) })
+}
+
+// keyName is printable, but also quotes letters outside ASCII: two keys that are the same to encoding/json may look alike.
+func keyName(key string) string {
+	return quoteIf(key, func(r rune) bool { return r > unicode.MaxASCII || !unicode.IsPrint(r) })
+}
+
+func quoteIf(name string, odd func(rune) bool) string {
 	const most = 128
 	cut := ""
 	if len(name) > most {
 		name, cut = name[:most], "…"
 	}
-	odd := func(r rune) bool { return r == unicode.ReplacementChar || !unicode.IsPrint(r) }
 	if strings.ContainsFunc(name, odd) {
 		name = strconv.QuoteToASCII(name)
 	}
@@ -268,19 +276,25 @@ func toError(ctx context.Context, err error, backend, key string) (e error) {
 			e = &Error{Backend: backend, Key: key, Err: ErrUnknown, Detail: fmt.Sprintf("an error that panics with a %T", p)}
 		}
 	}()
-	class := Class(err)
-	if isBareContextError(class) { // of a Client that the backend uses
+	class, detail := Class(err), ""
+	if isBareContextError(class) { // of a Client that the backend or a layer uses
 		class = ErrUnavailable
+	}
+	if class == ErrUnavailable && isContextError(err) {
+		detail = "a layer has ended the context of the fetch"
 	}
 	if ctx.Err() != nil && (class == ErrUnavailable || class == ErrUnknown) {
 		return ctx.Err()
 	}
 	var own *Error
 	if !errors.As(err, &own) || own == nil {
-		return &Error{Backend: backend, Key: key, Err: class}
+		return &Error{Backend: backend, Key: key, Err: class, Detail: detail}
 	}
 	own = own.clone()
 	own.Err = class
+	if own.Detail == "" {
+		own.Detail = detail
+	}
 	if own.Backend == "" {
 		own.Backend = backend
 	}
@@ -288,6 +302,19 @@ func toError(ctx context.Context, err error, backend, key string) (e error) {
 		own.Key = key
 	}
 	return own
+}
+
+// failureOf returns err as the error that a caller of key with ctx gets from backend. What is below has bare errors of contexts.
+func failureOf(ctx context.Context, err error, backend, key string) *Error {
+	if e, ok := err.(*Error); ok && e != nil && e.Backend != "" {
+		backend = e.Backend
+	}
+	e, ok := toError(ctx, err, backend, key).(*Error)
+	if !ok {
+		return contextError(ctx, backend, key)
+	}
+	e.Key = key
+	return e
 }
 
 // contextError returns the error of ctx, which has ended, as one of a fetch of key.

@@ -39,7 +39,7 @@ func (c *Client) GetMany(ctx context.Context, keys ...string) (map[string]Secret
 	for i := range reads {
 		r := &reads[i]
 		if r.Err != nil {
-			errs[r.key] = failure(ctx, r.Err, r.key)
+			errs[r.key] = failureOf(ctx, r.Err, "", r.key)
 			continue
 		}
 		found[r.key] = r.Secret
@@ -95,7 +95,7 @@ func parse(keys []string) (reads []read, errs map[string]*Error) {
 		asked[key] = true
 		ref, err := ParseRef(key)
 		if err != nil {
-			errs[key] = failure(context.Background(), err, key)
+			errs[key] = failureOf(context.Background(), err, "", key)
 			continue
 		}
 		reads = append(reads, read{key: key, ref: ref})

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -17,13 +18,13 @@ const maxDepth = 10_000
 
 func malformed(detail string) *Error { return NewError(ErrMalformed, detail) }
 
-// checkDocument returns an error unless text is one JSON value in valid UTF-8, without duplicate keys at any depth and
-// without lone surrogates.
+// checkDocument returns an error unless text is one JSON value in valid UTF-8, without lone surrogates, and without two keys
+// of one object that encoding/json takes for the same, at any depth.
 func checkDocument(text string) *Error {
 	if err := checkSyntax(text); err != nil {
 		return err
 	}
-	s := scanner{text: text, strict: true}
+	s := scanner{text: text, strict: true, folded: true}
 	s.value()
 	return s.err
 }
@@ -67,7 +68,8 @@ func tooDeep(text string) bool {
 // object is the raw texts of the members of a JSON object.
 type object map[string]string
 
-// parseObject reads text, a JSON object that is all that [checkDocument] asks for.
+// parseObject reads text, a JSON object with all that [checkDocument] asks for, except that keys may
+// differ in case only: [Secret.Field] tells them apart.
 func parseObject(text string) (object, *Error) {
 	if err := checkSyntax(text); err != nil {
 		return nil, err
@@ -122,11 +124,13 @@ func descend(text, path string) (raw string, found bool) {
 }
 
 // scanner walks over text that json.Valid has accepted. A strict one notes in err what json.Valid lets pass and a secret
-// must not have. Each method starts at pos and leaves it behind what it has read.
+// must not have. A folded one also notes the keys of one object that differ only in case. Each method starts at pos and leaves it
+// behind what it has read.
 type scanner struct {
 	text   string
 	pos    int
 	strict bool
+	folded bool
 	err    *Error
 }
 
@@ -144,16 +148,13 @@ func (s *scanner) value() string {
 	start := s.pos
 	switch s.peek() {
 	case '{':
-		var seen map[string]struct{}
+		var seen map[string]string
 		if s.strict {
-			seen = make(map[string]struct{})
+			seen = make(map[string]string)
 		}
 		s.members(func(key string) bool {
 			if s.strict {
-				if _, twice := seen[key]; twice {
-					s.err = twiceInOne()
-				}
-				seen[key] = struct{}{}
+				s.note(seen, key)
 			}
 			s.value()
 			return true
@@ -173,6 +174,34 @@ func (s *scanner) value() string {
 	raw := s.text[start:s.pos]
 	s.space()
 	return raw
+}
+
+// note adds key to those of one object. A key that was there before is an error.
+func (s *scanner) note(seen map[string]string, key string) {
+	name := key
+	if s.folded {
+		name = fold(key)
+	}
+	switch other, twice := seen[name]; {
+	case !twice:
+		seen[name] = key
+	case other == key:
+		s.err = twiceInOne()
+	default:
+		s.err = malformed("the keys " + keyName(other) + " and " + keyName(key) + " of one object differ only in case; " +
+			"remove one of them, or read the field with Secret.Field")
+	}
+}
+
+// fold returns the same text for all keys that encoding/json assigns to one field of a struct.
+func fold(key string) string {
+	return strings.Map(func(r rune) rune {
+		least := r
+		for next := unicode.SimpleFold(r); next != r; next = unicode.SimpleFold(next) {
+			least = min(least, next)
+		}
+		return least
+	}, key)
 }
 
 // enter goes to the member name of the object that is next, or to the element with that index of the array that is next.

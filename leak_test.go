@@ -472,6 +472,12 @@ func secretsOfAllKinds(t *testing.T) map[string]secrets.Secret {
 	get("Get of a field", s, err)
 	s, err = all["Get of a document"].Field("list")
 	get("Field", s, err)
+	s, err = all["Get of a document"].Field("password")
+	get("Field of a document", s, err)
+	var decoded struct{ Password, List secrets.Secret }
+	err = all["Get of a document"].JSON(&decoded)
+	get("JSON into a Secret", decoded.Password, err)
+	get("JSON of a list into a Secret", decoded.List, err)
 	s, err = client.GetOr(t.Context(), "none", canary)
 	get("GetOr", s, err)
 	s, err = client.Refresh(t.Context(), "plain")

@@ -9,8 +9,13 @@ import (
 
 const defaultTimeout = 5 * time.Second
 
-// Option configures a [Client]. Options only record; [New] checks them all and returns every fault. Of a scalar option that is
-// given twice, the last one counts. A slot or a fallback that is given twice is an error.
+// Option configures a [Client]. Options only record; [New] checks them all and returns every fault. Three rules hold for the
+// options of every package here:
+//
+//   - Of a scalar option that is given twice, the last one counts. A slot, a fallback or a source of tokens
+//     that is given twice is an error.
+//   - A duration above 0 and below 1 ms is an error, since WithTimeout(5) means 5 nanoseconds.
+//   - A nil option is an error.
 type Option func(c *config)
 
 // config is what the options say.
@@ -136,6 +141,7 @@ func newConfig(opts []Option) *config {
 		d.apply(c.defaults)
 		c.adopt(&d)
 	}
+	c.faults.CheckDuration("WithTimeout", c.timeout)
 	c.faults.Checkf(c.timeout > 0, "WithTimeout: %v is not more than 0", c.timeout)
 	c.faults.Checkf(!c.loggedKeys || c.logger != nil, "WithLoggedKeys: there is no WithLogger")
 	return c

@@ -95,6 +95,10 @@ func (s Secret) IsZero() bool { return s.reveal == nil }
 
 // Equal reports whether s and other hold the same value, in a time that depends on the lengths alone. The zero Secret
 // equals only itself.
+//
+// Two Secrets do not compare with ==, which does not compile. [reflect.DeepEqual], and what is built on it, is false for two
+// Secrets with the same value, unless both are zero. cmp.Equal of github.com/google/go-cmp uses Equal. In tests, Diff of package
+// secretstest compares values that hold Secrets.
 func (s Secret) Equal(other Secret) bool {
 	if s.IsZero() || other.IsZero() {
 		return s.IsZero() == other.IsZero()
@@ -159,18 +163,40 @@ func (p *parsed) field(s Secret, name string) (Secret, error) {
 }
 
 // JSON decodes the value, a JSON document, into the value that v points to, by the rules of [encoding/json]. The document
-// must be valid UTF-8 without duplicate keys. The error is an [*Error] of class [ErrMalformed] that quotes nothing of the
-// document.
+// must be valid UTF-8, and no object may have two keys that are the same or differ only in case: encoding/json would take the
+// last of them. The error is an [*Error] of class [ErrMalformed] that quotes no value of the document. If a value has the wrong
+// type, it names the field, the Go type and the type in the document; v may then hold a part of the document.
+//
+// A [Secret] in v takes any value, by [Secret.UnmarshalJSON]. Use it for the password in a struct:
+//
+//	var db struct {
+//		Port     int
+//		Password secrets.Secret
+//	}
+//	err := s.JSON(&db)
 func (s Secret) JSON(v any) error {
 	err := checkDocument(s.Reveal())
-	if err == nil && json.Unmarshal([]byte(s.Reveal()), v) != nil {
-		// The error of encoding/json quotes the document, so only the Go type is told.
-		err = &Error{Err: ErrMalformed, Detail: fmt.Sprintf("the document does not decode into a %T", v)}
+	if err == nil {
+		err = decode(s.Reveal(), v)
 	}
 	if err != nil {
 		err.Backend = s.Meta().Backend
 		return err
 	}
+	return nil
+}
+
+// UnmarshalJSON makes s a Secret that holds a JSON value: of a string its text, of a number, true and false their source text,
+// of an object or array its raw JSON. null makes it the zero Secret. Its Meta is empty, even if [Secret.JSON] decodes it from a
+// Secret that has one. UnmarshalJSON does not undo [Secret.MarshalJSON], which writes "[REDACTED]".
+//
+// The error is an [*Error] of class [ErrMalformed] that quotes nothing of text.
+func (s *Secret) UnmarshalJSON(text []byte) error {
+	value, err := decodeSecret(string(text))
+	if err != nil {
+		return err
+	}
+	*s = value
 	return nil
 }
 
@@ -224,6 +250,7 @@ var (
 	_ fmt.GoStringer           = Secret{}
 	_ slog.LogValuer           = Secret{}
 	_ json.Marshaler           = Secret{}
+	_ json.Unmarshaler         = (*Secret)(nil)
 	_ xml.Marshaler            = Secret{}
 	_ xml.MarshalerAttr        = Secret{}
 	_ gob.GobEncoder           = Secret{}

@@ -264,7 +264,8 @@ func (b *Backend) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, e
 	return r.Secret, r.Err
 }
 
-// Close makes later calls fail with [secrets.ErrClosed]: a Client that asks a backend which it has closed is at fault.
+// Close makes later calls fail with [secrets.ErrClosed], as those of a backend with connections do. So a test finds two Clients
+// that share one backend.
 func (b *Backend) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -322,7 +323,7 @@ func (b *Backend) answer(ref secrets.Ref, failure error, now time.Time) secrets.
 	}
 	switch {
 	case b.closes > 0:
-		return fail(secrets.ErrClosed, "the fake backend was closed")
+		return fail(secrets.ErrClosed, "the backend was closed; each Client needs a backend of its own")
 	case failure != nil:
 		return secrets.Result{Err: b.dress(failure, ref)}
 	case b.failure != nil:

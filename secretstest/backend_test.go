@@ -368,6 +368,19 @@ func TestCloseIsCountedAndEndsTheBackend(t *testing.T) {
 	is.Equal(secrets.Class(err), secrets.ErrClosed)
 }
 
+// A Client closes its backend. If another Client has the same one, its error must say why it ended.
+func TestASecondClientOfAClosedBackendIsToldWhy(t *testing.T) {
+	is := is.New(t)
+	b := secretstest.NewBackend(map[string]string{"a": "1"}, secretstest.WithName("prod"))
+	first, second := newClient(t, b), newClient(t, b)
+	_, err := second.Get(t.Context(), "a") // the control
+	is.NoErr(err)
+	is.NoErr(first.Close())
+	_, err = second.Get(t.Context(), "a")
+	is.True(errors.Is(err, secrets.ErrClosed))
+	is.Equal(err.Error(), "secrets: prod: a: closed: the backend was closed; each Client needs a backend of its own")
+}
+
 func TestInfo(t *testing.T) {
 	is := is.New(t)
 	info := secretstest.NewBackend(nil).Info()

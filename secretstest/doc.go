@@ -31,6 +31,14 @@
 //	…
 //	secretstest.AssertNoLeak(t, secret, err, logs.String(), response.Body.Bytes())
 //
+// # Compare values that hold Secrets
+//
+// [Diff] compares structs, maps and slices deeply, and shows no Secret:
+//
+//	if diff := secretstest.Diff(got, want); diff != "" {
+//		t.Error(diff)
+//	}
+//
 // # Test a backend
 //
 // [Run] has more than a hundred cases for what [secrets.Backend] promises, directly, through a [secrets.Client], and wrapped as

@@ -156,3 +156,17 @@ func TestTheBackendOfTheExample(t *testing.T) {
 		return newMemory(documents)
 	}, secretstest.WithBinary())
 }
+
+// Two structs with Secrets are compared without showing one.
+func ExampleDiff() {
+	type config struct {
+		Host     string
+		Password secrets.Secret
+	}
+	got := config{"db.example", secrets.NewSecret("correct horse", secrets.Meta{})}
+	want := config{"db2.example", secrets.NewSecret("battery staple", secrets.Meta{})}
+	fmt.Println(secretstest.Diff(got, want))
+	// Output:
+	// .Host: got "db.example", want "db2.example"
+	// .Password: secrets differ
+}

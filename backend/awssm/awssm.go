@@ -59,7 +59,7 @@ func (b *Backend) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, e
 	case err != nil:
 		return secrets.Secret{}, err
 	case b.closed.Load():
-		return secrets.Secret{}, fail(secrets.ErrClosed, "")
+		return secrets.Secret{}, errClosed()
 	case b.batches(q):
 		return b.batchers.of(q.region).Fetch(ctx, ref)
 	default:

@@ -17,6 +17,7 @@ import (
 
 	"github.com/seed-5482dd03/secrets"
 	"github.com/seed-5482dd03/secrets/backend/awssm"
+	"github.com/seed-5482dd03/secrets/middleware"
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
@@ -106,6 +107,8 @@ func TestFaults(t *testing.T) {
 		{name: "no name", opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithName("")}, want: "WithName"},
 		{name: "a nil option", opts: opts{awssm.WithRegion("eu-west-1"), nil}, want: "option 2 is nil"},
 		{name: "a window before now", opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithCoalescing(-1)}, want: "WithCoalescing"},
+		{name: "a window without a unit", opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithCoalescing(50)},
+			want: "secrets: aws: WithCoalescing: 50ns; did you mean 50*time.Second?"},
 		{name: "a long window", opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithCoalescing(time.Minute)}, want: "WithCoalescing"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -184,5 +187,25 @@ func TestAServiceThatIsNotThere(t *testing.T) {
 	is.True(errors.Is(err, secrets.ErrClosed))
 	for _, r := range getAll(t, b, "a", "b", "c") {
 		is.True(errors.Is(r.Err, secrets.ErrClosed))
+	}
+}
+
+// A Client closes its backend. If another Client has the same one, its error must say why it ended.
+func TestASecondClientOfAClosedBackendIsToldWhy(t *testing.T) {
+	for name, opts := range map[string][]secrets.Option{"plain": nil, "with all layers": {middleware.Standard()}} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			_, names, b := service(t, 5, awssm.WithName("prod"))
+			first, second := client(t, b, opts...), client(t, b, opts...)
+			_, err := second.Get(t.Context(), names[0]) // the control
+			is.NoErr(err)
+			is.NoErr(first.Close())
+			const why = "closed: the backend was closed; each Client needs a backend of its own"
+			_, err = second.Get(t.Context(), names[1])
+			is.True(errors.Is(err, secrets.ErrClosed))
+			is.Equal(err.Error(), "secrets: prod: "+names[1]+": "+why)
+			_, err = second.GetMany(t.Context(), names[1:]...)
+			is.Equal(strings.Count(err.Error(), why), 4)
+		})
 	}
 }

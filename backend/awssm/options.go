@@ -119,6 +119,7 @@ func WithCoalescing(window time.Duration) Option {
 			c.faults.Addf("WithCoalescing: %v is not from 0 to %v", window, maxWindow)
 			return
 		}
+		c.faults.CheckDuration("WithCoalescing", window)
 		c.window = window
 	}
 }

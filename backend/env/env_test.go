@@ -482,3 +482,16 @@ func BenchmarkClientGet(b *testing.B) {
 		}
 	}
 }
+
+// Close does nothing, so that a backend which two Clients share goes on.
+func TestASecondClientGoesOnAfterTheFirstIsClosed(t *testing.T) {
+	is := is.New(t)
+	b := env.New(lookup(map[string]string{"A": "1"}))
+	first, second := client(t, b), client(t, b)
+	is.NoErr(first.Close())
+	got, err := second.Get(t.Context(), "A")
+	is.NoErr(err)
+	is.Equal(got.Reveal(), "1")
+	_, err = first.Get(t.Context(), "A") // the control
+	is.True(errors.Is(err, secrets.ErrClosed))
+}

@@ -570,3 +570,17 @@ func FuzzPath(f *testing.F) {
 		}
 	})
 }
+
+// Close does nothing, so that a backend which two Clients share goes on.
+func TestASecondClientGoesOnAfterTheFirstIsClosed(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	b := backend(t, tree(t, map[string]string{"a": "1"}))
+	first, second := client(t, b), client(t, b)
+	is.NoErr(first.Close())
+	got, err := second.Get(t.Context(), "a")
+	is.NoErr(err)
+	is.Equal(got.Reveal(), "1")
+	_, err = first.Get(t.Context(), "a") // the control
+	is.True(errors.Is(err, secrets.ErrClosed))
+}

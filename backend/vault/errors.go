@@ -57,6 +57,11 @@ func distrust(err error) string {
 
 func fail(class error, detail string) error { return secrets.NewError(class, detail) }
 
+// errClosed is the error after Close. Close is the Client's to call, so that only another Client with the same backend asks then.
+func errClosed() error {
+	return fail(secrets.ErrClosed, "the backend was closed; each Client needs a backend of its own")
+}
+
 func notFound(detail string) error        { return fail(secrets.ErrNotFound, detail) }
 func denied(detail string) error          { return fail(secrets.ErrPermissionDenied, detail) }
 func unauthenticated(detail string) error { return fail(secrets.ErrUnauthenticated, detail) }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/seed-5482dd03/secrets"
 	"github.com/seed-5482dd03/secrets/backend/vault"
+	"github.com/seed-5482dd03/secrets/middleware"
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
@@ -367,4 +368,24 @@ func TestWhatCloseCutsOffIsNoDenial(t *testing.T) {
 	is.NoErr(b.Close())
 	close(closed)
 	is.True(errors.Is(<-result, secrets.ErrClosed))
+}
+
+// A Client closes its backend. If another Client has the same one, its error must say why it ended.
+func TestASecondClientOfAClosedBackendIsToldWhy(t *testing.T) {
+	for name, opts := range map[string][]secrets.Option{"plain": nil, "with all layers": {middleware.Standard()}} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			f := newFake(t)
+			f.put("db", `{"password":"p"}`)
+			f.put("other", `{"password":"p"}`)
+			b := f.backend(t, vault.WithName("prod"))
+			first, second := client(t, b, opts...), client(t, b, opts...)
+			_, err := second.Get(t.Context(), "db#password") // the control
+			is.NoErr(err)
+			is.NoErr(first.Close())
+			_, err = second.Get(t.Context(), "other#password")
+			is.True(errors.Is(err, secrets.ErrClosed))
+			is.Equal(err.Error(), "secrets: prod: other#password: closed: the backend was closed; each Client needs a backend of its own")
+		})
+	}
 }

@@ -374,5 +374,4 @@ func (s *session) revoke(t token) error {
 
 var _ tokens = (*session)(nil)
 
-func errClosed() error       { return secrets.NewError(secrets.ErrClosed, "") }
 func errLoginTimeout() error { return unavailable("the login took too long") }

@@ -59,7 +59,7 @@ func (b *Backend) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, e
 			return secrets.Secret{}, err
 		}
 		if b.closed.Load() {
-			return secrets.Secret{}, fail(secrets.ErrClosed, "")
+			return secrets.Secret{}, errClosed()
 		}
 		t, err := b.tokens.token(ctx)
 		if err != nil {
@@ -71,7 +71,7 @@ func (b *Backend) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, e
 		case errors.Is(err, errVoid):
 			return secrets.Secret{}, unavailable("the token ended while it was used")
 		case b.closed.Load() && refused(err): // by its own revocation, it may be
-			return secrets.Secret{}, fail(secrets.ErrClosed, "")
+			return secrets.Secret{}, errClosed()
 		default:
 			return secret, err
 		}

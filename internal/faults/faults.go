@@ -9,7 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"time"
 )
+
+// maxBare is more than the largest bare number that is likely to mean seconds, a day of them.
+const maxBare = 100_000
 
 // List collects faults. Its zero value is ready to use. It is not safe for concurrent use.
 type List struct {
@@ -27,6 +31,18 @@ func (l *List) Addf(format string, args ...any) {
 func (l *List) Checkf(ok bool, format string, args ...any) {
 	if !ok {
 		l.Addf(format, args...)
+	}
+}
+
+// CheckDuration adds a fault if d is above 0 and below a millisecond. Such a d is nearly always a number whose unit was
+// forgotten: a bare 300 is 300 nanoseconds.
+func (l *List) CheckDuration(option string, d time.Duration) {
+	switch {
+	case d <= 0 || d >= time.Millisecond:
+	case d < maxBare:
+		l.Addf("%s: %v; did you mean %d*time.Second?", option, d, d.Nanoseconds())
+	default:
+		l.Addf("%s: %v is less than 1ms", option, d)
 	}
 }
 

@@ -3,6 +3,7 @@ package faults_test
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/matryer/is"
 
@@ -22,6 +23,36 @@ func TestListJoinsEveryFault(t *testing.T) {
 	l.Add(own)
 	is.Equal(l.Err().Error(), "cache: WithSize: -1 is not more than 0\ncache: WithTTL: a fault\nits own")
 	is.True(errors.Is(l.Err(), own))
+}
+
+// A bare number becomes a time.Duration of nanoseconds, which nobody means.
+func TestCheckDurationFindsForgottenUnits(t *testing.T) {
+	for name, tc := range map[string]struct {
+		d    time.Duration
+		want string // or "" for a duration that is accepted
+	}{
+		"a number of seconds":           {300, "cache: WithTTL: 300ns; did you mean 300*time.Second?"},
+		"one":                           {1, "cache: WithTTL: 1ns; did you mean 1*time.Second?"},
+		"a day in seconds":              {86_400, "cache: WithTTL: 86.4µs; did you mean 86400*time.Second?"},
+		"too long for seconds":          {500 * time.Microsecond, "cache: WithTTL: 500µs is less than 1ms"},
+		"just below a millisecond":      {time.Millisecond - 1, "cache: WithTTL: 999.999µs is less than 1ms"},
+		"a millisecond":                 {time.Millisecond, ""},
+		"an hour":                       {time.Hour, ""},
+		"zero, for the option to judge": {0, ""},
+		"less than zero, as well":       {-1, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			l := faults.List{Prefix: "cache: "}
+			l.CheckDuration("WithTTL", tc.d)
+			if tc.want == "" {
+				is.NoErr(l.Err())
+				return
+			}
+			is.True(l.Err() != nil)
+			is.Equal(l.Err().Error(), tc.want)
+		})
+	}
 }
 
 func TestApplyReportsNilOptions(t *testing.T) {

@@ -365,7 +365,7 @@ func manyFields(context.Context, secrets.Ref) (secrets.Secret, error) {
 func TestNoTornPairs(t *testing.T) {
 	is := is.New(t)
 	backend := &pair{name: "pair"}
-	client := newClient(t, backend, secrets.WithCache(cache.New(cache.WithTTL(300*time.Microsecond))),
+	client := newClient(t, backend, secrets.WithCache(cache.New(cache.WithTTL(time.Millisecond))),
 		secrets.WithDedup(dedup.New()))
 	torn, single := tear(t, backend, func() (string, string) {
 		found, err := client.GetMany(t.Context(), "db#user", "db#password")

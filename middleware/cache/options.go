@@ -84,6 +84,9 @@ func newConfig(opts []Option) config {
 // check notes the faults of the options.
 func (c *config) check() {
 	f := &c.faults
+	f.CheckDuration("WithTTL", c.ttl)
+	f.CheckDuration("WithMaxStale", c.maxStale)
+	f.CheckDuration("WithNegativeTTL", c.negativeTTL)
 	f.Checkf(c.ttl > 0, "WithTTL: %v is not more than 0", c.ttl)
 	f.Checkf(c.maxStale >= 0, "WithMaxStale: %v is less than 0", c.maxStale)
 	f.Checkf(c.negativeTTL >= 0, "WithNegativeTTL: %v is less than 0", c.negativeTTL)
