@@ -126,7 +126,7 @@ func (g *guard) settle(ctx context.Context, ref Ref, r Result, began time.Time) 
 		return g.stamp(r.Secret, began), nil
 	}
 	// The context that ended was not the caller's. What else the error claims (a denial) may weigh more.
-	if class := Class(r.Err); ctx.Err() == nil && isContextError(r.Err) && (class == ErrUnavailable || isBareContextError(class)) {
+	if class := Class(r.Err); ctx.Err() == nil && (class == ErrUnavailable || isBareContextError(class)) && isContextError(r.Err) {
 		r.Err = g.unanswered(!g.inline && time.Since(began) >= g.timeout)
 	}
 	err := toError(ctx, r.Err, g.name, ref.String())
