@@ -42,11 +42,19 @@ func New(ctx context.Context, opts ...Option) (*Backend, error) {
 
 // Info describes the backend.
 func (b *Backend) Info() secrets.Info {
-	info := secrets.Info{Name: b.name, Batch: maxIDs}
+	info := secrets.Info{Name: b.name, Batch: maxIDs, Endpoint: b.endpoint}
 	if b.noBatch {
 		info.Batch = 1
 	}
 	return info
+}
+
+// endpoint returns the region that ref is in: regions fail one by one.
+func (b *Backend) endpoint(ref secrets.Ref) string {
+	if q, err := b.query(ref); err == nil && q.region != "" {
+		return q.region
+	}
+	return b.region
 }
 
 // Fetch returns the secret at ref.Path behind the prefix, or with that ARN: its SecretString, byte for byte, or the bytes of

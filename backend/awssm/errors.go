@@ -15,6 +15,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/internal/fetchctx"
 	"github.com/seed-5482dd03/secrets/internal/network"
 )
 
@@ -27,7 +28,11 @@ func failure(ctx context.Context, err error) error {
 	if credentials, ok := errors.AsType[*credentialsError](err); ok {
 		return credentials.failure()
 	}
-	if api, ok := errors.AsType[smithy.APIError](err); ok {
+	api, ok := errors.AsType[smithy.APIError](err)
+	if ok && isThrottle(api.ErrorCode()) || status(err) == http.StatusTooManyRequests {
+		fetchctx.Of(ctx).Origin.Throttle()
+	}
+	if ok {
 		return classify(api.ErrorCode(), api.ErrorMessage(), status(err))
 	}
 	return broken(err)

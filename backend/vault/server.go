@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/api"
+
+	"github.com/seed-5482dd03/secrets/internal/fetchctx"
 )
 
 // The retries of a request, the one retry layer there is. What goes on for longer than a moment is for the cache above: its
@@ -93,6 +95,9 @@ func (s *server) get(ctx context.Context, t token, path string, query url.Values
 	}
 	a := parse(resp.StatusCode, body)
 	a.anonymous = t.value.IsZero()
+	if a.status == http.StatusTooManyRequests {
+		fetchctx.Of(ctx).Origin.Throttle()
+	}
 	return a, nil
 }
 
