@@ -38,13 +38,13 @@ func (c *Client) GetMany(ctx context.Context, keys ...string) (map[string]Secret
 	c.onePerPath(reads)
 	for i := range reads {
 		r := &reads[i]
-		if r.Err != nil {
-			errs[r.key] = failureOf(ctx, r.Err, "", r.key)
+		if r.err != nil {
+			errs[r.key] = r.err
 			continue
 		}
-		found[r.key] = r.Secret
+		found[r.key] = r.secret
 		if !r.recalled {
-			c.delivered(ctx, r.key, r.ref, r.Secret)
+			c.delivered(ctx, r.key, r.ref, r.secret)
 		}
 	}
 	return found, collect(keys, errs)
@@ -52,8 +52,8 @@ func (c *Client) GetMany(ctx context.Context, keys ...string) (map[string]Secret
 
 // read is the read of one key in a GetMany.
 type read struct {
-	Result // zero until there is one
-
+	secret   Secret // zero until there is one, or an error
+	err      *Error
 	key      string
 	ref      Ref
 	recalled bool // memory had it
@@ -142,7 +142,7 @@ func (c *Client) recall(reads []read) {
 			continue
 		}
 		for _, i := range path {
-			reads[i].Secret, reads[i].recalled = found[reads[i].key], true
+			reads[i].secret, reads[i].recalled = found[reads[i].key], true
 		}
 	}
 }
@@ -151,15 +151,13 @@ func (c *Client) recall(reads []read) {
 func (c *Client) fetchMany(ctx context.Context, group *fetchctx.Group, reads []read) {
 	open := make([]*read, 0, len(reads))
 	for i := range reads {
-		if r := &reads[i]; r.Err == nil && r.Secret.IsZero() {
+		if r := &reads[i]; r.err == nil && r.secret.IsZero() {
 			open = append(open, r)
 		}
 	}
 	if c.inTurn {
 		for _, r := range open {
-			if r.Err = ctx.Err(); r.Err == nil {
-				c.ask(ctx, r.ref, &r.Result)
-			}
+			c.answer(ctx, r)
 		}
 		return
 	}
@@ -168,10 +166,31 @@ func (c *Client) fetchMany(ctx context.Context, group *fetchctx.Group, reads []r
 	for _, r := range open {
 		running.Go(func() {
 			defer group.Done()
-			c.ask(ctx, r.ref, &r.Result)
+			c.answer(ctx, r)
 		})
 	}
 	running.Wait()
+}
+
+// answer sets the answer of r. What its error says is decided now: ctx may end while other keys are waited for.
+func (c *Client) answer(ctx context.Context, r *read) {
+	if ctx.Err() != nil {
+		r.err = contextError(ctx, "", r.key)
+		return
+	}
+	var answer Result
+	c.ask(ctx, r.ref, &answer)
+	if answer.Err != nil {
+		r.err = failureOf(ctx, answer.Err, "", r.key)
+		return
+	}
+	r.secret = answer.Secret
+}
+
+// fail makes err the answer to r.
+func (r *read) fail(err *Error) {
+	r.err, r.secret = err.clone(), Secret{}
+	r.err.Key = r.key
 }
 
 // renewOver fetches once more, together, what is over by now, since other documents have taken their time.
@@ -181,11 +200,11 @@ func (c *Client) renewOver(ctx context.Context, group *fetchctx.Group, reads []r
 		again = false
 		for i := range reads {
 			switch r := &reads[i]; {
-			case r.Err != nil || !isOver(r.Secret, now):
+			case r.err != nil || !isOver(r.secret, now):
 			case r.renewed:
-				r.Result = Result{Err: errOver}
+				r.fail(errOver)
 			default:
-				r.Result, r.recalled, r.renewed, again = Result{}, false, true, true
+				r.secret, r.recalled, r.renewed, again = Secret{}, false, true, true
 			}
 		}
 		if again {
@@ -197,7 +216,7 @@ func (c *Client) renewOver(ctx context.Context, group *fetchctx.Group, reads []r
 // onePerPath keeps, of the answers for one path and version, those of one source and one version.
 func (c *Client) onePerPath(reads []read) {
 	for _, path := range byPath(reads) {
-		path = slices.DeleteFunc(path, func(i int) bool { return reads[i].Err != nil })
+		path = slices.DeleteFunc(path, func(i int) bool { return reads[i].err != nil })
 		if len(path) < 2 {
 			continue
 		}
@@ -205,21 +224,21 @@ func (c *Client) onePerPath(reads []read) {
 		source := c.sourceOf(reads[first])
 		latest := make(map[Ref]Secret) // by document
 		for _, i := range path {
-			if s := reads[i].Secret; c.sourceOf(reads[i]) == source {
+			if s := reads[i].secret; c.sourceOf(reads[i]) == source {
 				doc := c.documentOf(reads[i], source)
 				if old, ok := latest[doc]; !ok || s.Meta().FetchedAt.After(old.Meta().FetchedAt) {
 					latest[doc] = s
 				}
 			}
 		}
-		name := reads[first].Secret.Meta().Backend
+		name := reads[first].secret.Meta().Backend
 		for _, i := range path {
 			r := &reads[i]
 			switch own := c.sourceOf(*r) == source; {
 			case !own:
-				r.Result = Result{Err: apart(name, "the answer came from "+printable(r.Secret.Meta().Backend))}
-			case r.Secret.Meta().Version != latest[c.documentOf(*r, source)].Meta().Version:
-				r.Result = Result{Err: apart(name, "the answer was of another version")}
+				r.fail(apart(name, "the answer came from "+printable(r.secret.Meta().Backend)))
+			case r.secret.Meta().Version != latest[c.documentOf(*r, source)].Meta().Version:
+				r.fail(apart(name, "the answer was of another version"))
 			}
 		}
 	}
@@ -234,7 +253,7 @@ func apart(source, what string) *Error {
 
 // sourceOf returns the place in the chain of the backend that has answered r. What user middleware has made comes last.
 func (c *Client) sourceOf(r read) int {
-	name := r.Secret.Meta().Backend
+	name := r.secret.Meta().Backend
 	at := slices.IndexFunc(c.stacks, func(s *stack) bool { return s.info.Name == name })
 	if at < 0 {
 		return len(c.stacks)

@@ -128,7 +128,7 @@ func (k *keyspace) staleResult(e *entry) secrets.Result {
 	return secrets.Result{Secret: e.stale()}
 }
 
-// expire drops the value of e, which must not be served any more, but keeps its back-off.
+// expire drops the value of e, which must not be served any more, but keeps its back-off, and how often the document could not be had.
 func (k *keyspace) expire(e *entry) {
 	c := k.cache
 	c.mu.Lock()
@@ -137,7 +137,7 @@ func (k *keyspace) expire(e *entry) {
 		return
 	}
 	t := e.troubles()
-	if c.clock.now() >= t.retryAt {
+	if t.unavailable == nil {
 		c.drop(e)
 		return
 	}
