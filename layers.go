@@ -41,8 +41,7 @@ type CacheMonitor interface {
 	// BackingOff returns how many documents are not fetched at present, because the backend was unavailable. It looks at all
 	// that are in memory.
 	BackingOff() int
-	// Outage reports whether the circuit breaker of the backend is open: three fetches in a row or more have found it
-	// unavailable, and it has not answered since. It takes no lock.
+	// Outage reports whether a circuit breaker of the backend is open: that of one of its endpoints. It does not block.
 	Outage() bool
 	// CountHits makes the cache count its hits from now on.
 	CountHits()
@@ -95,7 +94,8 @@ type Dedup interface {
 	Fetcher
 	// Invalidate forgets docs: a later Fetch gets no answer of a fetch that began before.
 	Invalidate(docs ...Ref)
-	// Close ends what this part of the layer runs. The Client calls it once.
+	// Close refuses later calls, and waits for the fetches that run. It need not end them: the Client has told what is below to do
+	// that. The Client calls it once.
 	Close() error
 }
 

@@ -51,7 +51,8 @@ type Meta struct {
 	FetchedAt time.Time
 	// ExpiresAt is the end of the lease, or the zero time if the secret has none.
 	ExpiresAt time.Time
-	// Stale says that the value is older than the cache's TTL, and served because the backend is unavailable.
+	// Stale says that the value is older than the cache's TTL, and served because the backend is unavailable or has not answered in
+	// time.
 	Stale bool
 }
 
