@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -41,6 +42,7 @@ type instant struct {
 	value func(path string) string
 	calls atomic.Int64
 	delay time.Duration
+	lease time.Duration // of each value, or 0
 }
 
 func (b *instant) Info() secrets.Info { return secrets.Info{Name: cmp.Or(b.name, "instant")} }
@@ -55,10 +57,14 @@ func (b *instant) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, e
 			return secrets.Secret{}, ctx.Err()
 		}
 	}
-	if b.value != nil {
-		return secrets.NewSecret(b.value(ref.Path), secrets.Meta{Version: "1"}), nil
+	meta := secrets.Meta{Version: "1"}
+	if b.lease > 0 {
+		meta.ExpiresAt = time.Now().Add(b.lease)
 	}
-	return secrets.NewSecret("value of "+ref.Path, secrets.Meta{Version: "1"}), nil
+	if b.value != nil {
+		return secrets.NewSecret(b.value(ref.Path), meta), nil
+	}
+	return secrets.NewSecret("value of "+ref.Path, meta), nil
 }
 
 func benchClient(b *testing.B, backend secrets.Backend, opts ...secrets.Option) *secrets.Client {
@@ -193,6 +199,15 @@ func document(path string) string {
 	return fmt.Sprintf(`{"user":"app","password":"value of %s"}`, path)
 }
 
+// large is a document of 1 MiB with benchKeys fields.
+func large(string) string {
+	fields := make([]string, benchKeys)
+	for i := range fields {
+		fields[i] = fmt.Sprintf(`"field-%d":"%s"`, i, strings.Repeat("x", 1024))
+	}
+	return "{" + strings.Join(fields, ",") + "}"
+}
+
 // BenchmarkHit is a Get of a cached secret, and its Reveal, through the full client.
 func BenchmarkHit(b *testing.B) {
 	for name, keys := range map[string][]string{
@@ -205,6 +220,14 @@ func BenchmarkHit(b *testing.B) {
 			compareHits(b, parallel, full(b, &instant{value: document}), keys)
 		})
 	}
+	modes(b, "leased", func(b *testing.B, parallel bool) {
+		b.Helper()
+		compareHits(b, parallel, full(b, &instant{value: document, lease: time.Hour}), ring("database-%d#password"))
+	})
+	modes(b, "large", func(b *testing.B, parallel bool) {
+		b.Helper()
+		compareHits(b, parallel, full(b, &instant{value: large}), ring("database#field-%d"))
+	})
 	modes(b, "counted", func(b *testing.B, parallel bool) {
 		b.Helper()
 		counting := secrets.WithCache(cache.New(cache.WithSize(2*benchKeys), cache.WithHitCount()))

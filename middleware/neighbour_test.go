@@ -1,0 +1,90 @@
+package middleware_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/matryer/is"
+
+	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/middleware"
+)
+
+// batching is a backend whose server takes batch documents in a call. A call with the document "sick" hangs.
+func batching(batch int) secrets.Backend {
+	call := func(ctx context.Context, refs []secrets.Ref) []secrets.Result {
+		results := make([]secrets.Result, len(refs))
+		for i, ref := range refs {
+			if ref.Path == "sick" {
+				<-ctx.Done()
+			}
+			results[i].Secret = secrets.NewSecret("value of "+ref.Path, secrets.Meta{})
+		}
+		return results
+	}
+	fetch := secrets.NewBatcher(batch, 0, call).Fetch
+	return secrets.NewBackend(secrets.Info{Name: "batching", Batch: batch}, fetch)
+}
+
+// While one caller asks for 200 documents, one of which is sick, another waits for its own document alone.
+func TestReadWaitsForNoOtherCaller(t *testing.T) {
+	const limit = 200 * time.Millisecond
+	for _, batch := range []int{1, 20} {
+		for _, opts := range [][]secrets.Option{nil, {middleware.Standard()}} {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				client, err := secrets.New(batching(batch), append(opts, secrets.WithTimeout(limit))...)
+				is.NoErr(err)
+				keys := []string{"sick"}
+				for i := range 199 {
+					keys = append(keys, fmt.Sprintf("key-%d", i))
+				}
+				var wg sync.WaitGroup
+				wg.Go(func() { _, _ = client.GetMany(context.Background(), keys...) })
+				for _, key := range []string{"key-1", "key-15", "key-198", "another"} {
+					wg.Go(func() {
+						time.Sleep(time.Millisecond)
+						began := time.Now()
+						_, err := client.Get(context.Background(), key)
+						is.True(err == nil || errors.Is(err, secrets.ErrUnavailable)) // its batch may have hung
+						is.True(time.Since(began) <= limit)
+					})
+				}
+				wg.Wait()
+				time.Sleep(time.Second) // the back-off of those whose batch has hung
+				s, err := client.Get(context.Background(), "key-1")
+				is.NoErr(err)
+				is.Equal(s.Reveal(), "value of key-1")
+				is.NoErr(client.Close())
+			})
+		}
+	}
+}
+
+// At its deadline, GetMany returns what is there.
+func TestGetManyReturnsWhatIsThereAtTheDeadline(t *testing.T) {
+	for _, opts := range [][]secrets.Option{nil, {middleware.Standard()}} {
+		synctest.Test(t, func(t *testing.T) {
+			is := is.New(t)
+			client, err := secrets.New(batching(1), opts...)
+			is.NoErr(err)
+			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+			defer cancel()
+			began := time.Now()
+			found, err := client.GetMany(ctx, "a", "b", "sick")
+			is.Equal(time.Since(began), 200*time.Millisecond)
+			is.Equal(len(found), 2)
+			is.Equal(found["a"].Reveal(), "value of a")
+			all, ok := errors.AsType[secrets.Errors](err)
+			is.True(ok)
+			is.Equal(len(all), 1)
+			is.Equal(*all[0], secrets.Error{Backend: "batching", Key: "sick", Err: context.DeadlineExceeded})
+			is.NoErr(client.Close())
+		})
+	}
+}
