@@ -112,6 +112,20 @@ func (s *scripted) fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, 
 	return secrets.NewSecret(fmt.Sprint(b.version), meta), nil
 }
 
+// script changes how s behaves from now on.
+func (s *scripted) script(path string, behave func(call int) behavior) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.behave[path], s.calls[path] = behave, 0
+}
+
+// made returns how many calls there were since then.
+func (s *scripted) made(path string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.calls[path]
+}
+
 // cell is one cell of the table.
 type cell struct{ behavior, reader, memory int }
 
@@ -154,14 +168,13 @@ func (c cell) run(t *testing.T, gap time.Duration, opts ...secrets.Option) (got 
 				t.Fatal(err)
 			}
 			time.Sleep(m.age - time.Since(began))
-			s.calls["db"] = 0
 		}
-		s.behave["db"] = behaviors[c.behavior].behave
+		s.script("db", behaviors[c.behavior].behave)
 		for range r.reads {
 			got = append(got, c.read(client))
 			time.Sleep(gap)
 		}
-		calls = s.calls["db"]
+		calls = s.made("db")
 		if err := client.Close(); err != nil {
 			t.Error(err)
 		}
