@@ -39,10 +39,10 @@ func (l *layer) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, err
 			inner = fetchctx.With(inner, fetch)
 		}
 	}
-	// A panic, or the end of the goroutine, is for others to deal with. It must not be recovered here, and not by a span
-	// either, which would record its text: span.End must not be deferred itself.
+	// A panic of what is below, or the end of the goroutine, is for others to deal with. It must not be recovered here, and not by a
+	// span either, which would record its text: span.End must not be deferred itself.
 	result := unknown
-	defer func() { l.end(ctx, inner, span, fetch, result, began) }()
+	defer func() { l.tracing.hold(func() { l.end(ctx, inner, span, fetch, result, began) }) }()
 	secret, err := l.next.Fetch(inner, ref)
 	result = outcomeOf(ctx, secret, err)
 	return secret, err
@@ -60,7 +60,7 @@ func (l *layer) begin(ctx context.Context, fetch fetchctx.Fetch) (context.Contex
 			opts = append(opts, trace.WithLinks(link(caller, "cause")))
 		}
 	}
-	inner, span := l.tracing.tracer.Start(ctx, "secrets.fetch", opts...)
+	inner, span := l.tracing.startSpan(ctx, opts)
 	if !span.IsRecording() {
 		return inner, span
 	}

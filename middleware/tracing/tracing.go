@@ -32,6 +32,9 @@
 //   - secrets.key: only with [WithKeyNames].
 //   - secrets.link, on a link: "waiter" or "cause".
 //
+// A tracer that blocks, as one with an exporter may that waits for a collector, holds up a fetch for 100 ms at its start and at its
+// end at the most. A span that has not started by then is missing.
+//
 // No value and no text of an error is ever recorded. The status of a span follows from the outcome: that of not_found,
 // deleted, field_not_found, closed and canceled is unset, as that of ok is; all others are errors, described by the class
 // alone.
@@ -43,6 +46,7 @@ package tracing
 
 import (
 	"errors"
+	"sync/atomic"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
@@ -59,6 +63,7 @@ const scope = "github.com/seed-5482dd03/secrets/middleware/tracing"
 // Tracing is the layer. It may be given to several Clients. It is safe for concurrent use. Make one with [New].
 type Tracing struct {
 	tracer   trace.Tracer
+	blocked  atomic.Int64 // calls of the tracer and the meter that run
 	keyNames bool
 	metrics  *metrics // nil without WithMeterProvider
 	faults   faults.List
