@@ -195,22 +195,25 @@ func (r *read) fail(err *Error) {
 
 // renewOver fetches once more, together, what is over by now, since other documents have taken their time.
 func (c *Client) renewOver(ctx context.Context, group *fetchctx.Group, reads []read) {
-	for again := true; again; c.fetchMany(ctx, group, reads) {
-		now := time.Now() // for all: the fields of a document are over together
-		again = false
-		for i := range reads {
-			switch r := &reads[i]; {
-			case r.err != nil || !isOver(r.secret, now):
-			case r.renewed:
-				r.fail(errOver)
-			default:
-				r.secret, r.recalled, r.renewed, again = Secret{}, false, true, true
-			}
-		}
-		if again {
-			group.ForgetAll()
+	for dropOver(reads, time.Now()) {
+		group.ForgetAll()
+		c.fetchMany(ctx, group, reads)
+	}
+}
+
+// dropOver takes the answers of reads that are over by now away, and reports whether there are any. What was renewed already has an
+// error instead.
+func dropOver(reads []read, now time.Time) (dropped bool) {
+	for i := range reads {
+		switch r := &reads[i]; {
+		case r.err != nil || !isOver(r.secret, now):
+		case r.renewed:
+			r.fail(errOver)
+		default:
+			r.secret, r.recalled, r.renewed, dropped = Secret{}, false, true, true
 		}
 	}
+	return dropped
 }
 
 // onePerPath keeps, of the answers for one path and version, those of one source and one version.
