@@ -263,7 +263,7 @@ func (k *keyspace) RenewAt(ref secrets.Ref) (at time.Time, known bool) {
 		due = e.expireAt
 	}
 	if open := e.breaker.opening(); open != nil {
-		due = max(due, open.gate(e.breaker.knows(e)).at)
+		due = max(due, open.gate(e.breaker.knows(e)).opensAt(e.troubles().failures > 0))
 	} else {
 		due = max(due, e.troubles().retryAt)
 	}

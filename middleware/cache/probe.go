@@ -23,7 +23,7 @@ func (k *keyspace) lookup(ctx context.Context, d docKey) (finding, *entry, secre
 	case found == due:
 		return putOff, e, r
 	}
-	if t := k.claim(ctx, b, e); t != nil {
+	if t := k.claim(ctx, b, d, e); t != nil {
 		r, ok := k.probe(ctx, b, t, e, d.ref())
 		if ok {
 			k.misses.Add(1)
@@ -50,17 +50,23 @@ func (k *keyspace) withoutAsking(d docKey, o *opening) secrets.Result {
 	return secrets.Result{Err: o.failure(d.ref(), k.clock.now())}
 }
 
-// claim returns a task that is the probe of b, for a document of which memory has the value e or nothing, and which the caller has
-// to run. It returns nil if it is not the time for one.
-func (k *keyspace) claim(ctx context.Context, b *breaker, e *entry) *task {
-	now, known := k.clock.now(), b.knows(e)
-	if o := b.opening(); o == nil || o.gate(known).holds(now) {
+// claim returns a task that is the probe of b, for d, of which memory has the value e or nothing, and which the caller has to run. It
+// returns nil if it is not the time for one.
+func (k *keyspace) claim(ctx context.Context, b *breaker, d docKey, e *entry) *task {
+	now, known, failed := k.clock.now(), b.knows(e), k.hasFailed(d)
+	if o := b.opening(); o == nil || o.gate(known).holds(failed, now) {
 		return nil // most readers need no lock
 	}
-	if t := newTask(ctx); b.claim(t, known, now) {
+	if t := newTask(ctx); b.claim(t, known, failed, now) {
 		return t
 	}
 	return nil
+}
+
+// hasFailed reports whether d could not be had at the last attempt, while the breaker was open or before.
+func (k *keyspace) hasFailed(d docKey) bool {
+	e, found := k.index.Load(d)
+	return found && e.troubles().failures > 0
 }
 
 // probe runs t, so that callers with short deadlines cannot keep the breaker open. It returns the answer if that comes while the
@@ -108,9 +114,9 @@ func (k *keyspace) awaitProbe(ctx context.Context, b *breaker, e *entry) error {
 // is due again after the step, so that memos of e are made until then and reads of it stay quick.
 func (k *keyspace) probeAhead(ctx context.Context, e *entry) {
 	b := e.breaker
-	if t := k.claim(ctx, b, e); t != nil {
+	if t := k.claim(ctx, b, e.document, e); t != nil {
 		k.run(ctx, t, fetchctx.Fetch{Probe: true, Background: true}, k.next, e.document.ref(), func() { b.release(t) })
 	} else if o := b.opening(); o != nil {
-		e.postpone(o.gate(true).at)
+		e.postpone(o.gate(true).opensAt(k.hasFailed(e.document)))
 	}
 }
