@@ -354,7 +354,7 @@ func TestRefreshAheadIsARootOfItsOwn(t *testing.T) {
 		}
 		o.exporter.Reset()
 
-		time.Sleep(65 * time.Second)
+		time.Sleep(85 * time.Second)
 		reader = get("db", "other")
 		time.Sleep(time.Minute)
 		is.Equal(len(o.fetches()), 2)
