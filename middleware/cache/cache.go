@@ -12,9 +12,15 @@
 //   - Fresh: it is served from memory.
 //   - Past RefreshAhead × TTL: it is served from memory, and renewed in the background by one fetch that no caller waits
 //     for or can cancel. Up to 16 of these run at a time, or 16 batches; what is left is due at its next read.
-//   - Past the TTL: callers wait for the fetch. If that is secrets.ErrUnavailable, or the deadline of the caller comes
-//     first, the old value is served until TTL + MaxStale, with Meta.Stale set. Any other failure is the answer: a denied,
-//     deleted or missing secret is never hidden by its old value, which is evicted.
+//   - Past the TTL: a caller waits for the fetch, but for 1 s at the most, and for no more than half of the time that its deadline
+//     or the stale time leaves. If there is no answer by then, or it is secrets.ErrUnavailable, the caller gets the old value until
+//     TTL + MaxStale, with Meta.Stale set. The fetch goes on. Until one has answered, later callers get the old value at once, and
+//     renewals run in the background.
+//
+// Any other failure is the answer: a denied, deleted or missing secret is never hidden by its old value, which is evicted. After
+// secrets.ErrMalformed or secrets.ErrUnknown the old value is not served stale any more.
+//
+// Nobody cancels a fetch: it goes on when its callers leave, until secrets.WithTimeout or the end of the Client.
 //
 // The end of a lease (Meta.ExpiresAt) shortens all of them, and nothing is served past it. With a backend whose reads make
 // leases, it takes the place of the TTL: to read sooner would make another lease beside the one that is good.
@@ -25,20 +31,29 @@
 //
 // # Circuit breaker
 //
-// Three fetches in a row that find a backend unavailable open its circuit breaker; if all of them were for one document, it is
-// open for that document alone. While it is open, nobody waits for the backend: fresh values and remembered not-founds are served
-// as ever, expired values are served stale as long as they may be, and the rest is secrets.ErrUnavailable at once. A Refresh asks
-// all the same.
+// Three failed fetches in a row open the circuit breaker of an endpoint (secrets.Info.Endpoint; most backends have one). A fetch fails
+// if it finds the endpoint unavailable. It counts if the cache has a value of its document, or if the endpoint has never answered.
+// Other failures say something about their document alone, so that keys from outside cannot open the breaker of a healthy backend. The
+// failures must be of two documents or more, unless memory holds only one. While the breaker is open, nobody waits for the endpoint:
+// fresh values and remembered not-founds are served as ever, expired values are served stale as long as they may be, and the rest is
+// secrets.ErrUnavailable at once. A Refresh asks all the same.
 //
 // After a step of the same back-off, which begins with 400 ms, the breaker is half-open: the next reader that needs a fetch causes
-// a probe, which is one fetch of what it asks for, that no caller can cancel. It waits for the answer for 1 s at the most, and not
-// so long that its deadline or the stale value would be over; then it gets what all others get. If it came with a GetMany, the other
-// documents of that wait as long, and are fetched if the backend is back. Any answer closes the breaker for all documents. Those
-// that have not failed yet may cause a probe first, within the spread of a step. Nothing asks the backend without a reader.
+// a probe, which is one fetch of what it asks for, that no caller can cancel. It waits for the answer as for a renewal, with or without
+// an old value; then it gets what all others get. If it came with a GetMany, the other documents of that wait as long, and are fetched
+// if the endpoint is back. Any answer but secrets.ErrUnavailable and secrets.ErrUnknown closes the breaker for all documents. Those
+// that have not failed yet may cause a probe first, within the spread of a step. Documents whose failures do not count have a
+// probe of their own. Nothing asks the endpoint without a reader.
 //
 // Where the server of a backend takes several documents in a call, a call that fails counts once, and not at all if one of its
-// documents was answered. The end of a caller's context does not count, and neither does a failure of a fetch that began before the
-// backend last answered. Each backend of each Client has a breaker of its own; an invalidation does not change it.
+// documents was answered. Refusals because of too many requests do not count, nor does the end of a caller's context, nor the failure
+// of a fetch that began before the endpoint last answered. At most 64 endpoints of a backend have a breaker. An invalidation does not
+// change it.
+//
+// # Clocks
+//
+// A machine that sleeps ages values too: within 200 ms of waking, TTLs and leases are over. MaxStale is measured while the machine is
+// awake, so that a clock which is set at boot takes nothing away.
 //
 // # Documents
 //
