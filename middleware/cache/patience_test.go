@@ -200,6 +200,28 @@ func TestPatience(t *testing.T) {
 	})
 }
 
+// TestPatienceInAGetMany has the probe of one document take most of the patience of another, whose own fetch has the rest.
+func TestPatienceInAGetMany(t *testing.T) {
+	for own, stale := range map[time.Duration]bool{50 * time.Millisecond: false, 900 * time.Millisecond: true} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRemote(t, 4, cache.WithTTL(time.Minute), cache.WithRefreshAhead(0))
+			r.has(false, "key-0", "key-1", "key-2", "key-3")
+			time.Sleep(time.Minute)
+			r.breakDown("key-2", "key-3", "key-2")
+			r.backend.Recover()
+			time.Sleep(past(firstStep))
+			r.backend.SetLatency(900 * time.Millisecond)
+			time.AfterFunc(time.Millisecond, func() { r.backend.SetLatency(own) })
+			within(r.I, min(patience, 900*time.Millisecond+own), func() {
+				found, err := r.GetMany(t.Context(), "key-0", "key-1")
+				r.NoErr(err)
+				r.Equal(found["key-0"].Meta().Stale || found["key-1"].Meta().Stale, stale)
+				r.True(!found["key-0"].Meta().Stale || !found["key-1"].Meta().Stale) // the probe has brought one of them
+			})
+		})
+	}
+}
+
 // TestAnswerWhenTheTimerFires has what is below return after the reader's patience has run out, with something that is there.
 func TestAnswerWhenTheTimerFires(t *testing.T) {
 	const ttl = time.Minute

@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/seed-5482dd03/secrets"
 	"github.com/seed-5482dd03/secrets/internal/fetchctx"
@@ -10,36 +11,37 @@ import (
 
 // lookup applies the circuit breaker to what memory knows: while it is open, what memory does not know is answered with the old
 // value, if that may be served, or with ErrUnavailable. A reader that comes when it is time for a probe causes it, and waits for it
-// first, as do the other documents of the same GetMany.
-func (k *keyspace) lookup(ctx context.Context, d docKey) (finding, *entry, secrets.Result) {
-	found, e, r := k.find(d)
+// first, as do the other documents of the same GetMany. waited is for how long it has done so.
+func (k *keyspace) lookup(ctx context.Context, d docKey) (found finding, e *entry, r secrets.Result, waited time.Duration) {
+	found, e, r = k.find(d)
 	if found == answer {
-		return answer, e, r
+		return answer, e, r, 0
 	}
 	b := k.breakerOf(d)
 	switch {
 	case b.opening() == nil:
-		return found, e, r
+		return found, e, r, 0
 	case found == due:
-		return putOff, e, r
+		return putOff, e, r, 0
 	}
+	came := time.Now()
 	if t := k.claim(ctx, b, d, e); t != nil {
 		r, ok := k.probe(ctx, b, t, e, d.ref())
 		if ok {
 			k.misses.Add(1)
-			return answer, e, r
+			return answer, e, r, 0
 		}
 	} else if err := k.awaitProbe(ctx, b, e); err != nil {
-		return answer, e, secrets.Result{Err: err}
+		return answer, e, secrets.Result{Err: err}, 0
 	}
 	o := b.opening()
 	if o == nil {
-		return found, e, r
+		return found, e, r, time.Since(came)
 	}
 	if r = k.withoutAsking(d, o); r.Err != nil {
 		k.backedOff.Add(1)
 	}
-	return answer, e, r
+	return answer, e, r, 0
 }
 
 // withoutAsking returns the answer for d while the breaker is open, in the state o.
@@ -72,7 +74,7 @@ func (k *keyspace) hasFailed(d docKey) bool {
 // probe runs t, so that callers with short deadlines cannot keep the breaker open. It returns the answer if that comes while the
 // caller has patience, and is not ErrUnavailable.
 func (k *keyspace) probe(ctx context.Context, b *breaker, t *task, e *entry, ref secrets.Ref) (r secrets.Result, ok bool) {
-	patience := k.patience(ctx, e)
+	patience := k.patience(ctx, e, 0)
 	k.run(ctx, t, fetchctx.Fetch{Probe: true}, k.next, ref, func() { b.release(t) })
 	patient, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -98,7 +100,7 @@ func (k *keyspace) awaitProbe(ctx context.Context, b *breaker, e *entry) error {
 		return nil
 	}
 	probe := o.gate(b.knows(e)).probe
-	patience := k.patience(ctx, e)
+	patience := k.patience(ctx, e, 0)
 	if probe == nil || probe.group != group || patience <= 0 {
 		return nil
 	}
