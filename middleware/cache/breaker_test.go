@@ -467,6 +467,46 @@ func TestBreakerOpensBetweenTheHalves(t *testing.T) {
 	})
 }
 
+// TestBackOffBetweenTheHalves has a flight fail while a caller who wants to renew the same value is on its way from the reading half to
+// the filling half.
+func TestBackOffBetweenTheHalves(t *testing.T) {
+	for _, fresh := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			is := is.New(t)
+			below := &source{version: 1}
+			down := false
+			share := func(fill secrets.Fetcher) secrets.Fetcher {
+				return fetchFunc(func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+					if down {
+						_, err := fill.Fetch(ctx, ref)
+						is.True(errors.Is(err, secrets.ErrUnavailable))
+					}
+					if fresh { // the control: a Refresh asks all the same
+						ctx = withFresh(ctx)
+					}
+					return fill.Fetch(ctx, ref)
+				})
+			}
+			memory := cache.New(exact, cache.WithTTL(time.Minute), cache.WithRefreshAhead(0))
+			layer := memory.NewCache(secrets.Info{Name: "source"}, below, share)
+			_, err := layer.Fetch(t.Context(), db)
+			is.NoErr(err)
+			time.Sleep(time.Minute)
+			down = true
+			below.set(func(s *source) { s.err = secrets.ErrUnavailable })
+			s, err := layer.Fetch(t.Context(), db)
+			is.NoErr(err)
+			is.True(s.Meta().Stale)
+			want := 2
+			if fresh {
+				want = 3
+			}
+			is.Equal(below.count(), want)
+			is.NoErr(layer.Close())
+		})
+	}
+}
+
 // TestPeekInAnOutage asks without a fetch, also when it is time for one.
 func TestPeekInAnOutage(t *testing.T) {
 	run(t, "", []cache.Option{cache.WithTTL(time.Minute), cache.WithRefreshAhead(0)}, func(f *fixture) {
