@@ -71,19 +71,30 @@ func TestACallOfSeveralFailsOnce(t *testing.T) {
 	is.NoErr(layer.Close())
 }
 
-// TestACallOfSeveralIsOfMoreThanOneDocument has one document fail three times, together with others: it is not what is sick.
+// TestACallOfSeveralIsOfMoreThanOneDocument has documents with values fail three times: one alone may be what is sick, two in one call
+// are not, though the call counts once.
 func TestACallOfSeveralIsOfMoreThanOneDocument(t *testing.T) {
-	for size, want := range map[int]bool{1: false, 2: true} {
+	for _, paths := range [][]string{{"a"}, {"a", "b"}} {
 		is := is.New(t)
 		var call atomic.Pointer[fetchctx.Batch]
-		layer := newLayer(cache.New(), calling(&call, unavailable))
+		var down atomic.Bool
+		layer := newLayer(cache.New(), calling(&call, func(ref secrets.Ref) error {
+			if down.Load() {
+				return unavailable(ref)
+			}
+			return nil
+		}))
+		fetchAll(t.Context(), layer, "a", "b", "c")
+		down.Store(true)
 		for range 3 {
-			call.Store(newCall(size))
-			_, err := layer.Fetch(withFresh(t.Context()), db)
-			is.True(err != nil)
+			is.True(!layer.Outage())
+			call.Store(newCall(len(paths)))
+			for _, path := range paths {
+				_, err := layer.Fetch(withFresh(t.Context()), secrets.Ref{Path: path})
+				is.True(err != nil)
+			}
 		}
-		_, known := layer.Peek(secrets.Ref{Path: "other"}) // known to be unavailable
-		is.Equal(known, want)
+		is.Equal(layer.Outage(), len(paths) > 1)
 		is.NoErr(layer.Close())
 	}
 }
@@ -93,12 +104,15 @@ func TestACallThatAnswersOneIsNoFailure(t *testing.T) {
 	for _, order := range [][]string{{"bad", "good"}, {"good", "bad"}} {
 		is := is.New(t)
 		var call atomic.Pointer[fetchctx.Batch]
+		var down atomic.Bool
 		layer := newLayer(cache.New(), calling(&call, func(ref secrets.Ref) error {
-			if ref.Path == "good" {
+			if ref.Path == "good" || !down.Load() {
 				return nil
 			}
 			return unavailable(ref)
 		}))
+		fetchAll(t.Context(), layer, "a", "b", "bad")
+		down.Store(true)
 		fail := func() {
 			call.Store(nil)
 			for range 2 {

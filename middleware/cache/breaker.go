@@ -27,8 +27,9 @@ const (
 // two documents or more, or if memory has only one that could fail so. All of them have begun after the last answer.
 //
 // While it is open, readers are answered at once. When a step of the back-off is over, it is half-open: the fetch of the next reader
-// is the probe. Any answer closes it. It takes the place of the back-offs of documents: while it is open, it alone says when the
-// endpoint is asked, and when it closes, those that were noted before are void.
+// is the probe. Any answer closes it. Several documents may be sick, and read more often than others: so those that have not failed may
+// cause a probe a little before those that have. The breaker takes the place of the back-offs of documents: while it is open, it alone
+// says when the endpoint is asked, and when it closes, those that were noted before are void.
 type breaker struct {
 	inert     bool                    // it never opens
 	state     atomic.Pointer[opening] // nil while closed; written under mu, read without
@@ -56,12 +57,21 @@ type opening struct {
 
 // gate says when one kind of documents may be asked for while a breaker is open.
 type gate struct {
-	at    age   // not before it
+	at    age   // not before it, for documents that have failed
+	early age   // for those that have not; it is no later
 	probe *task // under way, or nil
 }
 
-// holds reports whether g keeps readers from asking.
-func (g gate) holds(now age) bool { return now < g.at || g.probe != nil }
+// opensAt returns when a document that has failed, or has not, may be asked for.
+func (g gate) opensAt(failed bool) age {
+	if failed {
+		return g.at
+	}
+	return g.early
+}
+
+// holds reports whether g keeps readers from asking for a document that has failed, or has not.
+func (g gate) holds(failed bool, now age) bool { return now < g.opensAt(failed) || g.probe != nil }
 
 func (o *opening) gate(known bool) *gate {
 	if known {
@@ -202,25 +212,26 @@ func (b *breaker) isAlone() bool {
 
 // next begins the next step after the failure of a fetch that began then, unless the step has begun since.
 func (o *opening) next(began, now age, known bool) {
-	if began < o.gate(known).at {
+	if began < o.gate(known).early {
 		return
 	}
 	if known {
 		o.step++
 	}
-	at := now + age(spread(backoffStep(o.step), backoffSpread))
-	o.others.at = at
+	step := backoffStep(o.step)
+	at, early := now+age(spread(step, backoffSpread)), now+age(float64(step)*(1-backoffSpread))
+	o.others.at, o.others.early = at, early
 	if known {
-		o.known.at = at
+		o.known.at, o.known.early = at, early
 	}
 }
 
 // claim makes t the probe, and reports whether there is to be one.
-func (b *breaker) claim(t *task, known bool, now age) bool {
+func (b *breaker) claim(t *task, known, failed bool, now age) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	old := b.state.Load()
-	if old == nil || old.gate(known).holds(now) {
+	if old == nil || old.gate(known).holds(failed, now) {
 		return false
 	}
 	s := *old

@@ -38,19 +38,18 @@ func TestWhatCounts(t *testing.T) {
 	})
 	for _, class := range []error{
 		nil, secrets.ErrNotFound, secrets.ErrDeleted, secrets.ErrFieldNotFound, secrets.ErrPermissionDenied, secrets.ErrUnauthenticated,
-		secrets.ErrMalformed, secrets.ErrUnknown,
+		secrets.ErrMalformed,
 	} {
 		run(t, fmt.Sprint("an answer resets the count, and closes the breaker: ", class), nil, func(f *fixture) {
+			f.warm("a", "b", "c")
 			for n := range 10 {
-				f.answers(secrets.ErrUnavailable)
-				_, _ = f.ask(nth(3*n)), f.ask(nth(3*n+1))
+				f.breakDown("a", "b")
 				f.answers(class)
-				f.Equal(secrets.Class(f.ask(nth(3*n+2))), class)
+				f.Equal(secrets.Class(f.ask(nth(n))), class)
 				f.True(!f.open())
 			}
-			f.Equal(f.count(), 30)
-			f.answers(secrets.ErrUnavailable)
-			_, _, _ = f.ask("a"), f.ask("b"), f.ask("c")
+			f.Equal(f.count(), 33)
+			f.breakDown("a", "b", "c")
 			f.True(f.open())
 			f.answers(class)
 			time.Sleep(past(firstStep))
@@ -58,36 +57,63 @@ func TestWhatCounts(t *testing.T) {
 			f.True(!f.open())
 		})
 	}
-	run(t, "ErrClosed does not", nil, func(f *fixture) {
-		f.answers(secrets.ErrUnavailable)
-		_, _ = f.ask("a"), f.ask("b")
-		f.answers(secrets.ErrClosed)
-		_ = f.ask("c")
-		f.answers(secrets.ErrUnavailable)
-		_ = f.ask("d")
-		f.True(f.open())
-	})
-	run(t, "the end of a caller's context does not", nil, func(f *fixture) {
-		f.set(func(s *source) { s.delay = time.Second })
-		for n := range 10 {
+	for _, class := range []error{secrets.ErrUnknown, secrets.ErrInvalidKey, secrets.ErrClosed} {
+		run(t, fmt.Sprint("no answer does neither: ", class), nil, func(f *fixture) {
+			f.warm("a", "b", "c")
+			f.breakDown("a", "b")
+			f.answers(class)
+			f.Equal(secrets.Class(f.ask("d")), class)
+			f.True(!f.open())
+			f.breakDown("c")
+			f.True(f.open())
+			f.answers(class)
+			time.Sleep(past(firstStep))
+			f.Equal(secrets.Class(f.ask("e")), class)
+			f.True(f.open())
+		})
+	}
+	run(t, "the end of a caller's context does not, the failure of its fetch does", nil, func(f *fixture) {
+		f.set(func(s *source) { s.delay, s.err = time.Second, secrets.ErrUnavailable })
+		for n := range 3 {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
 			_, err := f.layer.Fetch(ctx, secrets.Ref{Path: nth(n)})
 			f.Equal(err, context.DeadlineExceeded)
 			cancel()
 		}
 		f.True(!f.open())
-		f.set(func(s *source) { s.delay, s.err = 0, secrets.ErrUnavailable })
-		for n := range 3 {
-			f.True(!f.open())
-			ctx, cancel := context.WithCancel(context.Background())
-			cancel()
-			f.set(func(s *source) { s.delay = time.Second })
-			_, _ = f.layer.Fetch(ctx, secrets.Ref{Path: nth(n)}) // does not reset it either
-			f.set(func(s *source) { s.delay = 0 })
-			_ = f.ask(nth(n))
-		}
+		f.at(time.Second + 2*time.Millisecond - 1)
+		f.True(!f.open())
+		f.at(time.Second + 2*time.Millisecond)
 		f.True(f.open())
+		f.Equal(f.count(), 3)
 	})
+	for _, end := range []error{context.Canceled, context.DeadlineExceeded} {
+		synctest.Test(t, func(t *testing.T) {
+			is := is.New(t)
+			var err error
+			layer := newLayer(cache.New(), fetchFunc(func(context.Context, secrets.Ref) (secrets.Secret, error) {
+				return secrets.Secret{}, err
+			}))
+			ask := func(n int) {
+				_, got := layer.Fetch(t.Context(), secrets.Ref{Path: nth(n)})
+				is.Equal(got, err)
+			}
+			err = end
+			for n := range 10 {
+				ask(n)
+			}
+			is.True(!layer.Outage())
+			for n := range 3 {
+				is.True(!layer.Outage())
+				err = end
+				ask(n) // does not reset it either
+				err = secrets.NewError(secrets.ErrUnavailable, "")
+				ask(n)
+			}
+			is.True(layer.Outage())
+			is.NoErr(layer.Close())
+		})
+	}
 }
 
 // TestOrderOfOutcomes has no dedup around the cache, so that fetches of one document are many.
@@ -103,7 +129,8 @@ func TestOrderOfOutcomes(t *testing.T) {
 		synctest.Wait()
 		f.set(func(s *source) { s.delay, s.err = 0, nil })
 	}
-	run(t, "failures that end after an answer do not open it", nil, func(f *fixture) {
+	runAlone(t, "failures that end after an answer do not open it", nil, func(f *fixture) {
+		f.warm("0", "1", "2")
 		var wg sync.WaitGroup
 		began(f, &wg, 10, 2*time.Second, secrets.ErrUnavailable)
 		time.Sleep(time.Second)
@@ -114,7 +141,7 @@ func TestOrderOfOutcomes(t *testing.T) {
 		wg.Wait()
 		f.True(f.open())
 	})
-	run(t, "nor do they open it again", nil, func(f *fixture) {
+	runAlone(t, "nor do they open it again", nil, func(f *fixture) {
 		var wg sync.WaitGroup
 		began(f, &wg, 10, 2*time.Second, secrets.ErrUnavailable)
 		began(f, &wg, 3, 0, secrets.ErrUnavailable)
@@ -125,7 +152,7 @@ func TestOrderOfOutcomes(t *testing.T) {
 		wg.Wait()
 		f.True(!f.open())
 	})
-	run(t, "an answer of a fetch that began before closes it", nil, func(f *fixture) {
+	runAlone(t, "an answer of a fetch that began before closes it", nil, func(f *fixture) {
 		var wg sync.WaitGroup
 		began(f, &wg, 1, 2*time.Second, nil)
 		began(f, &wg, 3, 0, secrets.ErrUnavailable)
@@ -134,7 +161,7 @@ func TestOrderOfOutcomes(t *testing.T) {
 		wg.Wait()
 		f.True(!f.open())
 	})
-	run(t, "many that began before are one step", nil, func(f *fixture) {
+	runAlone(t, "many that began before are one step", nil, func(f *fixture) {
 		var wg sync.WaitGroup
 		began(f, &wg, 100, time.Second, secrets.ErrUnavailable)
 		wg.Wait()

@@ -12,7 +12,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/matryer/is"
+
 	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/internal/fetchctx"
 	"github.com/seed-5482dd03/secrets/middleware/cache"
 )
 
@@ -120,5 +123,155 @@ func stressInOutages(t *testing.T, batch int) {
 	time.Sleep(past(10 * time.Second))
 	for i := range keys {
 		r.has(false, numbered(i))
+	}
+	synctest.Wait()
+	r.Equal(cache.Miscounts(r.memory), nil)
+	r.memory.Purge()
+	r.Equal(cache.Miscounts(r.memory), nil)
+}
+
+// TestMiscounts is the control of what the stress tests check in the end.
+func TestMiscounts(t *testing.T) {
+	run(t, "", []cache.Option{cache.WithTTL(time.Minute)}, func(f *fixture) {
+		f.warm("a", "b")
+		f.layer.Memorize("a", secrets.Ref{Path: "a"}, "")
+		f.Equal(cache.Miscounts(f.cache), nil)
+		f.set(func(s *source) { s.delay = time.Second })
+		f.at(50 * time.Second)
+		f.warm("a", "b") // renewed in the background
+		synctest.Wait()
+		f.Equal(cache.Miscounts(f.cache), []string{"renewals: 2, not 0", "fetches: 2, not 0", "entries that are renewed: 2, not 0"})
+		f.at(51 * time.Second)
+		f.Equal(cache.Miscounts(f.cache), nil)
+		f.breakDown("a", "b", "a")
+		f.set(func(s *source) { s.delay = timeout })
+		time.Sleep(past(firstStep))
+		_ = f.ask("c")
+		f.Equal(cache.Miscounts(f.cache), []string{"fetches: 1, not 0", "a probe"})
+		time.Sleep(timeout)
+		f.Equal(cache.Miscounts(f.cache), nil)
+	})
+}
+
+// TestStressOfEndpoints lets endpoints come and go, hang and refuse, under callers with and without deadlines, with dedup and without.
+// No caller waits for longer than a fetch and its patience, or than its deadline. In the end all of it is there again, and nothing
+// is left of the fetches.
+func TestStressOfEndpoints(t *testing.T) {
+	const endpoints, documents, hang = 4, 6, 3 * time.Second
+	for name, layer := range map[string]func(*cache.Cache, secrets.Info, secrets.Fetcher) secrets.Cache{
+		"with dedup": newLayerOf,
+		"alone": func(c *cache.Cache, info secrets.Info, below secrets.Fetcher) secrets.Cache {
+			return c.NewCache(info, below, func(fill secrets.Fetcher) secrets.Fetcher { return fill })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				var weather [endpoints]atomic.Int64
+				below := fetchFunc(func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+					endpoint, _, _ := strings.Cut(ref.Path, "/")
+					switch weather[endpoint[0]-'0'].Load() {
+					case 1:
+						return secrets.Secret{}, secrets.NewError(secrets.ErrUnavailable, "")
+					case 2:
+						time.Sleep(time.Duration(rand.Int64N(int64(hang))))
+						return secrets.Secret{}, secrets.NewError(secrets.ErrUnavailable, "")
+					case 3:
+						fetchctx.Of(ctx).Origin.Throttle()
+						return secrets.Secret{}, secrets.NewError(secrets.ErrUnavailable, "")
+					case 4:
+						return secrets.Secret{}, secrets.NewError([]error{
+							secrets.ErrMalformed, secrets.ErrUnknown, secrets.ErrNotFound, secrets.ErrInvalidKey, secrets.ErrPermissionDenied,
+						}[rand.IntN(5)], "")
+					default:
+						time.Sleep(time.Duration(rand.Int64N(int64(100 * time.Millisecond))))
+						return secrets.NewSecret("value of "+ref.Path, secrets.Meta{}), nil
+					}
+				})
+				memory := cache.New(exact, cache.WithTTL(2*time.Second), cache.WithMaxStale(5*time.Second), cache.WithSize(endpoints*documents/2))
+				layer := layer(memory, secrets.Info{Name: "regions", Endpoint: endpointOf}, below)
+				path := func() string { return fmt.Sprintf("%d/%d", rand.IntN(endpoints), rand.IntN(documents)) }
+				var stale, open atomic.Int64
+				var wg sync.WaitGroup
+				for range 40 {
+					wg.Go(func() {
+						for range 200 {
+							time.Sleep(time.Duration(rand.Int64N(int64(500 * time.Millisecond))))
+							ctx, cancel, most := context.Background(), context.CancelFunc(func() {}), patience+2*hang+time.Second
+							if rand.IntN(2) == 0 {
+								most = time.Duration(1 + rand.Int64N(int64(time.Second)))
+								ctx, cancel = context.WithTimeout(ctx, most)
+							}
+							ref := secrets.Ref{Path: path()}
+							began := time.Now()
+							var results []secrets.Result
+							switch rand.IntN(10) {
+							case 0:
+								layer.Invalidate(ref)
+							case 1:
+								s, err := layer.Fetch(withFresh(ctx), ref)
+								results = append(results, secrets.Result{Secret: s, Err: err})
+							case 2:
+								ctx = fetchctx.With(ctx, fetchctx.Fetch{Group: fetchctx.NewGroup(2)})
+								results = fetchAll(ctx, layer, ref.Path, path())
+							default:
+								s, err := layer.Fetch(ctx, ref)
+								results = append(results, secrets.Result{Secret: s, Err: err})
+								layer.Memorize(ref.Path, ref, "")
+							}
+							is.True(time.Since(began) <= most)
+							cancel()
+							for i, r := range results {
+								switch {
+								case r.Err != nil && strings.Contains(r.Err.Error(), "in a row"):
+									open.Add(1)
+								case r.Err != nil:
+								case i == 0:
+									is.Equal(r.Secret.Reveal(), "value of "+ref.Path)
+									if r.Secret.Meta().Stale {
+										stale.Add(1)
+									}
+								}
+							}
+						}
+					})
+				}
+				stop := make(chan struct{})
+				wg.Go(func() { <-stop })
+				var changes sync.WaitGroup
+				changes.Go(func() {
+					for {
+						select {
+						case <-stop:
+							return
+						case <-time.After(time.Duration(rand.Int64N(int64(2 * time.Second)))):
+							weather[rand.IntN(endpoints)].Store(max(0, rand.Int64N(7)-2)) // it is fine every second time
+						}
+					}
+				})
+				time.AfterFunc(time.Minute, func() { close(stop) })
+				wg.Wait()
+				changes.Wait()
+				is.True(stale.Load() > 10)
+				is.True(open.Load() > 10)
+				for e := range endpoints {
+					weather[e].Store(0)
+				}
+				time.Sleep(past(10*time.Second) + hang)
+				for e := range endpoints {
+					for d := range documents {
+						s, err := layer.Fetch(t.Context(), secrets.Ref{Path: fmt.Sprintf("%d/%d", e, d)})
+						is.NoErr(err)
+						is.True(!s.Meta().Stale)
+					}
+				}
+				is.True(!layer.Outage())
+				time.Sleep(hang)
+				is.Equal(cache.Miscounts(memory), nil)
+				memory.Purge()
+				is.Equal(cache.Miscounts(memory), nil)
+				is.NoErr(layer.Close())
+			})
+		})
 	}
 }

@@ -239,10 +239,10 @@ func TestStaleAtOnceInAnOutage(t *testing.T) {
 		r := newRemote(t, 4, cache.WithTTL(time.Minute), cache.WithRefreshAhead(0))
 		r.has(false, numbered(0))
 		time.Sleep(30 * time.Second)
-		r.has(false, numbered(1))
+		r.has(false, numbered(1), numbered(2))
 		_, err := r.Get(t.Context(), "none")
 		r.True(errors.Is(err, secrets.ErrNotFound))
-		r.breakDown(numbered(2), numbered(2), "another")
+		r.breakDown(numbered(2), numbered(1), numbered(2))
 		_, err = r.Get(t.Context(), "none")
 		r.True(errors.Is(err, secrets.ErrNotFound)) // remembered
 
@@ -253,6 +253,7 @@ func TestStaleAtOnceInAnOutage(t *testing.T) {
 			r.NoErr(err)
 			r.True(s.Meta().Stale)
 		})
+		r.fails(patience, numbered(3)) // and so has the first of those whose failure does not count
 		before, calls := r.memory.Stats(), r.backend.Calls()
 		for range 100 {
 			r.has(true, numbered(0))
@@ -269,15 +270,16 @@ func TestStaleAtOnceInAnOutage(t *testing.T) {
 
 func TestRenewalsAheadInAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRemote(t, 3, cache.WithTTL(100*time.Second), cache.WithRefreshAhead(0.8))
+		r := newRemote(t, 5, cache.WithTTL(100*time.Second), cache.WithRefreshAhead(0.8))
 		r.has(false, numbered(0), numbered(1))
 		time.Sleep(80 * time.Second)
-		r.breakDown(numbered(2), numbered(2), "another")
+		r.has(false, numbered(3), numbered(4))
+		r.breakDown(numbered(3), numbered(4), numbered(3))
 		for range 10 { // within the step
 			r.has(false, numbered(0), numbered(1))
 		}
 		synctest.Wait()
-		r.Equal(r.backend.Calls(), 5)
+		r.Equal(r.backend.Calls(), 7)
 
 		// When it is over, one of them is the probe, for which nobody waits.
 		r.backend.Recover()
@@ -287,8 +289,10 @@ func TestRenewalsAheadInAnOutage(t *testing.T) {
 			r.has(false, numbered(0), numbered(1))
 		}
 		synctest.Wait()
-		r.Equal(r.backend.Calls(), 6)
+		r.Equal(r.backend.Calls(), 8)
+		r.fails(patience, numbered(2)) // a probe of the other kind
 		r.fails(0, numbered(2))
+		r.Equal(r.backend.Calls(), 9)
 		release()
 		synctest.Wait()
 		r.has(false, numbered(2))
@@ -296,9 +300,9 @@ func TestRenewalsAheadInAnOutage(t *testing.T) {
 	run(t, "leave reads quick", []cache.Option{cache.WithTTL(100 * time.Second), cache.WithRefreshAhead(0.8)}, func(f *fixture) {
 		f.fresh(1, 1)
 		f.at(80 * time.Second)
-		f.answers(secrets.ErrUnavailable)
-		_, _, _ = f.ask("a"), f.ask("b"), f.ask("c")
-		f.fresh(1, 4)
+		f.warm("a", "b", "c")
+		f.breakDown("a", "b", "c")
+		f.fresh(1, 7)
 		f.layer.Memorize("db", db, "")
 		got, known := f.layer.Recall("db")
 		f.True(known)
@@ -309,18 +313,19 @@ func TestRenewalsAheadInAnOutage(t *testing.T) {
 	})
 	t.Run("keep nothing from what is needed", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			r := newRemote(t, 3, cache.WithTTL(100*time.Second), cache.WithRefreshAhead(0.8))
+			r := newRemote(t, 5, cache.WithTTL(100*time.Second), cache.WithRefreshAhead(0.8))
 			r.has(false, numbered(0), numbered(1))
 			time.Sleep(80 * time.Second)
-			r.breakDown(numbered(2), numbered(2), "another")
+			r.has(false, numbered(3), numbered(4))
+			r.breakDown(numbered(3), numbered(4), numbered(3))
 			r.backend.Recover()
 			time.Sleep(past(firstStep))
 			found, err := r.GetMany(t.Context(), numbered(0), numbered(1), numbered(2))
 			r.NoErr(err) // the cold one too, whichever of them the probe was for
 			r.Equal(len(found), 3)
 			synctest.Wait()
-			r.True(r.backend.Calls() >= 6)
-			r.Equal(r.backend.Fetches(numbered(2)), 3)
+			r.True(r.backend.Calls() >= 8)
+			r.Equal(r.backend.Fetches(numbered(2)), 1)
 		})
 	})
 }
@@ -331,8 +336,8 @@ func TestGetManyInAnOutage(t *testing.T) {
 		r := newRemote(t, 6, cache.WithTTL(time.Minute), cache.WithRefreshAhead(0))
 		r.has(false, "key-1")
 		time.Sleep(time.Minute)
-		r.has(false, "key-0")
-		r.breakDown("key-5", "key-5", "another")
+		r.has(false, "key-0", "key-4", "key-5")
+		r.breakDown("key-5", "key-4", "key-5")
 		r.backend.ResetCounts()
 		return r
 	}
@@ -360,11 +365,11 @@ func TestGetManyInAnOutage(t *testing.T) {
 		partly(0, 0)
 		release := r.backend.Block()
 		time.Sleep(past(firstStep))
-		partly(patience, 1)
-		partly(0, 1)
-		release()
-		time.Sleep(past(2 * firstStep)) // the probe has failed by now
+		partly(patience, 2) // a probe of each kind
 		partly(0, 2)
+		release()
+		time.Sleep(past(2 * firstStep)) // they have failed by now
+		partly(0, 4)
 	})
 	t.Run("that is over", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
@@ -417,10 +422,11 @@ func TestRefreshInAnOutage(t *testing.T) {
 	})
 }
 
-// TestRenewalFromBeforeTheOutage lets a renewal hang since before it. Its document needs no probe; others do.
+// TestRenewalFromBeforeTheOutage lets a renewal hang since before it. It shows nothing of the time after, and holds up no probe.
 func TestRenewalFromBeforeTheOutage(t *testing.T) {
 	run(t, "", []cache.Option{cache.WithTTL(time.Minute), cache.WithRefreshAhead(0)}, func(f *fixture) {
 		f.fresh(1, 1)
+		f.warm("a", "b", "c")
 		f.at(time.Minute)
 		f.set(func(s *source) { s.delay, s.err = 10*time.Minute, secrets.ErrUnavailable })
 		var wg sync.WaitGroup
@@ -431,11 +437,11 @@ func TestRenewalFromBeforeTheOutage(t *testing.T) {
 		})
 		synctest.Wait()
 		f.set(func(s *source) { s.delay = 0 })
-		_, _, _ = f.ask("a"), f.ask("b"), f.ask("c")
+		f.breakDown("a", "b", "c")
 		time.Sleep(past(firstStep))
-		within(f.I, 0, func() { f.staleAnswer(1, 5) })
 		f.True(f.ask("d") != nil)
-		f.Equal(f.count(), 6)
+		f.Equal(f.count(), 9)
+		within(f.I, 0, func() { f.staleAnswer(1, 10) }) // a probe, which does not join the renewal that hangs
 		wg.Wait()
 	})
 }
@@ -461,16 +467,56 @@ func TestBreakerOpensBetweenTheHalves(t *testing.T) {
 	})
 }
 
+// TestBackOffBetweenTheHalves has a flight fail while a caller who wants to renew the same value is on its way from the reading half to
+// the filling half.
+func TestBackOffBetweenTheHalves(t *testing.T) {
+	for _, fresh := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			is := is.New(t)
+			below := &source{version: 1}
+			down := false
+			share := func(fill secrets.Fetcher) secrets.Fetcher {
+				return fetchFunc(func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+					if down {
+						_, err := fill.Fetch(ctx, ref)
+						is.True(errors.Is(err, secrets.ErrUnavailable))
+					}
+					if fresh { // the control: a Refresh asks all the same
+						ctx = withFresh(ctx)
+					}
+					return fill.Fetch(ctx, ref)
+				})
+			}
+			memory := cache.New(exact, cache.WithTTL(time.Minute), cache.WithRefreshAhead(0))
+			layer := memory.NewCache(secrets.Info{Name: "source"}, below, share)
+			_, err := layer.Fetch(t.Context(), db)
+			is.NoErr(err)
+			time.Sleep(time.Minute)
+			down = true
+			below.set(func(s *source) { s.err = secrets.ErrUnavailable })
+			s, err := layer.Fetch(t.Context(), db)
+			is.NoErr(err)
+			is.True(s.Meta().Stale)
+			want := 2
+			if fresh {
+				want = 3
+			}
+			is.Equal(below.count(), want)
+			is.NoErr(layer.Close())
+		})
+	}
+}
+
 // TestPeekInAnOutage asks without a fetch, also when it is time for one.
 func TestPeekInAnOutage(t *testing.T) {
 	run(t, "", []cache.Option{cache.WithTTL(time.Minute), cache.WithRefreshAhead(0)}, func(f *fixture) {
 		peek := func(path string) (secrets.Result, bool) { return f.layer.Peek(secrets.Ref{Path: path}) }
 		f.fresh(1, 1)
+		f.warm("a", "b", "c")
 		_, known := peek("cold")
 		f.True(!known)
 		f.at(time.Minute)
-		f.answers(secrets.ErrUnavailable)
-		_, _, _ = f.ask("a"), f.ask("b"), f.ask("c")
+		f.breakDown("a", "b", "c")
 		for range 2 {
 			r, known := peek("db")
 			f.True(known)
@@ -481,7 +527,7 @@ func TestPeekInAnOutage(t *testing.T) {
 			f.True(isUnavailable(r.Secret, r.Err))
 			time.Sleep(past(firstStep))
 		}
-		f.Equal(f.count(), 4)
+		f.Equal(f.count(), 7)
 	})
 }
 
@@ -489,12 +535,12 @@ func TestPeekInAnOutage(t *testing.T) {
 func TestInvalidateDoesNotCloseTheBreaker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRemote(t, 4)
-		r.has(false, "key-1")
-		r.breakDown("key-0", "key-0", "another")
+		r.has(false, "key-0", "key-1", "key-3")
+		r.breakDown("key-0", "key-3", "key-0")
 		r.Invalidate("key-0", "key-1", "key-2")
 		r.memory.Purge()
 		r.fails(0, "key-0", "key-1", "key-2")
-		r.Equal(r.backend.Calls(), 4)
+		r.Equal(r.backend.Calls(), 6)
 	})
 }
 
@@ -503,24 +549,24 @@ func TestLeaseEndsInAnOutage(t *testing.T) {
 	run(t, "exactly", opts, func(f *fixture) {
 		f.set(func(s *source) { s.lease = 20 * time.Second })
 		f.fresh(1, 1)
-		f.answers(secrets.ErrUnavailable)
-		_, _, _ = f.ask("a"), f.ask("b"), f.ask("c")
+		f.warm("a", "b", "c")
+		f.breakDown("a", "b", "c")
 		f.at(20*time.Second - 1)
-		f.staleAnswer(1, 5) // and was a probe
-		f.staleAnswer(1, 5)
+		f.staleAnswer(1, 8) // and was a probe
+		f.staleAnswer(1, 8)
 		f.at(20 * time.Second)
-		f.fails(secrets.ErrUnavailable, 5)
+		f.fails(secrets.ErrUnavailable, 8)
 		f.at(25 * time.Second)
-		f.fails(secrets.ErrUnavailable, 6)
+		f.fails(secrets.ErrUnavailable, 9)
 	})
 	run(t, "a probe is not waited for so long that it is lost", opts, func(f *fixture) {
 		f.set(func(s *source) { s.lease = 20 * time.Second })
 		f.fresh(1, 1)
-		f.answers(secrets.ErrUnavailable)
-		_, _, _ = f.ask("a"), f.ask("b"), f.ask("c")
+		f.warm("a", "b", "c")
+		f.breakDown("a", "b", "c")
 		f.set(func(s *source) { s.delay = timeout })
 		f.at(19500 * time.Millisecond)
-		within(f.I, 250*time.Millisecond, func() { f.staleAnswer(1, 5) })
+		within(f.I, 250*time.Millisecond, func() { f.staleAnswer(1, 8) })
 		time.Sleep(timeout)
 	})
 }

@@ -12,16 +12,18 @@
 //   - Fresh: it is served from memory.
 //   - Past RefreshAhead × TTL: it is served from memory, and renewed in the background by one fetch that no caller waits
 //     for or can cancel. Up to 16 of these run at a time, or 16 batches; what is left is due at its next read.
-//   - Past the TTL: callers wait for the fetch, but only for so long that the old value is of use to them: a second, or half of what
-//     their deadline or the old value leaves them, if that is less. If the fetch is secrets.ErrUnavailable, or does not come in time, the
-//     old value is served until TTL + MaxStale, with Meta.Stale set. Once the patience of a reader has run out, later ones get the old
-//     value at once, until a fetch has answered. Any other failure is the answer: a denied, deleted or missing secret is never hidden
-//     by its old value, which is evicted. After secrets.ErrMalformed and secrets.ErrUnknown the old value is not served stale any more.
+//   - Past the TTL: a caller waits for the fetch, but for 1 s at the most, and for no more than half of the time that its deadline
+//     or the stale time leaves. If there is no answer by then, or it is secrets.ErrUnavailable, the caller gets the old value until
+//     TTL + MaxStale, with Meta.Stale set. The fetch goes on. Until one has answered, later callers get the old value at once, and
+//     renewals run in the background.
+//
+// Any other failure is the answer: a denied, deleted or missing secret is never hidden by its old value, which is evicted. After
+// secrets.ErrMalformed or secrets.ErrUnknown the old value is not served stale any more.
+//
+// Nobody cancels a fetch: it goes on when its callers leave, until secrets.WithTimeout or the end of the Client.
 //
 // The end of a lease (Meta.ExpiresAt) shortens all of them, and nothing is served past it. With a backend whose reads make
 // leases, it takes the place of the TTL: to read sooner would make another lease beside the one that is good.
-//
-// TTLs and leases go on while the machine sleeps; MaxStale does not.
 //
 // Not-founds are remembered for the NegativeTTL, in a capacity of their own. After an ErrUnavailable a document is not
 // asked for again before a back-off of 100 ms, doubled at each further failure up to 10 s (±20 %); until then the answer
@@ -29,19 +31,30 @@
 //
 // # Circuit breaker
 //
-// Each endpoint of a backend (see secrets.Info.Endpoint) has a circuit breaker, in each Client. A fetch that finds the endpoint
-// unavailable counts if memory has a value of its document, or if the endpoint has never answered. Three that count, in a row, of two
-// documents or more, open the breaker; of one document, if memory has only that. A batch that fails counts once, and not at all if one
-// of its documents was answered. A fetch that was throttled does not count, and neither does one that began before the last answer. So
-// documents that nobody has ever had cannot open the breaker of an endpoint that answers. Up to 64 endpoints have a breaker.
-//
-// While it is open, nobody waits for the backend: fresh values and remembered not-founds are served as ever, expired values are served
-// stale as long as they may be, and the rest is secrets.ErrUnavailable at once. A Refresh asks all the same.
+// Three failed fetches in a row open the circuit breaker of an endpoint (secrets.Info.Endpoint; most backends have one). A fetch fails
+// if it finds the endpoint unavailable. It counts if the cache has a value of its document, or if the endpoint has never answered.
+// Other failures say something about their document alone, so that keys from outside cannot open the breaker of a healthy backend. The
+// failures must be of two documents or more, unless memory holds only one. While the breaker is open, nobody waits for the endpoint:
+// fresh values and remembered not-founds are served as ever, expired values are served stale as long as they may be, and the rest is
+// secrets.ErrUnavailable at once. A Refresh asks all the same.
 //
 // After a step of the same back-off, which begins with 400 ms, the breaker is half-open: the next reader that needs a fetch causes
-// a probe, which is one fetch of what it asks for. It waits for the answer with the patience above; then it gets what all others get. If
-// it came with a GetMany, the other documents of that wait as long, and are fetched if the backend is back. Any answer closes the
-// breaker for all documents of the endpoint. Nothing asks the backend without a reader.
+// a probe, which is one fetch of what it asks for, that no caller can cancel. It waits for the answer as for a renewal, with or without
+// an old value; then it gets what all others get. If it came with a GetMany, the other documents of that wait as long, and are fetched
+// if the endpoint is back. Any answer closes the breaker for all documents: anything but
+// secrets.ErrUnavailable, secrets.ErrUnknown and secrets.ErrInvalidKey, for which a backend need not ask anybody. Those
+// that have not failed yet may cause a probe first, within the spread of a step. Documents whose failures do not count have a
+// probe of their own. Nothing asks the endpoint without a reader.
+//
+// Where the server of a backend takes several documents in a call, a call that fails counts once, and not at all if one of its
+// documents was answered. Refusals because of too many requests do not count, nor does the end of a caller's context, nor the failure
+// of a fetch that began before the endpoint last answered. At most 64 endpoints of a backend have a breaker. An invalidation does not
+// change it.
+//
+// # Clocks
+//
+// A machine that sleeps ages values too: within 200 ms of waking, TTLs and leases are over. MaxStale is measured while the machine is
+// awake, so that a clock which is set at boot takes nothing away.
 //
 // # Documents
 //

@@ -52,7 +52,7 @@ func TestSeveralAtOnce(t *testing.T) {
 		f.Equal(asked(f), "a b")
 		f.at(time.Minute)
 		f.rotate()
-		f.set(func(s *source) { s.delay = time.Second })
+		f.set(func(s *source) { s.delay = patience - 1 })
 		f.Equal(values(f, "a c b a"), "a v2, c v2, b v2, a v2")
 		f.Equal(asked(f), "a b c")
 	})
@@ -67,7 +67,7 @@ func TestSeveralAtOnce(t *testing.T) {
 	run(t, "joins renewals that run", opts, func(f *fixture) {
 		f.Equal(values(f, "db b"), "db v1, b v1")
 		f.at(time.Minute)
-		f.set(func(s *source) { s.delay = time.Second; s.version = 2 })
+		f.set(func(s *source) { s.delay = patience - 1; s.version = 2 })
 		var wg sync.WaitGroup
 		wg.Go(func() { _, _ = f.get() })
 		f.at(time.Minute + 500*time.Millisecond)

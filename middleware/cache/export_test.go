@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"fmt"
 	"math"
 	"time"
 )
@@ -14,3 +15,48 @@ func KeepBreakersClosed(c *Cache) {
 
 // SetClock makes read, which may be called concurrently, the clocks of c, a cache that was not used yet.
 func SetClock(c *Cache, read func() (wall, monotonic time.Duration)) { c.clock = newClock(read) }
+
+// Miscounts returns what of the accounts of c does not agree with its entries, while no fetch is under way. They are a call of Purge away
+// from nothing.
+func Miscounts(c *Cache) (wrong []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	check := func(what string, got, want int) {
+		if got != want {
+			wrong = append(wrong, fmt.Sprintf("%s: %d, not %d", what, got, want))
+		}
+	}
+	memos, values, failures, renewing := 0, 0, 0, 0
+	for k := range c.keyspaces {
+		memos += k.memos.Size()
+		documents, ofValues := make(map[*breaker]int), make(map[*breaker]int)
+		k.index.Range(func(_ docKey, e *entry) bool {
+			documents[e.breaker]++
+			if e.isValue() {
+				ofValues[e.breaker]++
+				values++
+			} else {
+				failures++
+			}
+			if e.renewing.Load() {
+				renewing++
+			}
+			return true
+		})
+		check("renewals", int(k.ahead.Load()), 0)
+		check("fetches", len(k.fetching), 0)
+		k.breakers(func(b *breaker) bool {
+			check("documents of a breaker", int(b.documents.Load()), documents[b])
+			check("values of a breaker", int(b.values.Load()), ofValues[b])
+			if o := b.opening(); o != nil && (o.known.probe != nil || o.others.probe != nil) {
+				wrong = append(wrong, "a probe")
+			}
+			return true
+		})
+	}
+	check("entries that are renewed", renewing, 0)
+	check("memos", c.memos, memos)
+	check("values", c.values.lru.Len(), values)
+	check("failures", c.failures.lru.Len(), failures)
+	return wrong
+}

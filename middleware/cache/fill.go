@@ -71,6 +71,9 @@ func (f *filler) secondLook(fetch fetchctx.Fetch, d docKey, b *breaker) (secrets
 			}
 		case now < until:
 			return secrets.Result{Secret: e.secret}, true
+		case now < e.troubles().retryAt && !fetch.Probe:
+			err := *asError(e.troubles().unavailable)
+			return secrets.Result{Err: &err}, true
 		}
 	}
 	if o := b.opening(); o != nil && !fetch.Probe {
@@ -147,6 +150,7 @@ func (k *keyspace) settle(t *ticket, r secrets.Result) (good bool) {
 		if errors.Is(class, secrets.ErrMalformed) || errors.Is(class, secrets.ErrUnknown) {
 			old.refuted.Store(true)
 		}
+		old.slow.Store(false)
 		failures := old.troubles().failures + 1
 		old.trouble.Store(&trouble{failures: failures}) // the backend has answered: the back-off is over
 		old.postpone(c.clock.now() + age(backoff(failures)))

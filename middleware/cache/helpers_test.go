@@ -26,10 +26,33 @@ func until(began time.Time, d time.Duration) {
 	synctest.Wait()
 }
 
+// layers are a cache with dedup between its halves, put together as a Client does.
+type layers struct {
+	secrets.Cache
+
+	dedup secrets.Dedup
+}
+
+func (l *layers) Invalidate(docs ...secrets.Ref) {
+	l.Cache.Invalidate(docs...)
+	l.dedup.Invalidate(docs...)
+}
+
+func (l *layers) Close() error { return errors.Join(l.Cache.Close(), l.dedup.Close()) }
+
 // newLayer returns a cache around below, with dedup between its halves.
 func newLayer(c *cache.Cache, below secrets.Fetcher) secrets.Cache {
-	info := secrets.Info{Name: "source"}
-	return c.NewCache(info, below, func(fill secrets.Fetcher) secrets.Fetcher { return dedup.New().NewDedup(info, fill) })
+	return newLayerOf(c, secrets.Info{Name: "source"}, below)
+}
+
+// newLayerOf is newLayer for the backend that info describes.
+func newLayerOf(c *cache.Cache, info secrets.Info, below secrets.Fetcher) secrets.Cache {
+	l := new(layers)
+	l.Cache = c.NewCache(info, below, func(fill secrets.Fetcher) secrets.Fetcher {
+		l.dedup = dedup.New().NewDedup(info, fill)
+		return l.dedup
+	})
+	return l
 }
 
 // newLayerAlone returns a cache around below, without dedup.
@@ -128,14 +151,27 @@ type fixture struct {
 
 func run(t *testing.T, name string, opts []cache.Option, test func(f *fixture)) {
 	t.Helper()
+	runLayer(t, name, newLayer, opts, test)
+}
+
+// runAlone is run without dedup, so that fetches of one document are many.
+func runAlone(t *testing.T, name string, opts []cache.Option, test func(f *fixture)) {
+	t.Helper()
+	runLayer(t, name, newLayerAlone, opts, test)
+}
+
+func runLayer(
+	t *testing.T, name string, newLayer func(*cache.Cache, secrets.Fetcher) secrets.Cache, opts []cache.Option, test func(f *fixture),
+) {
+	t.Helper()
 	t.Run(name, func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			f := &fixture{I: is.New(t), source: &source{version: 1}, began: time.Now()}
 			f.cache = cache.New(append([]cache.Option{exact}, opts...)...)
 			f.NoErr(f.cache.Validate())
 			f.layer = newLayer(f.cache, f.source)
+			defer func() { f.NoErr(f.layer.Close()) }() // also if a check has ended the test: its fetches must not outlive the bubble
 			test(f)
-			f.NoErr(f.layer.Close())
 		})
 	})
 }
@@ -172,6 +208,25 @@ func (f *fixture) fails(class error, calls int) {
 	f.True(got.IsZero())
 	synctest.Wait()
 	f.Equal(f.count(), calls)
+}
+
+// warm has a value of each of paths in memory.
+func (f *fixture) warm(paths ...string) {
+	f.Helper()
+	for _, path := range paths {
+		_, err := f.layer.Fetch(context.Background(), secrets.Ref{Path: path})
+		f.NoErr(err)
+	}
+}
+
+// breakDown makes the source unavailable, and refreshes each of paths in turn.
+func (f *fixture) breakDown(paths ...string) {
+	f.Helper()
+	f.answers(secrets.ErrUnavailable)
+	for _, path := range paths {
+		_, err := f.layer.Fetch(withFresh(context.Background()), secrets.Ref{Path: path})
+		f.True(errors.Is(err, secrets.ErrUnavailable))
+	}
 }
 
 func (f *fixture) answers(err error) { f.set(func(s *source) { s.err = err }) }

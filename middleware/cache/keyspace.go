@@ -151,7 +151,7 @@ func (k *keyspace) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, 
 	if fetchctx.Of(ctx).Fresh {
 		return k.next.Fetch(ctx, ref)
 	}
-	found, e, r := k.lookup(ctx, docKeyOf(ref))
+	found, e, r, waited := k.lookup(ctx, docKeyOf(ref))
 	switch found {
 	case putOff:
 		k.probeAhead(ctx, e)
@@ -159,7 +159,7 @@ func (k *keyspace) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, 
 		k.renewAhead(ctx, e)
 	case answer:
 	case expired:
-		r = k.renewed(ctx, e, ref)
+		r = k.renewed(ctx, e, ref, waited)
 	case unknown:
 		k.misses.Add(1)
 		r.Secret, r.Err = k.next.Fetch(ctx, ref)
@@ -170,27 +170,27 @@ func (k *keyspace) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, 
 // maxPatience is for how long a reader waits for a fetch at the most, if there is a stale value, or if the fetch is a probe.
 const maxPatience = time.Second
 
-// patience returns for how long a reader with ctx waits for a fetch, if memory has e for it, a value past its TTL, or nothing. It
-// keeps the other half of what it has for what it gets else: the stale value, or the time for a fallback.
-func (k *keyspace) patience(ctx context.Context, e *entry) time.Duration {
+// patience returns for how long a reader with ctx, who has waited so long already, waits for a fetch, if memory has e for it, a value
+// past its TTL, or nothing. It keeps the other half of what it had for what it gets else: the stale value, or the time for a fallback.
+func (k *keyspace) patience(ctx context.Context, e *entry, waited time.Duration) time.Duration {
 	patience := maxPatience
 	if e != nil {
 		if e.slow.Load() {
 			return 0
 		}
-		patience = min(patience, e.staleFor(k.clock.both())/2)
+		patience = min(patience, (e.staleFor(k.clock.both())+waited)/2)
 	}
 	if deadline, ok := ctx.Deadline(); ok {
-		patience = min(patience, time.Until(deadline)/2)
+		patience = min(patience, (time.Until(deadline)+waited)/2)
 	}
-	return patience
+	return patience - waited
 }
 
 // renewed returns the answer of a fetch of ref, which renews e, a value past its TTL. If that is ErrUnavailable, or does not come
 // while the caller has patience, it is the stale value. From then on readers get that at once, and renewals run in the background,
 // until one of them has answered.
-func (k *keyspace) renewed(ctx context.Context, e *entry, ref secrets.Ref) secrets.Result {
-	if patience := k.patience(ctx, e); patience > 0 {
+func (k *keyspace) renewed(ctx context.Context, e *entry, ref secrets.Ref, waited time.Duration) secrets.Result {
+	if patience := k.patience(ctx, e, waited); patience > 0 {
 		k.misses.Add(1)
 		patient, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
@@ -263,7 +263,7 @@ func (k *keyspace) RenewAt(ref secrets.Ref) (at time.Time, known bool) {
 		due = e.expireAt
 	}
 	if open := e.breaker.opening(); open != nil {
-		due = max(due, open.gate(e.breaker.knows(e)).at)
+		due = max(due, open.gate(e.breaker.knows(e)).opensAt(e.troubles().failures > 0))
 	} else {
 		due = max(due, e.troubles().retryAt)
 	}

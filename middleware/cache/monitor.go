@@ -31,7 +31,7 @@ func (k *keyspace) BackingOff() (documents int) {
 	now := k.clock.now()
 	k.index.Range(func(_ docKey, e *entry) bool {
 		t, o := e.troubles(), e.breaker.opening()
-		if t.unavailable != nil && (now < t.retryAt || o != nil && o.gate(e.breaker.knows(e)).holds(now)) {
+		if t.unavailable != nil && (now < t.retryAt || o != nil && o.gate(e.breaker.knows(e)).holds(true, now)) {
 			documents++
 		}
 		return true

@@ -133,7 +133,7 @@ func TestRenewalsAreFlights(t *testing.T) {
 			is.NoErr(err)
 		}
 		get("miss")
-		is.True(o.last().Flight == nil) // that is for the dedup layer to know
+		is.True(o.last().Flight != nil)
 		is.True(!o.last().Background)
 
 		time.Sleep(90 * time.Second)
@@ -142,12 +142,13 @@ func TestRenewalsAreFlights(t *testing.T) {
 		get("hit")   // waits for nothing
 		synctest.Wait()
 		is.True(o.last().Background)
-		time.Sleep(15 * time.Second)
-		get("joins the renewal") // at 105 s
+		time.Sleep(19500 * time.Millisecond)
+		get("joins the renewal") // at 109.5 s, past the TTL
 		is.Equal(o.joined, []string{"joins the renewal"})
 
 		o.joined = nil
 		time.Sleep(200 * time.Second)
+		o.set(func(s *source) { s.delay = patience - 1 })
 		var wg sync.WaitGroup
 		wg.Go(func() { get("first") })
 		synctest.Wait()
@@ -186,8 +187,9 @@ func TestRenewalsInTheBackgroundAreInNoGroup(t *testing.T) {
 		is.True(!expired.Background)
 		is.True(expired.Group == group)
 
-		o.set(func(s *source) { s.err = secrets.ErrUnavailable })
 		fetchAll(t.Context(), layer, "a", "b", "c")
+		o.set(func(s *source) { s.err = secrets.ErrUnavailable })
+		fetchAll(withFresh(t.Context()), layer, "a", "b", "c")
 		is.True(layer.Outage())
 		time.Sleep(90 * time.Second)
 		ahead = get()

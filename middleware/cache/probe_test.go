@@ -80,7 +80,7 @@ func TestProbeOutlivesItsCaller(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			time.AfterFunc(10*time.Millisecond, cancel)
 			_, err := r.Get(ctx, numbered(3))
-			r.Equal(err, context.Canceled)
+			r.True(errors.Is(err, context.Canceled))
 			time.Sleep(500 * time.Millisecond)
 			r.has(false, numbered(3))
 		})

@@ -108,19 +108,32 @@ func TestJitter(t *testing.T) {
 	})
 }
 
-func TestCloseEndsRenewals(t *testing.T) {
-	run(t, "", []cache.Option{cache.WithTTL(time.Minute)}, func(f *fixture) {
+// TestCloseWaitsForFetches closes the layers while one is under way, which what is below them has to end.
+func TestCloseWaitsForFetches(t *testing.T) {
+	opts := []cache.Option{cache.WithTTL(time.Minute)}
+	run(t, "that a caller waits for", opts, func(f *fixture) {
 		f.fresh(1, 1)
-		f.set(func(s *source) { s.delay = time.Hour })
+		f.set(func(s *source) { s.delay = 3 * time.Second })
 		f.at(time.Minute)
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			_, err := f.get()
-			f.True(err != nil)
+			f.True(errors.Is(err, secrets.ErrClosed))
+			f.Equal(time.Since(f.began), time.Minute)
 		})
 		synctest.Wait()
 		f.NoErr(f.layer.Close())
+		f.Equal(time.Since(f.began), time.Minute+3*time.Second)
+		f.Equal(f.cache.Stats().Entries, 0)
 		wg.Wait()
-		f.Equal(time.Since(f.began), time.Minute)
+	})
+	runAlone(t, "that nobody waits for", opts, func(f *fixture) {
+		f.fresh(1, 1)
+		f.set(func(s *source) { s.delay = 3 * time.Second })
+		f.at(time.Minute - time.Second)
+		f.fresh(1, 2)
+		within(f.I, 3*time.Second, func() { f.NoErr(f.layer.Close()) })
+		f.Equal(f.cache.Stats().Entries, 0)
+		f.fails(secrets.ErrClosed, 2)
 	})
 }

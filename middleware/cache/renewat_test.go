@@ -114,9 +114,9 @@ func TestRenewAt(t *testing.T) {
 	})
 	run(t, "breaker open", opts, func(f *fixture) {
 		f.fresh(1, 1)
+		f.warm("a", "b", "c")
 		f.at(90 * time.Second)
-		f.answers(secrets.ErrUnavailable)
-		_, _, _ = f.ask("a"), f.ask("b"), f.ask("c")
+		f.breakDown("a", "b", "c")
 		f.True(f.open())
 		opened := time.Since(f.began)
 		f.Equal(f.renewAt("db"), opened+firstStep*8/10) // it has not failed
@@ -133,8 +133,9 @@ func TestRenewAt(t *testing.T) {
 	})
 	run(t, "breaker open, of a value that is fresh for longer", opts, func(f *fixture) {
 		f.fresh(1, 1)
-		f.answers(secrets.ErrUnavailable)
-		_, _, _ = f.ask("a"), f.ask("b"), f.ask("c")
+		f.warm("a", "b", "c")
+		f.breakDown("a", "b", "c")
+		f.True(f.open())
 		f.Equal(f.renewAt("db"), 80*time.Second)
 	})
 }

@@ -28,7 +28,8 @@ const (
 //	nothing                       begins a flight                begins a flight
 //	a flight that runs            joins it                       queues a flight
 //	… which all callers have left begins another, or joins it    queues a flight
-//	                              if maxRunning run
+//	                              if maxRunning run; so does a
+//	                              probe, whoever waits
 //	… and one that waits          as without the latter          joins the one that waits
 //	only one that waits           joins it                       joins it
 //
@@ -136,7 +137,7 @@ func (f *flights) join(ctx context.Context, fetch fetchctx.Fetch, ref secrets.Re
 		fl = d.queued
 	case d.newest != nil && later:
 		fl, mine = f.queue(ctx, fetch, ref, d), true
-	case d.newest != nil && (d.newest.waiting > 0 || d.running >= maxRunning):
+	case d.newest != nil && (d.newest.waiting > 0 && !fetch.Probe || d.running >= maxRunning): // a probe is to show what is now
 		fl = d.newest
 	default:
 		fl, mine = f.newFlight(ctx, fetch, ref), true

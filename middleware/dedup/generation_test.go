@@ -65,6 +65,30 @@ func TestNewcomerAfterAllHaveLeftBeginsAnother(t *testing.T) {
 	})
 }
 
+// A probe is to show how the backend is now: it joins no flight that may hang, though others wait for it.
+func TestProbeJoinsNoFlightThatRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		s := newVersions(time.Minute, 100*ms)
+		f := layer(s)
+		var wg sync.WaitGroup
+		first := call(&wg, f, db, 0, time.Second)
+		other := call(&wg, f, db, 50*ms, time.Second) // the control
+		probe := call(&wg, fetchFunc(func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+			return f.Fetch(fetchctx.With(ctx, fetchctx.Fetch{Probe: true}), ref)
+		}), db, 70*ms, 0)
+		newcomer := call(&wg, f, db, 80*ms, 0) // it joins the probe
+		wg.Wait()
+		is.Equal(first.err, context.DeadlineExceeded)
+		is.Equal(other.err, context.DeadlineExceeded)
+		is.NoErr(probe.err)
+		is.Equal(probe.at, 170*ms)
+		is.Equal(newcomer.at, 170*ms)
+		is.Equal(s.calls(), 2)
+		is.NoErr(f.Close())
+	})
+}
+
 // Nobody cancels a flight: its answer is of use to whoever comes.
 func TestFlightGoesOnWithoutCallers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

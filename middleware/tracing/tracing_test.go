@@ -206,7 +206,7 @@ func TestCallersWhoGiveUp(t *testing.T) {
 				ctx, cancel := begin(t.Context())
 				defer cancel()
 				_, err := client.Get(ctx, "db")
-				is.Equal(err, ctx.Err())
+				is.True(errors.Is(err, ctx.Err()))
 				span := o.one()
 				is.Equal(attributes(span.Attributes)["secrets.outcome"], want)
 				is.Equal(span.Status.Code == codes.Error, want == "deadline_exceeded")
@@ -324,7 +324,7 @@ func TestRefreshAheadIsARootOfItsOwn(t *testing.T) {
 		time.Sleep(90 * time.Second)
 		backend.SetLatency(20 * time.Second)
 		reader := get("db")
-		time.Sleep(15 * time.Second) // past the TTL
+		time.Sleep(19500 * time.Millisecond) // past the TTL
 		waiter := get("db")
 		span := o.one()
 		is.Equal(span.Name, "secrets.fetch")
@@ -335,6 +335,7 @@ func TestRefreshAheadIsARootOfItsOwn(t *testing.T) {
 
 		// A renewal past the TTL has a caller who waits, and others who do too.
 		time.Sleep(200 * time.Second)
+		backend.SetLatency(900 * time.Millisecond) // they have patience for a second
 		var first, second trace.SpanContext
 		var wg sync.WaitGroup
 		wg.Go(func() { first = get("db", "other") })
@@ -353,7 +354,7 @@ func TestRefreshAheadIsARootOfItsOwn(t *testing.T) {
 		}
 		o.exporter.Reset()
 
-		time.Sleep(65 * time.Second)
+		time.Sleep(85 * time.Second)
 		reader = get("db", "other")
 		time.Sleep(time.Minute)
 		is.Equal(len(o.fetches()), 2)
@@ -645,15 +646,12 @@ func TestProbe(t *testing.T) {
 					is.NoErr(err)
 					return next.Fetch(ctx, ref)
 				})))
-		get := func(stale bool) trace.SpanContext {
+		get := func(ok bool) trace.SpanContext {
 			return o.within("caller", func(ctx context.Context) {
-				s, err := client.Get(ctx, "db")
-				is.NoErr(err)
-				is.Equal(s.Meta().Stale, stale)
+				_, err := client.Get(ctx, "db")
+				is.Equal(err == nil, ok)
 			})
 		}
-		get(false)
-		time.Sleep(2 * time.Minute)
 		backend.Fail(secrets.ErrUnavailable)
 		for range 3 {
 			_, err := client.Refresh(t.Context(), "db")
@@ -666,14 +664,14 @@ func TestProbe(t *testing.T) {
 
 		backend.Recover()
 		backend.SetLatency(3 * time.Second)
-		get(true) // at once
+		get(false) // at once
 		time.Sleep(500 * time.Millisecond)
-		reader := get(true) // after its patience
+		reader := get(false) // after its patience
 		backend.SetLatency(0)
 		_, err := client.Refresh(t.Context(), "other") // ends the outage
 		is.NoErr(err)
 		is.Equal(attributes(o.one().Attributes)["secrets.probe"], nil)
-		waiter := get(false)
+		waiter := get(true)
 		span := o.one()
 		is.True(!span.Parent.IsValid())
 		is.Equal(links(span), map[string][]trace.SpanID{"cause": {reader.SpanID()}, "waiter": {waiter.SpanID()}})
