@@ -35,6 +35,15 @@ func TestOneSickDocument(t *testing.T) {
 		f.breakDown("sick")
 		f.True(f.open())
 	})
+	run(t, "that has the only value, beside documents without one", nil, func(f *fixture) {
+		f.warm("sick")
+		f.answers(secrets.ErrNotFound)
+		f.True(f.ask("none") != nil)
+		f.breakDown("away", "sick", "sick")
+		f.True(!f.open())
+		f.breakDown("sick")
+		f.True(f.open())
+	})
 	run(t, "that is the only one of a backend that has never answered", nil, func(f *fixture) {
 		f.breakDown("sick", "sick")
 		f.True(!f.open())

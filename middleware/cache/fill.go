@@ -145,17 +145,22 @@ func (k *keyspace) settle(t *ticket, r secrets.Result) (good bool) {
 		!old.isValue():
 		c.drop(old)
 	default:
-		// The failure does not say what the value is, and is the answer to those who wait. It must not be sought again by
-		// every read until the value expires. But then nothing hides it.
-		if errors.Is(class, secrets.ErrMalformed) || errors.Is(class, secrets.ErrUnknown) {
-			old.refuted.Store(true)
-		}
-		old.slow.Store(false)
-		failures := old.troubles().failures + 1
-		old.trouble.Store(&trouble{failures: failures}) // the backend has answered: the back-off is over
-		old.postpone(c.clock.now() + age(backoff(failures)))
+		old.doubt(class)
 	}
 	return good
+}
+
+// doubt notes an answer of that class for the value e, which does not say what the value is at present. It is the answer to those who
+// wait. It must not be sought again by every read until the value expires, but then nothing hides it. The caller holds the lock of the
+// cache.
+func (e *entry) doubt(class error) {
+	if errors.Is(class, secrets.ErrMalformed) || errors.Is(class, secrets.ErrUnknown) {
+		e.refuted.Store(true)
+	}
+	e.slow.Store(false)
+	failures := e.troubles().failures + 1
+	e.trouble.Store(&trouble{failures: failures}) // the backend has answered: the back-off is over
+	e.postpone(e.keyspace.clock.now() + age(backoff(failures)))
 }
 
 // backOff notes that the document of t could not be had. The caller holds the lock of the cache.

@@ -124,7 +124,7 @@ func TestCloseWaitsForFetches(t *testing.T) {
 		synctest.Wait()
 		f.NoErr(f.layer.Close())
 		f.Equal(time.Since(f.began), time.Minute+3*time.Second)
-		f.Equal(f.cache.Stats().Entries, 0)
+		f.Equal(f.layer.CacheStats().Entries, 0)
 		wg.Wait()
 	})
 	runAlone(t, "that nobody waits for", opts, func(f *fixture) {
@@ -133,7 +133,7 @@ func TestCloseWaitsForFetches(t *testing.T) {
 		f.at(time.Minute - time.Second)
 		f.fresh(1, 2)
 		within(f.I, 3*time.Second, func() { f.NoErr(f.layer.Close()) })
-		f.Equal(f.cache.Stats().Entries, 0)
+		f.Equal(f.layer.CacheStats().Entries, 0)
 		f.fails(secrets.ErrClosed, 2)
 	})
 }

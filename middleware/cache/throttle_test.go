@@ -34,7 +34,7 @@ func TestThrottledFetches(t *testing.T) {
 				is := is.New(t)
 				var refuses atomic.Bool
 				var calls atomic.Int64
-				layer := newLayer(cache.New(exact), fetchFunc(func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+				layer := newLayer(cache.New(exact), fetchFunc(func(ctx context.Context, _ secrets.Ref) (secrets.Secret, error) {
 					calls.Add(1)
 					if !refuses.Load() {
 						return secrets.NewSecret("value", secrets.Meta{}), nil

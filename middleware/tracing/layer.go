@@ -84,26 +84,31 @@ func (l *layer) end(
 		l.tracing.metrics.duration.Record(inner, time.Since(began).Seconds(), d[result]...)
 	}
 	if span.IsRecording() {
-		if result == ok {
-			span.SetAttributes(l.succeeded...)
-		} else {
-			span.SetAttributes(result.attributes()...)
-		}
-		if size := fetch.Origin.Size(); size > 1 {
-			span.SetAttributes(attribute.Int(keyBatchSize, size))
-		}
-		if waiters := fetch.Flight.Joined(); len(waiters) > 0 {
-			first, room := trace.SpanContextFromContext(ctx), maxLinks
-			if isRoot(fetch) && first.IsValid() {
-				room-- // past the limit the SDK drops the first link, which is the cause
-			}
-			linkWaiters(span, first, waiters, room)
-		}
-		if result.failed() {
-			span.SetStatus(codes.Error, result.description())
-		}
+		l.describe(ctx, span, fetch, result)
 	}
 	span.End()
+}
+
+// describe notes in span what the fetch of the caller with ctx has come to.
+func (l *layer) describe(ctx context.Context, span trace.Span, fetch fetchctx.Fetch, result outcome) {
+	if result == ok {
+		span.SetAttributes(l.succeeded...)
+	} else {
+		span.SetAttributes(result.attributes()...)
+	}
+	if size := fetch.Origin.Size(); size > 1 {
+		span.SetAttributes(attribute.Int(keyBatchSize, size))
+	}
+	if waiters := fetch.Flight.Joined(); len(waiters) > 0 {
+		first, room := trace.SpanContextFromContext(ctx), maxLinks
+		if isRoot(fetch) && first.IsValid() {
+			room-- // past the limit the SDK drops the first link, which is the cause
+		}
+		linkWaiters(span, first, waiters, room)
+	}
+	if result.failed() {
+		span.SetStatus(codes.Error, result.description())
+	}
 }
 
 // linkWaiters links the spans of the callers that wait for the fetch beside the first one, each once. It does so at the end of the
