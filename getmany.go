@@ -183,7 +183,9 @@ func (c *Client) renewOver(ctx context.Context, group *fetchctx.Group, reads []r
 			switch r := &reads[i]; {
 			case r.Err != nil || !isOver(r.Secret, now):
 			case r.renewed:
-				r.Result = Result{Err: errOver}
+				over := *errOver
+				over.Backend = r.Secret.Meta().Backend
+				r.Result = Result{Err: &over}
 			default:
 				r.Result, r.recalled, r.renewed, again = Result{}, false, true, true
 			}

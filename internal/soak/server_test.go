@@ -90,7 +90,7 @@ func outages(rng *rand.Rand, step int) (value int, lasts time.Duration) {
 	case step == 0:
 		return int(healthy), between(rng, 500*time.Millisecond, 700*time.Millisecond)
 	case step%2 == 0:
-		return int(healthy), between(rng, 1500*time.Millisecond, 5*time.Second)
+		return int(healthy), between(rng, 3*time.Second, 8*time.Second)
 	}
 	what := [...]phase{reset, hang, broken, slow, reset}[rng.IntN(5)]
 	if step == 1 {

@@ -36,12 +36,12 @@ type config struct {
 	allowance  time.Duration // what a call may take beyond what is promised
 
 	// Of controls:
-	bare    bool                                                  // without cache and dedup but those of options
-	options func(w *world) []secrets.Option                       // more options
-	wrap    func(w *world, next secrets.Backend) secrets.Backend  // a broken backend
-	act     func(ctx context.Context, w *world, rng *rand.Rand)   // in place of the usual calls
-	source  func(w *world, seed uint64, keys []string) sourceOf   // in place of the usual server
-	extra   func(t *testing.T, w *world, client *secrets.Client)  // at the end
+	bare    bool                                                 // without cache and dedup but those of options
+	options func(w *world) []secrets.Option                      // more options
+	wrap    func(w *world, next secrets.Backend) secrets.Backend // a broken backend
+	act     func(ctx context.Context, w *world, rng *rand.Rand)  // in place of the usual calls
+	source  func(w *world, seed uint64, keys []string) sourceOf  // in place of the usual server
+	extra   func(t *testing.T, w *world, client *secrets.Client) // at the end
 }
 
 // sourceOf is a server of any kind.
