@@ -265,14 +265,19 @@ func (k *checker) age(q *question, st stamp, stale bool) {
 	if k.c.leases && st.end != 0 { // the lease takes the place of TTL and MaxStale
 		return
 	}
-	age := time.Duration(since(q.began) - st.start)
-	if age > k.c.ttl+k.c.maxStale {
-		k.report(tooOld, "%s(%s): %v", q.op, q.key, age)
+	k.within(tooOld, q, st, k.c.ttl+k.c.maxStale)
+	if !stale {
+		k.within(unmarked, q, st, k.c.ttl+k.c.ttl/10) // a tenth is the jitter
 	}
-	fresh := max(st.start+int64(k.c.ttl+k.c.ttl/10), k.ledgerOf(st).records[q.path].of(st.fetch).ended) // a tenth is the jitter
-	if over := time.Duration(since(q.began)-fresh) - delivery; !stale && over > 0 {
+}
+
+// within checks that st was no older than that when the call began, or that its fetch had not ended by then.
+func (k *checker) within(kind fault, q *question, st stamp, most time.Duration) {
+	until := max(st.start+int64(most), k.ledgerOf(st).records[q.path].of(st.fetch).ended)
+	if over := time.Duration(since(q.began)-until) - delivery; over > 0 {
 		from, to := q.began.Add(-over-delivery), q.began
-		k.suspect(unmarked, func() bool { return over > k.stalls.between(from, to) }, "%s(%s): %v", q.op, q.key, age)
+		k.suspect(kind, func() bool { return over > k.stalls.between(from, to) },
+			"%s(%s): %v", q.op, q.key, time.Duration(since(q.began)-st.start))
 	}
 }
 

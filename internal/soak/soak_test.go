@@ -30,6 +30,7 @@ func configs() []config {
 	base := config{
 		keys: 40, goroutines: 12, weights: storm, storms: true, size: 30,
 		ttl: 30 * time.Millisecond, maxStale: 400 * time.Millisecond, timeout: 250 * time.Millisecond, allowance: 2 * time.Second,
+		patience: 20 * time.Second,
 	}
 	plain, chain, leases, aws := base, base, base, base
 	plain.name = "plain"
@@ -68,7 +69,7 @@ func TestSoak(t *testing.T) {
 	for _, w := range worlds {
 		running.Go(func() {
 			w.run(seed, lasts, func() bool { return false })
-			w.recover(t)
+			w.recover()
 		})
 	}
 	running.Wait()
@@ -105,7 +106,7 @@ func table(worlds []*world) string {
 	row("fetches", func(w *world) any { return w.ledger.fetches.Load() })
 	row("stale", func(w *world) any { return w.checker.stale.Load() })
 	row("of the weak source", func(w *world) any { return w.checker.weak.Load() })
-	row("invalidations", func(w *world) any { return w.calls.Load() })
+	row("invalidations", func(w *world) any { return w.forgets.Load() })
 	row("rotations", func(w *world) any { return w.source.rotations() })
 	row("p50", func(w *world) any { return w.checker.quantile(0.5).Round(time.Microsecond) })
 	row("p99", func(w *world) any { return w.checker.quantile(0.99).Round(time.Millisecond) })

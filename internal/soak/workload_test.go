@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -34,6 +35,7 @@ type config struct {
 	size       int
 	timeout    time.Duration
 	allowance  time.Duration // what a call may take beyond what is promised
+	patience   time.Duration // how long a document may take to be back at the end; negative: nobody looks
 
 	// Of controls:
 	bare    bool                                                 // without cache and dedup but those of options
@@ -62,13 +64,14 @@ type world struct {
 	source   sourceOf
 	checker  *checker
 	client   *secrets.Client
-	calls    atomic.Int64 // invalidations
+	forgets  atomic.Int64  // invalidations
+	released chan struct{} // ends what a control leaks
 }
 
 // newWorld starts a server and a client for it.
 func newWorld(t *testing.T, c config, seed uint64, late *stalls) *world {
 	t.Helper()
-	w := &world{config: c}
+	w := &world{config: c, released: make(chan struct{})}
 	for i := range c.keys {
 		w.keyNames = append(w.keyNames, fmt.Sprintf("%s-%03d", c.name, i))
 	}
@@ -129,7 +132,8 @@ func (w *world) usual(seed uint64, keys []string) sourceOf {
 func newWeak() secrets.Backend {
 	var version atomic.Uint64
 	return secrets.NewBackend(secrets.Info{Name: weakName}, func(_ context.Context, ref secrets.Ref) (secrets.Secret, error) {
-		return secrets.NewSecret(string(newBody(weakName, ref.Path, version.Add(1), 0)), secrets.Meta{}), nil
+		n := version.Add(1)
+		return secrets.NewSecret(string(newBody(weakName, ref.Path, n, 0)), secrets.Meta{Version: strconv.FormatUint(n, 10)}), nil
 	})
 }
 
@@ -270,29 +274,37 @@ func (w *world) invalidate(path string) {
 	next := r.marks().next
 	w.client.Invalidate(path)
 	raise(&r.forgotten, next)
-	w.calls.Add(1)
+	w.forgets.Add(1)
+}
+
+// back returns why key cannot be read from the first source.
+func (w *world) back(key string) error {
+	for _, read := range []func(context.Context, string) (secrets.Secret, error){w.client.Refresh, w.client.Get} {
+		s, err := read(context.Background(), key)
+		if err == nil && s.Meta().Backend != w.name {
+			err = fmt.Errorf("the backend is %q", s.Meta().Backend)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // recover checks that everything can be read once the server is well, and closes the client.
-func (w *world) recover(t *testing.T) {
-	t.Helper()
+func (w *world) recover() {
 	w.source.calm()
-	pause(context.Background(), w.timeout) // what hangs, ends
-	var readers sync.WaitGroup
 	for _, key := range w.keyNames {
-		readers.Go(func() {
-			s, err := w.client.Refresh(context.Background(), key)
-			if err == nil && s.Meta().Backend == w.name {
-				s, err = w.client.Get(context.Background(), key)
-			}
-			if err != nil || s.Meta().Backend != w.name {
-				w.checker.report(notBack, "%s: %v of %q", key, err, s.Meta().Backend)
-			}
-		})
-	}
-	readers.Wait()
-	if w.extra != nil {
-		w.extra(t, w, w.client)
+		if w.patience < 0 {
+			break
+		}
+		began, err := time.Now(), error(nil)
+		for err = w.back(key); err != nil && time.Since(began) < w.patience; err = w.back(key) {
+			pause(context.Background(), 10*time.Millisecond)
+		}
+		if err != nil {
+			w.checker.report(notBack, "%s: %v", key, err)
+		}
 	}
 	if err := w.client.Close(); err != nil {
 		w.checker.report(leaked, "Close: %v", err)
