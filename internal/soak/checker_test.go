@@ -55,6 +55,9 @@ const (
 	// delivery is the time between the last look of the library at the clock and that of the checker: a return through a few frames.
 	// A goroutine that is preempted there waits for others, whose turns are 10 ms each.
 	delivery = 50 * time.Millisecond
+	// handovers is how many goroutines an answer passes from the backend to the caller: those of the guard, the flight and the reader,
+	// and the connection. Each may be as late as the one that measures.
+	handovers = 4
 	// wallSlack is how far the wall clock, which leases go by, may be slewed against the monotonic one.
 	wallSlack = time.Millisecond
 )
@@ -276,8 +279,8 @@ func (k *checker) within(kind fault, q *question, st stamp, most time.Duration) 
 	until := max(st.start+int64(most), k.ledgerOf(st).records[q.path].of(st.fetch).ended)
 	if over := time.Duration(since(q.began)-until) - delivery; over > 0 {
 		from, to := q.began.Add(-over-delivery), q.began
-		k.suspect(kind, func() bool { return over > k.stalls.between(from, to) },
-			"%s(%s): %v", q.op, q.key, time.Duration(since(q.began)-st.start))
+		k.suspect(kind, func() bool { return over > handovers*k.stalls.between(from, to) },
+			"%s(%s): %+v was brought %v before", q.op, q.key, st, over+delivery)
 	}
 }
 

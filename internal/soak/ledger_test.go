@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -150,10 +151,8 @@ func (r *record) has(from uint64, outcomes ...outcome) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for n := len(r.fetches); n > 0 && uint64(n) >= from; n-- {
-		for _, o := range outcomes {
-			if r.fetches[n-1].outcome == o {
-				return true
-			}
+		if slices.Contains(outcomes, r.fetches[n-1].outcome) {
+			return true
 		}
 	}
 	return false

@@ -3,6 +3,7 @@ package soak_test
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"slices"
@@ -95,11 +96,11 @@ func table(worlds []*world) string {
 	var text bytes.Buffer
 	out := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)
 	row := func(name string, cell func(w *world) any) {
-		fmt.Fprintf(out, "%s\t", name)
+		line := name + "\t"
 		for _, w := range worlds {
-			fmt.Fprintf(out, "%v\t", cell(w))
+			line += fmt.Sprintf("%v\t", cell(w))
 		}
-		fmt.Fprintln(out)
+		_, _ = io.WriteString(out, line+"\n") // into memory
 	}
 	row("", func(w *world) any { return w.name })
 	row("reads", func(w *world) any { return w.checker.reads.Load() })

@@ -43,7 +43,6 @@ type config struct {
 	wrap    func(w *world, next secrets.Backend) secrets.Backend // a broken backend
 	act     func(ctx context.Context, w *world, rng *rand.Rand)  // in place of the usual calls
 	source  func(w *world, seed uint64, keys []string) sourceOf  // in place of the usual server
-	extra   func(t *testing.T, w *world, client *secrets.Client) // at the end
 }
 
 // sourceOf is a server of any kind.
@@ -298,9 +297,10 @@ func (w *world) recover() {
 		if w.patience < 0 {
 			break
 		}
-		began, err := time.Now(), error(nil)
-		for err = w.back(key); err != nil && time.Since(began) < w.patience; err = w.back(key) {
+		began, err := time.Now(), w.back(key)
+		for err != nil && time.Since(began) < w.patience {
 			pause(context.Background(), 10*time.Millisecond)
+			err = w.back(key)
 		}
 		if err != nil {
 			w.checker.report(notBack, "%s: %v", key, err)
