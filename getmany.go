@@ -187,10 +187,14 @@ func (c *Client) answer(ctx context.Context, r *read) {
 	r.secret = answer.Secret
 }
 
-// fail makes err the answer to r.
+// fail makes err the answer to r, in place of a secret.
 func (r *read) fail(err *Error) {
-	r.err, r.secret = err.clone(), Secret{}
+	r.err = err.clone()
 	r.err.Key = r.key
+	if r.err.Backend == "" {
+		r.err.Backend = r.secret.Meta().Backend
+	}
+	r.secret = Secret{}
 }
 
 // renewOver fetches once more, together, what is over by now, since other documents have taken their time.
