@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-5482dd03/secrets"
 	"github.com/seed-5482dd03/secrets/middleware"
+	"github.com/seed-5482dd03/secrets/middleware/fallback"
 )
 
 // batching is a backend whose server takes batch documents in a call. A call with the document "sick" hangs.
@@ -84,6 +85,39 @@ func TestGetManyReturnsWhatIsThereAtTheDeadline(t *testing.T) {
 			is.True(ok)
 			is.Equal(len(all), 1)
 			is.Equal(*all[0], secrets.Error{Backend: "batching", Key: "sick", Err: context.DeadlineExceeded})
+			is.NoErr(client.Close())
+		})
+	}
+}
+
+// Documents that hang take none of the time of a healthy one, which no weaker source may answer for.
+func TestHealthyDocumentIsAskedBesideSickOnes(t *testing.T) {
+	for _, sick := range []int{8, 40} { // 40 are more than have their turn at once
+		synctest.Test(t, func(t *testing.T) {
+			is := is.New(t)
+			primary := secrets.NewBackend(secrets.Info{Name: "primary"}, func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+				if ref.Path != "healthy" && ref.Path != "warm" {
+					<-ctx.Done()
+				}
+				return secrets.NewSecret("value of primary", secrets.Meta{}), nil
+			})
+			weak := secrets.NewBackend(secrets.Info{Name: "weak"}, func(context.Context, secrets.Ref) (secrets.Secret, error) {
+				return secrets.NewSecret("value of weak", secrets.Meta{}), nil
+			})
+			client, err := secrets.New(primary, secrets.WithFallback(fallback.To(weak)), middleware.Standard())
+			is.NoErr(err)
+			_, err = client.Get(t.Context(), "warm") // the endpoint answers
+			is.NoErr(err)
+			var keys []string
+			for i := range sick {
+				keys = append(keys, fmt.Sprintf("sick-%d", i))
+			}
+			began := time.Now()
+			found, err := client.GetMany(t.Context(), append(keys, "healthy")...)
+			is.NoErr(err)
+			is.Equal(found["healthy"].Meta().Backend, "primary")
+			is.Equal(found["sick-0"].Meta().Backend, "weak") // the control: that was an outage of the document
+			is.True(time.Since(began) <= time.Duration(sick/16+1)*modelTimeout)
 			is.NoErr(client.Close())
 		})
 	}
