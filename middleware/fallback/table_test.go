@@ -142,7 +142,7 @@ func (c cell) want() outcome {
 		o.asked[i] = 1
 		a := table[kind].answer
 		if a.ends {
-			o.failure = context.Canceled.Error()
+			o.backend, o.failure = names[i], context.Canceled.Error()
 			return o
 		}
 		if a.class == nil {
@@ -282,7 +282,11 @@ func observe(all []*source, s secrets.Secret, err error) outcome {
 		return o
 	}
 	o.backend, o.failure = e.Backend, e.Err.Error()
-	if o.failure != secrets.Class(err).Error() || e.Detail != "as told" || e.Key != theKey {
+	detail := "as told"
+	if e.Err == context.Canceled {
+		detail = "" // that the caller has gone is for nobody to explain
+	}
+	if o.failure != secrets.Class(err).Error() || e.Detail != detail || e.Key != theKey {
 		o.failure = fmt.Sprintf("%v, but %+v", secrets.Class(err), e)
 	}
 	// errors.Is sees the class, what the class is beside it, and nothing of the causes.
@@ -406,7 +410,7 @@ func (b broken) fetch(ctx context.Context, ref secrets.Ref, clients []*secrets.C
 			return s, nil
 		}
 		if ctx.Err() != nil {
-			return secrets.Secret{}, ctx.Err()
+			return secrets.Secret{}, err
 		}
 		var e *secrets.Error
 		errors.As(err, &e)
