@@ -191,19 +191,24 @@ func TestGetManyKeepsWhatWasFoundWhenTheContextEnds(t *testing.T) {
 		is.Equal(time.Since(start), time.Second)
 		is.Equal(len(found), 1)
 		is.Equal(found["a"].Reveal(), "1")
-		is.True(errors.Is(err, context.DeadlineExceeded))
-		var all secrets.Errors
-		is.True(errors.As(err, &all)) // joined to the error of the context
-		is.Equal(len(all), 2)
+		all := err.(secrets.Errors)
+		is.Equal(len(all), 4)
 		is.Equal(all[0].Key, "b")
 		checkClass(t, all[0], secrets.ErrPermissionDenied)
-		is.Equal(all[1].Key, "..")
+		checkEnded(t, all[1], context.DeadlineExceeded, "fake", "c")
+		checkEnded(t, all[2], context.DeadlineExceeded, "fake", "d") // its ErrUnavailable tells nothing
+		is.Equal(all[3].Key, "..")
+		checkClass(t, all[3], secrets.ErrInvalidKey)
 
-		// Where only the context failed, its error comes alone.
+		// Where only the context failed, each key has its error.
 		ctx, cancel = context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		_, err = client.GetMany(ctx, "c", "d")
-		is.True(err == context.DeadlineExceeded)
+		found, err = client.GetMany(ctx, "c", "d", "c")
+		is.Equal(len(found), 0)
+		all = err.(secrets.Errors)
+		is.Equal(len(all), 2)
+		checkEnded(t, all[0], context.DeadlineExceeded, "fake", "c")
+		checkEnded(t, all[1], context.DeadlineExceeded, "fake", "d")
 	})
 }
 
@@ -474,19 +479,25 @@ func TestMemory(t *testing.T) {
 	is.NoErr(err)
 	is.Equal(len(found), 2)
 	is.Equal(tr.take(), "recall hit recall hit2 recall hit")
-	// What memory had of a batch that it has not whole is not used: it may be of another version than the rest.
-	backend.docs["hit"] = "newer"
-	found, err = client.GetMany(t.Context(), "hit", "none")
+	// What memory has of one path is not used unless it has all that is asked of it: it may be of another version than the rest.
+	backend.docs["hit"], backend.docs["hit2"] = `{"f":"newer"}`, "newer"
+	found, err = client.GetMany(t.Context(), "hit", "none", "hit#f", "hit2")
 	is.Equal(err.Error(), "secrets: fake: none: not found")
-	is.Equal(len(found), 1)
-	is.Equal(found["hit"].Reveal(), "newer")
-	is.Equal(tr.take(), "recall hit recall none layer layer memorize hit = hit, ")
+	is.Equal(len(found), 3)
+	is.Equal(found["hit"].Reveal(), `{"f":"newer"}`)
+	is.Equal(found["hit#f"].Reveal(), "newer")
+	is.Equal(found["hit2"].Reveal(), "two") // the control: a path of its own
+	steps := tr.count()
+	is.Equal(steps["layer"], 2) // hit and none
+	is.Equal(steps["memorize hit = hit, "], 1)
+	is.Equal(steps["memorize hit#f = hit, f"], 1)
+	is.Equal(steps["memorize hit2 = hit2, "], 0)
 
 	// Nor is it asked where there is no answer to give.
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err = client.Get(ended, "hit")
-	is.True(err == context.Canceled)
+	checkEnded(t, err, context.Canceled, "", "hit")
 	is.NoErr(client.Close())
 	_, err = client.Get(t.Context(), "hit")
 	checkClass(t, err, secrets.ErrClosed)

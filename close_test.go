@@ -3,7 +3,6 @@ package secrets_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -176,45 +175,6 @@ func TestCloseEndsCalls(t *testing.T) {
 				is.Equal(time.Since(start), time.Duration(0))
 			})
 		})
-	}
-}
-
-// A layer that closes ends its flights with the cause ErrClosed. That is what their callers get, and no outage, for which a
-// chain would go on; whether or not the backend obeys its context.
-func TestFlightsOfAClosedLayer(t *testing.T) {
-	for _, cause := range []error{secrets.ErrClosed, nil} {
-		for _, obeys := range []bool{true, false} {
-			t.Run(fmt.Sprintf("%v, obeys %t", cause, obeys), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					is := is.New(t)
-					release := make(chan struct{})
-					backend := failing(func(ctx context.Context, _ secrets.Ref) (secrets.Secret, error) {
-						if obeys {
-							<-ctx.Done()
-							return secrets.Secret{}, ctx.Err()
-						}
-						<-release
-						return secrets.NewSecret("late", secrets.Meta{}), nil
-					})
-					flights := secrets.Intercept(func(ctx context.Context, ref secrets.Ref, next secrets.Fetcher) (secrets.Secret, error) {
-						ctx, cancel := context.WithCancelCause(ctx)
-						time.AfterFunc(time.Second, func() { cancel(cause) })
-						return next.Fetch(ctx, ref)
-					})
-					client := open(t, backend, secrets.WithDedup(slot(flights.Wrap)))
-					want := secrets.ErrUnavailable // the control: a flight that ends otherwise
-					if cause != nil {
-						want = cause
-					}
-					_, err := client.Get(t.Context(), "a")
-					checkClass(t, err, want)
-					_, err = client.GetMany(t.Context(), "a", "b")
-					is.Equal(len(err.(secrets.Errors)), 2)
-					checkClass(t, err, want)
-					close(release)
-				})
-			})
-		}
 	}
 }
 

@@ -45,6 +45,21 @@ func checkClass(t *testing.T, err, want error) {
 	}
 }
 
+// checkEnded fails unless err is that of a call for key whose context has ended with want, itself and alone. backend is the one that was
+// being asked, or "".
+func checkEnded(t *testing.T, err, want error, backend, key string) {
+	t.Helper()
+	e, ok := err.(*secrets.Error)
+	if !ok {
+		t.Errorf("%T is no *Error: %v", err, err)
+		return
+	}
+	checkClass(t, err, want)
+	if !errors.Is(err, want) || e.Err != want || e.Backend != backend || e.Key != key || e.Detail != "" || len(e.Causes) > 0 {
+		t.Errorf("%#v, want %v of %q for %q", *e, want, backend, key)
+	}
+}
+
 // Errors that a backend or layer may return, and no Client should.
 type (
 	panickingIs      struct{ text string }
@@ -441,7 +456,9 @@ func TestErrorText(t *testing.T) {
 		{&secrets.Error{Err: secrets.ErrNotFound}, "secrets: not found"},
 		{&secrets.Error{Err: quotes("x")}, "secrets: unknown failure"}, // a foreign text is not shown
 		{&secrets.Error{Err: fmt.Errorf("x: %w", secrets.ErrMalformed)}, "secrets: malformed"},
-		{&secrets.Error{Err: context.Canceled}, "secrets: unavailable"},
+		{&secrets.Error{Err: context.Canceled}, "secrets: context canceled"},
+		{&secrets.Error{Backend: "vault", Key: "k", Err: context.DeadlineExceeded}, "secrets: vault: k: context deadline exceeded"},
+		{&secrets.Error{Err: fmt.Errorf("x: %w", context.Canceled)}, "secrets: unavailable"},
 		{&secrets.Error{Backend: "vault", Key: "database#password", Err: secrets.ErrPermissionDenied},
 			"secrets: vault: database#password: permission denied"},
 		{&secrets.Error{Backend: "aws", Err: secrets.ErrUnauthenticated, Detail: "the token has expired"},
@@ -515,7 +532,8 @@ func TestErrorsAreNotShared(t *testing.T) {
 	}
 }
 
-// The caller's own context error comes back as it is, whatever the backend says to it; what is known beyond doubt stays.
+// The error of a caller whose context has ended is that of the context, whatever the backend says to it, and whatever cause the caller
+// gave; what is known beyond doubt stays.
 func TestCallersContext(t *testing.T) {
 	for name, tc := range map[string]struct {
 		answer error
@@ -554,21 +572,26 @@ func TestCallersContext(t *testing.T) {
 						func() error { _, err := client.Refresh(ctx, "a#f"); return err },
 						func() error { _, err := client.GetMany(ctx, "a", "b"); return err },
 					} {
-						var cancel context.CancelFunc
-						ctx, cancel = context.WithCancel(t.Context())
+						var cancel context.CancelCauseFunc
+						ctx, cancel = context.WithCancelCause(t.Context())
 						errs := make(chan error, 1)
 						go func() { errs <- call() }()
 						synctest.Wait()
-						cancel()
+						cancel(secrets.ErrClosed) // which says nothing about the Client
 						err := <-errs
-						if tc.want == context.Canceled {
-							// A single fetch may be left by its caller before the backend has said anything.
-							is.True(err == context.Canceled)
-							continue
+						each := secrets.Errors{}
+						if !errors.As(err, &each) {
+							each = secrets.Errors{err.(*secrets.Error)}
 						}
-						if !errors.Is(err, context.Canceled) {
+						for _, err := range each {
+							// A fetch may be left by its caller before the backend has said anything.
+							if tc.want == context.Canceled || errors.Is(err, context.Canceled) {
+								checkEnded(t, err, context.Canceled, "fake", err.Key)
+								continue
+							}
 							checkClass(t, err, tc.want)
 						}
+						is.Equal(each[0].Key[:1], "a")
 					}
 				})
 			})
@@ -583,17 +606,24 @@ func TestEndedContext(t *testing.T) {
 	client := open(t, backend)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(quotes("a cause of the caller's own"))
-	_, err := client.Get(ctx, "a")
-	is.True(err == context.Canceled)
-	_, err = client.GetOr(ctx, "a", "default")
-	is.True(err == context.Canceled)
+	_, err := client.Get(ctx, "a#f")
+	checkEnded(t, err, context.Canceled, "", "a#f")
+	is.Equal(err.Error(), "secrets: a#f: context canceled")
+	s, err := client.GetOr(ctx, "a", "default")
+	checkEnded(t, err, context.Canceled, "", "a")
+	is.True(s.IsZero())
 	_, err = client.Has(ctx, "a")
-	is.True(err == context.Canceled)
+	checkEnded(t, err, context.Canceled, "", "a")
 	_, err = client.Refresh(ctx, "a")
-	is.True(err == context.Canceled)
-	many, err := client.GetMany(ctx, "a")
-	is.True(err == context.Canceled)
+	checkEnded(t, err, context.Canceled, "", "a")
+	many, err := client.GetMany(ctx, "a", "..", "a")
+	all := err.(secrets.Errors)
+	is.Equal(len(all), 2) // one a key
+	checkEnded(t, all[0], context.Canceled, "", "a")
+	checkEnded(t, all[1], context.Canceled, "", "..")
 	is.True(many != nil && len(many) == 0)
+	_, err = client.GetMany(ctx)
+	checkEnded(t, err.(secrets.Errors)[0], context.Canceled, "", "")
 	is.Equal(backend.calls.Load(), int64(0))
 }
 

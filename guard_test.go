@@ -89,7 +89,7 @@ func TestJustInTime(t *testing.T) {
 	})
 }
 
-// A caller's deadline holds to the nanosecond, however the backend behaves, and its error is the context's own.
+// A caller's deadline holds to the nanosecond, however the backend behaves, and is of the class of its context's error.
 func TestCallersDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -107,7 +107,8 @@ func TestCallersDeadline(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 			start := time.Now()
 			err := call(ctx)
-			is.True(err == context.DeadlineExceeded)
+			checkEnded(t, err, context.DeadlineExceeded, "fake", "a")
+			is.Equal(err.Error(), "secrets: fake: a: context deadline exceeded")
 			is.Equal(time.Since(start), 50*time.Millisecond)
 			cancel()
 		}
@@ -235,7 +236,7 @@ func TestContextsOfManyCalls(t *testing.T) {
 					for _, key := range keys(100) {
 						wg.Go(func() {
 							_, err := client.Get(ctx, key)
-							is.Equal(err, tc.err)
+							checkEnded(t, err, tc.err, "fake", key)
 						})
 					}
 					synctest.Wait()
@@ -417,7 +418,11 @@ func TestGetManyEndsBeforeItsTurns(t *testing.T) {
 		})
 		client := open(t, backend)
 		found, err := client.GetMany(ctx, keys(100)...)
-		is.True(err == context.DeadlineExceeded)
+		all := err.(secrets.Errors)
+		is.Equal(len(all), 100-16)
+		for _, e := range all {
+			checkEnded(t, e, context.DeadlineExceeded, "fake", e.Key)
+		}
 		is.Equal(len(found), 16)
 		synctest.Wait()
 		is.Equal(backend.calls.Load(), int64(32))

@@ -3,6 +3,7 @@ package secretstest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"path"
 	"slices"
@@ -143,8 +144,62 @@ func both(damages ...func(*broken)) func(*broken) {
 // untouchable are the cases in which a backend cannot be at fault alone: the Client answers, or chance decides whose answer is
 // seen. They hold the two to their agreement.
 func untouchable(name string) bool {
-	return strings.HasPrefix(name, "context/") && strings.Contains(name, "/client") ||
-		strings.HasPrefix(name, "context/cancelled-on-the-way") || name == "get-many/empty"
+	return strings.HasPrefix(name, "context/") && strings.Contains(name, "/client") || name == "get-many/empty"
+}
+
+// What a Client could do wrong, no broken backend shows.
+func TestTheSuiteCatchesBrokenClients(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	failed := func(backend, key string, class error) *secrets.Error {
+		return &secrets.Error{Backend: backend, Key: key, Err: class}
+	}
+	end := failed("broken", "a", context.Canceled)
+	for name, tc := range map[string]struct {
+		err   error
+		fails bool
+	}{
+		"right":              {end, false},
+		"none":               {nil, true},
+		"bare":               {context.Canceled, true},
+		"another class":      {failed("broken", "a", secrets.ErrUnavailable), true},
+		"the other end":      {failed("broken", "a", context.DeadlineExceeded), true},
+		"beside a class":     {errors.Join(end, secrets.ErrPermissionDenied), true},
+		"without the key":    {failed("broken", "", context.Canceled), true},
+		"of another key":     {failed("broken", "b", context.Canceled), true},
+		"without a backend":  {failed("", "a", context.Canceled), true},
+		"of another backend": {failed("other", "a", context.Canceled), true},
+	} {
+		t.Run("an end, "+name, func(t *testing.T) {
+			c := &check{t: t, suite: newSuite(nil, nil)}
+			c.wantEndOf("Get", tc.err, context.Canceled, "broken", "a")
+			is.New(t).Equal(len(c.failed) > 0, tc.fails)
+		})
+	}
+	value := map[string]secrets.Secret{"a": secrets.NewSecret("1", secrets.Meta{})}
+	other := failed("broken", "b", context.Canceled)
+	for name, tc := range map[string]struct {
+		found map[string]secrets.Secret
+		err   error
+		fails bool
+	}{
+		"right":              {value, secrets.Errors{other}, false},
+		"two ends":           {nil, secrets.Errors{end, other}, false},
+		"a bare end":         {value, context.Canceled, true},
+		"an *Error":          {value, other, true},
+		"a joined error":     {value, errors.Join(secrets.Errors{other}, context.Canceled), true},
+		"a key without any":  {value, nil, true},
+		"the same, an end":   {nil, secrets.Errors{end}, true},
+		"two answers":        {value, secrets.Errors{end, other}, true},
+		"a key of nobody":    {value, secrets.Errors{other, failed("broken", "c", context.Canceled)}, true},
+		"in the wrong order": {nil, secrets.Errors{other, end}, true},
+	} {
+		t.Run("answers, "+name, func(t *testing.T) {
+			c := &check{t: t, suite: newSuite(nil, nil)}
+			c.answers(ctx, []string{"a", "b"}, tc.found, tc.err)
+			is.New(t).Equal(len(c.failed) > 0, tc.fails)
+		})
+	}
 }
 
 func TestTheSuiteCatchesBrokenBackends(t *testing.T) {

@@ -326,7 +326,10 @@ func (c *check) answers(
 	for key, s := range found {
 		results[key] = c.sound(ctx, c.many(key), secrets.Result{Secret: s})
 	}
-	failed, _ := errors.AsType[secrets.Errors](err)
+	failed, ok := err.(secrets.Errors) //nolint:errorlint // the type itself is promised
+	if err != nil && !ok {
+		c.errorf("Client.GetMany: %v, a %T; want Errors", c.safe(err), err)
+	}
 	before := -1
 	for _, e := range failed {
 		if _, twice := results[e.Key]; twice {
@@ -339,23 +342,15 @@ func (c *check) answers(
 		before = place
 		results[e.Key] = c.sound(ctx, c.many(e.Key), secrets.Result{Err: e})
 	}
-	if err != nil && len(failed) == 0 && ctx.Err() == nil {
-		c.errorf("Client.GetMany: %v; want Errors", c.safe(err))
-	}
 	for key := range results {
 		if !slices.Contains(keys, key) {
 			c.errorf("%s: nobody asked for it", c.many(key))
 		}
 	}
 	for _, key := range keys {
-		if _, answered := results[key]; answered {
-			continue
-		}
-		if err == nil || ctx.Err() == nil {
+		if _, answered := results[key]; !answered {
 			c.errorf("%s: there is no answer", c.many(key))
-			continue
 		}
-		results[key] = secrets.Result{Err: ctx.Err()}
 	}
 	return results
 }

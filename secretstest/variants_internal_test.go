@@ -399,6 +399,12 @@ func variants() []variant {
 			caught: []string{"context/*/fetch"},
 		},
 		{
+			name: "the end of ctx on the way reads as not found",
+			damage: both(onError(func(secrets.Ref, error) error { return secrets.ErrNotFound }),
+				onInfo(func(info *secrets.Info) { info.Nonblocking = true })),
+			caught: []string{"context/cancelled-on-the-way", "context/cancelled-on-the-way-many"},
+		},
+		{
 			name: "the end of one call is the end of all",
 			damage: func(b *broken) {
 				var mu sync.Mutex
@@ -477,6 +483,11 @@ func variants() []variant {
 			name:   "FetchedAt is of another time",
 			damage: onMeta(func(m *secrets.Meta) { m.FetchedAt = time.Now().Add(-time.Hour) }),
 			caught: []string{"meta/times"},
+		},
+		{
+			name:   "a lease is over when it arrives",
+			damage: onMeta(func(m *secrets.Meta) { m.ExpiresAt = m.FetchedAt }),
+			caught: []string{"meta/times", "meta/backend", "get-many/one", "get-many/mixed", "concurrency/client", "compose/layers"},
 		},
 		{
 			name: "each answer is a new version",

@@ -142,7 +142,7 @@ func (c cell) want() outcome {
 		o.asked[i] = 1
 		a := table[kind].answer
 		if a.ends {
-			o.failure = context.Canceled.Error()
+			o.backend, o.failure = names[i], context.Canceled.Error()
 			return o
 		}
 		if a.class == nil {
@@ -221,7 +221,7 @@ func (s *source) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, er
 }
 
 // call answers refs, as one call of a server.
-func (s *source) call(ctx context.Context, refs []secrets.Ref) []secrets.Result {
+func (s *source) call(_ context.Context, refs []secrets.Ref) []secrets.Result {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.calls++
@@ -230,9 +230,8 @@ func (s *source) call(ctx context.Context, refs []secrets.Ref) []secrets.Result 
 		s.keys = append(s.keys, ref.Path)
 		switch a := s.say(ref.Path); {
 		case a.ends:
-			s.cancel()
-			<-ctx.Done()
-			results[i].Err = ctx.Err()
+			s.cancel() // a flight of dedup or cache goes on
+			results[i].Err = context.Canceled
 		case a.class != nil:
 			results[i].Err = secrets.NewError(a.class, "as told")
 		default:
@@ -282,7 +281,11 @@ func observe(all []*source, s secrets.Secret, err error) outcome {
 		return o
 	}
 	o.backend, o.failure = e.Backend, e.Err.Error()
-	if o.failure != secrets.Class(err).Error() || e.Detail != "as told" || e.Key != theKey {
+	detail := "as told"
+	if e.Err == context.Canceled {
+		detail = "" // that the caller has gone is for nobody to explain
+	}
+	if o.failure != secrets.Class(err).Error() || e.Detail != detail || e.Key != theKey {
 		o.failure = fmt.Sprintf("%v, but %+v", secrets.Class(err), e)
 	}
 	// errors.Is sees the class, what the class is beside it, and nothing of the causes.
@@ -406,7 +409,7 @@ func (b broken) fetch(ctx context.Context, ref secrets.Ref, clients []*secrets.C
 			return s, nil
 		}
 		if ctx.Err() != nil {
-			return secrets.Secret{}, ctx.Err()
+			return secrets.Secret{}, err
 		}
 		var e *secrets.Error
 		errors.As(err, &e)
