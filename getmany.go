@@ -175,7 +175,7 @@ func (c *Client) fetchMany(ctx context.Context, group *fetchctx.Group, reads []r
 // answer sets the answer of r. What its error says is decided now: ctx may end while other keys are waited for.
 func (c *Client) answer(ctx context.Context, r *read) {
 	if ctx.Err() != nil {
-		r.err = contextError(ctx, "", r.key)
+		r.err = contextError(ctx, c.stacks[0].info.Name, r.key)
 		return
 	}
 	var answer Result

@@ -98,6 +98,7 @@ func TestHealthyDocumentIsAskedBesideSickOnes(t *testing.T) {
 			primary := secrets.NewBackend(secrets.Info{Name: "primary"}, func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 				if ref.Path != "healthy" && ref.Path != "warm" {
 					<-ctx.Done()
+					return secrets.Secret{}, ctx.Err()
 				}
 				return secrets.NewSecret("value of primary", secrets.Meta{}), nil
 			})
