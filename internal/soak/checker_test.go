@@ -55,9 +55,6 @@ const (
 	// delivery is the time between the last look of the library at the clock and that of the checker: a return through a few frames.
 	// A goroutine that is preempted there waits for others, whose turns are 10 ms each.
 	delivery = 50 * time.Millisecond
-	// handovers is how many goroutines an answer passes from the backend to the caller: those of the guard, the flight and the reader,
-	// and the connection. Each may be as late as the one that measures.
-	handovers = 4
 	// wallSlack is how far the wall clock, which leases go by, may be slewed against the monotonic one.
 	wallSlack = time.Millisecond
 )
@@ -274,12 +271,13 @@ func (k *checker) age(q *question, st stamp, stale bool) {
 	}
 }
 
-// within checks that st was no older than that when the call began, or that its fetch had not ended by then.
+// within checks that st was no older than that when the call began, or that its flight had not ended by then.
 func (k *checker) within(kind fault, q *question, st stamp, most time.Duration) {
-	until := max(st.start+int64(most), k.ledgerOf(st).records[q.path].of(st.fetch).ended)
+	f := k.ledgerOf(st).records[q.path].of(st.fetch)
+	until := max(st.start+int64(most), f.ended, f.settled)
 	if over := time.Duration(since(q.began)-until) - delivery; over > 0 {
 		from, to := q.began.Add(-over-delivery), q.began
-		k.suspect(kind, func() bool { return over > handovers*k.stalls.between(from, to) },
+		k.suspect(kind, func() bool { return over > k.stalls.worst(from, to) },
 			"%s(%s): %+v was brought %v before", q.op, q.key, st, over+delivery)
 	}
 }
@@ -502,8 +500,8 @@ func (s *stalls) close() {
 	<-s.done
 }
 
-// between returns for how long the processors were late in that time.
-func (s *stalls) between(from, to time.Time) (late time.Duration) {
+// in calls f with each stall, cut to that time.
+func (s *stalls) in(from, to time.Time, f func(late time.Duration)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, stall := range s.all {
@@ -514,19 +512,18 @@ func (s *stalls) between(from, to time.Time) (late time.Duration) {
 		if end.After(to) {
 			end = to
 		}
-		if d := end.Sub(begin); d > 0 {
-			late += d
-		}
+		f(max(0, end.Sub(begin)))
 	}
+}
+
+// between returns for how long the processors were late in that time.
+func (s *stalls) between(from, to time.Time) (late time.Duration) {
+	s.in(from, to, func(d time.Duration) { late += d })
 	return late
 }
 
-// worst returns the longest of all stalls.
-func (s *stalls) worst() (longest time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, stall := range s.all {
-		longest = max(longest, stall[1].Sub(stall[0]))
-	}
+// worst returns the longest stall in that time.
+func (s *stalls) worst(from, to time.Time) (longest time.Duration) {
+	s.in(from, to, func(d time.Duration) { longest = max(longest, d) })
 	return longest
 }

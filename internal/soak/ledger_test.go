@@ -96,6 +96,7 @@ const (
 type fetched struct {
 	outcome outcome
 	ended   int64
+	settled int64 // when the cache had the answer, just before the flight ended
 }
 
 // record is what is known of one document: its fetches, which have numbers from 1, and what reads that have ended have shown. Numbers
@@ -134,7 +135,15 @@ func (r *record) started() uint64 {
 func (r *record) ended(n uint64, what outcome, at int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.fetches[n-1] = fetched{what, at}
+	r.fetches[n-1].outcome, r.fetches[n-1].ended = what, at
+}
+
+func (r *record) settled(n uint64, at int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n > 0 {
+		r.fetches[n-1].settled = at
+	}
 }
 
 func (r *record) of(n uint64) fetched {
@@ -229,11 +238,18 @@ type numbered struct {
 
 type startKey struct{}
 
+// start is what [ordered] and [numbered] tell each other of a fetch.
+type start struct {
+	release func()
+	number  atomic.Uint64
+}
+
 func (b *numbered) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 	r := b.ledger.records[ref.Path]
 	n := r.started()
-	if release, ok := ctx.Value(startKey{}).(func()); ok {
-		release()
+	if s, ok := ctx.Value(startKey{}).(*start); ok {
+		s.number.Store(n)
+		s.release()
 	}
 	b.ledger.fetches.Add(1)
 	began := time.Now()
@@ -297,11 +313,12 @@ func (o ordered) NewDedup(info secrets.Info, next secrets.Fetcher) secrets.Dedup
 	records := o.ledgers[info.Name].records
 	return o.Dedup.NewDedup(info, secrets.Intercept(
 		func(ctx context.Context, ref secrets.Ref, next secrets.Fetcher) (secrets.Secret, error) {
-			begin := &records[ref.Path].begin
-			begin.Lock()
-			release := sync.OnceFunc(begin.Unlock)
-			defer release()
-			return next.Fetch(context.WithValue(ctx, startKey{}, release), ref)
+			r := records[ref.Path]
+			r.begin.Lock()
+			s := &start{release: sync.OnceFunc(r.begin.Unlock)}
+			defer s.release()
+			defer func() { r.settled(s.number.Load(), since(time.Now())) }()
+			return next.Fetch(context.WithValue(ctx, startKey{}, s), ref)
 		}).Wrap(next))
 }
 

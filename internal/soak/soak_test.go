@@ -81,7 +81,7 @@ func TestSoak(t *testing.T) {
 			w.checker.report(leaked, "%v", leftOver)
 		}
 	}
-	t.Logf("\n%s\nthe processors were late by up to %v", table(worlds), late.worst().Round(time.Millisecond))
+	t.Logf("\n%s\nthe processors were late by up to %v", table(worlds), late.worst(origin, time.Now()).Round(time.Millisecond))
 	for _, w := range worlds {
 		for f, examples := range w.checker.examples {
 			if n := w.checker.found[f].Load(); n > 0 {
