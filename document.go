@@ -71,6 +71,7 @@ type content struct {
 	Result
 
 	parsed func() *parsed // once for all that need a field of it, or nil
+	lost   bool           // it was over on arrival for the second time: to fetch it a third time is of no use
 }
 
 func contentOf(s Secret, err error) content { return content{Result: Result{s, err}} }
@@ -88,10 +89,10 @@ func (d *document) Fetch(ctx context.Context, ref Ref) (Secret, error) {
 	if err != nil {
 		return Secret{}, failureOf(ctx, err, d.info.Name, ref.String())
 	}
-	c, forget := d.read(ctx, at.doc)
-	if isOver(c.Secret, time.Now()) { // it was long on its way, or the lease is short
+	c, forget := d.read(ctx, at.doc, false)
+	if isOver(c.Secret, time.Now()) && !c.lost { // it was long on its way, or the lease is short
 		forget()
-		c, _ = d.read(ctx, at.doc)
+		c, _ = d.read(ctx, at.doc, true)
 	}
 	if isOver(c.Secret, time.Now()) {
 		c = contentOf(Secret{}, errOver)
@@ -110,14 +111,15 @@ func isOver(s Secret, now time.Time) bool {
 	return !now.Before(s.meta.ExpiresAt.Round(0))
 }
 
-// read returns the content of doc. forget makes the next read of the same group fetch it anew.
-func (d *document) read(ctx context.Context, doc Ref) (c content, forget func()) {
+// read returns the content of doc. renewed says that an earlier answer was over on arrival. forget makes the next read of the same
+// group fetch it anew.
+func (d *document) read(ctx context.Context, doc Ref, renewed bool) (c content, forget func()) {
 	f := fetchctx.Of(ctx)
 	switch {
 	case f.Peek && d.info.Leases:
 		return d.peek(doc), func() {}
 	case f.Group != nil:
-		return d.fetchOnce(ctx, f, doc)
+		return d.fetchOnce(ctx, f, doc, renewed)
 	default:
 		return contentOf(d.next.Fetch(ctx, doc)), func() {}
 	}
@@ -140,13 +142,13 @@ type groupKey struct {
 }
 
 // fetchOnce fetches doc once for all of the group that need it.
-func (d *document) fetchOnce(ctx context.Context, f fetchctx.Fetch, doc Ref) (c content, forget func()) {
+func (d *document) fetchOnce(ctx context.Context, f fetchctx.Fetch, doc Ref, renewed bool) (c content, forget func()) {
 	key := groupKey{d, doc}
 	for {
 		shared, mine := f.Group.Join(key)
 		forget = func() { f.Group.Forget(key, shared) }
 		if mine {
-			return d.lead(ctx, f, doc, shared), forget
+			return d.lead(ctx, f, doc, shared, renewed), forget
 		}
 		ended := shared.Ended()
 		if err := shared.Wait(ctx); err != nil {
@@ -164,10 +166,10 @@ func (d *document) fetchOnce(ctx context.Context, f fetchctx.Fetch, doc Ref) (c 
 }
 
 // lead fetches doc and hands the answer to the others.
-func (d *document) lead(ctx context.Context, f fetchctx.Fetch, doc Ref, shared *fetchctx.Shared) (c content) {
+func (d *document) lead(ctx context.Context, f fetchctx.Fetch, doc Ref, shared *fetchctx.Shared, renewed bool) (c content) {
 	c = contentOf(Secret{}, errEnded)
 	defer func() { // also if a layer ends the goroutine
-		c.parsed = sync.OnceValue(c.Secret.parse)
+		c.parsed, c.lost = sync.OnceValue(c.Secret.parse), renewed && isOver(c.Secret, time.Now())
 		shared.Value = c
 		shared.End()
 	}()
