@@ -283,7 +283,7 @@ func toError(ctx context.Context, err error, backend, key string) (e error) {
 	if class == ErrUnavailable && isContextError(err) {
 		detail = "a layer has ended the context of the fetch"
 	}
-	if ctx.Err() != nil && (class == ErrUnavailable || class == ErrUnknown) {
+	if ctx.Err() != nil && (class == ErrUnavailable || class == ErrUnknown || isCause(ctx, err)) {
 		return ctx.Err()
 	}
 	var own *Error
@@ -302,6 +302,13 @@ func toError(ctx context.Context, err error, backend, key string) (e error) {
 		own.Key = key
 	}
 	return own
+}
+
+// isCause reports whether err is the cause that the caller gave for the end of ctx, as net/http returns it. It says nothing about the
+// secret, of whatever class it is.
+func isCause(ctx context.Context, err error) bool {
+	cause := context.Cause(ctx)
+	return !isBareContextError(cause) && errors.Is(err, cause)
 }
 
 // failureOf returns err as the error that a caller of key with ctx gets from backend. What is below has bare errors of contexts.

@@ -599,6 +599,47 @@ func TestCallersContext(t *testing.T) {
 	}
 }
 
+// The cause that a caller gives for the end of its context says nothing about the Client, nor about the secret.
+func TestACallersCauseIsNoClass(t *testing.T) {
+	for _, cause := range append(sentinels(), errors.New("of the program's own"), nil) {
+		for layers, opts := range layerings() {
+			for _, many := range []bool{false, true} {
+				t.Run(fmt.Sprint(cause, ", ", layers, ", many ", many), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						is := is.New(t)
+						client := open(t, failing(func(ctx context.Context, _ secrets.Ref) (secrets.Secret, error) {
+							<-ctx.Done()
+							return secrets.Secret{}, fmt.Errorf("GET: %w", context.Cause(ctx)) // as net/http does
+						}).with(func(f *fake) { f.info.Name = "b" }), opts...)
+						call := func(ctx context.Context) error {
+							if !many {
+								s, err := client.GetOr(ctx, "db#user", "default")
+								is.True(s.IsZero())
+								return err
+							}
+							found, err := client.GetMany(ctx, "db#user")
+							is.Equal(len(found), 0)
+							return err.(secrets.Errors)[0]
+						}
+						ctx, cancel := context.WithCancelCause(t.Context())
+						time.AfterFunc(time.Millisecond, func() { cancel(cause) })
+						checkEnded(t, call(ctx), context.Canceled, "b", "db#user")
+						checkEnded(t, call(ctx), context.Canceled, "", "db#user")
+
+						late, stop := context.WithTimeoutCause(t.Context(), time.Millisecond, cause)
+						defer stop()
+						<-late.Done()
+						checkEnded(t, call(late), context.DeadlineExceeded, "", "db#user")
+
+						is.NoErr(client.Close()) // the control
+						checkClass(t, call(t.Context()), secrets.ErrClosed)
+					})
+				})
+			}
+		}
+	}
+}
+
 // An ended context asks nobody.
 func TestEndedContext(t *testing.T) {
 	is := is.New(t)

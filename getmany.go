@@ -228,22 +228,21 @@ func (c *Client) onePerPath(reads []read) {
 			continue
 		}
 		first := slices.MinFunc(path, func(i, k int) int { return c.sourceOf(reads[i]) - c.sourceOf(reads[k]) })
-		source := c.sourceOf(reads[first])
+		source, name := c.sourceOf(reads[first]), reads[first].secret.Meta().Backend
 		latest := make(map[Ref]Secret) // by document
 		for _, i := range path {
-			if s := reads[i].secret; c.sourceOf(reads[i]) == source {
+			if s := reads[i].secret; s.Meta().Backend == name {
 				doc := c.documentOf(reads[i], source)
 				if old, ok := latest[doc]; !ok || s.Meta().FetchedAt.After(old.Meta().FetchedAt) {
 					latest[doc] = s
 				}
 			}
 		}
-		name := reads[first].secret.Meta().Backend
 		for _, i := range path {
 			r := &reads[i]
-			switch own := c.sourceOf(*r) == source; {
-			case !own:
-				r.fail(apart(name, "the answer came from "+printable(r.secret.Meta().Backend)))
+			switch {
+			case r.secret.Meta().Backend != name:
+				r.fail(apart(name, "the answer came from "+sourceName(r.secret.Meta().Backend)))
 			case r.secret.Meta().Version != latest[c.documentOf(*r, source)].Meta().Version:
 				r.fail(apart(name, "the answer was of another version"))
 			}
@@ -253,9 +252,17 @@ func (c *Client) onePerPath(reads []read) {
 
 // apart is the error of an answer that does not belong to those of source for the same path.
 func apart(source, what string) *Error {
-	e := NewError(ErrFieldNotFound, fmt.Sprintf("%s, and other keys of this path in the call from %s", what, printable(source)))
+	e := NewError(ErrFieldNotFound, fmt.Sprintf("%s, and other keys of this path in the call from %s", what, sourceName(source)))
 	e.Backend = source
 	return e
+}
+
+// sourceName returns the name of a backend for a text. What user middleware makes has none.
+func sourceName(backend string) string {
+	if backend == "" {
+		return "middleware"
+	}
+	return printable(backend)
 }
 
 // sourceOf returns the place in the chain of the backend that has answered r. What user middleware has made comes last.

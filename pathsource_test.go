@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -59,6 +60,56 @@ func TestKeysOfAPathComeFromOneSource(t *testing.T) {
 			password, err := client.Get(t.Context(), "db#password")
 			is.NoErr(err)
 			is.Equal(user.Reveal()+", "+password.Reveal(), "user of env, password of spare")
+		})
+	}
+}
+
+// Middleware may make answers of its own: each name in Meta.Backend is a source, and a backend of the Client comes first.
+func TestAnswersOfMiddlewareAreASourceOfTheirOwn(t *testing.T) {
+	for name, tc := range map[string]struct {
+		user, password string // of which backend middleware says it is; "-" leaves the answer to the backend
+		found          []string
+		detail         string
+	}{
+		"no name": {"-", "", []string{"db#user"},
+			"the answer came from middleware, and other keys of this path in the call from fake"},
+		"another name": {"override", "-", []string{"db#password"},
+			"the answer came from override, and other keys of this path in the call from fake"},
+		"two names": {"one", "two", []string{"db#user"},
+			"the answer came from two, and other keys of this path in the call from one"},
+		"no name, twice":           {"", "", []string{"db#user", "db#password"}, ""},
+		"one name":                 {"override", "override", []string{"db#user", "db#password"}, ""},
+		"the name of the backend":  {"-", "fake", []string{"db#user", "db#password"}, ""},
+		"control: the backend":     {"-", "-", []string{"db#user", "db#password"}, ""},
+		"control: a path for each": {"one", "", []string{"db#user", "other#password"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			says := map[string]string{"user": tc.user, "password": tc.password}
+			middleware := secrets.Intercept(func(ctx context.Context, ref secrets.Ref, next secrets.Fetcher) (secrets.Secret, error) {
+				if says[ref.Field] == "-" {
+					return next.Fetch(ctx, ref)
+				}
+				return secrets.NewSecret("made", secrets.Meta{Backend: says[ref.Field], Version: "v1"}), nil
+			})
+			second := "db#password"
+			if slices.Contains(tc.found, "other#password") {
+				second = "other#password"
+			}
+			client := open(t, newFake("db", `{"user":"u","password":"p"}`), secrets.WithMiddleware(middleware))
+			found, err := client.GetMany(t.Context(), "db#user", second)
+			is.Equal(len(found), len(tc.found))
+			for _, key := range tc.found {
+				is.True(!found[key].IsZero())
+			}
+			if tc.detail == "" {
+				is.NoErr(err)
+				return
+			}
+			all := err.(secrets.Errors)
+			is.Equal(len(all), 1)
+			checkClass(t, all[0], secrets.ErrFieldNotFound)
+			is.Equal(all[0].Detail, tc.detail)
 		})
 	}
 }
