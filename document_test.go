@@ -1,12 +1,15 @@
 package secrets_test
 
 import (
+	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/matryer/is"
 
 	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/middleware/cache"
 )
 
 func TestResolve(t *testing.T) {
@@ -140,5 +143,36 @@ func TestManyFieldsOfALargeDocument(t *testing.T) {
 	is.Equal(len(found), len(keys))
 	for key, s := range found {
 		is.Equal("db#"+s.Reveal()+".in.0", key)
+	}
+}
+
+// The fields of a document in memory are one reading of it, too, as is what memory learns of them.
+func TestManyFieldsOfALargeDocumentInMemory(t *testing.T) {
+	is := is.New(t)
+	var document strings.Builder
+	var fields []string
+	for i := range 20_000 {
+		fmt.Fprintf(&document, `,"f%d":"%s"`, i, strings.Repeat("x", 40))
+		if i%25 == 0 {
+			fields = append(fields, fmt.Sprintf("db#f%d", i))
+		}
+	}
+	backend := newFake("db", "{"+document.String()[1:]+"}")
+	client := open(t, backend, secrets.WithCache(cache.New()))
+	allocated := func(keys ...string) uint64 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		found, err := client.GetMany(t.Context(), keys...)
+		runtime.ReadMemStats(&after)
+		is.NoErr(err)
+		is.Equal(len(found), len(keys))
+		return after.TotalAlloc - before.TotalAlloc
+	}
+	allocated("db") // in memory from here on
+	one, many := allocated("db#f1", "db#f2"), allocated(fields...)
+	is.Equal(backend.calls.Load(), int64(1))
+	is.True(one > 100_000) // the control: a reading is seen
+	if many > 8*one {
+		t.Errorf("%d fields took %d bytes, and two %d", len(fields), many, one)
 	}
 }
