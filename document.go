@@ -88,10 +88,11 @@ func (d *document) Fetch(ctx context.Context, ref Ref) (Secret, error) {
 	if err != nil {
 		return Secret{}, failureOf(ctx, err, d.info.Name, ref.String())
 	}
-	c, forget := d.read(ctx, at.doc)
-	if isOver(c.Secret, time.Now()) { // it was long on its way, or the lease is short
+	f := fetchctx.Of(ctx)
+	c, forget := d.read(ctx, f, at.doc)
+	if isOver(c.Secret, time.Now()) && !f.Renewal { // it was long on its way, or the lease is short
 		forget()
-		c, _ = d.read(ctx, at.doc)
+		c, _ = d.read(ctx, f, at.doc)
 	}
 	if isOver(c.Secret, time.Now()) {
 		c = contentOf(Secret{}, errOver)
@@ -111,8 +112,7 @@ func isOver(s Secret, now time.Time) bool {
 }
 
 // read returns the content of doc. forget makes the next read of the same group fetch it anew.
-func (d *document) read(ctx context.Context, doc Ref) (c content, forget func()) {
-	f := fetchctx.Of(ctx)
+func (d *document) read(ctx context.Context, f fetchctx.Fetch, doc Ref) (c content, forget func()) {
 	switch {
 	case f.Peek && d.info.Leases:
 		return d.peek(doc), func() {}
