@@ -37,8 +37,8 @@
 // # Errors
 //
 // Every error is an [*Error] of exactly one class: [ErrNotFound], [ErrPermissionDenied], [ErrUnavailable] and so on. If the
-// caller's own context has ended, the class is [context.Canceled] or [context.DeadlineExceeded]. A denial or an outage is never "not found": [Client.GetOr]
-// and [Client.Has] can rely on that. No error holds a value, or wraps an error of an SDK or a parser.
+// caller's own context has ended, the class is [context.Canceled] or [context.DeadlineExceeded]. A denial or an outage is never
+// "not found": [Client.GetOr] and [Client.Has] can rely on that. No error holds a value, or wraps an error of an SDK or a parser.
 //
 // # The order of layers
 //

@@ -89,10 +89,11 @@ func (d *document) Fetch(ctx context.Context, ref Ref) (Secret, error) {
 	if err != nil {
 		return Secret{}, failureOf(ctx, err, d.info.Name, ref.String())
 	}
-	c, forget := d.read(ctx, at.doc, false)
-	if isOver(c.Secret, time.Now()) && !c.lost { // it was long on its way, or the lease is short
+	f := fetchctx.Of(ctx)
+	c, forget := d.read(ctx, f, at.doc, false)
+	if isOver(c.Secret, time.Now()) && !c.lost && !f.Renewal { // it was long on its way, or the lease is short
 		forget()
-		c, _ = d.read(ctx, at.doc, true)
+		c, _ = d.read(ctx, f, at.doc, true)
 	}
 	if isOver(c.Secret, time.Now()) {
 		c = contentOf(Secret{}, errOver)
@@ -113,8 +114,7 @@ func isOver(s Secret, now time.Time) bool {
 
 // read returns the content of doc. renewed says that an earlier answer was over on arrival. forget makes the next read of the same
 // group fetch it anew.
-func (d *document) read(ctx context.Context, doc Ref, renewed bool) (c content, forget func()) {
-	f := fetchctx.Of(ctx)
+func (d *document) read(ctx context.Context, f fetchctx.Fetch, doc Ref, renewed bool) (c content, forget func()) {
 	switch {
 	case f.Peek && d.info.Leases:
 		return d.peek(doc), func() {}

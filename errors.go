@@ -316,7 +316,7 @@ func failureOf(ctx context.Context, err error, backend, key string) *Error {
 	if e, ok := err.(*Error); ok && e != nil && e.Backend != "" {
 		backend = e.Backend
 	}
-	e, ok := toError(ctx, err, backend, key).(*Error)
+	e, ok := toError(ctx, err, backend, key).(*Error) //nolint:errorlint // it is one, or the bare error of ctx
 	if !ok {
 		return contextError(ctx, backend, key)
 	}

@@ -197,24 +197,31 @@ func (r *read) fail(err *Error) {
 	r.secret = Secret{}
 }
 
-// renewOver fetches once more, together, what is over by now, since other documents have taken their time.
+// renewOver fetches once more, together, the paths of which something is over by now, since other documents have taken their time.
+// What belongs to a path whole stays so: the source may have changed since.
 func (c *Client) renewOver(ctx context.Context, group *fetchctx.Group, reads []read) {
+	ctx = fetchctx.With(ctx, fetchctx.Fetch{Group: group, Renewal: true})
 	for dropOver(reads, time.Now()) {
 		group.ForgetAll()
 		c.fetchMany(ctx, group, reads)
 	}
 }
 
-// dropOver takes the answers of reads that are over by now away, and reports whether there are any. What was renewed already has an
-// error instead.
+// dropOver takes the answers for each path away of which one is over by now, and reports whether there are any. What was renewed
+// already has an error instead.
 func dropOver(reads []read, now time.Time) (dropped bool) {
-	for i := range reads {
-		switch r := &reads[i]; {
-		case r.err != nil || !isOver(r.secret, now):
-		case r.renewed:
-			r.fail(errOver)
-		default:
-			r.secret, r.recalled, r.renewed, dropped = Secret{}, false, true, true
+	for _, path := range byPath(reads) {
+		if !slices.ContainsFunc(path, func(i int) bool { return isOver(reads[i].secret, now) }) {
+			continue
+		}
+		for _, i := range path {
+			switch r := &reads[i]; {
+			case r.err != nil:
+			case !r.renewed:
+				r.secret, r.recalled, r.renewed, dropped = Secret{}, false, true, true
+			case isOver(r.secret, now):
+				r.fail(errOver)
+			}
 		}
 	}
 	return dropped

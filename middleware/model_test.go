@@ -28,8 +28,9 @@ type behavior struct {
 
 // modelFetch is a call of the backend that is under way.
 type modelFetch struct {
-	began, ends time.Duration
 	behavior
+
+	began, ends time.Duration
 
 	kept  bool // a fetch in the background, or a probe: its caller does not leave
 	probe bool

@@ -51,20 +51,21 @@ var behaviors = []struct {
 }
 
 var readers = []struct {
-	name string
 	reader
+
+	name  string
 	reads int
 	many  bool // GetMany, with a document that hangs
 }{
-	{"patient", reader{}, 4, false},
-	{"300 ms", reader{deadline: 300 * time.Millisecond}, 6, false},
-	{"50 ms", reader{deadline: 50 * time.Millisecond}, 4, false},
-	{"cancelled", reader{cancel: 20 * time.Millisecond}, 4, false},
-	{"Refresh", reader{fresh: true}, 4, false},
-	{"Refresh, 300 ms", reader{fresh: true, deadline: 300 * time.Millisecond}, 4, false},
-	{"after Invalidate", reader{invalidate: true}, 4, false},
-	{"after Invalidate, 300 ms", reader{invalidate: true, deadline: 300 * time.Millisecond}, 4, false},
-	{"GetMany with a sick neighbour", reader{deadline: 300 * time.Millisecond}, 3, true},
+	{reader{}, "patient", 4, false},
+	{reader{deadline: 300 * time.Millisecond}, "300 ms", 6, false},
+	{reader{deadline: 50 * time.Millisecond}, "50 ms", 4, false},
+	{reader{cancel: 20 * time.Millisecond}, "cancelled", 4, false},
+	{reader{fresh: true}, "Refresh", 4, false},
+	{reader{fresh: true, deadline: 300 * time.Millisecond}, "Refresh, 300 ms", 4, false},
+	{reader{invalidate: true}, "after Invalidate", 4, false},
+	{reader{invalidate: true, deadline: 300 * time.Millisecond}, "after Invalidate, 300 ms", 4, false},
+	{reader{deadline: 300 * time.Millisecond}, "GetMany with a sick neighbour", 3, true},
 }
 
 // memories are when a value was fetched before the first read, if it was, and its lease.

@@ -45,7 +45,7 @@ func (t *Tracing) startSpan(ctx context.Context, opts []trace.SpanStartOption) (
 		over  atomic.Bool // the span has started, or is not waited for any more, whichever is first
 	)
 	t.hold(func() {
-		inner, span = t.tracer.Start(ctx, "secrets.fetch", opts...)
+		inner, span = t.tracer.Start(ctx, "secrets.fetch", opts...) //nolint:fatcontext // the function is called once
 		if over.Swap(true) {
 			span.End()
 		}
