@@ -27,7 +27,8 @@ type leasing struct {
 
 func (l *leasing) backend() secrets.Backend {
 	l.calls = make(map[string]int)
-	return secrets.NewBackend(secrets.Info{Name: "leasing", Leases: l.says}, func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+	info := secrets.Info{Name: "leasing", Leases: l.says}
+	return secrets.NewBackend(info, func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 		began := time.Now()
 		l.mu.Lock()
 		n := l.calls[ref.Path]
