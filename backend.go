@@ -63,6 +63,9 @@ type Info struct {
 
 // NewBackend returns a Backend that answers with fetch, for small backends and tests. Its Close does nothing. A nil fetch is an
 // error of [New].
+//
+// The error of fetch says the class: make it with [NewError]. A network error as it is, such as a refused connection, is [ErrUnknown],
+// for which no fallback is asked and no stale value is served. If ctx has ended, fetch may return its error.
 func NewBackend(info Info, fetch func(ctx context.Context, ref Ref) (Secret, error)) Backend {
 	if fetch == nil {
 		info.Fault = errors.Join(info.Fault, errors.New("secrets: NewBackend: a nil function"))

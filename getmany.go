@@ -13,9 +13,8 @@ import (
 // GetMany returns the secrets that keys name. What memory has is taken from there. The rest is fetched together, each document once:
 // up to 16 documents of a backend at a time, and where its server has batches, up to 16 batches. Keys given twice are asked once.
 //
-// What belongs together does: keys of one path and version are answered by one source and in one version. If another source, or
-// another version, has answered some of them, these are [ErrFieldNotFound]. The first source that has answered any of them counts, and
-// its latest version.
+// Keys of one path and version are answered by one source and in one version: the first source of a chain that has any of them, and its
+// latest version. A key that another source or version has answered is [ErrFieldNotFound].
 //
 // The error is [Errors], with one [*Error] for each key that could not be had. What was found is returned also if there is an error, and
 // so is what was found when ctx ends the call.

@@ -121,7 +121,7 @@ func WithFallback(f Fallback) Option {
 }
 
 // WithTimeout bounds one fetch of one document from a backend. A backend that has not answered by then is [ErrUnavailable],
-// whether it obeys its context or not. Default: 5 seconds.
+// whether it obeys its context or not. A fallback is asked only then: set it below the deadlines of callers. Default: 5 seconds.
 func WithTimeout(d time.Duration) Option {
 	return func(c *config) { c.timeout, c.hasTimeout = d, true }
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/seed-5482dd03/secrets"
 	"github.com/seed-5482dd03/secrets/middleware"
+	"github.com/seed-5482dd03/secrets/middleware/cache"
 	"github.com/seed-5482dd03/secrets/middleware/fallback"
 )
 
@@ -122,4 +124,35 @@ func TestHealthyDocumentIsAskedBesideSickOnes(t *testing.T) {
 			is.NoErr(client.Close())
 		})
 	}
+}
+
+// In a long outage, a GetMany of stale values waits for each of its documents once at the most, and not at each probe.
+func TestStaleDocumentsWaitOnceInAnOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		var hangs atomic.Bool
+		backend := secrets.NewBackend(secrets.Info{Name: "remote"}, func(ctx context.Context, _ secrets.Ref) (secrets.Secret, error) {
+			if hangs.Load() {
+				<-ctx.Done()
+				return secrets.Secret{}, ctx.Err()
+			}
+			return secrets.NewSecret("value", secrets.Meta{}), nil
+		})
+		client, err := secrets.New(backend, middleware.Standard(cache.WithTTL(time.Minute), cache.WithJitter(0)))
+		is.NoErr(err)
+		keys := []string{"db", "api", "mail"}
+		waits := 0
+		for began := time.Now(); time.Since(began) < 10*time.Minute; time.Sleep(100 * time.Millisecond) {
+			hangs.Store(time.Since(began) > 40*time.Second)
+			before := time.Now()
+			found, err := client.GetMany(t.Context(), keys...)
+			is.NoErr(err)
+			is.Equal(len(found), len(keys))
+			if time.Since(before) > 0 {
+				waits++
+			}
+		}
+		is.True(waits <= len(keys))
+		is.NoErr(client.Close())
+	})
 }

@@ -33,7 +33,7 @@ type config struct {
 	faults       faults.List
 }
 
-// WithTTL sets how long a value is served without asking the backend. It must be more than 0. By default, it is 5 minutes.
+// WithTTL sets how long a value is served without asking the backend. It must be 1 ms or more. By default, it is 5 minutes.
 func WithTTL(d time.Duration) Option { return func(c *config) { c.ttl = d } }
 
 // WithMaxStale sets for how long after its TTL a value is still served, marked Stale, while the backend is unavailable. 0

@@ -93,7 +93,8 @@ func (k *keyspace) probe(ctx context.Context, b *breaker, t *task, e *entry, ref
 }
 
 // awaitProbe waits for the probe of another document, if one is under way for the same GetMany: that has to wait for it all the
-// same, and if the backend is back, the caller can ask. The error is that of a caller who was cancelled.
+// same, and if the backend is back, the caller can ask. A document with a stale value waits so once in an outage. The error is that of
+// a caller who was cancelled.
 func (k *keyspace) awaitProbe(ctx context.Context, b *breaker, e *entry) error {
 	group, o := fetchctx.Of(ctx).Group, b.opening()
 	if group == nil || o == nil {
@@ -106,8 +107,12 @@ func (k *keyspace) awaitProbe(ctx context.Context, b *breaker, e *entry) error {
 	}
 	patient, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if probe.ended.Wait(patient) != nil && errors.Is(ctx.Err(), context.Canceled) {
+	late := probe.ended.Wait(patient) != nil
+	switch {
+	case late && errors.Is(ctx.Err(), context.Canceled):
 		return ctx.Err()
+	case late && e != nil:
+		e.slow.Store(true)
 	}
 	return nil
 }
