@@ -90,10 +90,10 @@ func (d *document) Fetch(ctx context.Context, ref Ref) (Secret, error) {
 		return Secret{}, failureOf(ctx, err, d.info.Name, ref.String())
 	}
 	f := fetchctx.Of(ctx)
-	c, forget := d.read(ctx, f, at.doc, false)
+	c, renew := d.read(ctx, f, at.doc)
 	if isOver(c.Secret, time.Now()) && !c.lost && !f.Renewal { // it was long on its way, or the lease is short
-		forget()
-		c, _ = d.read(ctx, f, at.doc, true)
+		renew()
+		c, _ = d.read(ctx, f, at.doc)
 	}
 	if isOver(c.Secret, time.Now()) {
 		c = contentOf(Secret{}, errOver)
@@ -112,14 +112,13 @@ func isOver(s Secret, now time.Time) bool {
 	return !now.Before(s.meta.ExpiresAt.Round(0))
 }
 
-// read returns the content of doc. renewed says that an earlier answer was over on arrival. forget makes the next read of the same
-// group fetch it anew.
-func (d *document) read(ctx context.Context, f fetchctx.Fetch, doc Ref, renewed bool) (c content, forget func()) {
+// read returns the content of doc. renew makes the next read of the same group fetch it anew.
+func (d *document) read(ctx context.Context, f fetchctx.Fetch, doc Ref) (c content, renew func()) {
 	switch {
 	case f.Peek && d.info.Leases:
 		return d.peek(doc), func() {}
 	case f.Group != nil:
-		return d.fetchOnce(ctx, f, doc, renewed)
+		return d.fetchOnce(ctx, f, doc)
 	default:
 		return contentOf(d.next.Fetch(ctx, doc)), func() {}
 	}
@@ -142,34 +141,34 @@ type groupKey struct {
 }
 
 // fetchOnce fetches doc once for all of the group that need it.
-func (d *document) fetchOnce(ctx context.Context, f fetchctx.Fetch, doc Ref, renewed bool) (c content, forget func()) {
+func (d *document) fetchOnce(ctx context.Context, f fetchctx.Fetch, doc Ref) (c content, renew func()) {
 	key := groupKey{d, doc}
 	for {
 		shared, mine := f.Group.Join(key)
-		forget = func() { f.Group.Forget(key, shared) }
+		renew = func() { f.Group.Renew(key, shared) }
 		if mine {
-			return d.lead(ctx, f, doc, shared, renewed), forget
+			return d.lead(ctx, f, doc, shared), renew
 		}
 		ended := shared.Ended()
 		if err := shared.Wait(ctx); err != nil {
-			return contentOf(Secret{}, err), forget
+			return contentOf(Secret{}, err), renew
 		}
 		c, _ = shared.Value.(content)
 		// Who comes after an outage wants to try again, as a middleware that retries does. And middleware may have ended the
 		// context of who fetched, and not ours.
 		again := ended && c.Err != nil && Class(c.Err) == ErrUnavailable || isContextError(c.Err)
 		if !again || ctx.Err() != nil {
-			return c, forget
+			return c, renew
 		}
-		forget()
+		f.Group.Forget(key, shared)
 	}
 }
 
 // lead fetches doc and hands the answer to the others.
-func (d *document) lead(ctx context.Context, f fetchctx.Fetch, doc Ref, shared *fetchctx.Shared, renewed bool) (c content) {
+func (d *document) lead(ctx context.Context, f fetchctx.Fetch, doc Ref, shared *fetchctx.Shared) (c content) {
 	c = contentOf(Secret{}, errEnded)
 	defer func() { // also if a layer ends the goroutine
-		c.parsed, c.lost = sync.OnceValue(c.Secret.parse), renewed && isOver(c.Secret, time.Now())
+		c.parsed, c.lost = sync.OnceValue(c.Secret.parse), shared.Renewed && isOver(c.Secret, time.Now())
 		shared.Value = c
 		shared.End()
 	}()

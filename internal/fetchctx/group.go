@@ -20,6 +20,7 @@ type Group struct {
 	idle      []func()        // to call once when none is
 	gathering *Event          // ends when none is, or nil
 	shared    map[any]*Shared // by document
+	renewed   map[any]bool    // the documents of Renew
 	behind    *Group          // of Background, or nil
 	limits    map[any]*limit  // by backend
 }
@@ -36,7 +37,7 @@ const Parallel = 16
 
 // NewGroup returns a Group of that many fetches.
 func NewGroup(fetches int) *Group {
-	return &Group{moving: fetches, shared: make(map[any]*Shared), limits: make(map[any]*limit)}
+	return &Group{moving: fetches, shared: make(map[any]*Shared), renewed: make(map[any]bool), limits: make(map[any]*limit)}
 }
 
 // Add adds that many fetches.
@@ -214,6 +215,8 @@ func (e *Event) wait(over <-chan struct{}) bool {
 type Shared struct {
 	*Event // ends when Value is set
 
+	// Renewed says that the fetch takes the place of another one: see [Group.Renew].
+	Renewed bool
 	// Value is what the fetch has brought. It is set by who got mine from [Group.Join], before it calls End.
 	Value any
 }
@@ -225,7 +228,7 @@ func (g *Group) Join(key any) (s *Shared, mine bool) {
 	if s, ok := g.shared[key]; ok {
 		return s, false
 	}
-	s = &Shared{Event: g.NewEvent()}
+	s = &Shared{Event: g.NewEvent(), Renewed: g.renewed[key]}
 	if g.shared != nil {
 		g.shared[key] = s
 	}
@@ -245,6 +248,16 @@ func (g *Group) Forget(key any, s *Shared) {
 	defer g.mu.Unlock()
 	if g.shared[key] == s {
 		delete(g.shared, key)
+	}
+}
+
+// Renew is Forget, for an answer that was over on arrival. From then on the fetches of the document know that.
+func (g *Group) Renew(key any, s *Shared) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.shared[key] == s {
+		delete(g.shared, key)
+		g.renewed[key] = true
 	}
 }
 

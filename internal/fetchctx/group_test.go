@@ -381,3 +381,22 @@ func TestGroupInDisorder(t *testing.T) {
 		})
 	}
 }
+
+// The fetches that follow one which was over on arrival know that, whoever begins them.
+func TestRenewIsKnownToLaterFetches(t *testing.T) {
+	is := is.New(t)
+	g := fetchctx.NewGroup(2)
+	first, _ := g.Join("key")
+	is.True(!first.Renewed)
+	g.Renew("key", first)
+	g.Renew("key", first) // it is not there any more
+	second, mine := g.Join("key")
+	is.True(mine)
+	is.True(second.Renewed)
+	g.Renew("key", first)
+	again, mine := g.Join("key")
+	is.True(!mine)
+	is.True(again == second)
+	other, _ := g.Join("other")
+	is.True(!other.Renewed)
+}
