@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"slices"
+
+	"github.com/seed-5482dd03/secrets/internal/fetchctx"
 )
 
 // chain asks several backends in turn. The policy of [WithFallback] says after which classes it goes on; what a failure of the
@@ -38,6 +40,9 @@ func (c *chain) Fetch(ctx context.Context, ref Ref) (Secret, error) {
 		}
 		secret, err := s.Fetch(ctx, ref)
 		if err == nil {
+			if f.first() >= 0 {
+				fetchctx.Of(ctx).Group.Note(passedOver{ref})
+			}
 			return secret, nil
 		}
 		class := Class(err)
@@ -51,6 +56,9 @@ func (c *chain) Fetch(ctx context.Context, ref Ref) (Secret, error) {
 	}
 	return Secret{}, f.exhausted()
 }
+
+// passedOver is noted in a group for a ref that a source was passed over for by a chain, though it may have the secret.
+type passedOver struct{ ref Ref }
 
 // Recall answers for key as Fetch would, if the caches know enough.
 func (c *chain) Recall(key string) (s Secret, known bool) {

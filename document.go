@@ -183,10 +183,17 @@ func (d *document) lead(ctx context.Context, f fetchctx.Fetch, doc Ref, shared *
 // gather waits for the other fetches of the group, and reports whether all have come: what a Local backend reads at one moment
 // belongs together, such as two files that Kubernetes swaps. Those that are held up elsewhere get the time of gatherTime.
 func (d *document) gather(ctx context.Context, group *fetchctx.Group) bool {
-	patient, cancel := context.WithTimeout(ctx, gatherTime(ctx))
+	patience := gatherTime(ctx)
+	if patience <= 0 {
+		return false
+	}
+	// The timer is not that of ctx, which may have a deadline that has passed and yet never end.
+	patient, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
-	stop := context.AfterFunc(d.guard.life, cancel)
-	defer stop()
+	for _, end := range []context.Context{ctx, d.guard.life} {
+		stop := context.AfterFunc(end, cancel)
+		defer stop()
+	}
 	return group.Gather(patient.Done())
 }
 

@@ -284,7 +284,7 @@ func toError(ctx context.Context, err error, backend, key string) (e error) {
 		detail = "a layer has ended the context of the fetch"
 	}
 	if ctx.Err() != nil && (class == ErrUnavailable || class == ErrUnknown || isCause(ctx, err)) {
-		return ctx.Err()
+		return endOf(ctx)
 	}
 	var own *Error
 	if !errors.As(err, &own) || own == nil {
@@ -326,5 +326,13 @@ func failureOf(ctx context.Context, err error, backend, key string) *Error {
 
 // contextError returns the error of ctx, which has ended, as one of a fetch of key.
 func contextError(ctx context.Context, backend, key string) *Error {
-	return &Error{Backend: backend, Key: key, Err: ctx.Err()}
+	return &Error{Backend: backend, Key: key, Err: endOf(ctx)}
+}
+
+// endOf returns the error of ctx, which has ended. A context of the program's own may wrap it.
+func endOf(ctx context.Context) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return context.DeadlineExceeded
+	}
+	return context.Canceled
 }

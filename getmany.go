@@ -14,7 +14,8 @@ import (
 // up to 16 documents of a backend at a time, and where its server has batches, up to 16 batches. Keys given twice are asked once.
 //
 // Keys of one path and version are answered by one source and in one version: the first source of a chain that has any of them, and its
-// latest version. A key that another source or version has answered is [ErrFieldNotFound].
+// latest version. A key that another source or version has answered is [ErrFieldNotFound], or [ErrUnavailable] if it was an outage that
+// made another source answer.
 //
 // The error is [Errors], with one [*Error] for each key that could not be had. What was found is returned also if there is an error, and
 // so is what was found when ctx ends the call.
@@ -34,7 +35,7 @@ func (c *Client) GetMany(ctx context.Context, keys ...string) (map[string]Secret
 	c.recall(reads)
 	c.fetchMany(ctx, group, reads)
 	c.renewOver(ctx, group, reads)
-	c.onePerPath(reads)
+	c.onePerPath(group, reads)
 	for i := range reads {
 		r := &reads[i]
 		if r.err != nil {
@@ -63,7 +64,7 @@ type read struct {
 func (c *Client) refuses(ctx context.Context) error {
 	switch {
 	case ctx.Err() != nil:
-		return ctx.Err()
+		return endOf(ctx)
 	case c.closed.Load():
 		return ErrClosed
 	default:
@@ -177,13 +178,15 @@ func (c *Client) answer(ctx context.Context, r *read) {
 		r.err = contextError(ctx, c.stacks[0].info.Name, r.key)
 		return
 	}
-	var answer Result
+	answer := Result{Err: errEnded} // if user middleware ends the goroutine
+	defer func() {
+		if answer.Err != nil {
+			r.err = failureOf(ctx, answer.Err, "", r.key)
+			return
+		}
+		r.secret = answer.Secret
+	}()
 	c.ask(ctx, r.ref, &answer)
-	if answer.Err != nil {
-		r.err = failureOf(ctx, answer.Err, "", r.key)
-		return
-	}
-	r.secret = answer.Secret
 }
 
 // fail makes err the answer to r, in place of a secret.
@@ -227,7 +230,7 @@ func dropOver(reads []read, now time.Time) (dropped bool) {
 }
 
 // onePerPath keeps, of the answers for one path and version, those of one source and one version.
-func (c *Client) onePerPath(reads []read) {
+func (c *Client) onePerPath(group *fetchctx.Group, reads []read) {
 	for _, path := range byPath(reads) {
 		path = slices.DeleteFunc(path, func(i int) bool { return reads[i].err != nil })
 		if len(path) < 2 {
@@ -248,17 +251,21 @@ func (c *Client) onePerPath(reads []read) {
 			r := &reads[i]
 			switch {
 			case r.secret.Meta().Backend != name:
-				r.fail(apart(name, "the answer came from "+sourceName(r.secret.Meta().Backend)))
+				class := ErrFieldNotFound
+				if group.Noted(passedOver{r.ref}) { // an outage must not read as absence
+					class = ErrUnavailable
+				}
+				r.fail(apart(class, name, "the answer came from "+sourceName(r.secret.Meta().Backend)))
 			case r.secret.Meta().Version != latest[c.documentOf(*r, source)].Meta().Version:
-				r.fail(apart(name, "the answer was of another version"))
+				r.fail(apart(ErrFieldNotFound, name, "the answer was of another version"))
 			}
 		}
 	}
 }
 
 // apart is the error of an answer that does not belong to those of source for the same path.
-func apart(source, what string) *Error {
-	e := NewError(ErrFieldNotFound, fmt.Sprintf("%s, and other keys of this path in the call from %s", what, sourceName(source)))
+func apart(class error, source, what string) *Error {
+	e := NewError(class, fmt.Sprintf("%s, and other keys of this path in the call from %s", what, sourceName(source)))
 	e.Backend = source
 	return e
 }

@@ -28,6 +28,9 @@ const maxHung = 256
 func (g *guard) Fetch(ctx context.Context, ref Ref) (Secret, error) {
 	began := time.Now()
 	if g.inline {
+		if g.life.Err() != nil {
+			return Secret{}, &Error{Backend: g.name, Key: ref.String(), Err: ErrClosed}
+		}
 		var r Result
 		g.ask(ctx, ref, &r)
 		return g.settle(ctx, ref, r, began)

@@ -21,8 +21,9 @@ type Group struct {
 	gathering *Event          // ends when none is, or nil
 	shared    map[any]*Shared // by document
 	renewed   map[any]bool    // the documents of Renew
-	behind    *Group          // of Background, or nil
-	limits    map[any]*limit  // by backend
+	noted     map[any]bool
+	behind    *Group         // of Background, or nil
+	limits    map[any]*limit // by backend
 }
 
 // limit is how many fetches of a group may ask a backend at a time.
@@ -37,7 +38,7 @@ const Parallel = 16
 
 // NewGroup returns a Group of that many fetches.
 func NewGroup(fetches int) *Group {
-	return &Group{moving: fetches, shared: make(map[any]*Shared), renewed: make(map[any]bool), limits: make(map[any]*limit)}
+	return &Group{moving: fetches, shared: make(map[any]*Shared), renewed: make(map[any]bool), noted: make(map[any]bool), limits: make(map[any]*limit)}
 }
 
 // Add adds that many fetches.
@@ -259,6 +260,23 @@ func (g *Group) Renew(key any, s *Shared) {
 		delete(g.shared, key)
 		g.renewed[key] = true
 	}
+}
+
+// Note keeps a fact, key, for the end of the call. On a nil Group it does nothing.
+func (g *Group) Note(key any) {
+	if g == nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.noted[key] = true
+}
+
+// Noted reports whether Note was called with key.
+func (g *Group) Noted(key any) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.noted[key]
 }
 
 // ForgetAll makes the next Join for each key begin anew.

@@ -106,17 +106,13 @@ func (k *keyspace) endpointOf(ref secrets.Ref) (name string) {
 	return k.endpoint(ref)
 }
 
-// breakers calls f with each breaker, until it returns false.
-func (k *keyspace) breakers(f func(b *breaker) bool) {
-	if !f(&k.whole) {
-		return
-	}
+// breakers calls f with each breaker.
+func (k *keyspace) breakers(f func(b *breaker)) {
+	f(&k.whole)
 	k.endpointsMu.Lock()
 	defer k.endpointsMu.Unlock()
 	for _, b := range k.endpoints {
-		if !f(b) {
-			return
-		}
+		f(b)
 	}
 }
 

@@ -81,7 +81,7 @@ type Cache struct {
 	values    order
 	failures  order // not-founds and back-offs, which must never evict a value
 	keyspaces map[*keyspace]struct{}
-	memos     int   // of all keyspaces
+	memos     int   // of values, of all keyspaces
 	closed    Stats // of the keyspaces that were closed
 }
 
@@ -138,7 +138,7 @@ func (c *Cache) Purge() {
 	}
 }
 
-// maxMemos is how many memos there may be: enough for 64 keys of each document, on average.
+// maxMemos is how many memos of values there may be: enough for 64 keys of each document, on average.
 func (c *Cache) maxMemos() int { return 64 * c.size }
 
 // insert adds e, which takes the place of old, an entry of the same document, if that is not nil. The caller holds c.mu.

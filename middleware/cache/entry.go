@@ -99,14 +99,25 @@ func (e *entry) touch() {
 	}
 }
 
-// memorized notes that key has a memo of e, and reports whether it may: there is a bound. The caller holds the lock of the
-// cache.
-func (e *entry) memorized(key string) bool {
+// maxFailureMemos bounds the memos of a not-found. Whoever gives the keys may name any number of fields of a document that is missing.
+const maxFailureMemos = 64
+
+// full reports whether e has all the memos that it may have. Those of values are bounded in all: the fields of a document are as many
+// as it has. The caller holds the lock of the cache.
+func (e *entry) full() bool {
+	if !e.isValue() {
+		return e.moreKeys != nil && len(*e.moreKeys) >= maxFailureMemos-1
+	}
 	c := e.keyspace.cache
-	if c.memos >= c.maxMemos() {
+	return c.memos >= c.maxMemos()
+}
+
+// memorized notes that key has a memo of e, and reports whether it may. The caller holds the lock of the cache.
+func (e *entry) memorized(key string) bool {
+	if e.full() {
 		return false
 	}
-	c.memos++
+	e.countMemos(1)
 	switch {
 	case e.key == "":
 		e.key = key
@@ -116,6 +127,12 @@ func (e *entry) memorized(key string) bool {
 		*e.moreKeys = append(*e.moreKeys, key)
 	}
 	return true
+}
+
+func (e *entry) countMemos(n int) {
+	if e.isValue() {
+		e.keyspace.cache.memos += n
+	}
 }
 
 // forget takes e and its memos from memory. The caller holds the lock of the cache.
@@ -133,13 +150,13 @@ func (e *entry) retire() {
 	}
 	if e.key != "" {
 		e.keyspace.memos.Delete(e.key)
-		e.keyspace.cache.memos--
+		e.countMemos(-1)
 	}
 	if e.moreKeys != nil {
 		for _, key := range *e.moreKeys {
 			e.keyspace.memos.Delete(key)
 		}
-		e.keyspace.cache.memos -= len(*e.moreKeys)
+		e.countMemos(-len(*e.moreKeys))
 	}
 }
 

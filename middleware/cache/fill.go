@@ -71,9 +71,11 @@ func (f *filler) secondLook(fetch fetchctx.Fetch, d docKey, b *breaker) (secrets
 			}
 		case now < until:
 			return secrets.Result{Secret: e.secret}, true
-		case now < e.troubles().retryAt && !fetch.Probe:
-			err := *asError(e.troubles().unavailable)
-			return secrets.Result{Err: &err}, true
+		case !fetch.Probe:
+			if t := e.troubles(); now < t.retryAt {
+				err := *asError(t.unavailable)
+				return secrets.Result{Err: &err}, true
+			}
 		}
 	}
 	if o := b.opening(); o != nil && !fetch.Probe {
@@ -88,6 +90,7 @@ type fetches struct {
 	underWay int
 	next     int // the number of the next one to begin
 	floor    int // the lowest number that may still fill the cache
+	refuted  int // the highest number whose answer has refuted what those before have brought, or 0
 }
 
 // ticket is a fetch that may fill the cache.
@@ -123,6 +126,12 @@ func (k *keyspace) settle(t *ticket, r secrets.Result) (good bool) {
 	defer c.mu.Unlock()
 	old, _ := k.index.Load(t.document)
 	good = old != nil && old.isGood()
+	if refutes(class) {
+		f := k.fetching[t.document]
+		f.refuted = max(f.refuted, t.number)
+		k.fetching[t.document] = f
+	}
+	refuted := k.fetching[t.document].refuted
 	if current := k.end(t, tells(class)); !current || k.closed {
 		return good
 	}
@@ -130,6 +139,7 @@ func (k *keyspace) settle(t *ticket, r secrets.Result) (good bool) {
 	case saysNothing(r, class):
 	case class == nil:
 		if e := k.newValue(t, r.Secret); e != nil {
+			e.refuted.Store(t.number < refuted)
 			c.insert(e, old)
 		} else if old != nil {
 			c.drop(old)
@@ -195,6 +205,11 @@ func (e *entry) postpone(to age) { e.refreshAt.Store(max(e.refreshAt.Load(), int
 func tells(class error) bool {
 	return class == nil || errors.Is(class, secrets.ErrNotFound) ||
 		errors.Is(class, secrets.ErrPermissionDenied) || errors.Is(class, secrets.ErrUnauthenticated)
+}
+
+// refutes reports whether an answer of that class says that the value may be bad. What was fetched before is not served stale then.
+func refutes(class error) bool {
+	return errors.Is(class, secrets.ErrMalformed) || errors.Is(class, secrets.ErrUnknown)
 }
 
 // abandon ends the fetch of t if settle has not.

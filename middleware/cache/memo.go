@@ -106,6 +106,6 @@ func (k *keyspace) wants(key string, m memo, field string) bool {
 	default: // a field that there is no room for is not to be looked for
 		k.cache.mu.Lock()
 		defer k.cache.mu.Unlock()
-		return k.cache.memos < k.cache.maxMemos()
+		return !m.entry.full()
 	}
 }

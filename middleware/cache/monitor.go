@@ -39,14 +39,18 @@ func (k *keyspace) BackingOff() (documents int) {
 	return documents
 }
 
-// Outage reports whether a circuit breaker is open.
+// Outage reports whether a circuit breaker is open. Of endpoints that have never answered, it tells only if no other one has: whoever
+// gives the keys can make up endpoints.
 func (k *keyspace) Outage() bool {
-	open := false
-	k.breakers(func(b *breaker) bool {
-		open = b.opening() != nil
-		return !open
+	var seen, open, openUnseen bool
+	k.breakers(func(b *breaker) {
+		seen = seen || b.seen.Load()
+		if b.opening() != nil {
+			open = open || b.seen.Load()
+			openUnseen = openUnseen || !b.seen.Load()
+		}
 	})
-	return open
+	return open || openUnseen && !seen
 }
 
 // CountHits makes the keyspace count its hits, as [WithHitCount] does for all of them.

@@ -76,6 +76,9 @@ func (k *keyspace) hasFailed(d docKey) bool {
 func (k *keyspace) probe(ctx context.Context, b *breaker, t *task, e *entry, ref secrets.Ref) (r secrets.Result, ok bool) {
 	patience := k.patience(ctx, e, 0)
 	k.run(ctx, t, fetchctx.Fetch{Probe: true}, k.next, ref, func() { b.release(t) })
+	if patience <= 0 { // a context whose deadline has passed may never end
+		return r, false
+	}
 	patient, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	r = t.wait(patient)

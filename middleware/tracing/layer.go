@@ -29,15 +29,10 @@ type layer struct {
 // Fetch asks next within a span.
 func (l *layer) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 	began, fetch := time.Now(), fetchctx.Of(ctx)
-	inner, span := l.begin(ctx, fetch)
-	if span.IsRecording() {
-		if l.tracing.keyNames {
-			span.SetAttributes(attribute.String(keyName, ref.String()))
-		}
-		if fetch.Origin == nil {
-			fetch.Origin = new(fetchctx.Origin)
-			inner = fetchctx.With(inner, fetch)
-		}
+	inner, span := l.begin(ctx, fetch, ref)
+	if fetch.Origin == nil {
+		fetch.Origin = new(fetchctx.Origin)
+		inner = fetchctx.With(inner, fetch)
 	}
 	// A panic of what is below, or the end of the goroutine, is for others to deal with. It must not be recovered here, and not by a
 	// span either, which would record its text: span.End must not be deferred itself.
@@ -51,29 +46,32 @@ func (l *layer) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, err
 // isRoot reports whether the span of fetch is the root of a trace of its own, since no caller may be waiting for it.
 func isRoot(fetch fetchctx.Fetch) bool { return fetch.Background || fetch.Probe }
 
-// begin returns a span and the context to go on with.
-func (l *layer) begin(ctx context.Context, fetch fetchctx.Fetch) (context.Context, trace.Span) {
-	opts := l.start
+// begin returns a span of the fetch of ref and the context to go on with.
+func (l *layer) begin(ctx context.Context, fetch fetchctx.Fetch, ref secrets.Ref) (context.Context, trace.Span) {
+	opts := slices.Clip(l.start)
 	if isRoot(fetch) {
-		opts = append(slices.Clip(opts), trace.WithNewRoot())
+		opts = append(opts, trace.WithNewRoot())
 		if caller := trace.SpanContextFromContext(ctx); caller.IsValid() {
 			opts = append(opts, trace.WithLinks(link(caller, "cause")))
 		}
 	}
-	inner, span := l.tracing.startSpan(ctx, opts)
-	if !span.IsRecording() {
-		return inner, span
+	var attributes []attribute.KeyValue
+	if l.tracing.keyNames {
+		attributes = append(attributes, attribute.String(keyName, ref.String()))
 	}
 	if fetch.Attempt > 0 {
-		span.SetAttributes(attribute.Int(keyAttempt, fetch.Attempt))
+		attributes = append(attributes, attribute.Int(keyAttempt, fetch.Attempt))
 	}
 	if fetch.Background {
-		span.SetAttributes(attribute.Bool(keyBackground, true))
+		attributes = append(attributes, attribute.Bool(keyBackground, true))
 	}
 	if fetch.Probe {
-		span.SetAttributes(attribute.Bool(keyProbe, true))
+		attributes = append(attributes, attribute.Bool(keyProbe, true))
 	}
-	return inner, span
+	if len(attributes) > 0 {
+		opts = append(opts, trace.WithAttributes(attributes...))
+	}
+	return l.tracing.startSpan(ctx, opts)
 }
 
 // end ends span with the outcome result. The caller of the fetch has ctx, and inner has the span.

@@ -63,7 +63,7 @@ const scope = "github.com/seed-5482dd03/secrets/middleware/tracing"
 // Tracing is the layer. It may be given to several Clients. It is safe for concurrent use. Make one with [New].
 type Tracing struct {
 	tracer   trace.Tracer
-	blocked  atomic.Int64 // calls of the tracer and the meter that run
+	blocked  atomic.Int64 // calls of the tracer and the meter that were given up, and have not returned
 	keyNames bool
 	metrics  *metrics // nil without WithMeterProvider
 	faults   faults.List
