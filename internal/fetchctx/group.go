@@ -38,7 +38,10 @@ const Parallel = 16
 
 // NewGroup returns a Group of that many fetches.
 func NewGroup(fetches int) *Group {
-	return &Group{moving: fetches, shared: make(map[any]*Shared), renewed: make(map[any]bool), noted: make(map[any]bool), limits: make(map[any]*limit)}
+	return &Group{
+		moving: fetches, shared: make(map[any]*Shared), limits: make(map[any]*limit),
+		renewed: make(map[any]bool), noted: make(map[any]bool),
+	}
 }
 
 // Add adds that many fetches.

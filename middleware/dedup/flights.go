@@ -103,8 +103,10 @@ func (f *flights) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, e
 	case <-fl.lost:
 		return secrets.Secret{}, unknown("the fetch ended its goroutine")
 	case <-ctx.Done():
-		f.leave(fl)
 		err = ctx.Err()
+		if dropped := f.leave(fl); dropped {
+			return secrets.Secret{}, err
+		}
 	case <-f.closing:
 		err = f.closedError(ref)
 	}
@@ -255,15 +257,18 @@ func (f *flights) end(d *document, fl *flight) {
 	f.forget(fl.ref, d)
 }
 
-// leave notes that a caller of fl has gone. A flight that runs goes on; one that waits to begin is dropped with its last caller.
-func (f *flights) leave(fl *flight) {
+// leave notes that a caller of fl has gone. A flight that runs goes on; one that waits to begin is dropped with its last caller, and has
+// no answer then.
+func (f *flights) leave(fl *flight) (dropped bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	fl.waiting--
 	if d := f.documents[fl.ref]; fl.waiting == 0 && d != nil && d.queued == fl {
 		f.drop(d)
 		f.forget(fl.ref, d)
+		return true
 	}
+	return false
 }
 
 // forget takes d, the document ref, out of the table if it has no flights. The caller holds f.mu.

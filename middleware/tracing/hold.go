@@ -26,7 +26,7 @@ func (t *Tracing) hold(f func()) {
 			if over.Swap(true) {
 				t.blocked.Add(-1)
 			}
-			_ = recover() // it must cost nobody the secret
+			_ = recover() //nolint:errcheck // it must cost nobody the secret
 		}()
 		f()
 	}()
