@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,15 +23,15 @@ func TestValueOlderThanAMalformedAnswer(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			is := is.New(t)
-			var calls int
-			down := false
+			var calls atomic.Int64
+			var down atomic.Bool
 			layer := newLayer(cache.New(exact, cache.WithTTL(10*time.Second)),
 				fetchFunc(func(context.Context, secrets.Ref) (secrets.Secret, error) {
-					calls++
+					n := calls.Add(1)
 					switch {
-					case down:
+					case down.Load():
 						return secrets.Secret{}, secrets.NewError(secrets.ErrUnavailable, "")
-					case calls == 1:
+					case n == 1:
 						time.Sleep(3 * time.Second)
 						return secrets.NewSecret("old", secrets.Meta{}), nil
 					default:
@@ -42,7 +43,7 @@ func TestValueOlderThanAMalformedAnswer(t *testing.T) {
 			_, err := layer.Fetch(withFresh(t.Context()), db) // it begins after a second, and ends at once
 			is.True(errors.Is(err, class))
 			time.Sleep(3 * time.Second)
-			down = true
+			down.Store(true)
 			time.Sleep(time.Minute)
 			_, err = layer.Fetch(t.Context(), db)
 			is.Equal(err == nil, want)
