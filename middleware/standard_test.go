@@ -454,10 +454,12 @@ func TestADenialIsNoOutageHoweverMuchIsRemembered(t *testing.T) {
 		is.True(strings.Contains(err.Error(), "strong: "))
 	}
 	t.Run("control: a redaction that takes its time", func(t *testing.T) {
-		cold, warm := afterDenial(t, secrets.WithRedaction(slow{}))
-		is := is.New(t)
-		is.NoErr(cold) // the weaker value
-		is.NoErr(warm)
+		synctest.Test(t, func(t *testing.T) {
+			cold, warm := afterDenial(t, secrets.WithRedaction(slow{}))
+			is := is.New(t)
+			is.NoErr(cold) // the weaker value
+			is.NoErr(warm)
+		})
 	})
 }
 
