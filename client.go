@@ -224,11 +224,8 @@ func closedError(key string) error { return &Error{Key: key, Err: ErrClosed} }
 // fetch asks the layers for the secret that key names. The fetch is what f says, and no part of another one whose context ctx may
 // be: a backend or layer may use a Client.
 func (c *Client) fetch(ctx context.Context, key string, f fetchctx.Fetch) (Secret, error) {
-	if ctx.Err() != nil {
-		return Secret{}, contextError(ctx, "", key)
-	}
-	if c.closed.Load() {
-		return Secret{}, closedError(key)
+	if class := c.refuses(ctx); class != nil {
+		return Secret{}, &Error{Key: key, Err: class}
 	}
 	ref, err := ParseRef(key)
 	if err != nil {

@@ -46,10 +46,7 @@ func (d *document) locate(ctx context.Context, ref Ref) (at location, err error)
 			at, err = a.at, a.err
 		}
 	}
-	if err != nil {
-		return at, toError(ctx, err, d.info.Name, ref.String())
-	}
-	return at, nil
+	return at, err
 }
 
 func (d *document) resolve(ref Ref, at *location) (err error) {
@@ -89,11 +86,10 @@ func (d *document) Fetch(ctx context.Context, ref Ref) (Secret, error) {
 	if err != nil {
 		return Secret{}, failureOf(ctx, err, d.info.Name, ref.String())
 	}
-	f := fetchctx.Of(ctx)
-	c, renew := d.read(ctx, f, at.doc)
-	if isOver(c.Secret, time.Now()) && !c.lost && !f.Renewal { // it was long on its way, or the lease is short
+	c, renew := d.read(ctx, at.doc)
+	if isOver(c.Secret, time.Now()) && !c.lost { // it was long on its way, or the lease is short
 		renew()
-		c, _ = d.read(ctx, f, at.doc)
+		c, _ = d.read(ctx, at.doc)
 	}
 	if isOver(c.Secret, time.Now()) {
 		c = contentOf(Secret{}, errOver)
@@ -113,7 +109,8 @@ func isOver(s Secret, now time.Time) bool {
 }
 
 // read returns the content of doc. renew makes the next read of the same group fetch it anew.
-func (d *document) read(ctx context.Context, f fetchctx.Fetch, doc Ref) (c content, renew func()) {
+func (d *document) read(ctx context.Context, doc Ref) (c content, renew func()) {
+	f := fetchctx.Of(ctx)
 	switch {
 	case f.Peek && d.info.Leases:
 		return d.peek(doc), func() {}

@@ -32,10 +32,14 @@ func (c *Client) GetMany(ctx context.Context, keys ...string) (map[string]Secret
 	group := fetchctx.NewGroup(0)
 	defer group.Close()
 	ctx = fetchctx.With(ctx, fetchctx.Fetch{Group: group})
-	c.recall(reads)
+	paths := byPath(reads)
+	c.recall(reads, paths)
 	c.fetchMany(ctx, group, reads)
-	c.renewOver(ctx, group, reads)
-	c.onePerPath(group, reads)
+	for dropOver(reads, paths, time.Now()) {
+		group.RenewAll()
+		c.fetchMany(ctx, group, reads)
+	}
+	c.onePerPath(group, reads, paths)
 	for i := range reads {
 		r := &reads[i]
 		if r.err != nil {
@@ -129,11 +133,11 @@ func byPath(reads []read) map[Ref][]int {
 }
 
 // recall answers those of reads whose paths memory knows whole. Of others it takes nothing: what is fetched may be newer.
-func (c *Client) recall(reads []read) {
-	if c.memory == nil || len(reads) < 2 {
+func (c *Client) recall(reads []read, paths map[Ref][]int) {
+	if c.memory == nil || len(paths) < 2 {
 		return
 	}
-	for _, path := range byPath(reads) {
+	for _, path := range paths {
 		keys, found := make([]string, len(path)), make(map[string]Secret, len(path))
 		for n, i := range path {
 			keys[n] = reads[i].key
@@ -199,20 +203,11 @@ func (r *read) fail(err *Error) {
 	r.secret = Secret{}
 }
 
-// renewOver fetches once more, together, the paths of which something is over by now, since other documents have taken their time.
-// What belongs to a path whole stays so: the source may have changed since.
-func (c *Client) renewOver(ctx context.Context, group *fetchctx.Group, reads []read) {
-	ctx = fetchctx.With(ctx, fetchctx.Fetch{Group: group, Renewal: true})
-	for dropOver(reads, time.Now()) {
-		group.ForgetAll()
-		c.fetchMany(ctx, group, reads)
-	}
-}
-
-// dropOver takes the answers for each path away of which one is over by now, and reports whether there are any. What was renewed
+// dropOver takes the answers for each path away of which one is over by now, since other documents have taken their time. It reports
+// whether there are any: they are to be fetched once more, together, and whole, since their source may have changed. What was renewed
 // already has an error instead.
-func dropOver(reads []read, now time.Time) (dropped bool) {
-	for _, path := range byPath(reads) {
+func dropOver(reads []read, paths map[Ref][]int, now time.Time) (dropped bool) {
+	for _, path := range paths {
 		if !slices.ContainsFunc(path, func(i int) bool { return isOver(reads[i].secret, now) }) {
 			continue
 		}
@@ -230,8 +225,8 @@ func dropOver(reads []read, now time.Time) (dropped bool) {
 }
 
 // onePerPath keeps, of the answers for one path and version, those of one source and one version.
-func (c *Client) onePerPath(group *fetchctx.Group, reads []read) {
-	for _, path := range byPath(reads) {
+func (c *Client) onePerPath(group *fetchctx.Group, reads []read, paths map[Ref][]int) {
+	for _, path := range paths {
 		path = slices.DeleteFunc(path, func(i int) bool { return reads[i].err != nil })
 		if len(path) < 2 {
 			continue

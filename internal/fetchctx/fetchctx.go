@@ -25,8 +25,6 @@ type Fetch struct {
 	Probe bool
 	// Gathered says that all of the group go on together: a Batcher waits for them, however long.
 	Gathered bool
-	// Renewal says that the fetch renews an answer that was over on delivery. There is no further one.
-	Renewal bool
 	// Attempt is 2 or more if the fetches of the document just before have failed, and 0 if that is not known.
 	Attempt int
 	// Flight says that the fetch is detached from its callers, and which of them wait for it. It is nil for a fetch that is its

@@ -21,9 +21,11 @@ type Group struct {
 	gathering *Event          // ends when none is, or nil
 	shared    map[any]*Shared // by document
 	renewed   map[any]bool    // the documents of Renew
-	noted     map[any]bool
-	behind    *Group         // of Background, or nil
-	limits    map[any]*limit // by backend
+	// allRenewed is set by RenewAll.
+	allRenewed bool
+	noted      map[any]bool
+	behind     *Group         // of Background, or nil
+	limits     map[any]*limit // by backend
 }
 
 // limit is how many fetches of a group may ask a backend at a time.
@@ -232,7 +234,7 @@ func (g *Group) Join(key any) (s *Shared, mine bool) {
 	if s, ok := g.shared[key]; ok {
 		return s, false
 	}
-	s = &Shared{Event: g.NewEvent(), Renewed: g.renewed[key]}
+	s = &Shared{Event: g.NewEvent(), Renewed: g.allRenewed || g.renewed[key]}
 	if g.shared != nil {
 		g.shared[key] = s
 	}
@@ -282,11 +284,12 @@ func (g *Group) Noted(key any) bool {
 	return g.noted[key]
 }
 
-// ForgetAll makes the next Join for each key begin anew.
-func (g *Group) ForgetAll() {
+// RenewAll is Renew for each document.
+func (g *Group) RenewAll() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	clear(g.shared)
+	g.allRenewed = true
 }
 
 // Acquire waits until fewer than atOnce fetches ask the backend that key names, or for ctx, whose error it returns. Unless there is
