@@ -126,20 +126,15 @@ func (k *keyspace) settle(t *ticket, r secrets.Result) (good bool) {
 	defer c.mu.Unlock()
 	old, _ := k.index.Load(t.document)
 	good = old != nil && old.isGood()
-	if refutes(class) {
-		f := k.fetching[t.document]
-		f.refuted = max(f.refuted, t.number)
-		k.fetching[t.document] = f
-	}
-	refuted := k.fetching[t.document].refuted
-	if current := k.end(t, tells(class)); !current || k.closed {
+	current, refuted := k.end(t, class)
+	if !current || k.closed {
 		return good
 	}
 	switch {
 	case saysNothing(r, class):
 	case class == nil:
 		if e := k.newValue(t, r.Secret); e != nil {
-			e.refuted.Store(t.number < refuted)
+			e.refuted.Store(refuted)
 			c.insert(e, old)
 		} else if old != nil {
 			c.drop(old)
@@ -164,7 +159,7 @@ func (k *keyspace) settle(t *ticket, r secrets.Result) (good bool) {
 // wait. It must not be sought again by every read until the value expires, but then nothing hides it. The caller holds the lock of the
 // cache.
 func (e *entry) doubt(class error) {
-	if errors.Is(class, secrets.ErrMalformed) || errors.Is(class, secrets.ErrUnknown) {
+	if refutes(class) {
 		e.refuted.Store(true)
 	}
 	e.slow.Store(false)
@@ -219,25 +214,28 @@ func (k *keyspace) abandon(t *ticket) {
 	}
 	k.cache.mu.Lock()
 	defer k.cache.mu.Unlock()
-	k.end(t, false)
+	k.end(t, secrets.ErrClosed) // which says nothing
 }
 
-// end ends the fetch of t, and reports whether it may fill the cache: the document was not invalidated since it began, and
-// no later fetch has told what it is. With tells, none that began earlier may do so from now on. The caller holds the lock
-// of the cache.
-func (k *keyspace) end(t *ticket, tells bool) (current bool) {
+// end ends the fetch of t, whose answer is of that class. It reports whether the answer is current, so that it may fill the cache: the
+// document was not invalidated since the fetch began, and no later fetch has told what it is. refuted says that a later one has refuted
+// it. The caller holds the lock of the cache.
+func (k *keyspace) end(t *ticket, class error) (current, refuted bool) {
 	t.ended = true
 	f := k.fetching[t.document]
-	current = t.number >= f.floor
-	if current && tells {
+	current, refuted = t.number >= f.floor, t.number < f.refuted
+	if current && tells(class) {
 		f.floor = t.number + 1
+	}
+	if refutes(class) {
+		f.refuted = max(f.refuted, t.number)
 	}
 	if f.underWay--; f.underWay == 0 {
 		delete(k.fetching, t.document)
 	} else {
 		k.fetching[t.document] = f
 	}
-	return current
+	return current, refuted
 }
 
 var _ secrets.Fetcher = (*filler)(nil)
