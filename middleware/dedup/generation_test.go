@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -252,6 +253,33 @@ func TestRefreshThatNobodyWaitsForNeverBegins(t *testing.T) {
 		is.Equal(again.secret.Reveal(), "2")
 		is.NoErr(f.Close())
 	})
+}
+
+// Whoever drops a flight that waits to begin, by leaving as the last one, gets the error of its own context, and not what becomes of
+// the flight.
+func TestCallerOfADroppedFlightGetsItsOwnError(t *testing.T) {
+	is := is.New(t)
+	release := make(chan struct{})
+	s := &source{fetch: func(context.Context, secrets.Ref) (secrets.Secret, error) {
+		<-release
+		return secrets.NewSecret("value", secrets.Meta{}), nil
+	}}
+	f := layer(s)
+	var wg sync.WaitGroup
+	wg.Go(func() { _, _ = f.Fetch(context.Background(), db) })
+	for s.calls() == 0 {
+		runtime.Gosched()
+	}
+	for range 50_000 { // the goroutine of the flight may be quicker than the caller
+		ctx, cancel := context.WithCancel(withFresh(context.Background()))
+		wg.Go(cancel)
+		_, err := f.Fetch(ctx, db)
+		is.Equal(err, context.Canceled)
+	}
+	close(release)
+	wg.Wait()
+	is.NoErr(f.Close())
+	is.Equal(s.calls(), 1) // none of those that were dropped has begun
 }
 
 // Close answers those who wait for a flight that has not begun, too.
