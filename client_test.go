@@ -506,6 +506,29 @@ func TestMemory(t *testing.T) {
 	is.Equal(tr.take(), "")
 }
 
+// Two paths that the backend keeps in one document are one version, also if memory has only one of them, whatever their order.
+func TestMemoryHasOneVersionOfADocument(t *testing.T) {
+	backend := newFake("app", `{"user":"new","password":"new","host":"new"}`, "other", "new")
+	backend.info.Resolve = func(ref secrets.Ref) secrets.Ref {
+		if doc, field, ok := strings.Cut(ref.Path, "/"); ok && ref.Field == "" {
+			return secrets.Ref{Path: doc, Field: field}
+		}
+		return ref
+	}
+	client := open(t, backend, secrets.WithCache(memory(&trail{}, map[string]string{"app#user": "old", "app/host": "old", "other": "old"})))
+	keys := []string{"app#user", "other", "app/password", "app/host"}
+	for range keys {
+		is := is.New(t)
+		found, err := client.GetMany(t.Context(), keys...)
+		is.NoErr(err)
+		is.Equal(len(found), len(keys))
+		for key, s := range found {
+			is.Equal(s.Reveal() == "old", key == "other") // the control: a document of its own
+		}
+		keys = append(keys[1:], keys[0])
+	}
+}
+
 // Memory is asked only where it can answer as the layers would.
 func TestMemoryStandsAside(t *testing.T) {
 	second := func() *fake { return named("second", "hit", "second") }

@@ -14,7 +14,7 @@ import (
 // up to 16 documents of a backend at a time, and where its server has batches, up to 16 batches. Keys given twice are asked once.
 //
 // Keys of one path and version are answered by one source and in one version: the first source of a chain that has any of them, and its
-// latest version. A key that another source or version has answered is [ErrFieldNotFound], or [ErrUnavailable] if it was an outage that
+// latest version. So are keys of two paths that the first source keeps in one document. A key that another source or version has answered is [ErrFieldNotFound], or [ErrUnavailable] if it was an outage that
 // made another source answer.
 //
 // The error is [Errors], with one [*Error] for each key that could not be had. What was found is returned also if there is an error, and
@@ -32,14 +32,14 @@ func (c *Client) GetMany(ctx context.Context, keys ...string) (map[string]Secret
 	group := fetchctx.NewGroup(0)
 	defer group.Close()
 	ctx = fetchctx.With(ctx, fetchctx.Fetch{Group: group})
-	paths := byPath(reads)
-	c.recall(reads, paths)
+	sets := c.together(reads)
+	c.recall(reads, sets)
 	c.fetchMany(ctx, group, reads)
-	for dropOver(reads, paths, time.Now()) {
+	for dropOver(reads, sets, time.Now()) {
 		group.RenewAll()
 		c.fetchMany(ctx, group, reads)
 	}
-	c.onePerPath(group, reads, paths)
+	c.oneSource(group, reads, sets)
 	for i := range reads {
 		r := &reads[i]
 		if r.err != nil {
@@ -122,30 +122,49 @@ func collect(keys []string, errs map[string]*Error) error {
 	return all
 }
 
-// byPath returns the indexes in reads of each path and version.
-func byPath(reads []read) map[Ref][]int {
-	paths := make(map[Ref][]int)
-	for i, r := range reads {
-		path := locationOf(r.ref).doc
-		paths[path] = append(paths[path], i)
+// together returns the indexes in reads of keys that must agree: those of one path and version, and those of one document of the first
+// source. For Vault, app#user and app/password are one document.
+func (c *Client) together(reads []read) map[Ref][]int {
+	parents := make(map[Ref]Ref) // a union-find of paths and documents
+	root := func(ref Ref) Ref {
+		for parent, ok := parents[ref]; ok; parent, ok = parents[ref] {
+			if above, ok := parents[parent]; ok {
+				parents[ref] = above
+			}
+			ref = parent
+		}
+		return ref
 	}
-	return paths
+	if first := c.stacks[0]; !first.info.Local {
+		for _, r := range reads {
+			path, doc := root(locationOf(r.ref).doc), root(first.constantLocation(r.ref).doc)
+			if path != doc {
+				parents[path] = doc
+			}
+		}
+	}
+	sets := make(map[Ref][]int)
+	for i, r := range reads {
+		set := root(locationOf(r.ref).doc)
+		sets[set] = append(sets[set], i)
+	}
+	return sets
 }
 
-// recall answers those of reads whose paths memory knows whole. Of others it takes nothing: what is fetched may be newer.
-func (c *Client) recall(reads []read, paths map[Ref][]int) {
-	if c.memory == nil || len(paths) < 2 {
+// recall answers those sets of reads that memory knows whole. Of others it takes nothing: what is fetched may be newer.
+func (c *Client) recall(reads []read, sets map[Ref][]int) {
+	if c.memory == nil || len(sets) < 2 {
 		return
 	}
-	for _, path := range paths {
-		keys, found := make([]string, len(path)), make(map[string]Secret, len(path))
-		for n, i := range path {
+	for _, set := range sets {
+		keys, found := make([]string, len(set)), make(map[string]Secret, len(set))
+		for n, i := range set {
 			keys[n] = reads[i].key
 		}
 		if !c.memory.RecallMany(keys, found) {
 			continue
 		}
-		for _, i := range path {
+		for _, i := range set {
 			reads[i].secret, reads[i].recalled = found[reads[i].key], true
 		}
 	}
@@ -203,15 +222,15 @@ func (r *read) fail(err *Error) {
 	r.secret = Secret{}
 }
 
-// dropOver takes the answers for each path away of which one is over by now, since other documents have taken their time. It reports
+// dropOver takes the answers of each set away of which one is over by now, since other documents have taken their time. It reports
 // whether there are any: they are to be fetched once more, together, and whole, since their source may have changed. What was renewed
 // already has an error instead.
-func dropOver(reads []read, paths map[Ref][]int, now time.Time) (dropped bool) {
-	for _, path := range paths {
-		if !slices.ContainsFunc(path, func(i int) bool { return isOver(reads[i].secret, now) }) {
+func dropOver(reads []read, sets map[Ref][]int, now time.Time) (dropped bool) {
+	for _, set := range sets {
+		if !slices.ContainsFunc(set, func(i int) bool { return isOver(reads[i].secret, now) }) {
 			continue
 		}
-		for _, i := range path {
+		for _, i := range set {
 			switch r := &reads[i]; {
 			case r.err != nil:
 			case !r.renewed:
@@ -224,17 +243,17 @@ func dropOver(reads []read, paths map[Ref][]int, now time.Time) (dropped bool) {
 	return dropped
 }
 
-// onePerPath keeps, of the answers for one path and version, those of one source and one version.
-func (c *Client) onePerPath(group *fetchctx.Group, reads []read, paths map[Ref][]int) {
-	for _, path := range paths {
-		path = slices.DeleteFunc(path, func(i int) bool { return reads[i].err != nil })
-		if len(path) < 2 {
+// oneSource keeps, of the answers of each set, those of one source and one version.
+func (c *Client) oneSource(group *fetchctx.Group, reads []read, sets map[Ref][]int) {
+	for _, set := range sets {
+		set = slices.DeleteFunc(set, func(i int) bool { return reads[i].err != nil })
+		if len(set) < 2 {
 			continue
 		}
-		first := slices.MinFunc(path, func(i, k int) int { return c.sourceOf(reads[i]) - c.sourceOf(reads[k]) })
+		first := slices.MinFunc(set, func(i, k int) int { return c.sourceOf(reads[i]) - c.sourceOf(reads[k]) })
 		source, name := c.sourceOf(reads[first]), reads[first].secret.Meta().Backend
 		latest := make(map[Ref]Secret) // by document
-		for _, i := range path {
+		for _, i := range set {
 			if s := reads[i].secret; s.Meta().Backend == name {
 				doc := c.documentOf(reads[i], source)
 				if old, ok := latest[doc]; !ok || s.Meta().FetchedAt.After(old.Meta().FetchedAt) {
@@ -242,7 +261,7 @@ func (c *Client) onePerPath(group *fetchctx.Group, reads []read, paths map[Ref][
 				}
 			}
 		}
-		for _, i := range path {
+		for _, i := range set {
 			r := &reads[i]
 			switch {
 			case r.secret.Meta().Backend != name:
