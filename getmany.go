@@ -14,8 +14,8 @@ import (
 // up to 16 documents of a backend at a time, and where its server has batches, up to 16 batches. Keys given twice are asked once.
 //
 // Keys of one path and version are answered by one source and in one version: the first source of a chain that has any of them, and its
-// latest version. So are keys of two paths that the first source keeps in one document. A key that another source or version has answered is [ErrFieldNotFound], or [ErrUnavailable] if it was an outage that
-// made another source answer.
+// latest version. So are keys of two paths that the first source keeps in one document. A key that another source or version has answered
+// is [ErrFieldNotFound], or [ErrUnavailable] if it was an outage that made another source answer.
 //
 // The error is [Errors], with one [*Error] for each key that could not be had. What was found is returned also if there is an error, and
 // so is what was found when ctx ends the call.

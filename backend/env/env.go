@@ -37,6 +37,7 @@ import (
 
 	"github.com/seed-5482dd03/secrets"
 	"github.com/seed-5482dd03/secrets/internal/regular"
+	"github.com/seed-5482dd03/secrets/internal/text"
 )
 
 // maxFile is the most that a file of [WithFiles] may hold.
@@ -183,11 +184,11 @@ func (b *Backend) read(name string) (value string, found bool, err error) {
 	case found:
 		return "", false, malformed("both " + name + " and " + name + fileSuffix + " are set; unset one of them")
 	}
-	text, err := regular.ReadFile(file, maxFile)
+	content, err := regular.ReadFile(file, maxFile)
 	if err != nil {
 		return "", false, fileError(name+fileSuffix, err)
 	}
-	return regular.TrimNewline(text), true, nil
+	return text.Trim(content), true, nil
 }
 
 // file returns the name of the file for the variable name. NAME_FILE is configuration and no secret, so that empty means

@@ -70,6 +70,7 @@ import (
 	"github.com/seed-5482dd03/secrets"
 	"github.com/seed-5482dd03/secrets/internal/fingerprint"
 	"github.com/seed-5482dd03/secrets/internal/regular"
+	"github.com/seed-5482dd03/secrets/internal/text"
 )
 
 const (
@@ -298,11 +299,11 @@ func (b *Backend) content(place place, limit int64) (string, error) {
 	if !place.mode.IsRegular() {
 		return "", regular.ErrNotRegular
 	}
-	text, err := regular.ReadIn(place.root, native(place.name), limit)
+	content, err := regular.ReadIn(place.root, native(place.name), limit)
 	if err != nil || b.raw {
-		return text, err
+		return content, err
 	}
-	return regular.TrimNewline(text), nil
+	return text.Trim(content), nil
 }
 
 // document makes a JSON object of the regular files of the directory at dir, which path names.

@@ -9,7 +9,7 @@ import (
 	"github.com/hashicorp/vault/api"
 
 	"github.com/seed-5482dd03/secrets/internal/faults"
-	"github.com/seed-5482dd03/secrets/internal/regular"
+	"github.com/seed-5482dd03/secrets/internal/text"
 )
 
 // Auth is a login at an auth method of Vault, for [WithAuth]. It is made by [AppRole], [Kubernetes] or [JWT].
@@ -181,7 +181,7 @@ func File(path string) Credential {
 	if path == "" {
 		return Credential{fault: "an empty path"}
 	}
-	return Credential{read: func() (string, error) { return readFile("the credential in", path, regular.TrimNewline) }}
+	return Credential{read: func() (string, error) { return readFile("the credential in", path, text.Trim) }}
 }
 
 // Env is a credential in a variable of the environment. While that is not set or empty, a login is

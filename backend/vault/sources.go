@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed-5482dd03/secrets"
 	"github.com/seed-5482dd03/secrets/internal/regular"
+	"github.com/seed-5482dd03/secrets/internal/text"
 )
 
 // noToken is for an agent or proxy that adds a token of its own to each request.
@@ -28,7 +29,7 @@ type fixedToken token
 
 // staticToken returns a source of the one token value.
 func staticToken(value string) (*fixedToken, error) {
-	value = strings.TrimSpace(value)
+	value = text.TrimToken(value)
 	switch {
 	case value == "":
 		return nil, errors.New("an empty token")
@@ -54,14 +55,14 @@ type foreignToken struct {
 // fileToken returns the source of the token that the file path holds.
 func fileToken(path string, ended func(serial uint64)) *foreignToken {
 	return &foreignToken{ended: ended, read: func() (string, error) {
-		return readFile("the token in", path, strings.TrimSpace)
+		return readFile("the token in", path, text.TrimToken)
 	}}
 }
 
 // clientToken returns the source of the token of client, which the program renews.
 func clientToken(client *api.Client, ended func(serial uint64)) *foreignToken {
 	return &foreignToken{ended: ended, read: func() (string, error) {
-		value := strings.TrimSpace(client.Token())
+		value := text.TrimToken(client.Token())
 		if value == "" {
 			return "", unauthenticated("the client of the program has no token")
 		}

@@ -3,13 +3,16 @@
 package network
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // Loopback reports whether host, which has no port, is this machine.
@@ -41,6 +44,40 @@ func Reason(err error) string {
 	default:
 		return ""
 	}
+}
+
+// A connection of HTTP/2 on which nothing has come for pingAfter is pinged, and closed if nothing comes for pingTimeout more. Without
+// that, one that a firewall has dropped in silence swallows every request, until the kernel gives it up after 15 minutes or so:
+// https://github.com/golang/go/issues/36026. HTTP/1.1 has no need of it: a request that times out takes its connection with it.
+const (
+	pingAfter   = 10 * time.Second
+	pingTimeout = 5 * time.Second
+)
+
+// CloseDead makes t close the connections of HTTP/2 that have died in silence, unless its owner has decided that already.
+func CloseDead(t *http.Transport) {
+	var settings http.HTTP2Config
+	if t.HTTP2 != nil {
+		settings = *t.HTTP2
+	}
+	if settings.SendPingTimeout == 0 {
+		settings.SendPingTimeout, settings.PingTimeout = pingAfter, pingTimeout
+	}
+	t.HTTP2 = &settings
+}
+
+// Untraced returns ctx without what [httptrace.WithClientTrace] put into it. Such a hook is handed every header of a request: with the
+// tracing of HTTP around a program, tokens would end up in its spans.
+func Untraced(ctx context.Context) context.Context { return untraced{ctx} }
+
+type untraced struct{ context.Context } //nolint:containedctx // it is one
+
+func (u untraced) Value(key any) any {
+	value := u.Context.Value(key)
+	if _, hook := value.(*httptrace.ClientTrace); hook {
+		return nil
+	}
+	return value
 }
 
 // ErrTooLarge says that a body holds more bytes than are read of one.

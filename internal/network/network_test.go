@@ -9,11 +9,15 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httptrace"
 	"net/url"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/matryer/is"
 
@@ -63,5 +67,48 @@ func TestBound(t *testing.T) {
 				is.NoErr(body.Close())
 			})
 		}
+	}
+}
+
+func TestCloseDead(t *testing.T) {
+	is := is.New(t)
+	var fresh http.Transport
+	network.CloseDead(&fresh)
+	is.True(fresh.HTTP2.SendPingTimeout > 0)
+	is.True(fresh.HTTP2.SendPingTimeout+fresh.HTTP2.PingTimeout <= 30*time.Second)
+	theirs := &http.HTTP2Config{MaxReadFrameSize: 1 << 20}
+	other := http.Transport{HTTP2: theirs}
+	network.CloseDead(&other)
+	is.Equal(other.HTTP2.MaxReadFrameSize, 1<<20)
+	is.True(other.HTTP2.SendPingTimeout > 0)
+	is.Equal(theirs.SendPingTimeout, 0*time.Second) // what others may use is not changed
+	decided := http.Transport{HTTP2: &http.HTTP2Config{SendPingTimeout: time.Hour}}
+	network.CloseDead(&decided)
+	is.Equal(*decided.HTTP2, http.HTTP2Config{SendPingTimeout: time.Hour})
+}
+
+// The hook of a caller sees the headers of a request, unless its context is Untraced.
+func TestUntraced(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer server.Close()
+	type mine struct{}
+	for _, hidden := range []bool{false, true} {
+		is := is.New(t)
+		var seen []string
+		ctx := httptrace.WithClientTrace(context.WithValue(t.Context(), mine{}, "x"), &httptrace.ClientTrace{
+			WroteHeaderField: func(key string, _ []string) { seen = append(seen, key) },
+		})
+		if hidden {
+			ctx = network.Untraced(ctx)
+		}
+		is.Equal(ctx.Value(mine{}), "x")
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL, http.NoBody)
+		is.NoErr(err)
+		request.Header.Set("X-Vault-Token", "canary")
+		response, err := server.Client().Do(request)
+		is.NoErr(err)
+		is.NoErr(response.Body.Close())
+		is.Equal(slices.Contains(seen, "X-Vault-Token"), !hidden) // false: the control
+		is.Equal(len(seen) > 0, !hidden)
 	}
 }

@@ -8,8 +8,6 @@ import (
 	"io/fs"
 	"math"
 	"os"
-	"strings"
-	"unicode/utf8"
 )
 
 var (
@@ -70,14 +68,4 @@ func check(info fs.FileInfo, err error) error {
 		return ErrNotRegular
 	}
 	return nil
-}
-
-// TrimNewline returns text without the one newline, "\n" or "\r\n", that editors and echo put at the end of a file. What
-// is not valid UTF-8 is not text, and returned as it is: its last byte may be a part of it.
-func TrimNewline(text string) string {
-	line, found := strings.CutSuffix(text, "\n")
-	if !found || !utf8.ValidString(text) {
-		return text
-	}
-	return strings.TrimSuffix(line, "\r")
 }

@@ -6,7 +6,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/matryer/is"
@@ -63,41 +62,4 @@ func TestRead(t *testing.T) {
 			})
 		}
 	}
-}
-
-func TestTrimNewline(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string]string{
-		"":             "",
-		"x":            "x",
-		"x\n":          "x",
-		"x\r\n":        "x",
-		"x\n\n":        "x\n",
-		"x\r\n\r\n":    "x\r\n",
-		"x\r":          "x\r",
-		"x\r\r\n":      "x\r",
-		"\n":           "",
-		"\r\n":         "",
-		"\tx \n":       "\tx ",
-		"\nx":          "\nx",
-		"\xff\xfe\n":   "\xff\xfe\n",
-		"\xff\xfe\r\n": "\xff\xfe\r\n",
-		"größe\n":      "größe",
-	} {
-		if got := regular.TrimNewline(text); got != want {
-			t.Errorf("TrimNewline(%q) = %q, want %q", text, got, want)
-		}
-	}
-}
-
-func FuzzTrimNewline(f *testing.F) {
-	for _, s := range []string{"", "\n", "x\r\n", "x\n\n", "\xff\n"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		got := regular.TrimNewline(text)
-		if end := strings.TrimPrefix(text, got); !strings.HasPrefix(text, got) || end != "" && end != "\n" && end != "\r\n" {
-			t.Errorf("TrimNewline(%q) = %q", text, got)
-		}
-	})
 }
