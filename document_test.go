@@ -55,16 +55,17 @@ func TestErrorTextOfAClient(t *testing.T) {
 		return ref
 	}))
 	for key, want := range map[string]string{
-		"none":           "secrets: vault: none: not found",
-		"doc#b":          "secrets: vault: doc#b: field not found: the document has no field b",
-		"doc#a":          "secrets: vault: doc#a: field not found: the field a is null",
-		"text#a":         "secrets: vault: text#a: malformed: the document is not JSON, or not JSON alone",
-		"a//b":           "secrets: a//b: invalid key: the path has an empty segment",
-		"a\nb":           `secrets: "a\nb": invalid key: the key has a control, format or line-separator character`,
-		"team/db":        "secrets: vault: team/db: not found: field db of mount/team; the whole secret is team/db#",
-		"team/db#":       "secrets: vault: team/db#: not found",
-		"team/db#f":      "secrets: vault: team/db#f: not found",
-		"in/x":           "secrets: vault: in/x: field not found: the document has no field x; field x of mount/in; the whole secret is in/x#",
+		"none":      "secrets: vault: none: not found",
+		"doc#b":     "secrets: vault: doc#b: field not found: the document has no field b; its one field is a",
+		"doc#a":     "secrets: vault: doc#a: field not found: the field a is null",
+		"text#a":    "secrets: vault: text#a: malformed: the document is not JSON, or not JSON alone",
+		"a//b":      "secrets: a//b: invalid key: the path has an empty segment",
+		"a\nb":      `secrets: "a\nb": invalid key: the key has a control, format or line-separator character`,
+		"team/db":   "secrets: vault: team/db: not found: field db of mount/team; the whole secret is team/db#",
+		"team/db#":  "secrets: vault: team/db#: not found",
+		"team/db#f": "secrets: vault: team/db#f: not found",
+		"in/x": "secrets: vault: in/x: field not found: the document has no field x; it has none; " +
+			"field x of mount/in; the whole secret is in/x#",
 		"t/x?version=3":  "secrets: vault: t/x?version=3: not found: field x of mount/t; the whole secret is t/x?version=3#",
 		"elsewhere#pass": "secrets: vault: elsewhere#pass: not found: it looked for elsewhere_pass",
 	} {
@@ -109,7 +110,7 @@ func TestHintIsToldOfFieldsThatAreNotThere(t *testing.T) {
 	for key, want := range map[string]string{
 		"none":   "secrets: fake: none: not found",
 		"none#a": "secrets: fake: none#a: not found: a could be elsewhere",
-		"doc#a":  "secrets: fake: doc#a: field not found: the document has no field a; a could be elsewhere",
+		"doc#a":  "secrets: fake: doc#a: field not found: the document has no field a; it has none; a could be elsewhere",
 		"text#a": "secrets: fake: text#a: malformed: the document is not JSON, or not JSON alone; a could be elsewhere",
 	} {
 		_, err := client.Get(t.Context(), key)

@@ -121,7 +121,7 @@ func ExampleWithFallback() {
 	// Output:
 	// database#password is from file
 	// api/token is from env
-	// secrets: file: database#port: field not found: the document has no field port
+	// secrets: file: database#port: field not found: the document has no field port; its fields are password, user
 }
 
 // Here an outage of the first backend is an error, also where the second could answer.

@@ -2,11 +2,14 @@ package secrets
 
 import (
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	textrule "github.com/seed-5482dd03/secrets/internal/text"
 )
 
 // The JSON of a secret is read here by hand where encoding/json would change it silently: it takes the last of duplicate
@@ -30,8 +33,13 @@ func checkDocument(text string) *Error {
 }
 
 func checkSyntax(text string) *Error {
-	if !utf8.ValidString(text) {
+	switch {
+	case textrule.IsUTF16(text):
+		return malformed("the document is in UTF-16; JSON must be in UTF-8")
+	case !utf8.ValidString(text):
 		return malformed("the document is not valid UTF-8")
+	case strings.HasPrefix(text, "\ufeff"):
+		return malformed("the document begins with a byte order mark; JSON must not")
 	}
 	if tooDeep(text) {
 		return malformed("the document is nested more than " + strconv.Itoa(maxDepth) + " levels deep")
@@ -100,7 +108,7 @@ func (o object) field(name string) (string, *Error) {
 	}
 	switch {
 	case !found:
-		return "", &Error{Err: ErrFieldNotFound, Detail: "the document has no field " + printable(name)}
+		return "", &Error{Err: ErrFieldNotFound, Detail: "the document has no field " + printable(name) + "; " + o.fields(name)}
 	case raw == "null":
 		return "", &Error{Err: ErrFieldNotFound, Detail: "the field " + printable(name) + " is null"}
 	case raw[0] == '"':
@@ -109,6 +117,42 @@ func (o object) field(name string) (string, *Error) {
 	default:
 		return raw, nil
 	}
+}
+
+// maxListed is the most fields that an error lists: more would fill a screen, and cost time to sort.
+const maxListed = 16
+
+// fields says which fields there are, for who asked for name. Names of fields are not secret.
+func (o object) fields(name string) string {
+	var near, all []string
+	for field := range o {
+		if sameLetters(field, name) {
+			near = append(near, printable(field))
+		}
+		if len(o) <= maxListed {
+			all = append(all, printable(field))
+		}
+	}
+	slices.Sort(near)
+	slices.Sort(all)
+	switch {
+	case len(near) > 0:
+		return "did you mean " + near[0] + "?"
+	case len(o) == 0:
+		return "it has none"
+	case len(o) == 1:
+		return "its one field is " + all[0]
+	case len(all) > 0:
+		return "its fields are " + strings.Join(all, ", ")
+	default:
+		return "it has " + strconv.Itoa(len(o)) + " others"
+	}
+}
+
+// sameLetters reports whether a and b differ only in case, or in what programs write between words: dbPassword, DB_PASSWORD.
+func sameLetters(a, b string) bool {
+	plain := strings.NewReplacer("_", "", "-", "", ".", "", " ", "")
+	return strings.EqualFold(plain.Replace(a), plain.Replace(b))
 }
 
 // descend returns the raw text that a dotted path leads to, from text, which has been checked. It passes over each part of

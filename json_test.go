@@ -64,13 +64,14 @@ func TestField(t *testing.T) {
 		})
 	}
 	for name, detail := range map[string]string{
-		"missing": "the document has no field missing", "USER": "", "user ": "", "CASE": "",
+		"missing": "the document has no field missing; it has 35 others",
+		"USER":    "the document has no field USER; did you mean user?", "CASE": "",
 		"none": "the field none is null", "list.2": "the field list.2 is null", "x.y": "the field x.y is null",
 		"list.4": "", "list.-1": "", "list.01": "", "list.+1": "", "list.1e0": "", "list.0x1": "", "list.1_0": "", "list. 1": "", "list.": "",
 		"list.99999999999999999999": "", "list.9223372036854775807": "", "list.length": "", "list.#": "",
 		"user.0": "", "user.length": "", "port.0": "", "yes.x": "", "none.x": "", "nested json.k": "",
 		"a..b": "", "a.": "", ".a": "", "..": "", "a.b.c": "", "a.c.d.e": "", "object.": "", "a\x00b": "",
-		strings.Repeat("x.", 5000): "", "bad\xff": "", "line\nbreak": `the document has no field "line\nbreak"`,
+		strings.Repeat("x.", 5000): "", "bad\xff": "", "line\nbreak": `the document has no field "line\nbreak"; it has 35 others`,
 	} {
 		t.Run("missing "+brief(name), func(t *testing.T) {
 			is := is.New(t)
@@ -103,7 +104,9 @@ func TestFieldRefusesDocuments(t *testing.T) {
 		tooDeep   = "nested more than 10000 levels deep"
 	)
 	bad := map[string]string{
-		"": notJSON, " ": notJSON, "\n\t ": notJSON, "\ufeff{}": notJSON, "\x00": notJSON, "\v{}": notJSON,
+		"": notJSON, " ": notJSON, "\n\t ": notJSON,
+		"\ufeff{}": "a byte order mark", "\xff\xfe{\x00}\x00": "in UTF-16", "\xfe\xff\x00{\x00}": "in UTF-16",
+		"\x00": notJSON, "\v{}": notJSON,
 		"hunter2": notJSON, "p=a;q=b": notJSON, "-----BEGIN KEY-----": notJSON, "{a:1}": notJSON, "{'a':1}": notJSON, `{"a":1,}`: notJSON,
 		`{"a":1`: notJSON, `{"a"}`: notJSON, `{"a":}`: notJSON, `{,}`: notJSON, `[1,]`: notJSON, `{"a":01}`: notJSON, `{"a":+1}`: notJSON,
 		`{"a":.5}`: notJSON, `{"a":NaN}`: notJSON, `{"a":1} {"a":2}`: notJSON, `{"a":1}x`: notJSON, `{"a":1}]`: notJSON, "{\"a\":1}\x00": notJSON,
@@ -442,4 +445,31 @@ func countTokens(v reflect.Value) int {
 		}
 	}
 	return n
+}
+
+// Who mistypes a field is told which there are. The values are not.
+func TestFieldNotFoundNamesTheFields(t *testing.T) {
+	many := make(map[string]string)
+	for i := range 800 {
+		many[fmt.Sprint("field-", i)] = "canary"
+	}
+	large, err := json.Marshal(many)
+	is.New(t).NoErr(err)
+	for name, tc := range map[string]struct{ doc, field, want string }{
+		"of several":        {`{"user":"canary","password":"canary","a\nb":1}`, "pass", "its fields are \"a\\nb\", password, user"},
+		"of one":            {`{"value":"canary"}`, "password", "its one field is value"},
+		"of none":           {`{}`, "password", "it has none"},
+		"in another case":   {`{"Password":"canary","user":1}`, "password", "did you mean Password?"},
+		"in another style":  {`{"db_password":"canary","user":1}`, "dbPassword", "did you mean db_password?"},
+		"of two that match": {`{"DB_password":"canary","DB-PASSWORD":1}`, "db.password", "did you mean DB-PASSWORD?"},
+		"of many":           {string(large), "field", "it has 800 others"},
+		"of many, near one": {string(large), "Field_77", "did you mean field-77?"},
+		"in an object":      {`{"db":{"user":"canary"}}`, "db.password", "its one field is db"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			_, err := secrets.NewSecret(tc.doc, secrets.Meta{}).Field(tc.field)
+			is.Equal(err.Error(), "secrets: field not found: the document has no field "+tc.field+"; "+tc.want)
+		})
+	}
 }

@@ -2,6 +2,9 @@ package secrets
 
 import (
 	"log/slog"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/seed-5482dd03/secrets/internal/faults"
@@ -32,8 +35,8 @@ type config struct {
 	hasTimeout    bool
 	logger        *slog.Logger
 	loggedKeys    bool
-	events        *events // made by New
-	defaults      []Option
+	events        *events    // made by New
+	defaults      [][]Option // of each WithDefaults
 	faults        faults.List
 }
 
@@ -130,16 +133,17 @@ func WithTimeout(d time.Duration) Option {
 // [WithCache] given beside it takes the place of the one in it. Layers of [WithMiddleware] and [WithBackendMiddleware] are
 // no defaults, and a fault here. Package middleware makes its recommended stack with it.
 func WithDefaults(opts ...Option) Option {
-	return func(c *config) { c.defaults = append(c.defaults, opts...) }
+	return func(c *config) { c.defaults = append(c.defaults, opts) }
 }
 
 func newConfig(opts []Option) *config {
 	c := &config{timeout: defaultTimeout, faults: faults.List{Prefix: "secrets: "}}
 	c.apply(opts)
-	if len(c.defaults) > 0 {
+	byDefault := make(map[string]bool)
+	for _, defaults := range c.defaults {
 		d := config{faults: faults.List{Prefix: "secrets: "}}
-		d.apply(c.defaults)
-		c.adopt(&d)
+		d.apply(defaults)
+		c.adopt(&d, byDefault)
 	}
 	c.faults.CheckDuration("WithTimeout", c.timeout)
 	c.faults.Checkf(c.timeout > 0, "WithTimeout: %v is not more than 0", c.timeout)
@@ -151,9 +155,17 @@ func (c *config) apply(opts []Option) {
 	faults.Apply(&c.faults, opts, func(o Option) { o(c) })
 }
 
-// adopt takes from d what c leaves open.
-func (c *config) adopt(d *config) {
+// adopt takes from d what c leaves open. byDefault is what other defaults have given.
+func (c *config) adopt(d *config, byDefault map[string]bool) {
 	c.faults.Add(d.faults.Err())
+	var twice []string
+	for _, option := range slices.Sorted(maps.Keys(d.given)) {
+		if byDefault[option] {
+			twice = append(twice, option)
+		}
+		byDefault[option] = true
+	}
+	c.faults.Checkf(len(twice) == 0, "middleware.Standard, or another WithDefaults, is given twice: with %s", strings.Join(twice, ", "))
 	if len(d.around)+len(d.aroundBackend)+len(d.defaults) > 0 {
 		c.faults.Addf("WithDefaults: takes slots, a fallback, a timeout and a logger only")
 	}

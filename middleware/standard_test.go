@@ -336,7 +336,7 @@ func TestFaultsAreReportedByNew(t *testing.T) {
 		},
 		"twice": {
 			[]secrets.Option{middleware.Standard(), middleware.Standard()},
-			[]string{"WithCache is given twice", "WithDedup is given twice", "WithRedaction is given twice"},
+			[]string{"middleware.Standard, or another WithDefaults, is given twice: with WithCache, WithDedup, WithRedaction"},
 		},
 		"beside a slot given twice": {
 			[]secrets.Option{secrets.WithCache(cache.New()), middleware.Standard(), secrets.WithCache(cache.New())},
