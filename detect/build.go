@@ -25,13 +25,13 @@ func (c *config) build(ctx context.Context, d Detection, place, dir string, seen
 	case provFile:
 		if c.get(varPath) != "" {
 			dir = c.get(varPath)
-		} else if d.Strength == Explicit {
+		} else if c.typed() {
 			return nil, c.noPath(d, place, seen)
 		}
 		backend, err = file.New(dir, c.file...)
 	case provVault:
 		// A variable that is blank counts as not set there, too.
-		backend, err = vault.New(slices.Concat([]vault.Option{vault.WithLookup(c.lookupNonblank)}, c.vault)...)
+		backend, err = vault.New(slices.Concat([]vault.Option{vault.WithLookup(c.variable)}, c.vault)...)
 	case provAWS:
 		backend, err = awssm.New(ctx, slices.Concat(c.awsOptions(), c.aws)...)
 	default:
@@ -54,11 +54,6 @@ func (c *config) newEnv() (*env.Backend, error) {
 	}
 	backend := env.New(append(opts, c.env...)...)
 	return backend, backend.Info().Fault
-}
-
-func (c *config) lookupNonblank(name string) (string, bool) {
-	value := c.get(name)
-	return value, value != ""
 }
 
 // awsOptions returns what the SDK does not find by itself.
@@ -98,14 +93,14 @@ func (*config) noPath(d Detection, place string, seen sight) error {
 // incomplete says why the backend of the provider that d names cannot be made, and what to do. err is of the backend.
 func (c *config) incomplete(d Detection, err error) error {
 	text := "secrets: detect: " + d.Reason
-	if d.Strength != Explicit {
-		text += ", so that " + d.Provider + " was chosen"
+	if !c.typed() {
+		text += ", so " + d.Provider + " was chosen"
 	}
-	text += ": " + strings.NewReplacer("secrets: "+d.Provider+": ", "", "\n", "; ").Replace(c.masked(err.Error()))
+	text += ": " + masked(strings.NewReplacer("secrets: "+d.Provider+": ", "", "\n", "; ").Replace(err.Error()))
 	option := map[string]string{provEnv: "WithEnv", provFile: "WithFile", provVault: "WithVault", provAWS: "WithAWS"}[d.Provider]
 	text += "; options go into " + option
 	switch {
-	case d.Strength == Explicit:
+	case c.typed():
 	case d.Provider == provEnv:
 		text += ", and " + varType + " chooses another provider"
 	default:

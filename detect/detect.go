@@ -32,8 +32,9 @@ func New(ctx context.Context, opts ...Option) (*secrets.Client, Detection, error
 // secrets.New does. The Detection says what was chosen, also if there is an error.
 //
 // These are errors: faults of the options, all of them joined; a SECRET_MANAGER_TYPE that names no provider; a backend that
-// lacks a part of its configuration; with [WithStrict], [ErrAmbiguous]; a directory of secrets that does not answer within a
-// second, if the choice hangs on it. If ctx is done, its error is returned as it is.
+// lacks a part of its configuration; with [WithStrict], [ErrAmbiguous]; and, if the choice hangs on it, a directory of secrets that
+// cannot be read or does not answer within a second, and a CREDENTIALS_DIRECTORY without a file. If ctx is done, its error is returned
+// as it is.
 func Backend(ctx context.Context, opts ...Option) (secrets.Backend, Detection, error) {
 	c := newConfig(opts)
 	if c.hasClient {
@@ -49,10 +50,12 @@ func (c *config) detect(ctx context.Context) (secrets.Backend, Detection, error)
 	if err := ctx.Err(); err != nil {
 		return nil, Detection{Reason: "the context was done"}, err
 	}
-	dir, signal := c.directory, Signal{Name: c.directory, Provider: provFile, Strength: Weak}
-	place := c.directory // in words
-	if credentials := c.get(varCredentials); credentials != "" {
-		dir, signal.Name, place = credentials, varCredentials, "the directory of "+varCredentials
+	dir, signal := c.directory, Signal{Name: c.directory, Provider: provFile, byPlatform: true, counts: true}
+	place := shown(dir) // in words
+	credentials, named := c.variable(varCredentials)
+	if named {
+		dir, signal.Name, signal.Value = credentials, varCredentials, shown(credentials)
+		place = signal.Value + " ($" + varCredentials + ")"
 	}
 	seen, err := c.look(ctx, dir)
 	if err != nil {
@@ -66,9 +69,9 @@ func (c *config) detect(ctx context.Context) (secrets.Backend, Detection, error)
 	switch {
 	case d.Provider == "":
 		return nil, d, c.unknownType()
-	case seen.slow && c.hangsOnDirectory(d, signal, place, seen):
+	case (seen.failed || named && !seen.file) && c.hangsOnDirectory(d, signal, place, seen):
 		d = c.undecided(d.Signals, place+" "+seen.what)
-		return nil, d, fmt.Errorf("secrets: detect: %s; %s chooses without it", d.Reason, varType)
+		return nil, d, fmt.Errorf("secrets: detect: %s; mend that, or set %s", d.Reason, varType)
 	case c.strict && len(d.rivals()) > 0:
 		return nil, d, ambiguous(d)
 	}
@@ -86,8 +89,8 @@ func ambiguous(d Detection) error {
 	signals := d.rivals()
 	rivals := make([]string, 0, len(signals))
 	for _, s := range signals {
-		rivals = append(rivals, fmt.Sprintf("%s points to %s (%s)", s.Name, s.Provider, s.Strength))
+		rivals = append(rivals, fmt.Sprintf("%s points to %s", s, s.Provider))
 	}
-	return fmt.Errorf("%w: %s, for %s (%s), and %s; set %s",
-		ErrAmbiguous, d.Reason, d.Provider, d.Strength, strings.Join(rivals, ", and "), varType)
+	return fmt.Errorf("%w: %s, which points to %s, but %s; set %s",
+		ErrAmbiguous, d.Reason, d.Provider, strings.Join(rivals, ", and "), varType)
 }

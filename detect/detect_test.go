@@ -3,9 +3,7 @@ package detect_test
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -215,8 +213,7 @@ func TestErrorsOfDirectories(t *testing.T) {
 	dir := t.TempDir()
 	_, _, err := detect.Backend(t.Context(), lookup(vars{"SECRET_MANAGER_PATH": filepath.Join(dir, "nowhere")}))
 	is.True(errors.Is(err, fs.ErrNotExist))
-	is.True(!strings.Contains(err.Error(), dir))
-	is.True(strings.Contains(err.Error(), "$SECRET_MANAGER_PATH"))
+	is.True(strings.Contains(err.Error(), filepath.Join(dir, "nowhere")))
 }
 
 // TestNobodyIsContacted gives every provider a server that counts connections, and the SDKs all the addresses they know.
@@ -287,18 +284,19 @@ func TestDetectionIsPrinted(t *testing.T) {
 	}))
 	is.NoErr(err)
 	shut(t, backend)
-	is.Equal(d.String(), "vault (medium): VAULT_ADDR is set; ignored: SECRET_MANAGER_PATH (file), AWS_REGION (aws)")
+	is.Equal(d.String(), "vault: VAULT_ADDR is set (https://vault.example); not used: SECRET_MANAGER_PATH=/etc/secrets (file), "+
+		"AWS_REGION=eu-west-1 (aws)")
 	var out bytes.Buffer
 	is.NoErr(d.Explain(&out))
-	is.Equal(out.String(), `vault (medium): VAULT_ADDR is set
+	is.Equal(out.String(), `vault: VAULT_ADDR is set (https://vault.example)
 
-signals, in the order in which they count:
-  used     VAULT_ADDR           vault  medium  decides
-  ignored  SECRET_MANAGER_PATH  file   strong  VAULT_ADDR comes first
-  ignored  AWS_REGION           aws    weak    VAULT_ADDR comes first
+found, in the order in which it counts:
+  used      VAULT_ADDR=https://vault.example  vault  decides
+  not used  SECRET_MANAGER_PATH=/etc/secrets  file   VAULT_ADDR comes first
+  not used  AWS_REGION=eu-west-1              aws    VAULT_ADDR comes first
 
 not chosen:
-  env   SECRET_MANAGER_PREFIX is not set, and the default gives way to VAULT_ADDR
+  env   SECRET_MANAGER_PREFIX is not set, and VAULT_ADDR comes before the default
   file  VAULT_ADDR comes before SECRET_MANAGER_PATH
   aws   VAULT_ADDR comes before AWS_REGION
 `)
@@ -310,34 +308,72 @@ not chosen:
 		return a
 	}})).Info("secrets", "from", d)
 	is.Equal(out.String(),
-		`level=INFO msg=secrets from.provider=vault from.strength=medium from.reason="VAULT_ADDR is set" `+
-			`from.ignored="SECRET_MANAGER_PATH (file), AWS_REGION (aws)"`+"\n")
+		`level=INFO msg=secrets from.provider=vault from.reason="VAULT_ADDR is set (https://vault.example)" `+
+			`from.not_used="SECRET_MANAGER_PATH=/etc/secrets (file), AWS_REGION=eu-west-1 (aws)"`+"\n")
 
-	_, d, err = detect.Backend(t.Context(), detect.WithDirectory(run), lookup(vars{"VAULT_TOKEN": "hvs.example"}))
+	// What has no effect is said, and so is what is set to nothing.
+	_, d, err = detect.Backend(t.Context(), detect.WithDirectory(run), lookup(vars{"VAULT_TOKEN": "hvs.example", "SECRET_MANAGER_TYPE": ""}))
 	is.NoErr(err)
+	is.Equal(d.String(), "env: nothing points to a provider, and env is the default; "+
+		"not used: VAULT_TOKEN (no effect without VAULT_ADDR), SECRET_MANAGER_TYPE (empty, which counts as not set)")
 	out.Reset()
 	is.NoErr(d.Explain(&out))
-	is.Equal(strings.ReplaceAll(out.String(), run, "/run/secrets"), `env (none): nothing points to a provider, and this is the default
+	is.Equal(strings.ReplaceAll(out.String(), run, "/run/secrets"), `env: nothing points to a provider, and env is the default
 
-signals, in the order in which they count:
-  ignored  VAULT_TOKEN  vault  none  points nowhere without VAULT_ADDR
+found, in the order in which it counts:
+  not used  VAULT_TOKEN          vault  no effect without VAULT_ADDR
+  not used  SECRET_MANAGER_TYPE         empty, which counts as not set
 
 not chosen:
   file   SECRET_MANAGER_PATH is not set, and /run/secrets does not exist
   vault  neither VAULT_ADDR nor VAULT_AGENT_ADDR is set
   aws    none of AWS_SECRET_PREFIX, AWS_REGION and AWS_DEFAULT_REGION is set
 `)
-	encoded, err := json.Marshal(detect.Medium)
-	is.NoErr(err)
-	is.Equal(string(encoded), `"medium"`)
 	is.Equal(d.Explain(failing{}), errFull) // the error of the writer
 
 	_, d, err = detect.Backend(t.Context(), detect.WithDirectory(run), lookup(vars{"SECRET_MANAGER_TYPE": "gcp", "AWS_REGION": "eu-west-1"}))
 	is.True(err != nil)
-	is.Equal(d.String(), "no provider: SECRET_MANAGER_TYPE names no provider that is known; ignored: AWS_REGION (aws)")
+	is.Equal(d.String(), "no provider: SECRET_MANAGER_TYPE names no provider that is known; not used: AWS_REGION=eu-west-1 (aws)")
 	is.Equal(detect.Detection{}.String(), "no provider: ")
-	is.Equal(fmt.Sprint(detect.None, detect.Weak, detect.Medium, detect.Strong, detect.Explicit, detect.Strength(5), detect.Strength(-1)),
-		"none weak medium strong explicit Strength(5) Strength(-1)")
+	_, d, err = detect.Backend(t.Context(), detect.WithDirectory(run), lookup(vars{"SECRET_MANAGER_TYPE": "auto"}))
+	is.NoErr(err)
+	is.Equal(d.String(), "env: nothing points to a provider, and env is the default")
+}
+
+// Paths and addresses are shown, as they are what has to be mended. A password, and what looks like a token, is not.
+func TestValuesAreShown(t *testing.T) {
+	for name, tc := range map[string]struct {
+		vars vars
+		want string
+	}{
+		"a path":      {vars{"SECRET_MANAGER_PATH": "/nowhere/secrets"}, "SECRET_MANAGER_PATH is set (/nowhere/secrets)"},
+		"an address":  {vars{"VAULT_ADDR": "https://vault.example:8200/v"}, "VAULT_ADDR is set (https://vault.example:8200/v)"},
+		"a password":  {vars{"VAULT_ADDR": "https://me:hunter2@vault.example"}, "VAULT_ADDR is set (https://vault.example)"},
+		"a query":     {vars{"VAULT_ADDR": "https://vault.example?token=hunter2#hunter2"}, "VAULT_ADDR is set (https://vault.example)"},
+		"no address":  {vars{"VAULT_ADDR": "hunter2"}, "VAULT_ADDR is set"},
+		"a socket":    {vars{"VAULT_ADDR": "unix:///run/vault.sock"}, "VAULT_ADDR is set (unix:///run/vault.sock)"},
+		"a region":    {vars{"AWS_REGION": "us-gov-west-1"}, "AWS_REGION is set (us-gov-west-1), and nothing points elsewhere"},
+		"a prefix":    {vars{"AWS_SECRET_PREFIX": "prod/shop/"}, "AWS_SECRET_PREFIX is set (prod/shop/)"},
+		"odd letters": {vars{"SECRET_MANAGER_PREFIX": "a\nb"}, `SECRET_MANAGER_PREFIX is set ("a\nb")`},
+		"a long value": {vars{"SECRET_MANAGER_PREFIX": strings.Repeat("ab_", 100)},
+			"SECRET_MANAGER_PREFIX is set (" + strings.Repeat("ab_", 67)[:200] + "…)"},
+		"a token of Vault": {vars{"SECRET_MANAGER_PATH": "/x/hvs.CAESIexample"}, "SECRET_MANAGER_PATH is set (/x/[REDACTED])"},
+		"a legacy token":   {vars{"SECRET_MANAGER_PATH": "s.abcdefghijklmnopqrstuvwx"}, "SECRET_MANAGER_PATH is set ([REDACTED])"},
+		"a key of AWS":     {vars{"AWS_SECRET_PREFIX": "AKIAIOSFODNN7EXAMPLE"}, "AWS_SECRET_PREFIX is set ([REDACTED])"},
+		"a random string":  {vars{"SECRET_MANAGER_PREFIX": "x-7f3Kq9ZxWv2m-y"}, "SECRET_MANAGER_PREFIX is set (x-[REDACTED]-y)"},
+		"a web token": {vars{"SECRET_MANAGER_PREFIX": "eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0."},
+			"SECRET_MANAGER_PREFIX is set ([REDACTED])"},
+		"of Kubernetes": {vars{"SECRET_MANAGER_PATH": "/var/run/secrets/app-7d9f8b6c5d/v1.2.3"},
+			"SECRET_MANAGER_PATH is set (/var/run/secrets/app-7d9f8b6c5d/v1.2.3)"},
+		"of a test in Go": {vars{"SECRET_MANAGER_PATH": "/tmp/TestDetectionOfFiles4061937183/001"},
+			"SECRET_MANAGER_PATH is set (/tmp/TestDetectionOfFiles4061937183/001)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			backend, d, _ := detect.Backend(t.Context(), detect.WithDirectory("/nowhere"), lookup(tc.vars))
+			shut(t, backend)
+			is.New(t).Equal(d.Reason, tc.want)
+		})
+	}
 }
 
 var errFull = errors.New("the disk is full")
@@ -346,13 +382,26 @@ type failing struct{}
 
 func (failing) Write([]byte) (int, error) { return 0, errFull }
 
+// What comes first decides without the directory. Strictness wants to know what is in it.
+func TestADirectoryThatIsMissingBesideAChoice(t *testing.T) {
+	is := is.New(t)
+	all := lookup(lambda(vars{"CREDENTIALS_DIRECTORY": "/nowhere"}))
+	backend, d, err := detect.Backend(t.Context(), all)
+	is.NoErr(err)
+	is.Equal(d.Provider, "aws")
+	shut(t, backend)
+	_, d, err = detect.Backend(t.Context(), all, detect.WithStrict())
+	is.Equal(d.Provider, "")
+	is.True(strings.Contains(err.Error(), "/nowhere ($CREDENTIALS_DIRECTORY) does not exist"))
+}
+
 func TestAmbiguityIsTold(t *testing.T) {
 	is := is.New(t)
 	_, d, err := detect.Backend(t.Context(), detect.WithStrict(), lookup(vars{
 		"VAULT_ADDR": "https://vault.example", "SECRET_MANAGER_PATH": "/etc/secrets", "SECRET_MANAGER_PREFIX": "SHOP_", "AWS_REGION": "eu-west-1",
 	}))
-	is.Equal(err.Error(), "secrets: detect: ambiguous environment: VAULT_ADDR is set, for vault (medium), and "+
-		"SECRET_MANAGER_PATH points to file (strong), and SECRET_MANAGER_PREFIX points to env (strong); set SECRET_MANAGER_TYPE")
+	is.Equal(err.Error(), "secrets: detect: ambiguous environment: VAULT_ADDR is set (https://vault.example), which points to vault, but "+
+		"SECRET_MANAGER_PATH=/etc/secrets points to file, and SECRET_MANAGER_PREFIX=SHOP_ points to env; set SECRET_MANAGER_TYPE")
 	is.Equal(d.Provider, "vault") // what it would be otherwise
 }
 

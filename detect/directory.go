@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -22,9 +23,10 @@ const (
 
 // sight is what a look into a directory shows.
 type sight struct {
-	file bool   // there is a file of secrets
-	slow bool   // the file system has not answered in time
-	what string // "holds a file", or why it does not count: "does not exist"
+	file   bool   // there is a file of secrets
+	failed bool   // whether there is one cannot be told
+	odd    bool   // there is none, but something that may have been meant to be one
+	what   string // "holds a file", or why it does not count: "does not exist"
 }
 
 // look looks into dir. It does not wait for longer than ctx lasts, whose error it returns, or its patience. A look that hangs
@@ -38,7 +40,7 @@ func (c *config) look(ctx context.Context, dir string) (sight, error) {
 	case s := <-seen:
 		return s, nil
 	case <-timer.C:
-		return sight{slow: true, what: fmt.Sprintf("has not answered within %v", c.patienceOf)}, nil
+		return sight{failed: true, what: fmt.Sprintf("has not answered within %v", c.patienceOf)}, nil
 	case <-ctx.Done():
 		return sight{}, ctx.Err()
 	}
@@ -62,28 +64,38 @@ func inspect(dir string) sight {
 	defer top.Close() //nolint:errcheck // nothing was written
 
 	const chunk = 100
+	nothing := sight{what: "holds no file of secrets"}
 	for n := 0; n < maxEntries; n += chunk {
 		entries, err := top.ReadDir(chunk)
 		for _, entry := range entries {
-			if !ofPlatform(entry.Name()) && isFile(root, entry) {
+			switch {
+			case ofPlatform(entry.Name()):
+			case isFile(root, entry):
 				return sight{file: true, what: "holds a file"}
+			case !nothing.odd && isEmptyDirectory(root, entry):
+				nothing = sight{odd: true, what: "holds an empty directory, " + shown(entry.Name()) +
+					", as Docker leaves where the file of a bind mount is missing"}
 			}
 		}
 		if errors.Is(err, io.EOF) {
-			return sight{what: "holds no file of secrets"}
+			return nothing
 		}
 		if err != nil {
 			return unseen(err)
 		}
+	}
+	if nothing.odd {
+		return nothing
 	}
 	return sight{what: fmt.Sprintf("holds no file of secrets among its first %d entries", maxEntries)}
 }
 
 // ofPlatform reports whether platforms put a file or directory of that name there by themselves: Kubernetes the service
 // account of every pod, and the links of a volume; podman, by containers-mounts.conf(5), the subscription of a Red Hat host,
-// such as rhsm and redhat.repo.
+// such as rhsm, etc-pki-entitlement and redhat.repo.
 func ofPlatform(name string) bool {
-	return name == "kubernetes.io" || strings.HasPrefix(name, "..") || strings.HasPrefix(name, "rhsm") || strings.HasSuffix(name, ".repo")
+	return name == "kubernetes.io" || strings.HasSuffix(name, ".repo") || slices.ContainsFunc([]string{"..", "rhsm", "etc-pki"},
+		func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }
 
 func isFile(root *os.Root, entry fs.DirEntry) bool {
@@ -94,16 +106,29 @@ func isFile(root *os.Root, entry fs.DirEntry) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// unseen says why a directory could not be looked at, without its name.
+func isEmptyDirectory(root *os.Root, entry fs.DirEntry) bool {
+	if !entry.IsDir() {
+		return false
+	}
+	dir, err := root.Open(entry.Name())
+	if err != nil {
+		return false
+	}
+	defer dir.Close() //nolint:errcheck // nothing was written
+	_, err = dir.ReadDir(1)
+	return errors.Is(err, io.EOF)
+}
+
+// unseen says why a directory could not be looked at, without its name. Only one that does not exist holds nothing for certain.
 func unseen(err error) sight {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return sight{what: "does not exist"}
 	case errors.Is(err, syscall.ENOTDIR):
-		return sight{what: "is no directory"}
+		return sight{failed: true, what: "is not a directory"}
 	case errors.Is(err, fs.ErrPermission):
-		return sight{what: "must not be read"}
+		return sight{failed: true, what: "cannot be read: permission denied"}
 	default:
-		return sight{what: "cannot be read"}
+		return sight{failed: true, what: "cannot be read"}
 	}
 }

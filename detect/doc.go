@@ -2,45 +2,47 @@
 //
 //	client, detection, err := detect.New(ctx)
 //	…
-//	log.Info("secrets", "detection", detection)                  // vault (medium): VAULT_ADDR is set
+//	log.Info("secrets", "detection", detection)                  // vault: VAULT_ADDR is set (https://…)
 //	password, err := client.Get(ctx, "database#password")        // the portable form, which all backends answer
 //
 // [New] is [Backend] with the stack of middleware.Standard around it. Both contact nobody, probe no credentials, and look at
 // variables and at one directory only. Nothing is guessed silently: [Detection] says what was seen, what was chosen, and why
-// nothing else was, without the value of any variable, and [Detection.Explain] writes it for a person. This package imports
-// all backends and their SDKs; a program that knows where its secrets are is smaller without it.
+// nothing else was, and [Detection.Explain] writes it for a person. This package imports all backends and their SDKs; a program
+// that knows where its secrets are is smaller without it.
 //
 // # The order
 //
-// The first that applies decides. A variable that is empty or blank counts as not set.
+// The first that applies decides. A variable that is empty or blank counts as not set, and the [Detection] says so.
 //
-//	provider  strength
-//	as named  explicit  SECRET_MANAGER_TYPE: env, file, vault, aws, or a provider of [With]; auto leaves it to the rest
-//	vault     medium    VAULT_AGENT_ADDR or VAULT_ADDR
-//	aws       strong    AWS_SECRET_PREFIX
-//	file      strong    SECRET_MANAGER_PATH, the directory
-//	env       strong    SECRET_MANAGER_PREFIX, what stands before the names of variables
-//	aws       weak      AWS_REGION or AWS_DEFAULT_REGION, with credentials beside it
-//	file      weak      a file in $CREDENTIALS_DIRECTORY if that is set, or else in /run/secrets
-//	aws       weak      AWS_REGION or AWS_DEFAULT_REGION alone
-//	env       none      nothing of these
+//	as named  SECRET_MANAGER_TYPE: env, file, vault, aws, or a provider of [With]; auto leaves it to the rest
+//	vault     VAULT_AGENT_ADDR or VAULT_ADDR
+//	aws       AWS_SECRET_PREFIX, what stands before the names of secrets
+//	file      SECRET_MANAGER_PATH, the directory
+//	env       SECRET_MANAGER_PREFIX, what stands before the names of variables
+//	aws       AWS_REGION or AWS_DEFAULT_REGION, with credentials beside it
+//	file      a file in $CREDENTIALS_DIRECTORY if that is set, or else in /run/secrets
+//	aws       AWS_REGION or AWS_DEFAULT_REGION alone
+//	env       none of these
 //
 // Credentials are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY together, AWS_WEB_IDENTITY_TOKEN_FILE,
 // AWS_CONTAINER_CREDENTIALS_RELATIVE_URI, AWS_CONTAINER_CREDENTIALS_FULL_URI or AWS_PROFILE. AWS Lambda always sets the region
-// and the keys, so that anything stronger wins over them there.
+// and the keys, so every row above theirs wins there.
 //
 // The directory counts if it holds a regular file at its top, or a link within it to one. What platforms put there by
-// themselves does not: kubernetes.io, and names that begin with ".." or rhsm, or end in .repo.
+// themselves does not: kubernetes.io, and names that begin with "..", rhsm or etc-pki, or end in .repo.
 //
-// A strength says how much a signal means: a variable that only this package reads is strong, one that shells of developers
-// export is medium, one that platforms set by themselves is weak. It does not change the order. [WithStrict] makes an error
-// of signals that contradict each other.
+// [WithStrict] makes an error of what contradicts each other.
 //
 // # Half a configuration
 //
 // What was chosen is never given up for something else: if it cannot be built, such as Vault without a token, or a
-// directory that does not exist, the error says which variable chose it and what is missing. Where a backend quotes the value of
-// a variable in it, of 8 bytes and more, the name of the variable stands instead: $VAULT_ADDR.
+// directory that does not exist, the error says which variable chose it and what is missing.
+//
+// Nor does something unreadable read as absent. If the choice depends on the directory, it is an error that the directory cannot be
+// read, and that $CREDENTIALS_DIRECTORY holds no file: systemd sets that variable only for a service that has credentials
+// (https://systemd.io/CREDENTIALS).
+//
+// Errors and the Detection show paths, addresses, prefixes and regions. They mask what looks like a token.
 //
 // # What the backends read
 //

@@ -21,7 +21,7 @@ func NewClient(ctx context.Context) (*secrets.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	slog.Info("secrets", "from", detection) // from.provider=vault from.strength=medium from.reason="VAULT_ADDR is set"
+	slog.Info("secrets", "from", detection) // from.provider=vault from.reason="VAULT_ADDR is set (https://…)"
 	return client, nil
 }
 
@@ -41,7 +41,7 @@ func ExampleNew() {
 	password, err := client.Get(context.Background(), "database#password")
 	fmt.Println(password, err)
 	// Output:
-	// env (strong): SECRET_MANAGER_PREFIX is set; ignored: AWS_REGION (aws)
+	// env: SECRET_MANAGER_PREFIX is set (SHOP_); not used: AWS_REGION=eu-west-1 (aws)
 	// [REDACTED] <nil>
 }
 
@@ -61,7 +61,7 @@ func ExampleWithVault() {
 	}
 	defer client.Close()
 	fmt.Println(detection.Provider, "since", detection.Reason)
-	// Output: vault since VAULT_ADDR is set
+	// Output: vault since VAULT_ADDR is set (https://vault.example:8200)
 }
 
 func ExampleWithStrict() {
@@ -73,7 +73,7 @@ func ExampleWithStrict() {
 	if errors.Is(err, detect.ErrAmbiguous) {
 		fmt.Println(detection.Ignored()[0].Name, "contradicts:", detection.Reason)
 	}
-	// Output: SECRET_MANAGER_PATH contradicts: VAULT_ADDR is set
+	// Output: SECRET_MANAGER_PATH contradicts: VAULT_ADDR is set (https://vault.example:8200)
 }
 
 func ExampleDetection_Explain() {
@@ -89,16 +89,16 @@ func ExampleDetection_Explain() {
 	problem, _, _ := strings.Cut(err.Error(), ": give ") // The rest says what to do.
 	fmt.Println(problem)
 	// Output:
-	// vault (medium): VAULT_ADDR is set
+	// vault: VAULT_ADDR is set (https://vault.example:8200)
 	//
-	// signals, in the order in which they count:
-	//   used     VAULT_ADDR  vault  medium  decides
-	//   ignored  AWS_REGION  aws    weak    VAULT_ADDR comes first
+	// found, in the order in which it counts:
+	//   used      VAULT_ADDR=https://vault.example:8200  vault  decides
+	//   not used  AWS_REGION=eu-west-1                   aws    VAULT_ADDR comes first
 	//
 	// not chosen:
-	//   env   SECRET_MANAGER_PREFIX is not set, and the default gives way to VAULT_ADDR
+	//   env   SECRET_MANAGER_PREFIX is not set, and VAULT_ADDR comes before the default
 	//   file  SECRET_MANAGER_PATH is not set, and run/secrets does not exist
 	//   aws   VAULT_ADDR comes before AWS_REGION
 	//
-	// secrets: detect: VAULT_ADDR is set, so that vault was chosen: no token
+	// secrets: detect: VAULT_ADDR is set (https://vault.example:8200), so vault was chosen: no token
 }

@@ -51,12 +51,17 @@ func newConfig(opts []Option) *config {
 	return c
 }
 
-// get returns the value of a variable, or "" if it is not set, empty or blank.
-func (c *config) get(name string) string {
-	value, _ := c.lookup(name)
+// variable returns the value of a variable, and whether it is set. One that is empty or blank counts as not set.
+func (c *config) variable(name string) (value string, set bool) {
+	value, _ = c.lookup(name)
 	if strings.TrimSpace(value) == "" {
-		return ""
+		return "", false
 	}
+	return value, true
+}
+
+func (c *config) get(name string) string {
+	value, _ := c.variable(name)
 	return value
 }
 
@@ -77,9 +82,9 @@ func WithLookup(lookup func(name string) (value string, set bool)) Option {
 	}
 }
 
-// WithStrict makes ambiguity an error: [ErrAmbiguous] if a signal of another provider is as strong as the one that decides,
-// or stronger. SECRET_MANAGER_TYPE is never ambiguous. What AWS Lambda sets by itself is weak, so that it is ambiguous beside
-// another weak signal only. By default, the order decides, and [Detection] says what was ignored.
+// WithStrict makes ambiguity an error: [ErrAmbiguous] if something points to another provider than what decides. What platforms set
+// by themselves, as AWS Lambda sets AWS_REGION, contradicts only what a platform has set. SECRET_MANAGER_TYPE is never ambiguous.
+// Default: the order decides, and [Detection] says what was not used.
 func WithStrict() Option { return func(c *config) { c.strict = true } }
 
 // WithDirectory sets the directory that is looked at where CREDENTIALS_DIRECTORY is not set. It need not exist. The last one

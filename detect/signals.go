@@ -30,6 +30,9 @@ const (
 	auto = "auto" // the value of SECRET_MANAGER_TYPE that leaves it to the other variables
 )
 
+// vaultVariables returns the names of the variables that package vault reads for a login, and of the place of its secrets.
+func vaultVariables() []string { return []string{varVaultToken, varVaultFile} }
+
 func builtin() []string { return []string{provEnv, provFile, provVault, provAWS} }
 
 // chosenType returns what SECRET_MANAGER_TYPE says, or "" if it leaves the choice to the other variables.
@@ -42,17 +45,27 @@ func (c *config) chosenType() (name string, isAuto bool) {
 	}
 }
 
-// signals returns all that point to a provider, in the order in which they count. The first that is of any strength decides.
+// typed reports whether SECRET_MANAGER_TYPE decides.
+func (c *config) typed() bool {
+	name, _ := c.chosenType()
+	return name != ""
+}
+
+// signals returns all that has to do with a provider, in the order in which it counts. The first that counts decides.
 func (c *config) signals(directory Signal) []Signal {
 	all := c.typeSignals()
 	for _, s := range []Signal{
-		{Name: varVaultAgent, Provider: provVault, Strength: Medium},
-		{Name: varVault, Provider: provVault, Strength: Medium},
-		{Name: varAWSPrefix, Provider: provAWS, Strength: Strong},
-		{Name: varPath, Provider: provFile, Strength: Strong},
-		{Name: varPrefix, Provider: provEnv, Strength: Strong},
+		{Name: varVaultAgent, Provider: provVault},
+		{Name: varVault, Provider: provVault},
+		{Name: varAWSPrefix, Provider: provAWS},
+		{Name: varPath, Provider: provFile},
+		{Name: varPrefix, Provider: provEnv},
 	} {
-		if c.get(s.Name) != "" {
+		if value, set := c.variable(s.Name); set {
+			s.Value, s.counts = shown(value), true
+			if s.Provider == provVault {
+				s.Value = shownAddress(value)
+			}
 			all = append(all, s)
 		}
 	}
@@ -60,7 +73,7 @@ func (c *config) signals(directory Signal) []Signal {
 	if len(regions) > 0 && len(credentials) > 0 {
 		all = append(all, regions...)
 		for _, name := range credentials {
-			all = append(all, Signal{Name: name, Provider: provAWS, Strength: Weak})
+			all = append(all, Signal{Name: name, Provider: provAWS, byPlatform: true, counts: true})
 		}
 	}
 	if directory.Name != "" {
@@ -69,15 +82,15 @@ func (c *config) signals(directory Signal) []Signal {
 	if len(credentials) == 0 {
 		all = append(all, regions...)
 	}
-	return append(all, c.partial()...)
+	return slices.Concat(all, c.partial(), c.empty())
 }
 
 func (c *config) typeSignals() []Signal {
 	switch name, isAuto := c.chosenType(); {
 	case isAuto:
-		return []Signal{{Name: varType, Note: "auto leaves the choice to the other signals"}}
+		return []Signal{{Name: varType, Value: auto, Note: "leaves the choice to the rest"}}
 	case name != "":
-		return []Signal{{Name: varType, Provider: name, Strength: Explicit}}
+		return []Signal{{Name: varType, Provider: name, counts: true}}
 	default:
 		return nil
 	}
@@ -86,26 +99,40 @@ func (c *config) typeSignals() []Signal {
 func (c *config) regionSignals() []Signal {
 	var signals []Signal
 	for _, name := range []string{varRegion, varRegionElse} {
-		if c.get(name) != "" {
-			signals = append(signals, Signal{Name: name, Provider: provAWS, Strength: Weak})
+		if value, set := c.variable(name); set {
+			signals = append(signals, Signal{Name: name, Value: shown(value), Provider: provAWS, byPlatform: true, counts: true})
 		}
 	}
 	return signals
 }
 
-// partial returns what was seen and points nowhere by itself.
+// partial returns what has no effect unless something else is set.
 func (c *config) partial() []Signal {
 	var signals []Signal
 	if c.region() == "" {
 		for _, name := range c.credentials() {
-			signals = append(signals, Signal{Name: name, Provider: provAWS, Note: "points nowhere without " + varRegion})
+			signals = append(signals, Signal{Name: name, Provider: provAWS, Note: "no effect without " + varRegion})
 		}
 	}
 	if c.get(varVault) == "" && c.get(varVaultAgent) == "" {
-		for _, name := range []string{varVaultToken, varVaultFile} {
+		for _, name := range vaultVariables() {
 			if c.get(name) != "" {
-				signals = append(signals, Signal{Name: name, Provider: provVault, Note: "points nowhere without " + varVault})
+				signals = append(signals, Signal{Name: name, Provider: provVault, Note: "no effect without " + varVault})
 			}
+		}
+	}
+	return signals
+}
+
+// empty returns the variables that choose, and are set to nothing: a template may have had no value for them.
+func (c *config) empty() []Signal {
+	var signals []Signal
+	for _, of := range [][2]string{
+		{varType, ""}, {varVaultAgent, provVault}, {varVault, provVault}, {varAWSPrefix, provAWS}, {varPath, provFile}, {varPrefix, provEnv},
+		{varCredentials, provFile},
+	} {
+		if _, set := c.lookup(of[0]); set && c.get(of[0]) == "" {
+			signals = append(signals, Signal{Name: of[0], Provider: of[1], Note: "empty, which counts as not set"})
 		}
 	}
 	return signals
@@ -138,28 +165,29 @@ func (c *config) credentials() []string {
 
 // decide fills in d what the signals say: the provider, and why no other. place is the directory that was looked at, in words.
 func (c *config) decide(signals []Signal, place string, s sight) Detection {
-	d := Detection{Signals: signals, Provider: provEnv, Reason: "nothing points to a provider, and this is the default"}
-	var decider string // the name of the signal that decides, or ""
-	if i := slices.IndexFunc(signals, func(s Signal) bool { return s.Strength > None }); i >= 0 {
-		decider = signals[i].Name
-		d.Provider, d.Strength, d.Reason = signals[i].Provider, signals[i].Strength, c.reason(signals[i], place)
+	d := Detection{Signals: signals, Provider: provEnv}
+	decider := slices.IndexFunc(signals, func(s Signal) bool { return s.counts })
+	if decider < 0 {
+		d.Reason = byDefault(place, s)
+	} else {
+		d.Provider, d.Reason = signals[decider].Provider, c.reason(signals[decider], place)
 	}
 	if !slices.Contains(c.known(), d.Provider) {
 		d.Provider, d.Reason = "", varType+" names no provider that is known"
 	}
 	for i := range d.Signals {
 		signal := &d.Signals[i]
-		signal.Used = d.Provider != "" && signal.Provider == d.Provider
+		signal.Used = signal.counts && d.Provider != "" && signal.Provider == d.Provider
 		switch {
 		case signal.Note != "":
-		case signal.Name == decider && d.Provider == "":
+		case i == decider && d.Provider == "":
 			signal.Provider, signal.Note = "", "names no provider that is known"
-		case signal.Name == decider:
+		case i == decider:
 			signal.Note = "decides"
 		case signal.Used:
 			signal.Note = "agrees"
 		default:
-			signal.Note = decider + " comes first"
+			signal.Note = signals[decider].Name + " comes first"
 		}
 	}
 	for _, provider := range c.known() {
@@ -182,42 +210,50 @@ func (c *config) undecided(signals []Signal, reason string) Detection {
 	return d
 }
 
+// byDefault says why env is chosen where nothing decides, and what is there and should perhaps have decided.
+func byDefault(place string, s sight) string {
+	reason := "nothing points to a provider, and env is the default"
+	if s.odd {
+		reason += ", although " + place + " " + s.what
+	}
+	return reason
+}
+
 // reason says in words that s decides.
 func (c *config) reason(s Signal, place string) string {
+	set := s.Name + " is set"
+	if s.Value != "" {
+		set += " (" + s.Value + ")"
+	}
 	switch {
-	case s.Strength == Explicit:
+	case s.Name == varType:
 		return varType + " says " + s.Provider
-	case s.Provider == provFile && s.Strength == Weak:
+	case s.Provider == provFile && s.byPlatform:
 		return place + " holds a file"
-	case s.Provider == provAWS && s.Strength == Weak:
+	case s.Provider == provAWS && s.byPlatform:
 		if credentials := c.credentials(); len(credentials) > 0 {
-			return s.Name + " is set, with " + credentials[0]
+			return set + ", with " + credentials[0]
 		}
-		return s.Name + " is set, and nothing stronger points elsewhere"
+		return set + ", and nothing points elsewhere"
 	default:
-		return s.Name + " is set"
+		return set
 	}
 }
 
-// whyNot says why provider was not chosen.
-func (c *config) whyNot(provider string, d Detection, decider, directory string) string {
-	var points string // the name of the first signal that points to it
-	if i := slices.IndexFunc(d.Signals, func(s Signal) bool { return s.Provider == provider && s.Strength > None }); i >= 0 {
-		points = d.Signals[i].Name
-	}
+// whyNot says why provider was not chosen. decider is the index of the signal that decides, or negative.
+func (c *config) whyNot(provider string, d Detection, decider int, directory string) string {
+	first := slices.IndexFunc(d.Signals, func(s Signal) bool { return s.Provider == provider && s.counts })
 	switch {
 	case d.Provider == "":
 		return varType + " does not name it"
-	case d.Strength == Explicit && points == "":
+	case first >= 0:
+		return d.Signals[decider].Name + " comes before " + d.Signals[first].Name
+	case decider >= 0 && d.Signals[decider].Name == varType:
 		return d.Reason
-	case d.Strength == Explicit:
-		return d.Reason + ", which comes before " + points
-	case points != "":
-		return decider + " comes before " + points
 	}
 	switch provider {
 	case provEnv:
-		return varPrefix + " is not set, and the default gives way to " + decider
+		return varPrefix + " is not set, and " + d.Signals[decider].Name + " comes before the default"
 	case provFile:
 		return varPath + " is not set, and " + directory
 	case provVault:
@@ -229,10 +265,12 @@ func (c *config) whyNot(provider string, d Detection, decider, directory string)
 	}
 }
 
-// rivals returns the signals of other providers that are as strong as what decided, or stronger.
+// rivals returns the signals that contradict what decided: all that a person has set for another provider, and if a platform has set what
+// decided, also what platforms set.
 func (d Detection) rivals() []Signal {
-	if d.Strength == Explicit {
+	decider := slices.IndexFunc(d.Signals, func(s Signal) bool { return s.counts })
+	if decider < 0 || d.Signals[decider].Name == varType {
 		return nil
 	}
-	return slices.DeleteFunc(d.Ignored(), func(s Signal) bool { return s.Strength < d.Strength })
+	return slices.DeleteFunc(d.Ignored(), func(s Signal) bool { return s.byPlatform && !d.Signals[decider].byPlatform })
 }

@@ -46,11 +46,11 @@ func TestOnALaptop(t *testing.T) {
 		"SHOP_DATABASE_PASSWORD": value, "SECRET_MANAGER_PREFIX": "SHOP_", "VAULT_TOKEN": "hvs.example",
 	}, nil)
 	is.NoErr(err)
-	is.Equal(out, `env (strong): SECRET_MANAGER_PREFIX is set
+	is.Equal(out, `env: SECRET_MANAGER_PREFIX is set (SHOP_)
 
-signals, in the order in which they count:
-  used     SECRET_MANAGER_PREFIX  env    strong  decides
-  ignored  VAULT_TOKEN            vault  none    points nowhere without VAULT_ADDR
+found, in the order in which it counts:
+  used      SECRET_MANAGER_PREFIX=SHOP_  env    decides
+  not used  VAULT_TOKEN                  vault  no effect without VAULT_ADDR
 
 not chosen:
   file   SECRET_MANAGER_PATH is not set, and run/secrets does not exist
@@ -67,14 +67,14 @@ func TestInAContainer(t *testing.T) {
 	value := rand.Text()
 	out, err := story(t, map[string]string{"AWS_REGION": "eu-west-1"}, map[string]string{"database": `{"password":"` + value + `"}`})
 	is.NoErr(err)
-	is.Equal(out, `file (weak): run/secrets holds a file
+	is.Equal(out, `file: run/secrets holds a file
 
-signals, in the order in which they count:
-  used     run/secrets  file  weak  decides
-  ignored  AWS_REGION   aws   weak  run/secrets comes first
+found, in the order in which it counts:
+  used      run/secrets           file  decides
+  not used  AWS_REGION=eu-west-1  aws   run/secrets comes first
 
 not chosen:
-  env    SECRET_MANAGER_PREFIX is not set, and the default gives way to run/secrets
+  env    SECRET_MANAGER_PREFIX is not set, and run/secrets comes before the default
   vault  neither VAULT_ADDR nor VAULT_AGENT_ADDR is set
   aws    run/secrets comes before AWS_REGION
 
@@ -93,15 +93,15 @@ func TestOnLambda(t *testing.T) {
 		"AWS_REGION": server.Region(), "AWS_ACCESS_KEY_ID": "ASIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": "example", "AWS_SECRET_PREFIX": "prod/shop/",
 	}, nil)
 	is.NoErr(err)
-	is.Equal(out, `aws (strong): AWS_SECRET_PREFIX is set
+	is.Equal(out, `aws: AWS_SECRET_PREFIX is set (prod/shop/)
 
-signals, in the order in which they count:
-  used  AWS_SECRET_PREFIX                            aws  strong  decides
-  used  AWS_REGION                                   aws  weak    agrees
-  used  AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY  aws  weak    agrees
+found, in the order in which it counts:
+  used  AWS_SECRET_PREFIX=prod/shop/                 aws  decides
+  used  AWS_REGION=us-east-1                         aws  agrees
+  used  AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY  aws  agrees
 
 not chosen:
-  env    SECRET_MANAGER_PREFIX is not set, and the default gives way to AWS_SECRET_PREFIX
+  env    SECRET_MANAGER_PREFIX is not set, and AWS_SECRET_PREFIX comes before the default
   file   SECRET_MANAGER_PATH is not set, and run/secrets does not exist
   vault  neither VAULT_ADDR nor VAULT_AGENT_ADDR is set
 
@@ -114,15 +114,15 @@ database#password is [REDACTED], from aws
 func TestWithoutAToken(t *testing.T) {
 	is := is.New(t)
 	out, err := story(t, map[string]string{"VAULT_ADDR": "https://vault.example:8200", "DATABASE_PASSWORD": "correct horse"}, nil)
-	is.True(strings.HasPrefix(out, "vault (medium): VAULT_ADDR is set\n"))
-	is.True(strings.HasPrefix(err.Error(), "secrets: detect: VAULT_ADDR is set, so that vault was chosen: no token: "))
+	is.True(strings.HasPrefix(out, "vault: VAULT_ADDR is set (https://vault.example:8200)\n"))
+	is.True(strings.HasPrefix(err.Error(), "secrets: detect: VAULT_ADDR is set (https://vault.example:8200), so vault was chosen: no token: "))
 }
 
 func TestWithoutASecret(t *testing.T) {
 	is := is.New(t)
 	out, err := story(t, nil, nil)
 	is.True(errors.Is(err, secrets.ErrNotFound))
-	is.True(strings.HasPrefix(out, "env (none): "))
+	is.True(strings.HasPrefix(out, "env: "))
 }
 
 // The search for values must be able to find one.

@@ -1,0 +1,94 @@
+package detect
+
+import (
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/matryer/is"
+)
+
+// as runs f as the user uid sees the file system: see setfsuid(2). Only root may do that.
+func as[T any](t *testing.T, uid uintptr, f func() T) T {
+	t.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	own, _, _ := syscall.RawSyscall(syscall.SYS_SETFSUID, uid, 0, 0)
+	defer syscall.RawSyscall(syscall.SYS_SETFSUID, own, 0, 0) //nolint:errcheck // it returns what was before
+	return f()
+}
+
+// A directory that this program is not allowed to read does not read as one without secrets.
+func TestADirectoryThatCannotBeRead(t *testing.T) {
+	const nobody = 65534
+	uid := uintptr(os.Getuid())
+	if uid == 0 {
+		uid = nobody
+	}
+	base := t.TempDir()
+	for _, dir := range []string{filepath.Dir(base), base} {
+		if err := os.Chmod(dir, 0o755); err != nil { // another user passes through
+			t.Fatal(err)
+		}
+	}
+	closed, below := filepath.Join(base, "closed"), filepath.Join(base, "closed", "below")
+	if err := os.MkdirAll(below, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(closed, "database"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if uid != nobody { // the owner is to be refused
+		if err := os.Chmod(closed, 0); err != nil {
+			t.Fatal(err)
+		}
+		defer os.Chmod(closed, 0o700) //nolint:errcheck // for TempDir
+	}
+	for name, tc := range map[string]struct {
+		vars   map[string]string
+		strict bool
+		want   string // the provider, or "" for an error
+	}{
+		"nothing else":                    {},
+		"nothing else, strict":            {strict: true},
+		"$CREDENTIALS_DIRECTORY":          {vars: map[string]string{varCredentials: closed}},
+		"$CREDENTIALS_DIRECTORY, below":   {vars: map[string]string{varCredentials: below}},
+		"a region without credentials":    {vars: map[string]string{varRegion: "eu-west-1"}},
+		"a prefix":                        {vars: map[string]string{varPrefix: "SHOP_"}, want: provEnv},
+		"the type":                        {vars: map[string]string{varType: "env"}, strict: true, want: provEnv},
+		"the type, CREDENTIALS_DIRECTORY": {vars: map[string]string{varType: "env", varCredentials: closed}, want: provEnv},
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			detect := func(uid uintptr) (Detection, error) {
+				opts := []Option{WithDirectory(closed), WithLookup(func(name string) (string, bool) {
+					value, set := tc.vars[name]
+					return value, set
+				})}
+				if tc.strict {
+					opts = append(opts, WithStrict())
+				}
+				c := newConfig(opts)
+				c.inspect = func(dir string) sight { return as(t, uid, func() sight { return inspect(dir) }) }
+				_, d, err := c.detect(t.Context())
+				return d, err
+			}
+			d, err := detect(uid)
+			is.Equal(d.Provider, tc.want)
+			if tc.want != "" {
+				is.NoErr(err)
+				return
+			}
+			is.True(strings.Contains(err.Error(), "cannot be read: permission denied; mend that, or set SECRET_MANAGER_TYPE"))
+			is.True(strings.Contains(err.Error(), closed))
+			if uid == nobody && name == "nothing else" { // the control: root sees the file
+				d, err = detect(0)
+				is.NoErr(err)
+				is.Equal(d.Provider, provFile)
+			}
+		})
+	}
+}
