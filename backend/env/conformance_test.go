@@ -19,7 +19,7 @@ func TestConformance(t *testing.T) {
 		for path, document := range documents {
 			variables["P_"+strings.ToUpper(name.Replace(path))] = document
 		}
-		return env.New(env.WithPrefix("P_"), lookup(variables))
+		return env.New(env.WithPrefix("P_"), env.WithRawBytes(), lookup(variables))
 	},
 		secretstest.WithBinary(),
 		secretstest.WithFailure(secrets.ErrMalformed, func(t *testing.T, secret string) (secrets.Backend, string) {

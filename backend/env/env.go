@@ -19,12 +19,24 @@
 // A variable that is set and empty is a secret that is empty. One that is not set is [secrets.ErrNotFound], with the names
 // that were looked for. An environment keeps no versions: a key with a version is [secrets.ErrInvalidKey].
 //
-// If PDATABASE is set to something that is no JSON, database#password is [secrets.ErrMalformed], and a fallback does not go
+// If PDATABASE is set to something that is not JSON, database#password is [secrets.ErrMalformed], and a fallback does not go
 // on. A prefix keeps variables that other programs set, such as DATABASE, out of the way.
+//
+// # Text
+//
+// A text loses one byte order mark at its beginning and one newline, "\n" or "\r\n", at its end, as one in a file does. White space
+// stays. What is not valid UTF-8 is not text, and stays as it is. [WithRawBytes] keeps everything.
 //
 // # Files
 //
 // With [WithFiles], NAME_FILE may name a file that holds the value of NAME, as the official Docker images have it.
+//
+// # Kubernetes
+//
+// For each Service, Kubernetes sets variables that begin with its name. The Service "database" has DATABASE_PORT=tcp://10.0.0.11:5432,
+// which is also the variable of database#port. Such a link is no field: database#port is then the field of the JSON in DATABASE. The
+// link is found by its value, which repeats DATABASE_SERVICE_HOST and DATABASE_SERVICE_PORT. Its own key, database/port, reads it.
+// Other variables of a Service are not told apart. To have none of them, set enableServiceLinks: false in the pod.
 package env
 
 import (
@@ -32,6 +44,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"strings"
 	"syscall"
 
@@ -52,6 +65,7 @@ type Backend struct {
 	prefix string
 	lookup func(string) (string, bool)
 	files  bool
+	raw    bool
 	fault  error
 
 	nonblocking bool
@@ -61,7 +75,7 @@ type Backend struct {
 func New(opts ...Option) *Backend {
 	c := newConfig(opts)
 	return &Backend{
-		name: c.name, prefix: c.prefix, lookup: c.lookup, files: c.files, fault: c.faults.Err(),
+		name: c.name, prefix: c.prefix, lookup: c.lookup, files: c.files, raw: c.raw, fault: c.faults.Err(),
 		nonblocking: !c.files && !c.ownLookup,
 	}
 }
@@ -108,7 +122,7 @@ func (b *Backend) resolve(ref secrets.Ref) secrets.Ref {
 	}
 	path := ref.Path + "/" + ref.Field
 	exact, portable := b.variables(path)
-	if b.isSet(exact) || portable != exact && b.isSet(portable) {
+	if b.isSet(exact) || portable != exact && b.isSet(portable) && !b.isServiceLink(portable) {
 		return secrets.Ref{Path: path, Version: ref.Version}
 	}
 	return ref
@@ -120,6 +134,9 @@ func (b *Backend) hint(ref secrets.Ref) string {
 		return ""
 	}
 	_, name := b.variables(ref.Path + "/" + ref.Field)
+	if b.isServiceLink(name) {
+		return name + " is the link of a Kubernetes Service, and no field; enableServiceLinks: false in the pod leaves it out"
+	}
 	if b.files {
 		name += " or " + name + fileSuffix
 	}
@@ -171,9 +188,12 @@ func portableByte(c byte) byte {
 
 const fileSuffix = "_FILE"
 
-// read returns the value of the variable name, or with [WithFiles] the content of the file that name_FILE names.
+// read returns the value of the variable name, or with [WithFiles] the content of the file that name_FILE names. Then an empty value
+// counts as not set: the official Docker images take it so, and a Compose file with ${NAME:-} sets it. See
+// https://github.com/docker-library/postgres/blob/master/docker-entrypoint.sh.
 func (b *Backend) read(name string) (value string, found bool, err error) {
 	value, found = b.lookup(name)
+	value = b.trim(value)
 	if !b.files {
 		return value, found, nil
 	}
@@ -181,20 +201,28 @@ func (b *Backend) read(name string) (value string, found bool, err error) {
 	switch {
 	case !ok:
 		return value, found, nil
-	case found:
+	case value != "":
 		return "", false, malformed("both " + name + " and " + name + fileSuffix + " are set; unset one of them")
 	}
 	content, err := regular.ReadFile(file, maxFile)
 	if err != nil {
 		return "", false, fileError(name+fileSuffix, err)
 	}
-	return text.Trim(content), true, nil
+	return b.trim(content), true, nil
+}
+
+func (b *Backend) trim(value string) string {
+	if b.raw {
+		return value
+	}
+	return text.Trim(value)
 }
 
 // file returns the name of the file for the variable name. NAME_FILE is configuration and no secret, so that empty means
 // not set, as it does to the Docker images.
 func (b *Backend) file(name string) (file string, ok bool) {
 	file, _ = b.lookup(name + fileSuffix)
+	file = text.Trim(file)
 	return file, file != ""
 }
 
@@ -204,6 +232,25 @@ func (b *Backend) isSet(name string) bool {
 		_, set = b.file(name)
 	}
 	return set
+}
+
+// isServiceLink reports whether the variable name is the link of a Kubernetes Service: NAME_PORT=tcp://HOST:PORT, beside
+// NAME_SERVICE_HOST=HOST and NAME_SERVICE_PORT=PORT. See
+// https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables and makeLinkVariables in
+// https://github.com/kubernetes/kubernetes/blob/master/pkg/kubelet/envvars/envvars.go.
+func (b *Backend) isServiceLink(name string) bool {
+	service, ok := strings.CutSuffix(name, "_PORT")
+	if !ok {
+		return false
+	}
+	link, _ := b.lookup(name)
+	protocol, address, _ := strings.Cut(link, "://")
+	if protocol != "tcp" && protocol != "udp" && protocol != "sctp" {
+		return false
+	}
+	host, _ := b.lookup(service + "_SERVICE_HOST")
+	port, _ := b.lookup(service + "_SERVICE_PORT")
+	return address == net.JoinHostPort(host, port)
 }
 
 // fileError says what is wrong with the file that variable names. It does not tell the name of the file: who mistook

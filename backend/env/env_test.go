@@ -47,7 +47,9 @@ func TestFetch(t *testing.T) {
 		"MY_X_Y":            "prefixed x",
 		"my-TOKEN":          "odd prefix",
 		"GR__SSE":           "bytes",
-		"NEWLINE":           "kept\n",
+		"NEWLINE":           "kept\n\n",
+		"WINDOWS":           "\ufeff kept \r\n",
+		"BINARY":            "\xff\n",
 	}
 	for _, tt := range []struct {
 		name, prefix, path string
@@ -81,7 +83,9 @@ func TestFetch(t *testing.T) {
 			err: secrets.ErrNotFound, detail: "neither MY_empty nor MY_EMPTY is set",
 		},
 		{name: "one name is named once", path: "MISSING", err: secrets.ErrNotFound, detail: "MISSING is not set"},
-		{name: "a value is not trimmed", path: "newline", want: "kept\n"},
+		{name: "one newline less", path: "newline", want: "kept\n"},
+		{name: "no byte order mark, and spaces stay", path: "windows", want: " kept "},
+		{name: "what is not text stays", path: "binary", want: "\xff\n"},
 		{name: "no path", path: "", err: secrets.ErrInvalidKey, detail: "empty"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -204,7 +208,7 @@ func TestNotFoundNamesTheVariableOfAField(t *testing.T) {
 		},
 		{
 			key: "object#password",
-			want: "secrets: env: object#password: field not found: the document has no field password; " +
+			want: "secrets: env: object#password: field not found: the document has no field password; its one field is user; " +
 				"P_OBJECT_PASSWORD, for the field alone, is not set either",
 		},
 		{
@@ -322,9 +326,25 @@ func TestFiles(t *testing.T) {
 			name: "both", variables: map[string]string{"TOKEN": canary, "TOKEN_FILE": write(t, "x", canary)}, path: "token",
 			err: secrets.ErrMalformed, names: []string{"TOKEN and", "TOKEN_FILE"},
 		},
-		{
+		{ // as the official Docker images and Compose files have it
 			name: "both, the value empty", variables: map[string]string{"TOKEN": "", "TOKEN_FILE": write(t, "x", canary)},
-			path: "token", err: secrets.ErrMalformed, names: []string{"TOKEN and", "TOKEN_FILE"},
+			path: "token", want: canary,
+		},
+		{
+			name: "both, the value a newline", variables: map[string]string{"TOKEN": "\n", "TOKEN_FILE": write(t, "x", canary)},
+			path: "token", want: canary,
+		},
+		{
+			name: "both empty", variables: map[string]string{"TOKEN": "", "TOKEN_FILE": ""},
+			path: "token", want: "",
+		},
+		{
+			name: "both, and the file is missing", variables: map[string]string{"TOKEN": "", "TOKEN_FILE": "/missing/" + canary},
+			path: "token", err: secrets.ErrMalformed, names: []string{"TOKEN_FILE"},
+		},
+		{
+			name: "a newline after the name of the file", variables: map[string]string{"TOKEN_FILE": write(t, "x", canary) + "\n"},
+			path: "token", want: canary,
 		},
 		{name: "neither", path: "token", err: secrets.ErrNotFound, names: []string{"token", "TOKEN", "_FILE"}},
 		{

@@ -15,6 +15,7 @@ type config struct {
 	prefix string
 	lookup func(string) (string, bool)
 	files  bool
+	raw    bool
 	faults faults.List
 
 	ownLookup bool // lookup is the program's
@@ -62,8 +63,8 @@ func WithName(name string) Option {
 // WithFiles lets the variable NAME_FILE name a file that holds the value of NAME, as the official Docker images have it. It
 // holds for each name that a key means: DATABASE_PASSWORD_FILE for "database/password".
 //
-// The file is the operator's choice, and may be anywhere. It must be a regular file of at most 1 MiB; one newline at the
-// end of a text, "\n" or "\r\n", does not count. A NAME_FILE that is empty counts as not set.
+// The file is the operator's choice, and may be anywhere. It must be a regular file of at most 1 MiB, and its text loses what that of
+// a variable loses. An empty NAME counts as not set if NAME_FILE is set, and an empty NAME_FILE always does.
 //
 // These errors name the variable, and never what it holds: both NAME and NAME_FILE are set, NAME_FILE names what does not
 // exist, is not a regular file or too large ([secrets.ErrMalformed], so that a mistake in the configuration does not read
@@ -72,4 +73,10 @@ func WithName(name string) Option {
 // By default, NAME_FILE has no special meaning.
 func WithFiles() Option {
 	return func(c *config) { c.files = true }
+}
+
+// WithRawBytes keeps a byte order mark at the beginning and a newline at the end of a value, also of one in a file. By default, one of
+// each is not part of a secret that is text; see the package comment.
+func WithRawBytes() Option {
+	return func(c *config) { c.raw = true }
 }

@@ -98,3 +98,66 @@ func TestACachedFieldBesideABinaryFile(t *testing.T) {
 		is.NoErr(err)
 	}
 }
+
+// A file is empty while somebody writes it where it lies. No cache keeps that for its TTL.
+func TestAnEmptyFileIsNotKept(t *testing.T) {
+	t.Parallel()
+	for key, want := range map[string]string{"token": "", "db": `{"password":"","user":"app"}`, "db#user": "app"} {
+		t.Run(key, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				dir := tree(t, map[string]string{"token": "", "db/user": "app", "db/password": "", "control": "old"})
+				c := cached(t, dir)
+				get := func(key string) string {
+					s, err := c.Get(t.Context(), key)
+					is.NoErr(err)
+					return s.Reveal()
+				}
+				is.Equal(get(key), want) // an empty secret is one
+				is.Equal(get("control"), "old")
+				write(t, dir, map[string]string{"token": canary, "db/user": "new", "db/password": canary, "control": "new"})
+				time.Sleep(time.Second)
+				is.Equal(get(key), map[string]string{
+					"token": canary, "db": `{"password":"` + canary + `","user":"new"}`, "db#user": "new",
+				}[key])
+				is.Equal(get("control"), "old") // what is not empty is kept
+			})
+		})
+	}
+}
+
+// An empty file that was written a moment ago is looked at once more: its content may be on the way.
+func TestAFileThatIsBeingWritten(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		dir := tree(t, map[string]string{"token": "", "old": ""})
+		now := time.Now()
+		is.NoErr(os.Chtimes(filepath.Join(dir, "token"), now, now))
+		is.NoErr(os.Chtimes(filepath.Join(dir, "old"), now, now.Add(-time.Second)))
+		b := backend(t, dir)
+
+		got, err := get(t, b, "old")
+		is.NoErr(err)
+		is.Equal(got, "")
+		is.Equal(time.Since(now), 0*time.Second) // the control: it is meant to be empty
+
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			got, err = get(t, b, "token")
+		}()
+		synctest.Wait() // it waits
+		write(t, dir, map[string]string{"token": canary})
+		<-done
+		is.NoErr(err)
+		is.Equal(got, canary)
+
+		is.NoErr(os.WriteFile(filepath.Join(dir, "token"), nil, 0o600))
+		is.NoErr(os.Chtimes(filepath.Join(dir, "token"), time.Now(), time.Now()))
+		got, err = get(t, b, "token")
+		is.NoErr(err)
+		is.Equal(got, "") // nothing more comes: it is an empty secret
+	})
+}

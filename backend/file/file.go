@@ -12,17 +12,28 @@
 //
 //	database             the file D/database; if that is a directory, a JSON object of its regular files
 //	database/password    the file D/database/password
-//	database#password    the file D/database/password, if D/database is a directory with such a file, else that field of the
-//	                     document "database"
+//	database#password    the file D/database/password, if D/database is a directory, else that field of the document "database"
 //	database/password#   the file D/database/password
 //
 // A directory becomes an object with the names of its regular files as keys and their contents as strings, in the order of
-// the names. It is not read recursively. All files must be valid UTF-8: to read one of them beside others that are
-// binary, name it alone. Files keep no versions: a key with a version is [secrets.ErrInvalidKey].
+// the names. It is not read recursively. Dot files, and what editors leave beside a file ("x~", "#x#"), are no fields; each has a
+// key of its own. A directory without a field is [secrets.ErrNotFound]: Docker makes an empty one where the source of a bind mount
+// is missing. Files keep no versions: a key with a version is [secrets.ErrInvalidKey].
+//
+// The name of a field decides whether it exists. Other files of the directory are not read for it, and may be binary or
+// unreadable. Only who asks for the whole directory needs all of them, in UTF-8: otherwise it is [secrets.ErrMalformed], or
+// [secrets.ErrPermissionDenied], and names the file.
 //
 // With [WithCaching], database#password is always that field of the document "database", also where that is a directory.
 //
-// A text loses one newline at its end; see [WithRawBytes]. An empty file is a secret that is empty.
+// # Text
+//
+// A text loses one byte order mark at its beginning and one newline, "\n" or "\r\n", at its end: editors, shells and echo put them
+// there. White space stays. What is not valid UTF-8 is not text, and stays as it is. [WithRawBytes] keeps everything. The same rule
+// holds for environment variables.
+//
+// An empty file is a secret that is empty. If it was written less than a second ago, its content may be on the way: it is read
+// once more after 50 ms. A cache keeps an empty file for a second only.
 //
 // # What is never read
 //
@@ -30,6 +41,18 @@
 // [secrets.ErrInvalidKey]. Links within the directory are followed. Nothing but regular files: a FIFO, a socket or a device
 // is [secrets.ErrMalformed], and cannot block a call. No name that begins with "..": Kubernetes keeps such names for
 // itself.
+//
+// # Permissions
+//
+// On Linux, a file needs read permission, and the directories on the way search permission (x). Only a directory that is a document
+// needs read permission, too. On other systems, all directories do.
+//
+// # Mount points
+//
+// An unmounted volume leaves an empty directory behind. On Linux, the backend remembers what was a mount point: the directory, those
+// above it, and what was read below it. If nothing is mounted there any more, that is [secrets.ErrUnavailable], also if there is a
+// file of that name, so that no fallback takes an outage for absence. Another mount in its place is read. Before Linux 5.8, a
+// mount of the same file system, and one of a single file, is not noticed.
 //
 // # Kubernetes
 //
@@ -47,9 +70,10 @@
 // Each is a [secrets.Error], whose Detail may hold the names of files and never what is in them, or the error of the
 // context.
 //
-//	secrets.ErrNotFound          there is no such file, and the directory is there
+//	secrets.ErrNotFound          there is no such file, and the directory is there; files of similar names are named
+//	secrets.ErrFieldNotFound     there is such a directory, with other files
 //	secrets.ErrPermissionDenied  the file, or a directory on the way to it, must not be read
-//	secrets.ErrUnavailable       the directory itself is gone, as when a volume is not mounted; an input error; files that
+//	secrets.ErrUnavailable       the directory itself is gone, or what was mounted there; an input error; files that
 //	                             change faster than they can be read
 //	secrets.ErrMalformed         not a regular file; too large; a directory with a file that is not UTF-8
 //	secrets.ErrInvalidKey        a name that leads out of the directory or is too long, a loop of links, a version
@@ -61,9 +85,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
+	"io/fs"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 	"unicode/utf8"
 
@@ -82,6 +107,13 @@ const (
 	appearing = 50 * time.Millisecond
 	// maxTogether bounds the files that are read at one moment. It is more than a program asks for.
 	maxTogether = 1 << 16
+	// beingWritten is how old an empty file is at most that may be one which is just being written: who writes a file where it
+	// lies empties it first.
+	beingWritten = time.Second
+	// maxEmpty is how long a cache keeps an empty file.
+	maxEmpty = time.Second
+	// namesOf ends the path of the document that tells only which files a directory has. No key can mean it: see reserved.
+	namesOf = "/" + reserved + "names"
 )
 
 // Backend reads the files of one directory, anew at each call. It holds no file open between calls and is safe for
@@ -94,6 +126,7 @@ type Backend struct {
 	caching bool
 	version func(path, content string) string
 	batcher *secrets.Batcher
+	mounts  mounts
 }
 
 // New returns a Backend for the directory dir. A relative dir is taken from the working directory of this moment. The
@@ -101,18 +134,25 @@ type Backend struct {
 // errors.Is(err, fs.ErrNotExist) if it does not exist.
 func New(dir string, opts ...Option) (*Backend, error) {
 	c := newConfig(opts)
-	dir = c.directory(dir)
+	b := &Backend{
+		dir: c.directory(dir), name: c.name, maxSize: c.maxSize, raw: c.raw, caching: c.caching, version: fingerprint.New(),
+	}
+	if b.dir != "" {
+		s, err := newSnapshot(b.dir, &b.mounts)
+		if err == nil {
+			s.close()
+		} else {
+			c.faults.Addf("the directory: %w", err)
+		}
+	}
 	if err := c.faults.Err(); err != nil {
 		return nil, err
-	}
-	b := &Backend{
-		dir: dir, name: c.name, maxSize: c.maxSize, raw: c.raw, caching: c.caching, version: fingerprint.New(),
 	}
 	b.batcher = secrets.NewBatcher(maxTogether, 0, b.fetchTogether)
 	return b, nil
 }
 
-// directory returns dir as an absolute path and notes what is wrong with it.
+// directory returns dir as an absolute path, or "" and notes what is wrong with it.
 func (c *config) directory(dir string) string {
 	if dir == "" { // an unset variable, most likely; filepath.Abs would make it the working directory
 		c.faults.Addf("the name of the directory is empty")
@@ -123,28 +163,21 @@ func (c *config) directory(dir string) string {
 		c.faults.Addf("the directory %s: %w", dir, err)
 		return ""
 	}
-	root, err := openRoot(abs)
-	if err != nil {
-		c.faults.Addf("the directory: %w", err)
-		return ""
-	}
-	_ = root.Close()
 	return abs
-}
-
-// openRoot opens the directory dir. The separator at the end makes the system refuse what is not a directory before it
-// opens it: the opening of a FIFO would block.
-func openRoot(dir string) (*os.Root, error) {
-	if !os.IsPathSeparator(dir[len(dir)-1]) {
-		dir += string(filepath.Separator)
-	}
-	return os.OpenRoot(dir)
 }
 
 // Info describes the backend: a Local one, unless [WithCaching] is given. Every call reads the files, so that its answer is
 // current, and a cache could only hold one half of an update.
 func (b *Backend) Info() secrets.Info {
-	return secrets.Info{Name: b.name, Local: !b.caching, Batch: maxTogether, Resolve: b.resolve}
+	return secrets.Info{Name: b.name, Local: !b.caching, Batch: maxTogether, Resolve: b.resolve, Hint: hint}
+}
+
+// hint says where a file is that is no field of its directory.
+func hint(ref secrets.Ref) string {
+	if !hidden(ref.Field) {
+		return ""
+	}
+	return "dot files and backups of editors are no fields; the key of such a file is " + ref.Path + "/" + ref.Field
 }
 
 // Close does nothing.
@@ -173,33 +206,43 @@ func (b *Backend) fetchTogether(ctx context.Context, refs []secrets.Ref) []secre
 	return results
 }
 
-// resolve returns the ref path/field for path#field if path is a directory with a regular file of that name, and ref as it
-// is otherwise. Then a field that is there needs nothing of the other files of the directory, and one that is not is
-// missed in the document, which is [secrets.ErrFieldNotFound]. It waits for nothing that is about to appear.
+// resolve returns for path#field, if path is a directory, the ref path/field of that file, so that nothing is asked of the other
+// files. If there is no such file, it is the ref of the names of the files, in which the field is missed: that is
+// [secrets.ErrFieldNotFound]. All other refs stay as they are. It waits for nothing that is about to appear.
 //
 // With [WithCaching], it returns every ref as it is: a cache remembers what a key means, so that this must not depend on
 // which files are there, and it keeps the fields of a document as one value and one version.
 func (b *Backend) resolve(ref secrets.Ref) secrets.Ref {
-	// A document of a directory has no field with a separator in its name, since it is not recursive.
-	if b.caching || ref.Field == "" || strings.ContainsAny(ref.Field, `/\`) {
-		return ref
-	}
-	file := secrets.Ref{Path: ref.Path + "/" + ref.Field, Version: ref.Version}
-	if check(secrets.Ref{Path: file.Path}) != nil {
+	if b.caching || ref.Field == "" {
 		return ref
 	}
 	resolved := ref
 	const patience = 0 // no context ends it
 	err := b.look(context.Background(), patience, func(s *snapshot) {
 		resolved = ref
-		if place, err := s.find(s.top(), file.Path); err == nil && place.mode.IsRegular() {
-			resolved = file
+		if dir, err := s.find(s.top, ref.Path); err == nil && dir.info.Mode.IsDir() {
+			resolved = s.resolve(dir, ref)
 		}
 	})
-	if err != nil {
+	if err != nil || resolved.Validate() != nil { // the longest key of all leaves no room for namesOf
 		return ref // Fetch meets the same error, and tells it
 	}
 	return resolved
+}
+
+// resolve is that of the Backend for a field of the directory at dir.
+func (s *snapshot) resolve(dir place, ref secrets.Ref) secrets.Ref {
+	file := secrets.Ref{Path: ref.Path + "/" + ref.Field, Version: ref.Version}
+	names := secrets.Ref{Path: ref.Path + namesOf, Version: ref.Version, Field: ref.Field}
+	// A directory is not read recursively.
+	if hidden(ref.Field) || strings.ContainsAny(ref.Field, `/\`) || check(secrets.Ref{Path: file.Path}) != nil {
+		return names
+	}
+	at, err := s.find(dir, ref.Field)
+	if absent(err) || errors.Is(err, syscall.ENAMETOOLONG) || err == nil && at.info.Mode.IsDir() {
+		return names
+	}
+	return file // also if it cannot be read: whoever reads it is told why
 }
 
 var _ secrets.Backend = (*Backend)(nil)
@@ -217,7 +260,7 @@ func (b *Backend) look(ctx context.Context, patience time.Duration, read func(s 
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		s, err := newSnapshot(b.dir)
+		s, err := newSnapshot(b.dir, &b.mounts)
 		if err != nil {
 			return b.gone(err)
 		}
@@ -227,7 +270,7 @@ func (b *Backend) look(ctx context.Context, patience time.Duration, read func(s 
 		if !settled {
 			continue
 		}
-		if !s.dangling || waited {
+		if !s.pending || waited {
 			return nil
 		}
 		waited = true
@@ -253,23 +296,35 @@ func (b *Backend) fetch(ctx context.Context, s *snapshot, ref secrets.Ref) (secr
 	if err := ctx.Err(); err != nil {
 		return secrets.Secret{}, err
 	}
+	path, names := strings.CutSuffix(ref.Path, namesOf)
+	ref.Path = path
 	if err := check(ref); err != nil {
 		return secrets.Secret{}, err
 	}
-	place, err := s.find(s.top(), ref.Path)
+	place, err := s.find(s.top, path)
 	if err != nil {
-		return secrets.Secret{}, b.failure(s, ref.Path, err)
+		return secrets.Secret{}, b.failure(s, path, err)
 	}
+	s.empty = false
 	var content string
-	if place.mode.IsDir() {
-		content, err = b.document(ctx, s, place, ref.Path)
-	} else if content, err = b.content(place, b.maxSize); err != nil {
-		err = b.failure(s, ref.Path, err)
+	switch {
+	case !place.info.Mode.IsDir():
+		if content, err = b.content(s, place, b.maxSize); err != nil {
+			err = b.failure(s, path, err)
+		}
+	case names:
+		content, err = b.names(s, place, path)
+	default:
+		content, err = b.document(ctx, s, place, path)
 	}
 	if err != nil {
 		return secrets.Secret{}, err
 	}
-	return secrets.NewSecret(content, secrets.Meta{Version: b.version(ref.Path, content)}), nil
+	meta := secrets.Meta{Version: b.version(path, content)}
+	if b.caching && s.empty {
+		meta.ExpiresAt = time.Now().Add(maxEmpty)
+	}
+	return secrets.NewSecret(content, meta), nil
 }
 
 // check refuses what cannot name a file here. The Client has checked most of it already; this is the second line, for
@@ -295,20 +350,58 @@ func check(ref secrets.Ref) error {
 }
 
 // content reads the file at place, of at most limit bytes.
-func (b *Backend) content(place place, limit int64) (string, error) {
-	if !place.mode.IsRegular() {
+func (b *Backend) content(s *snapshot, place place, limit int64) (string, error) {
+	if !place.info.Mode.IsRegular() {
 		return "", regular.ErrNotRegular
 	}
-	content, err := regular.ReadIn(place.root, native(place.name), limit)
-	if err != nil || b.raw {
-		return content, err
+	content, err := place.root.ReadFile(place.name, limit)
+	s.moved = s.moved || errors.Is(err, regular.ErrChanged)
+	if err != nil {
+		return "", err
+	}
+	if content == "" {
+		s.empty = true
+		// The look comes after the reading: before it, the file could have been the one that was not yet emptied.
+		if now, err := place.root.Lstat(place.name); err != nil || time.Since(now.Modified).Abs() < beingWritten {
+			s.pending = true
+		}
+	}
+	if b.raw {
+		return content, nil
 	}
 	return text.Trim(content), nil
 }
 
+// names makes a JSON object of the names of the files of the directory at dir, which path names. The files are not read.
+func (b *Backend) names(s *snapshot, dir place, path string) (string, error) {
+	names, empty, err := s.list(dir, b.maxSize)
+	if errors.Is(err, fs.ErrPermission) { // to look for one name was allowed
+		return "", secrets.NewError(secrets.ErrFieldNotFound, fmt.Sprintf("%s in %s has no file of that name; "+
+			"which files it has cannot be listed", path, b.dir))
+	}
+	if err != nil {
+		return "", b.failure(s, path, err)
+	}
+	files := make(map[string]*struct{}, len(names))
+	for _, name := range names {
+		at, err := s.findEntry(dir, name)
+		if absent(err) || err == nil && at.info.Mode.IsDir() || !utf8.ValidString(name) {
+			continue
+		}
+		files[name] = nil
+	}
+	if len(files) == 0 {
+		return "", b.noFiles(path, empty)
+	}
+	return encode(files), nil
+}
+
 // document makes a JSON object of the regular files of the directory at dir, which path names.
 func (b *Backend) document(ctx context.Context, s *snapshot, dir place, path string) (string, error) {
-	names, err := s.list(dir, b.maxSize)
+	names, empty, err := s.list(dir, b.maxSize)
+	if errors.Is(err, fs.ErrPermission) {
+		return "", denied(fmt.Sprintf("%s in %s cannot be listed (it needs read permission); ask for its files by their names", path, b.dir))
+	}
 	if err != nil {
 		return "", b.failure(s, path, err)
 	}
@@ -321,12 +414,12 @@ func (b *Backend) document(ctx context.Context, s *snapshot, dir place, path str
 			return "", err
 		}
 		at, err := s.findEntry(dir, name)
-		if err == nil && !at.mode.IsRegular() {
+		if err == nil && !at.info.Mode.IsRegular() {
 			continue
 		}
-		var text string
+		var content string
 		if err == nil {
-			text, err = b.content(at, left)
+			content, err = b.content(s, at, left)
 		}
 		switch {
 		case absent(err): // a link that leads nowhere, or a file that was removed a moment ago, is no file of the directory
@@ -335,25 +428,23 @@ func (b *Backend) document(ctx context.Context, s *snapshot, dir place, path str
 			return "", b.failure(s, path, err)
 		case err != nil:
 			return "", b.failure(s, path+"/"+name, err)
-		case !utf8.ValidString(name), !utf8.ValidString(text):
-			return "", malformed(fmt.Sprintf("%q in %s is not valid UTF-8, so that its directory is no JSON document; "+
-				"ask for the files by their names", path+"/"+name, b.dir))
+		case !utf8.ValidString(name), !utf8.ValidString(content):
+			return "", b.notText(path, name, content)
 		}
-		files[name] = text
-		left -= int64(len(text))
+		files[name] = content
+		left -= int64(len(content))
 	}
-	doc := encode(files)
-	if int64(len(doc)) > b.maxSize {
-		return "", b.failure(s, path, regular.ErrTooLarge)
+	if len(files) == 0 {
+		return "", b.noFiles(path, empty)
 	}
-	return doc, nil
+	return encode(files), nil
 }
 
 // encode returns files as a JSON object, in the order of the names, and with no more escapes than JSON asks for.
-func encode(files map[string]string) string {
+func encode[V any](files map[string]V) string {
 	var doc bytes.Buffer
 	e := json.NewEncoder(&doc)
 	e.SetEscapeHTML(false)
-	_ = e.Encode(files) //nolint:errcheck,errchkjson // neither strings nor a buffer fail
+	_ = e.Encode(files) //nolint:errcheck,errchkjson // neither strings, null nor a buffer fail
 	return strings.TrimSuffix(doc.String(), "\n")
 }

@@ -27,8 +27,7 @@ func TestPermissionDenied(t *testing.T) {
 	link(t, dir, "..v", "volume/..data")
 	link(t, dir, "..data/x", "volume/x")
 	modes := map[string]os.FileMode{
-		"file": 0, "closed": 0, "mixed/x": 0o644, "mixed/y": 0, "unlisted": 0o711, "unlisted/x": 0o644, "base": 0o711,
-		"volume/..v": 0o700,
+		"file": 0, "closed": 0, "mixed/x": 0o644, "mixed/y": 0, "unlisted": 0o111, "base": 0o600, "volume/..v": 0o600,
 	}
 	is.NoErr(os.Chmod(filepath.Dir(dir), 0o755)) // so that what is denied is only what should be
 	is.NoErr(os.Chmod(dir, 0o755))               // as above
@@ -37,9 +36,13 @@ func TestPermissionDenied(t *testing.T) {
 	for name, mode := range modes {
 		is.NoErr(os.Chmod(filepath.Join(dir, name), mode))
 	}
-	t.Cleanup(func() { _ = os.Chmod(filepath.Join(dir, "closed"), 0o700) }) // for who removes it, if not root
+	t.Cleanup(func() { // for who removes it, if not root
+		for _, name := range []string{"closed", "unlisted", "base", "volume/..v"} {
+			_ = os.Chmod(filepath.Join(dir, name), 0o700)
+		}
+	})
 
-	asNobody(func() {
+	asNobody(t, func() {
 		for _, path := range []string{
 			"file", "closed/x", "closed/missing", "closed", "mixed", "unlisted", "unlisted/x", "volume/x", "volume/missing",
 		} {
@@ -59,17 +62,95 @@ func TestPermissionDenied(t *testing.T) {
 		if _, err := get(t, b, "mixed/x"); err != nil { // the control: it may be read
 			t.Error(err)
 		}
-		ref := secrets.Ref{Path: "closed", Field: "x"}
-		if got := b.Info().Resolve(ref); got != ref {
-			t.Errorf("Resolve: %v", got)
+		for _, field := range []string{"x", "missing"} { // whoever reads it is told why
+			want := secrets.Ref{Path: "closed/" + field}
+			if got := b.Info().Resolve(secrets.Ref{Path: "closed", Field: field}); got != want {
+				t.Errorf("Resolve: %v", got)
+			}
+		}
+	})
+}
+
+// A file is read by its name where its directories can be searched and not listed, as a file of one's own in /run/secrets of others.
+// The control is os.OpenRoot, which asks for more.
+func TestSearchPermissionIsEnough(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	dir := filepath.Join(t.TempDir(), "keys")
+	write(t, dir, map[string]string{"own": canary, "theirs": canary, "tls/password": canary, "tls/key": canary})
+	newVolume(t, dir, map[string]string{"token": canary, "db/user": canary})
+	for _, d := range []string{filepath.Dir(dir), filepath.Dir(filepath.Dir(dir))} {
+		is.NoErr(os.Chmod(d, 0o755)) // so that what is denied is only what should be
+	}
+	for _, entry := range []struct {
+		name string
+		mode os.FileMode
+	}{
+		{"own", 0o444},
+		{"theirs", 0},
+		{"tls/password", 0o444},
+		{"tls/key", 0},
+		{"..v1/token", 0o444},
+		{"..v1/db/user", 0o444},
+		{"tls", 0o111},
+		{"..v1/db", 0o111},
+		{"..v1", 0o111},
+		{".", 0o111},
+	} {
+		is.NoErr(os.Chmod(filepath.Join(dir, entry.name), entry.mode))
+	}
+	t.Cleanup(func() { // for who removes it, if not root
+		for _, name := range []string{".", "tls", "..v1", "..v1/db"} {
+			_ = os.Chmod(filepath.Join(dir, name), 0o700)
+		}
+	})
+
+	asNobody(t, func() {
+		if root, err := os.OpenRoot(dir); err == nil {
+			_ = root.Close()
+			t.Error("the control could list the directory")
+		}
+		b, err := file.New(dir)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		for _, path := range []string{"own", "tls/password", "token", "db/user"} {
+			if got, err := get(t, b, path); err != nil || got != canary {
+				t.Errorf("%s: %v", path, err)
+			}
+		}
+		for path, want := range map[string]error{
+			"theirs": secrets.ErrPermissionDenied, "tls/key": secrets.ErrPermissionDenied, "missing": secrets.ErrNotFound,
+			"tls/missing": secrets.ErrNotFound, "tls": secrets.ErrPermissionDenied,
+		} {
+			if _, err := get(t, b, path); secrets.Class(err) != want {
+				t.Errorf("%s: %v", path, err)
+			}
+		}
+		if _, err := get(t, b, "tls"); !strings.Contains(err.Error(), "cannot be listed") {
+			t.Error(err)
+		}
+		// Names decide, also where the others cannot be read.
+		for field, want := range map[string]error{
+			"password": nil, "key": secrets.ErrPermissionDenied, "missing": secrets.ErrFieldNotFound,
+		} {
+			ref := b.Info().Resolve(secrets.Ref{Path: "tls", Field: field})
+			if _, err := b.Fetch(t.Context(), secrets.Ref{Path: ref.Path}); secrets.Class(err) != want {
+				t.Errorf("tls#%s: %v", field, err)
+			}
 		}
 	})
 }
 
 // asNobody calls f on a thread whose rights to files are those of a user without any, also where the tests run as root,
 // to whom no mode of a file is a denial. The thread ends with f.
-func asNobody(f func()) {
+func asNobody(t *testing.T, f func()) {
+	t.Helper()
 	const nobody = 65534
+	if os.Geteuid() != 0 {
+		t.Log("the tests do not run as root: they go without the rights of their own user, not with those of another")
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

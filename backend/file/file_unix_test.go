@@ -44,7 +44,7 @@ func TestNotRegular(t *testing.T) {
 		is.Equal(secrets.Class(err), secrets.ErrNotFound)
 	}
 	ref := secrets.Ref{Path: "d", Field: "fifo"}
-	is.Equal(b.Info().Resolve(ref), ref)
+	is.Equal(b.Info().Resolve(ref), secrets.Ref{Path: "d/fifo"}) // to be refused: it does not read as absent
 
 	_, err = file.New(filepath.Join(dir, "fifo"))
 	is.True(err != nil) // it does not block as the directory,

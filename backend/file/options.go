@@ -29,8 +29,8 @@ func WithName(name string) Option {
 }
 
 // WithMaxSize sets the most bytes that one file may hold, and that the files of a directory which is read as one document
-// may hold together. What is larger is [secrets.ErrMalformed], and never read whole. The last one given counts. By default,
-// it is 1 MiB.
+// may hold together. What is larger is [secrets.ErrMalformed], and never read whole. The last one given counts. Default: 1 MiB, as
+// much as a Secret of Kubernetes may hold.
 func WithMaxSize(bytes int64) Option {
 	return func(c *config) {
 		c.maxSize = bytes
@@ -38,8 +38,8 @@ func WithMaxSize(bytes int64) Option {
 	}
 }
 
-// WithRawBytes keeps a newline at the end of a file. By default, exactly one "\n" or "\r\n" at the end of a text is not
-// part of the secret, since editors and echo put it there. A file that is not valid UTF-8 is no text, and never changed.
+// WithRawBytes keeps a byte order mark at the beginning and a newline at the end of a file. By default, one of each is not part of a
+// secret that is text; see the package comment.
 func WithRawBytes() Option {
 	return func(c *config) { c.raw = true }
 }

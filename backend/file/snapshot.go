@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -33,59 +32,81 @@ var (
 // the directory that it led to then, which is held open. That directory does not change; Kubernetes makes a new one and
 // deletes the old. So what can go wrong is only that something in it is already deleted, and settled tells that.
 //
-// It resolves links itself, since os.Root would follow each ..data anew. os.Root still opens every name, so that a
-// link which appears after the look at it is confined like any other.
+// It resolves links itself: each name is opened as what it was seen to be, so that nothing can lead out of the directory.
 type snapshot struct {
-	dir  string
-	root *os.Root
-	pins map[link]*pin
+	dir    string
+	root   *regular.Dir
+	top    place // root itself
+	mounts *mounts
+	pins   map[link]*pin
 
-	// moved says that a ..data link has changed while it was followed.
+	// moved says that a name has changed while it was followed.
 	moved bool
 	// missed says that something was not there, or a directory was listed: an answer that is wrong if a deletion had begun.
 	missed bool
-	// dangling says that a link to something below ..data leads nowhere.
-	dangling bool
+	// pending says that something is about to appear: a link to something below ..data leads nowhere, or a file is empty that was
+	// written a moment ago.
+	pending bool
+	// empty says that an empty file was read.
+	empty bool
 }
 
 // link is where a ..data link is.
 type link struct {
-	root *os.Root
+	root *regular.Dir
 	dir  string
 }
 
 // pin is the directory that a ..data link led to, or the error of following it.
 type pin struct {
-	root *os.Root
-	info fs.FileInfo
+	root *regular.Dir
+	info regular.Info
 	err  error
 }
 
 // place is a file or directory whose name has no links in it. Names have slashes on every system, and "." is the root.
 type place struct {
-	root *os.Root
+	root *regular.Dir
 	name string
-	mode fs.FileMode
+	info regular.Info
 }
 
-func newSnapshot(dir string) (*snapshot, error) {
-	root, err := openRoot(dir)
+// newSnapshot opens dir. It fails if a file system is mounted there no more.
+func newSnapshot(dir string, mounts *mounts) (*snapshot, error) {
+	root, err := regular.OpenDir(dir)
 	if err != nil {
 		return nil, err
 	}
-	return &snapshot{dir: dir, root: root}, nil
+	s := &snapshot{dir: dir, root: root, mounts: mounts}
+	if err := s.begin(); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *snapshot) begin() error {
+	is, err := s.mounts.above(s.dir)
+	if err != nil {
+		return err
+	}
+	was, err := s.root.Lstat(".")
+	if err != nil {
+		return err
+	}
+	s.top = place{s.root, ".", was}
+	s.moved = !was.Same(is) // it was replaced between the two looks
+	return nil
 }
 
 func (s *snapshot) close() {
 	for _, p := range s.pins {
 		if p.root != nil {
-			_ = p.root.Close()
+			p.root.Close()
 		}
 	}
-	_ = s.root.Close()
+	s.root.Close()
 }
-
-func (s *snapshot) top() place { return place{s.root, ".", fs.ModeDir} }
 
 // settled reports whether what was read is true of one moment. Files that were read below one ..data link always are, also
 // if the link has changed since: they were current when the link was followed. That something was not there is true only if
@@ -97,13 +118,11 @@ func (s *snapshot) settled() bool {
 	case !s.missed:
 		return true
 	}
-	was, errWas := s.root.Stat(".")
-	is, errIs := os.Stat(s.dir)
-	if errWas != nil || errIs != nil || !os.SameFile(was, is) {
+	if is, err := regular.Stat(s.dir); err != nil || !is.Same(s.top.info) {
 		return false
 	}
 	for at, p := range s.pins {
-		if !p.current(at) {
+		if !s.current(at, p) {
 			return false
 		}
 	}
@@ -113,70 +132,80 @@ func (s *snapshot) settled() bool {
 // current reports whether the link at still leads to what it led to when it was followed, or nowhere if it led nowhere.
 // The directories themselves are compared, not the text of the link: a name can be used again, but a directory that is held
 // open keeps its identity.
-func (p *pin) current(at link) bool {
-	is, err := at.root.Stat(native(at.dir, dataLink))
+func (s *snapshot) current(at link, p *pin) bool {
+	is, err := s.follow(at)
 	switch {
 	case p.err == nil:
-		return err == nil && os.SameFile(p.info, is)
+		return err == nil && p.info.Same(is.info)
 	case errors.Is(p.err, errDataGone):
-		return err != nil || !is.IsDir()
+		return err != nil || !is.info.Mode.IsDir()
 	default:
 		return true
 	}
 }
 
+// follow returns the place that a ..data link leads to now.
+func (s *snapshot) follow(at link) (place, error) {
+	place, _, err := s.walk(place{root: at.root, name: at.dir, info: regular.Info{Mode: fs.ModeDir}}, dataLink, false)
+	return place, err
+}
+
 // find returns the place that name, a path from the directory at from, leads to.
 func (s *snapshot) find(from place, name string) (place, error) {
-	place, linked, err := s.walk(from, name)
+	place, linked, err := s.walk(from, name, true)
 	s.missed = s.missed || absent(err)
-	s.dangling = s.dangling || linked && errors.Is(err, fs.ErrNotExist)
+	s.pending = s.pending || linked && errors.Is(err, fs.ErrNotExist)
 	return place, err
 }
 
 // findEntry is find for an entry of a directory that was listed. An entry that is gone, or leads nowhere, is left out of
 // the document, and nothing to wait for.
 func (s *snapshot) findEntry(dir place, name string) (place, error) {
-	place, _, err := s.walk(dir, name)
+	place, _, err := s.walk(dir, name, true)
 	return place, err
 }
 
-// walk returns the place that name leads to from at. On an error, linked says whether a link to something below ..data led
-// to it.
-func (s *snapshot) walk(at place, name string) (_ place, linked bool, err error) {
+// walk returns the place that name leads to from at. It goes through ..data by its pin, or if it does not use pins, as through any
+// link. On an error, linked says whether a link to something below ..data led to it.
+func (s *snapshot) walk(at place, name string, pins bool) (_ place, linked bool, err error) {
 	var (
 		rest     = elements(name)
 		links    = 0
 		followed = false // a link that is not ..data itself
 	)
+	defer func() { s.moved = s.moved || errors.Is(err, regular.ErrChanged) }()
 	for len(rest) > 0 {
 		element := rest[0]
 		rest = rest[1:]
-		info, err := at.lstat(element)
+		next, err := s.enter(at, element)
+		unlinked := false // Kubernetes has put the file into place and not yet linked to it
+		if pins && element != dataLink && errors.Is(err, fs.ErrNotExist) {
+			unlinked, err = hasData(at, err)
+		}
 		switch {
-		case errors.Is(err, fs.ErrNotExist) && element != dataLink && s.hasData(at):
-			// Kubernetes has put the file into place and not yet linked to it.
+		case unlinked:
 			rest = append([]string{dataLink, element}, rest...)
 			continue
 		case err != nil:
 			return place{}, linked, err
-		case info.Mode().Type() != fs.ModeSymlink:
-			at.name, at.mode = path.Join(at.name, element), info.Mode()
+		case next.info.Mode.Type() != fs.ModeSymlink:
+			at = next
 			continue
 		}
 		if links++; links > maxLinks {
 			return place{}, linked, syscall.ELOOP
 		}
-		if element == dataLink {
+		if element == dataLink && pins {
 			linked = linked || followed
 			p := s.pin(at)
 			if p.err != nil {
 				return place{}, linked, p.err
 			}
-			at = place{p.root, ".", fs.ModeDir}
+			at = place{p.root, ".", p.info}
 			continue
 		}
 		followed = true
-		target, err := at.readlink(element)
+		target, err := next.readlink()
 		if err != nil {
 			return place{}, linked, err
 		}
@@ -185,22 +214,28 @@ func (s *snapshot) walk(at place, name string) (_ place, linked bool, err error)
 	return at, linked, nil
 }
 
-// lstat looks at an element of the directory at p, which may be "..": the name of p has no links in it, so that its parent
-// is what the name says.
-func (p place) lstat(element string) (fs.FileInfo, error) {
+// enter looks at an element of the directory at dir, which may be "..": the name of dir has no links in it, so that its parent is
+// what the name says.
+func (s *snapshot) enter(dir place, element string) (place, error) {
 	switch {
-	case !p.mode.IsDir():
-		return nil, syscall.ENOTDIR
-	case element == ".." && p.name == ".":
-		return nil, errEscapes
-	default:
-		return p.root.Lstat(native(p.name, element))
+	case !dir.info.Mode.IsDir():
+		return place{}, syscall.ENOTDIR
+	case element == ".." && dir.name == ".":
+		return place{}, errEscapes
 	}
+	name := path.Join(dir.name, element)
+	info, err := dir.root.Lstat(name)
+	if dir.root == s.root && element != ".." && (err == nil || absent(err)) {
+		if at := path.Join(s.dir, name); s.mounts.gone(at, dir.info, info, err == nil) {
+			return place{}, unmountedError(at)
+		}
+	}
+	return place{dir.root, name, info}, err
 }
 
-// readlink returns the elements of the target of a link in the directory at p.
-func (p place) readlink(element string) ([]string, error) {
-	target, err := p.root.Readlink(native(p.name, element))
+// readlink returns the elements of the target of the link at p.
+func (p place) readlink() ([]string, error) {
+	target, err := p.root.Readlink(p.name)
 	if err != nil {
 		return nil, err
 	}
@@ -215,10 +250,17 @@ func elements(path string) []string {
 	return slices.DeleteFunc(strings.Split(path, "/"), func(e string) bool { return e == "" || e == "." })
 }
 
-// hasData reports whether the directory at dir has a ..data link.
-func (s *snapshot) hasData(dir place) bool {
-	info, err := dir.root.Lstat(native(dir.name, dataLink))
-	return err == nil && info.Mode().Type() == fs.ModeSymlink
+// hasData reports whether the directory at dir has a ..data link. If it has none, the error is otherwise.
+func hasData(dir place, otherwise error) (bool, error) {
+	info, err := dir.root.Lstat(path.Join(dir.name, dataLink))
+	switch {
+	case err == nil && info.Mode.Type() == fs.ModeSymlink:
+		return true, nil
+	case err == nil || absent(err):
+		return false, otherwise
+	default:
+		return false, err
+	}
 }
 
 // pin follows the ..data link of the directory at dir, once in the life of the snapshot.
@@ -228,14 +270,10 @@ func (s *snapshot) pin(dir place) *pin {
 		return p
 	}
 	p := &pin{}
-	// The separator at the end has the same reason as in openRoot.
-	p.root, p.err = at.root.OpenRoot(native(at.dir, dataLink) + string(filepath.Separator))
-	if p.err == nil {
-		p.info, p.err = p.root.Stat(".")
-	}
+	p.root, p.info, p.err = s.openData(at)
 	// A link is read first and its target opened then. In between, the name may have come to stand for a directory that is
 	// still being written: only if the link leads to it after the opening was it complete.
-	if p.err == nil && !p.current(at) {
+	if p.err == nil && !s.current(at, p) {
 		s.moved = true
 	}
 	if absent(p.err) {
@@ -248,57 +286,83 @@ func (s *snapshot) pin(dir place) *pin {
 	return p
 }
 
-// list returns the names in the directory at dir, in order, without those that Kubernetes keeps for itself. If Kubernetes
-// writes the directory, the files that are there are those below ..data, linked to or not, and what lies beside it.
-// The names may have limit bytes together.
-func (s *snapshot) list(dir place, limit int64) ([]string, error) {
-	s.missed = true
-	names, err := readNames(dir, limit)
+func (s *snapshot) openData(at link) (root *regular.Dir, info regular.Info, err error) {
+	place, err := s.follow(at)
 	if err != nil {
-		return nil, err
+		return nil, info, err
 	}
-	if s.hasData(dir) {
+	if !place.info.Mode.IsDir() {
+		return nil, info, syscall.ENOTDIR
+	}
+	if root, err = place.root.OpenDir(place.name); err != nil {
+		s.moved = s.moved || errors.Is(err, regular.ErrChanged)
+		return nil, info, err
+	}
+	info, err = root.Lstat(".")
+	return root, info, err
+}
+
+// list returns the names in the directory at dir that can be fields, in order. If Kubernetes writes the directory, the files that are
+// there are those below ..data, linked to or not, and what lies beside it. The names may have limit bytes together. empty says
+// that there is nothing at all.
+func (s *snapshot) list(dir place, limit int64) (names []string, empty bool, err error) {
+	s.missed = true
+	names, empty, err = readNames(dir, limit)
+	if err != nil {
+		return nil, false, err
+	}
+	volume, err := hasData(dir, nil)
+	if err != nil {
+		return nil, false, err
+	}
+	if volume {
 		p := s.pin(dir)
 		if p.err != nil {
-			return nil, p.err
+			return nil, false, p.err
 		}
-		more, err := readNames(place{root: p.root, name: "."}, limit)
+		more, _, err := readNames(place{root: p.root, name: "."}, limit)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		names = append(names, more...)
 	}
 	slices.Sort(names)
-	return slices.Compact(names), nil
+	return slices.Compact(names), empty, nil
 }
 
-func readNames(dir place, limit int64) ([]string, error) {
-	f, err := dir.root.Open(native(dir.name))
+func readNames(dir place, limit int64) (names []string, empty bool, err error) {
+	f, err := dir.root.List(dir.name)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer f.Close() //nolint:errcheck // nothing was written
 	const some = 256
-	var names []string
+	empty = true
 	for {
 		batch, err := f.Readdirnames(some)
 		for _, name := range batch {
-			if strings.HasPrefix(name, reserved) {
+			empty = false
+			if hidden(name) {
 				continue
 			}
 			names = append(names, name)
 			if limit -= int64(len(name)); limit < 0 {
-				return nil, regular.ErrTooLarge
+				return nil, false, regular.ErrTooLarge
 			}
 		}
 		if errors.Is(err, io.EOF) {
-			return names, nil
+			return names, empty, nil
 		}
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	}
 }
 
-// native joins elements to a name for os.Root.
-func native(elements ...string) string { return filepath.FromSlash(path.Join(elements...)) }
+// hidden reports whether a file of that name is no field of its directory: one that begins with a dot, as those do that systems,
+// editors and Kubernetes keep for themselves, and what Emacs, Vim and others save beside a file. "x.bak" and the like are names
+// that a person has chosen.
+func hidden(name string) bool {
+	return strings.HasPrefix(name, ".") || strings.HasSuffix(name, "~") ||
+		len(name) > 1 && strings.HasPrefix(name, "#") && strings.HasSuffix(name, "#")
+}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"math"
 	"os"
+	"time"
 )
 
 var (
@@ -15,7 +16,20 @@ var (
 	ErrNotRegular = errors.New("not a regular file")
 	// ErrTooLarge says that the file holds more bytes than the limit.
 	ErrTooLarge = errors.New("too large")
+	// ErrChanged says that a name of a [Dir] stands for another kind of thing than a moment ago, such as a link for a directory.
+	ErrChanged = errors.New("changed while it was read")
 )
+
+// Info is what is known about a file, a directory or a link without opening it.
+type Info struct {
+	Mode     fs.FileMode
+	Modified time.Time
+	// Mount names the mount that it is on: that of a mount point differs from that of the directory around it. It is 0 where the
+	// system does not tell.
+	Mount uint64
+
+	identity identity
+}
 
 // ReadFile returns the content of the regular file name, which may be anywhere. The error is [ErrNotRegular],
 // [ErrTooLarge], or one of package os.
@@ -26,15 +40,6 @@ func ReadFile(name string, limit int64) (string, error) {
 		return "", err
 	}
 	f, err := os.OpenFile(name, flags, 0) //nolint:gosec // the caller decides which file
-	return read(f, err, limit)
-}
-
-// ReadIn is [ReadFile] for a name within root.
-func ReadIn(root *os.Root, name string, limit int64) (string, error) {
-	if err := check(root.Stat(name)); err != nil {
-		return "", err
-	}
-	f, err := root.OpenFile(name, flags, 0)
 	return read(f, err, limit)
 }
 

@@ -16,16 +16,16 @@ import (
 // readers are the two ways to read a file of a directory.
 func readers(t *testing.T, dir string) map[string]func(name string, limit int64) (string, error) {
 	t.Helper()
-	root, err := os.OpenRoot(dir)
+	held, err := regular.OpenDir(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = root.Close() })
+	t.Cleanup(held.Close)
 	return map[string]func(name string, limit int64) (string, error){
 		"ReadFile": func(name string, limit int64) (string, error) {
 			return regular.ReadFile(filepath.Join(dir, name), limit)
 		},
-		"ReadIn": func(name string, limit int64) (string, error) { return regular.ReadIn(root, name, limit) },
+		"Dir.ReadFile": held.ReadFile,
 	}
 }
 

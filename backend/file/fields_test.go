@@ -1,0 +1,224 @@
+package file_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/matryer/is"
+
+	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/backend/env"
+	"github.com/seed-5482dd03/secrets/backend/file"
+	"github.com/seed-5482dd03/secrets/middleware/fallback"
+)
+
+// weaker returns a Client for b whose fallback has the secret token, too.
+func weaker(t *testing.T, b *file.Backend) *secrets.Client {
+	t.Helper()
+	variables := env.New(env.WithLookup(func(string) (string, bool) { return "weaker", true }))
+	return client(t, b, secrets.WithFallback(fallback.OnNotFound(variables)))
+}
+
+// Docker makes an empty directory where the source of a bind mount is missing. It is no secret; an empty file is one.
+func TestEmptyDirectoryIsNoSecret(t *testing.T) {
+	t.Parallel()
+	for _, opts := range [][]file.Option{nil, {file.WithCaching()}} {
+		is := is.New(t)
+		dir := tree(t, map[string]string{"db_password/": "", "nested/deep/x": "1", "dots/.gitkeep": "", "volume/..v1/": "", "empty": ""})
+		link(t, dir, "..v1", "volume/..data") // of an optional Secret of Kubernetes that is not there
+		c := weaker(t, backend(t, dir, opts...))
+		for key, detail := range map[string]string{
+			"db_password": "is an empty directory, as Docker makes where the source of a bind mount is missing",
+			"nested":      "is a directory without files of its own",
+			"dots":        "is a directory without files of its own",
+			"volume":      "is a directory without files of its own",
+		} {
+			for _, key := range []string{key, key + "#field"} {
+				_, err := client(t, backend(t, dir, opts...)).Get(t.Context(), key)
+				is.Equal(secrets.Class(err), secrets.ErrNotFound)
+				is.True(strings.Contains(err.Error(), detail))
+				got, err := c.Get(t.Context(), key)
+				is.NoErr(err)
+				is.Equal(got.Reveal(), "weaker") // a fallback goes on
+			}
+		}
+		got, err := c.Get(t.Context(), "empty") // the control
+		is.NoErr(err)
+		is.Equal(got.Reveal(), "")
+	}
+}
+
+// Whether a directory has a field is decided by the names of its files: what is in the others, or may be read of them, is not asked.
+func TestNamesDecideWhetherAFieldExists(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	dir := tree(t, map[string]string{
+		"tls/password": canary, "tls/keystore.p12": "\xff\x00", "tls/" + strings.Repeat("x", 200): strings.Repeat("x", 2000), "tls/sub/y": "",
+	})
+	link(t, filepath.Join(dir, "tls"), "/etc/hostname", "out")
+	c := weaker(t, backend(t, dir, file.WithMaxSize(1000)))
+	for _, key := range []string{
+		"tls#passphrase", "tls#sub", "tls#sub/y", "tls#sub.y", "tls#..names", "tls#" + strings.Repeat("x", 256), "tls#password.user",
+	} {
+		_, err := c.Get(t.Context(), key)
+		is.Equal(secrets.Class(err), secrets.ErrFieldNotFound)
+		is.True(!strings.Contains(err.Error(), canary))
+		got, err := c.GetOr(t.Context(), key, "default")
+		is.NoErr(err)
+		is.Equal(got.Reveal(), "default") // the fallback is not asked
+		has, err := c.Has(t.Context(), key)
+		is.NoErr(err)
+		is.True(!has)
+	}
+	_, err := c.Get(t.Context(), "tls#Pass-Word")
+	is.True(strings.Contains(err.Error(), "did you mean password?"))
+	for key, want := range map[string]string{"tls#password": canary, "tls#keystore.p12": "\xff\x00"} {
+		got, err := c.Get(t.Context(), key)
+		is.NoErr(err)
+		is.Equal(got.Reveal(), want)
+	}
+	_, err = c.Get(t.Context(), "tls#out") // what is there and refused does not read as absent
+	is.Equal(secrets.Class(err), secrets.ErrInvalidKey)
+	_, err = c.Get(t.Context(), "tls")
+	is.Equal(secrets.Class(err), secrets.ErrMalformed) // the whole needs all of them
+	is.True(strings.Contains(err.Error(), "tls/keystore.p12"))
+}
+
+// A dot file, and what an editor leaves beside a file, is no field. It has a key of its own.
+func TestBackupsAndDotFilesAreNoFields(t *testing.T) {
+	t.Parallel()
+	hidden := []string{".DS_Store", ".password.swp", ".#password", ".nfs0001", ".dockerconfigjson", "password~", "#password#"}
+	files := map[string]string{"db/password": canary, "db/password.bak": "1", "db/~": "2", "db/#": "3"}
+	for _, name := range hidden {
+		files["db/"+name] = "\xff" + name
+	}
+	dir := tree(t, files)
+	for _, opts := range [][]file.Option{nil, {file.WithCaching()}} {
+		is := is.New(t)
+		c := client(t, backend(t, dir, opts...))
+		got, err := c.Get(t.Context(), "db")
+		is.NoErr(err)
+		is.Equal(got.Reveal(), `{"#":"3","password":"`+canary+`","password.bak":"1"}`)
+		for _, name := range hidden {
+			_, err := c.Get(t.Context(), secrets.Ref{Path: "db", Field: name}.String())
+			is.Equal(secrets.Class(err), secrets.ErrFieldNotFound)
+			is.True(strings.Contains(err.Error(), "the key of such a file is db/"+name))
+			got, err := c.Get(t.Context(), secrets.Ref{Path: "db/" + name}.String())
+			is.NoErr(err)
+			is.Equal(got.Reveal(), "\xff"+name)
+		}
+	}
+}
+
+// Docker and Swarm have no directories of secrets: what is database#password elsewhere is the file database_password there.
+func TestNotFoundNamesSimilarFiles(t *testing.T) {
+	t.Parallel()
+	dir := tree(t, map[string]string{
+		"database_password": canary, "database-user": canary, "Database.Host": canary, "database_port": canary, "databases": canary,
+		"api_key": canary, "deep_a_b": canary, ".token": canary,
+	})
+	c := client(t, backend(t, dir))
+	for key, want := range map[string]string{
+		"database#password": `no file database in ` + dir + `; there is "Database.Host", "database-user", "database_password", …`,
+		"database/password": `no file database/password in ` + dir + `; there is "database_password"`,
+		"api-key":           `no file api-key in ` + dir + `; there is "api_key"`,
+		"deep/a#b":          `no file deep/a in ` + dir + `; there is "deep_a_b"`,
+		"token":             `no file token in ` + dir,
+		"data":              `no file data in ` + dir,
+	} {
+		t.Run(key, func(t *testing.T) {
+			t.Parallel()
+			is := is.New(t)
+			_, err := c.Get(t.Context(), key)
+			is.Equal(err.Error(), "secrets: file: "+key+": not found: "+want)
+		})
+	}
+}
+
+// What an editor of Windows writes before a text is no part of it, as the newline behind it is none.
+func TestByteOrderMark(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	const mark = "\ufeff"
+	dir := tree(t, map[string]string{
+		"text": mark + canary + "\r\n", "json": mark + `{"password":"` + canary + `"}`, "d/x": mark + canary, "binary": mark + "\xff\n",
+	})
+	c, raw := client(t, backend(t, dir)), client(t, backend(t, dir, file.WithRawBytes()))
+	for key, want := range map[string]string{
+		"text": canary, "json#password": canary, "d#x": canary, "d": `{"x":"` + canary + `"}`, "binary": mark + "\xff\n",
+	} {
+		got, err := c.Get(t.Context(), key)
+		is.NoErr(err)
+		is.Equal(got.Reveal(), want)
+	}
+	got, err := raw.Get(t.Context(), "text")
+	is.NoErr(err)
+	is.Equal(got.Reveal(), mark+canary+"\r\n")
+	_, err = raw.Get(t.Context(), "json#password")
+	is.Equal(secrets.Class(err), secrets.ErrMalformed)
+	is.True(strings.Contains(err.Error(), "byte order mark"))
+}
+
+// UTF-16 is named where a text must be in UTF-8.
+func TestUTF16IsNamed(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	const text = "\xff\xfe{\x00}\x00"
+	c := client(t, backend(t, tree(t, map[string]string{"d/x": text, "json": text, "other/x": "\xff"})))
+	for key, utf16 := range map[string]bool{"d": true, "json#x": true, "other": false} {
+		_, err := c.Get(t.Context(), key)
+		is.Equal(secrets.Class(err), secrets.ErrMalformed)
+		is.Equal(strings.Contains(err.Error(), "UTF-16"), utf16)
+	}
+	got, err := c.Get(t.Context(), "d/x") // as bytes it can be read
+	is.NoErr(err)
+	is.Equal(got.Reveal(), text)
+}
+
+// A full Secret of Kubernetes, of 1 MiB, is one document, whatever JSON adds.
+func TestAFullSecretOfKubernetesIsADocument(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	dir := tree(t, map[string]string{"s/a": strings.Repeat("\"", 1<<19), "s/b": strings.Repeat("x", 1<<19)})
+	_, err := get(t, backend(t, dir), "s")
+	is.NoErr(err)
+	write(t, dir, map[string]string{"s/c": "x"})
+	_, err = get(t, backend(t, dir), "s")
+	is.Equal(secrets.Class(err), secrets.ErrMalformed) // the control
+}
+
+// A link that takes the place of a file while it is read is followed. It is no loop of links, and no outage.
+func TestReplacedByALink(t *testing.T) {
+	t.Parallel()
+	dir := tree(t, map[string]string{"y": canary, "z": canary})
+	b := backend(t, dir)
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		at := func(name string) string { return filepath.Join(dir, name) }
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				err := errors.Join(os.Symlink("z", at("l")), os.Rename(at("l"), at("y")),
+					os.WriteFile(at("f"), []byte(canary), 0o600), os.Rename(at("f"), at("y")))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		}
+	}()
+	for range 5000 {
+		if got, err := get(t, b, "y"); err != nil || got != canary {
+			t.Errorf("%q, %v", got, err)
+			break
+		}
+	}
+	close(stop)
+	<-done
+}
