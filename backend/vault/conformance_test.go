@@ -72,7 +72,7 @@ func conform(t *testing.T, version int) {
 	secretstest.Run(t, func(t *testing.T, documents map[string]string) secrets.Backend {
 		t.Helper()
 		f := newFake(t)
-		f.kv["secret"].version = version
+		f.version(version)
 		for path, document := range objects(documents) {
 			f.put(path, document)
 		}
