@@ -123,6 +123,10 @@ const (
 		`"mount_type":"kv"}`
 	bodyDestroyed = `{"data":{"data":null,"metadata":{"created_time":"2026-11-24T02:41:16.41092911Z","deletion_time":"",` +
 		`"destroyed":true,"version":1}}}`
+	bodyNull = `{"request_id":"8","lease_id":"","renewable":false,"lease_duration":0,"data":{"data":null,` +
+		`"metadata":{"created_time":"2026-11-28T06:44:27.789108352Z","custom_metadata":null,"deletion_time":"","destroyed":false,` +
+		`"version":1}},"wrap_info":null,"warnings":null,"auth":null,"mount_type":"kv"}`
+	bodyOtherNamespace  = `{"errors":["error performing token check: failed to look up namespace from the token: no namespace"]}`
 	bodyDenied          = `{"errors":["1 error occurred:\n\t* permission denied\n\n"]}`
 	bodyInvalidToken    = `{"errors":["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]}`
 	bodyNoToken         = `{"errors":["permission denied"]}`

@@ -295,7 +295,7 @@ func TestMounts(t *testing.T) {
 		{mount: "team/a/kv", path: "data/x", want: `{"x":"2"}`}, // a name that begins as the path of version 2 does
 		{mount: "team/a/kv/app", path: "db", class: secrets.ErrInvalidKey, detail: `the mount is "team/a/kv"`},
 		{mount: "database", path: "creds/app", class: secrets.ErrInvalidKey, detail: "WithDynamicSecrets"},
-		{mount: "odd", path: "x", class: secrets.ErrMalformed},
+		{mount: "odd", path: "x", class: secrets.ErrUnavailable, detail: "not Vault's"},
 		{mount: "nothing", path: "x", class: secrets.ErrNotFound, detail: "no secrets engine is mounted"},
 	} {
 		t.Run(c.mount+" "+c.path, func(t *testing.T) {

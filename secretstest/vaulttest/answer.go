@@ -12,8 +12,8 @@ import (
 const (
 	missing      = `{"errors":[]}`
 	denied       = `{"errors":["1 error occurred:\n\t* permission denied\n\n"]}`
-	noToken      = `{"errors":["permission denied"]}`
-	invalidToken = `{"errors":["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]}`
+	anonymous    = `{"errors":["permission denied"]}`
+	invalid      = `{"errors":["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]}`
 	sealed       = `{"errors":["Vault is sealed"]}`
 	notMounted   = "preflight capability check returned 403, please ensure client's policies grant access to path %q"
 	otherVersion = `{"request_id":"1","lease_id":"","renewable":false,"lease_duration":0,"data":null,"wrap_info":null,` +
@@ -42,7 +42,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_, _ = w.Write([]byte(body)) // a client that has left is none of the test's concern
+	_, _ = w.Write([]byte(body)) //nolint:gosec // JSON, for a test; a client that has left is none of its concern
 }
 
 // secretAt returns the secret that a path of the API stands for, as "secret/database", or "".
@@ -76,9 +76,9 @@ func (s *Server) answer(r *http.Request, path, secret string) (status int, body 
 	case isLogin:
 		return http.StatusOK, login(s.issue())
 	case token == "":
-		return http.StatusForbidden, noToken
+		return http.StatusForbidden, anonymous
 	case !s.tokens[token]:
-		return http.StatusForbidden, invalidToken
+		return http.StatusForbidden, invalid
 	case strings.HasPrefix(path, "auth/token/"):
 		return s.ofToken(r, token, strings.TrimPrefix(path, "auth/token/"))
 	case r.Method != http.MethodGet:
