@@ -170,7 +170,9 @@ func (a answer) refuses() bool {
 	switch a.status {
 	case http.StatusRequestTimeout, http.StatusPreconditionFailed, http.StatusTooEarly, http.StatusTooManyRequests, 472, 473:
 		return false
-	default: // the proxy of a Vault that is gone answers so, too, but not in the form of Vault
-		return a.vaults && a.status >= http.StatusBadRequest && a.status < http.StatusInternalServerError
+	case http.StatusNotFound:
+		return a.vaults // the proxy of a Vault that is gone answers so, too
+	default:
+		return a.status >= http.StatusBadRequest && a.status < http.StatusInternalServerError
 	}
 }
