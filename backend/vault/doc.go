@@ -10,7 +10,7 @@
 // users of Vault know, as far as no option gives them: VAULT_ADDR, VAULT_AGENT_ADDR, VAULT_TOKEN, VAULT_NAMESPACE,
 // VAULT_CACERT, VAULT_CACERT_BYTES, VAULT_CAPATH, VAULT_CLIENT_CERT, VAULT_CLIENT_KEY, VAULT_TLS_SERVER_NAME and
 // VAULT_SKIP_VERIFY, and one of its own, VAULT_TOKEN_FILE. The official client reads a few more itself, such as
-// VAULT_HEADERS, VAULT_PROXY_ADDR and VAULT_RATE_LIMIT. [New] contacts nobody.
+// VAULT_HEADERS, VAULT_PROXY_ADDR and VAULT_RATE_LIMIT. [New] contacts nobody. For tests, package secretstest/vaulttest has a server.
 //
 // # Keys
 //
@@ -49,7 +49,7 @@
 //
 // # Leases
 //
-// Secrets of KV have none, whatever duration Vault gives for them. A version that Vault will delete by delete_version_after has that time as
+// Secrets of KV have none, whatever duration Vault gives for them. A version that delete_version_after will delete has that time as
 // its Meta.ExpiresAt. [WithDynamicSecrets] is for the engines that make
 // credentials at each read. Meta.ExpiresAt is then the end of the lease, past which no cache serves the secret; if the token
 // ends before, what was got with it is not served either. Leases are not renewed: a new one takes their place, at the TTL of the

@@ -29,6 +29,16 @@ const loginTTL = 3600
 
 // ServeHTTP answers a request as Vault does.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	status, body := s.answerAndCount(r)
+	if strings.HasPrefix(body, "{") {
+		w.Header().Set("Content-Type", "application/json")
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(body)) //nolint:gosec // JSON, for a test; a client that has left is none of its concern
+}
+
+func (s *Server) answerAndCount(r *http.Request) (status int, body string) {
 	path := strings.TrimPrefix(r.URL.Path, "/v1/")
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -36,13 +46,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if name != "" {
 		s.counts[name]++
 	}
-	status, body := s.answer(r, path, name)
-	if strings.HasPrefix(body, "{") {
-		w.Header().Set("Content-Type", "application/json")
-	}
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	_, _ = w.Write([]byte(body)) //nolint:gosec // JSON, for a test; a client that has left is none of its concern
+	return s.answer(r, path, name)
 }
 
 // secretAt returns the secret that a path of the API stands for, as "secret/database", or "".
@@ -64,10 +68,10 @@ func (s *Server) secretAt(path string) string {
 	return at + "/" + rest
 }
 
+// answer answers a request for path, which is that of secret unless that is "". s.mu is held.
 func (s *Server) answer(r *http.Request, path, secret string) (status int, body string) {
 	token := r.Header.Get("X-Vault-Token")
-	_, isLogin := strings.CutSuffix(strings.TrimPrefix(path, "auth/"), "/login")
-	isLogin = isLogin && strings.HasPrefix(path, "auth/") && r.Method != http.MethodGet
+	isLogin := strings.HasPrefix(path, "auth/") && strings.HasSuffix(path, "/login") && r.Method != http.MethodGet
 	switch {
 	case s.failure != 0:
 		return s.failure, "<html><body>" + http.StatusText(s.failure) + "</body></html>"
