@@ -28,8 +28,8 @@ var tokenAnswers = []struct {
 	says                                 bool // that the token is dead, so that nobody needs to ask
 }{
 	{server: "Vault 1.21.0", dead: bodyInvalidToken, denied: bodyDenied, deniedMount: bodyPreflightDenied, elsewhere: bodyNoToken, says: true},
-	{server: "Vault 1.16.3", dead: bodyNoToken, denied: bodyDenied, deniedMount: bodyPreflightDenied, elsewhere: bodyNoToken},
-	{server: "OpenBao 2.4", dead: bodyNoToken, denied: bodyDenied, deniedMount: bodyPreflightDenied, elsewhere: bodyNoToken},
+	{server: "Vault 1.16", dead: bodyNoToken, denied: bodyDenied, deniedMount: bodyPreflightDenied, elsewhere: bodyNoToken},
+	{server: "OpenBao 2", dead: bodyNoToken, denied: bodyDenied, deniedMount: bodyPreflightDenied, elsewhere: bodyNoToken},
 }
 
 const lookupSelf = "GET auth/token/lookup-self"
