@@ -14,19 +14,19 @@ import (
 // failure returns the error that an answer which is no success stands for. where is what was asked for, as the server knows
 // it. Of the answer's own text nothing is passed on: a proxy may have put anything in it.
 func (a answer) failure(where string) error {
+	switch {
+	case a.foreign():
+		return a.notVaults()
+	case a.status != http.StatusForbidden && a.disowns():
+		return unauthenticated(deadToken)
+	}
 	switch a.status {
 	case http.StatusBadRequest:
 		return a.badRequest(where)
 	case http.StatusUnauthorized:
 		return unauthenticated("the server does not accept the token")
 	case http.StatusForbidden:
-		if a.says("invalid token") {
-			return unauthenticated("the server does not know the token: it has expired, was revoked, or is from another server")
-		}
-		if a.anonymous && len(a.errors) == 1 && a.errors[0] == "permission denied" { // a policy that denies is told otherwise
-			return unauthenticated("the server wants a token")
-		}
-		return denied("the policies of the token must grant read on " + where)
+		return a.forbidden(where)
 	case http.StatusNotFound:
 		return a.missing(where)
 	case http.StatusMethodNotAllowed:
@@ -39,6 +39,48 @@ func (a answer) failure(where string) error {
 		return malformed(fmt.Sprintf("an answer with status %d, which holds no secret", a.status))
 	}
 	return fail(secrets.ErrUnknown, fmt.Sprintf("the server answered with status %d", a.status))
+}
+
+// foreign reports whether an answer is not Vault's, but that of a proxy before it or of something else at its address: it says nothing of
+// the secret. A failure of Vault has a list of errors, which may be empty, or with status 404 warnings:
+// https://developer.hashicorp.com/vault/api-docs#error-response.
+func (a answer) foreign() bool {
+	switch {
+	case a.status == http.StatusNoContent:
+		return false // Vault's has no body, either
+	case a.status < http.StatusMultipleChoices:
+		return !a.vaults
+	default:
+		return a.errors == nil && (a.status != http.StatusNotFound || !a.vaults || a.warnings == nil)
+	}
+}
+
+func (a answer) notVaults() error {
+	why := "a proxy stands before it, or the address has a wrong path"
+	if a.status == http.StatusBadRequest { // a port for TLS that is spoken to without it
+		why = "is its address to begin with https://, or does a proxy stand before it?"
+	}
+	return unavailable(fmt.Sprintf("an answer with status %d that is not Vault's: %s", a.status, why))
+}
+
+const (
+	deadToken = "the server does not accept the token: it has expired, was revoked, is of another server, or must not be used from here"
+	tokenToo  = "; or the token has expired or was revoked: the server does not say which" //nolint:gosec // no credential
+)
+
+// forbidden tells a denial of the token from one of its policies.
+func (a answer) forbidden(where string) error {
+	policies := "the policies of the token must grant read on " + where
+	switch {
+	case a.anonymous && a.disowns():
+		return unauthenticated("the server wants a token; if an agent adds it, that has none, or one that has expired")
+	case a.token == dead, a.says("invalid token"):
+		return unauthenticated(deadToken)
+	case a.token == alive, a.deniesByPolicy():
+		return denied(policies)
+	default:
+		return denied(policies + tokenToo)
+	}
 }
 
 // outage says why the server cannot answer at present, or "" if its status does not say so.
@@ -65,9 +107,6 @@ func (a answer) outage() string {
 
 func (a answer) badRequest(where string) error {
 	switch {
-	case !a.vaults:
-		return fail(secrets.ErrUnknown, "the server did not understand the request (status 400); "+
-			"is it one of Vault, and is its address to begin with https://?")
 	case a.says("Upgrading from non-versioned"):
 		return unavailable("the mount is being upgraded to KV version 2")
 	case a.says("missing client token"):
@@ -79,12 +118,9 @@ func (a answer) badRequest(where string) error {
 	}
 }
 
-// missing tells the answers with status 404 apart. Only one that Vault itself has given says that there is no secret: the
-// proxy of a Vault that is gone answers with that status too.
+// missing tells the answers of Vault with status 404 apart.
 func (a answer) missing(where string) error {
 	switch {
-	case !a.vaults, a.errors == nil && a.warnings == nil: // its own has a list of errors, which may be empty, or warnings
-		return unavailable("an answer with status 404 that is not Vault's: a proxy stands before it, or the address has a wrong path")
 	case a.says("no handler for route"):
 		return notFound("no secrets engine is mounted at the beginning of " + where + "; see WithMount")
 	case a.says("unsupported path"):
@@ -101,10 +137,12 @@ func (a answer) success(where string) (map[string]json.RawMessage, error) {
 	switch {
 	case a.status != http.StatusOK:
 		return nil, a.failure(where)
+	case a.foreign():
+		return nil, a.notVaults()
+	case a.failed:
+		return nil, malformed("an answer with status 200 and errors")
 	case a.wrapped:
 		return nil, malformed("the answer is wrapped, so that it holds no secret; is a proxy set to wrap?")
-	case !a.vaults:
-		return nil, malformed("an answer that is not Vault's: empty, or no JSON object with data; does a proxy stand before it?")
 	}
 	data, ok := object(a.data)
 	if !ok {

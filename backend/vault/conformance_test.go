@@ -36,18 +36,18 @@ func conform(t *testing.T, version int) {
 	opts := []secretstest.RunOption{
 		secretstest.WithObjectsOnly(),
 		secretstest.WithFailure(secrets.ErrPermissionDenied, failing(http.StatusForbidden, errorsOf)),
-		secretstest.WithFailure(secrets.ErrPermissionDenied, failing(http.StatusForbidden, html)),
+		secretstest.WithFailure(secrets.ErrUnavailable, failing(http.StatusForbidden, html)),
 		secretstest.WithFailure(secrets.ErrUnauthenticated, failing(http.StatusForbidden, func(secret string) string {
 			return `{"errors":["invalid token",` + quoted(secret) + `]}`
 		})),
 		secretstest.WithFailure(secrets.ErrUnavailable, failing(http.StatusBadGateway, html)),
 		secretstest.WithFailure(secrets.ErrUnavailable, failing(http.StatusTooManyRequests, errorsOf)),
 		secretstest.WithFailure(secrets.ErrUnavailable, failing(http.StatusNotFound, html)),
-		secretstest.WithFailure(secrets.ErrMalformed, failing(http.StatusOK, html)),
+		secretstest.WithFailure(secrets.ErrUnavailable, failing(http.StatusOK, html)),
 		secretstest.WithFailure(secrets.ErrMalformed,
 			failing(http.StatusOK, func(secret string) string { return `{"data":` + quoted(secret) + `}` })),
-		secretstest.WithFailure(secrets.ErrMalformed, failing(http.StatusOK, func(secret string) string { return `{"data":{"a":"` + secret })),
-		secretstest.WithFailure(secrets.ErrUnknown, failing(http.StatusTeapot, html)),
+		secretstest.WithFailure(secrets.ErrUnavailable, failing(http.StatusOK, func(secret string) string { return `{"data":{"a":"` + secret })),
+		secretstest.WithFailure(secrets.ErrUnknown, failing(http.StatusTeapot, errorsOf)),
 		secretstest.WithStall(func(t *testing.T) (secrets.Backend, string) {
 			t.Helper()
 			f := newFake(t)
@@ -72,7 +72,7 @@ func conform(t *testing.T, version int) {
 	secretstest.Run(t, func(t *testing.T, documents map[string]string) secrets.Backend {
 		t.Helper()
 		f := newFake(t)
-		f.kv["secret"].version = version
+		f.version(version)
 		for path, document := range objects(documents) {
 			f.put(path, document)
 		}

@@ -10,7 +10,7 @@
 // users of Vault know, as far as no option gives them: VAULT_ADDR, VAULT_AGENT_ADDR, VAULT_TOKEN, VAULT_NAMESPACE,
 // VAULT_CACERT, VAULT_CACERT_BYTES, VAULT_CAPATH, VAULT_CLIENT_CERT, VAULT_CLIENT_KEY, VAULT_TLS_SERVER_NAME and
 // VAULT_SKIP_VERIFY, and one of its own, VAULT_TOKEN_FILE. The official client reads a few more itself, such as
-// VAULT_HEADERS, VAULT_PROXY_ADDR and VAULT_RATE_LIMIT. [New] contacts nobody.
+// VAULT_HEADERS, VAULT_PROXY_ADDR and VAULT_RATE_LIMIT. [New] contacts nobody. For tests, package secretstest/vaulttest has a server.
 //
 // # Keys
 //
@@ -40,12 +40,17 @@
 // default, which Vault adds unless the role has token_no_default_policy; without it, there are more logins, and Close returns
 // [secrets.ErrPermissionDenied].
 //
-// The token is sent to the server of the address, and to no other host: a redirect elsewhere is an error, unless
-// [WithRedirectHosts] names the host.
+// The token is sent to the server of the address, below the path in it, and to no other host: a redirect elsewhere is an error, unless
+// [WithRedirectHosts] names the host. A redirect must be to the same document. Hooks of net/http/httptrace in the context of a caller see
+// no request of the backend; a transport of the program's own, of [WithHTTPClient], does.
+//
+// Vault before 1.17, and OpenBao, do not say whether a denial is about the token. The backend then asks auth/token/lookup-self, at most
+// once in ten seconds for each token and for two seconds at most. A token that is dead is replaced by a login.
 //
 // # Leases
 //
-// Secrets of KV have none, whatever duration Vault gives for them. [WithDynamicSecrets] is for the engines that make
+// Secrets of KV have none, whatever duration Vault gives for them. A version that delete_version_after will delete has that time as
+// its Meta.ExpiresAt. [WithDynamicSecrets] is for the engines that make
 // credentials at each read. Meta.ExpiresAt is then the end of the lease, past which no cache serves the secret; if the token
 // ends before, what was got with it is not served either. Leases are not renewed: a new one takes their place, at the TTL of the
 // cache if that is before the end of the lease; give the cache a TTL of at least the lease. A cache that renews in the background
@@ -61,10 +66,10 @@
 //	secrets.ErrPermissionDenied  the policies do not grant the read. A missing secret that they do not cover is this too, so that
 //	                             no fallback goes on; so is a wrong mount that they do not cover
 //	secrets.ErrUnauthenticated   the token is unknown, expired or revoked, or the login was refused
-//	secrets.ErrUnavailable       the network, a sealed server, a standby, a quota, a server error, a redirect elsewhere, a 404
-//	                             that is not Vault's
+//	secrets.ErrUnavailable       the network, a sealed server, a standby, a quota, a server error, a redirect elsewhere, an answer
+//	                             of any status that is not Vault's, such as the 403 of a proxy
 //	secrets.ErrInvalidKey        no version, a version of KV version 1, a mount that is no KV
-//	secrets.ErrMalformed         an answer that is empty, wrapped, too large or not Vault's
+//	secrets.ErrMalformed         an answer of Vault that is wrapped, too large, without a secret or contradicts itself
 //
 // A request is tried three times in all, within the time that its context has, and a server that asks for a longer pause is
 // given a second. What lasts longer is for the layers above: the cache with its stale values and its back-off, and the next

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/matryer/is"
 
@@ -185,12 +186,75 @@ func TestRealVersionsOfVersionOne(t *testing.T) {
 	is.True(changed.Meta().Version != first.Meta().Version)
 	_, err = c.Get(t.Context(), "app?version=1#n")
 	is.True(errors.Is(err, secrets.ErrInvalidKey))
+}
 
-	// The engine gives a field of this name as the duration of a lease that it does not make.
-	s.put("ttl", `{"ttl":"1s"}`)
-	got, err := c.Get(t.Context(), "ttl#ttl")
+// The engine of version 1 gives a field of this name as the duration of a lease that it does not make, whatever is in it.
+func TestRealTTLOfVersionOne(t *testing.T) {
+	t.Parallel()
+	s := newStore(t, shared.Get(t), 1)
+	paths := []string{"app", "config", "config/app", "data/app", "metadata/app", "subkeys/app"}
+	for _, opts := range [][]vault.Option{nil, {vault.WithKVVersion(1)}} {
+		b := s.backend(opts...)
+		for _, path := range paths {
+			for _, field := range []string{"ttl", "lease"} {
+				for _, value := range []string{`""`, "0", `"0s"`, "-1", `"-1s"`, "null", `"1s"`, `"soon"`} {
+					is := is.New(t)
+					document := `{"` + field + `":` + value + `}`
+					s.put(path, document)
+					got, err := b.Fetch(t.Context(), secrets.Ref{Path: path})
+					is.NoErr(err) // path, field, value
+					is.Equal(got.Reveal(), document)
+					is.True(got.Meta().ExpiresAt.IsZero())
+				}
+			}
+		}
+	}
+}
+
+// What is at these paths on version 2 is no secret of version 1, though a program takes the mount for one.
+func TestRealEndpointsOfVersionTwoAreNoSecrets(t *testing.T) {
+	t.Parallel()
+	s := newStore(t, shared.Get(t), versionTwo)
+	s.put("app", `{"ttl":"0s","lease":0}`)
+	b := s.backend(vault.WithKVVersion(1))
+	for _, path := range []string{"config", "data/app", "metadata/app", "subkeys/app"} {
+		is := is.New(t)
+		_, err := b.Fetch(t.Context(), secrets.Ref{Path: path})
+		is.Equal(secrets.Class(err), secrets.ErrInvalidKey) // path
+	}
+	s.do("delete", "app", 1)
+	is := is.New(t)
+	_, err := b.Fetch(t.Context(), secrets.Ref{Path: "data/app"})
+	is.Equal(secrets.Class(err), secrets.ErrInvalidKey)
+}
+
+// The server takes null for a secret.
+func TestRealNull(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	s := newStore(t, shared.Get(t), versionTwo)
+	s.server.Must(t, http.MethodPost, s.at("data", "app"), map[string]any{"data": nil})
+	c := client(t, s.backend())
+	got, err := c.Get(t.Context(), "app")
 	is.NoErr(err)
-	is.True(got.Meta().ExpiresAt.IsZero())
+	is.Equal(got.Reveal(), "{}")
+	is.Equal(got.Meta().Version, "1")
+	_, err = c.Get(t.Context(), "app#password")
+	is.Equal(secrets.Class(err), secrets.ErrFieldNotFound)
+}
+
+// A key that was copied from the path of the API is not found, and the error says which was meant.
+func TestRealKeyThatBeginsWithTheMount(t *testing.T) {
+	eachVersion(t, func(t *testing.T, s *store) {
+		is := is.New(t)
+		s.put("team/app", `{"password":"p"}`)
+		c := client(t, s.backend())
+		_, err := c.Get(t.Context(), s.data("team/app")+"#password")
+		is.Equal(secrets.Class(err), secrets.ErrNotFound)
+		is.True(strings.Contains(err.Error(), "write team/app in place of "+s.data("team/app")))
+		_, err = c.Get(t.Context(), "team/app#password")
+		is.NoErr(err)
+	})
 }
 
 // A version with an end is there until then, though the server gives a deletion_time with it, and is deleted after it.
@@ -204,6 +268,8 @@ func TestRealDeleteVersionAfter(t *testing.T) {
 	got, err := c.Get(t.Context(), "app#n")
 	is.NoErr(err)
 	is.Equal(got.Reveal(), "1")
+	left := time.Until(got.Meta().ExpiresAt)
+	is.True(left > 0 && left <= 2*time.Second) // no cache serves it after that
 	eventually(t, "the version is deleted", func() bool {
 		_, err = c.Get(t.Context(), "app#n")
 		return err != nil

@@ -49,7 +49,7 @@ func TestRealTLS(t *testing.T) {
 			server.Addr, opts{trusting, vault.WithTLSServerName("vault.example.com")}, secrets.ErrUnavailable,
 			"its certificate is for another name; see WithTLSServerName",
 		},
-		"in the clear": {plain, opts{trusting}, secrets.ErrUnknown, "https://"},
+		"in the clear": {plain, opts{trusting}, secrets.ErrUnavailable, "https://"},
 		"with TLS where there is none": {
 			strings.Replace(shared.Get(t).Addr, "http://", "https://", 1), opts{trusting}, secrets.ErrUnavailable, "no answer from the server",
 		},

@@ -3,6 +3,7 @@
 package vault_test
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
 	"strings"
@@ -95,6 +96,7 @@ func TestRealTokens(t *testing.T) {
 			"of another form":  vault.WithToken("a token with spaces"),
 			"revoked":          vault.WithToken(revoked),
 			"of another batch": vault.WithToken("hvb.AAAAAQJbogus"),
+			"of a namespace":   vault.WithToken("hvs.bogus.nsid"),
 		} {
 			t.Run(name, func(t *testing.T) {
 				is := is.New(t)
@@ -108,6 +110,77 @@ func TestRealTokens(t *testing.T) {
 				}
 			})
 		}
+	})
+}
+
+// boundElsewhere returns a token that must not be used from this machine.
+func boundElsewhere(t testing.TB, s *store) string {
+	t.Helper()
+	role := unique("bound")
+	s.server.Must(t, http.MethodPost, "auth/token/roles/"+role, map[string]any{
+		"token_bound_cidrs": []string{"10.9.9.9/32"}, "allowed_policies": []string{"default"}, "orphan": true,
+	})
+	made := s.server.Must(t, http.MethodPost, "auth/token/create/"+role, map[string]any{"policies": []string{"default"}})
+	return text(t, made, "auth", "client_token")
+}
+
+// What the tests of the wire replay for the server of these tests is what that says.
+func TestRealTokenAnswers(t *testing.T) {
+	t.Parallel()
+	s := newStore(t, shared.Get(t), versionTwo)
+	s.put("app", `{"password":"p"}`)
+	want := tokenAnswers[0]
+	revoked := s.server.Token(t, s.readable(), nil)
+	revoke(t, s.server, revoked)
+	none := s.server.Token(t, `path "elsewhere" { capabilities = ["read"] }`, map[string]any{"no_default_policy": true})
+	for name, test := range map[string]struct {
+		token, path, want string
+	}{
+		"dead":                       {revoked, s.data("app"), want.dead},
+		"dead, for the mount":        {revoked, "sys/internal/ui/mounts/" + s.mount, want.dead},
+		"dead, for itself":           {revoked, "auth/token/lookup-self", want.dead},
+		"denied":                     {none, s.data("app"), want.denied},
+		"denied, for the mount":      {none, "sys/internal/ui/mounts/" + s.mount, strings.ReplaceAll(want.deniedMount, "secret/", s.mount+"/")},
+		"denied, for itself":         {none, "auth/token/lookup-self", want.denied},
+		"bound elsewhere":            {boundElsewhere(t, s), s.data("app"), want.elsewhere},
+		"bound elsewhere, itself":    {boundElsewhere(t, s), "auth/token/lookup-self", want.elsewhere},
+		"of a namespace":             {"hvs.bogus.nsid", s.data("app"), bodyOtherNamespace},
+		"of a namespace, for itself": {"hvs.bogus.nsid", "auth/token/lookup-self", bodyOtherNamespace},
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			_, answer := s.server.DoAs(t, test.token, http.MethodGet, test.path, nil)
+			got, err := json.Marshal(answer)
+			is.NoErr(err)
+			is.Equal(string(got), test.want)
+		})
+	}
+}
+
+// A denial that leaves open whether the token is at fault costs one question, whatever is read.
+func TestRealTokenBoundElsewhere(t *testing.T) {
+	eachVersion(t, func(t *testing.T, s *store) {
+		is := is.New(t)
+		s.put("app", `{"password":"p"}`)
+		recorder := s.server.Record(t)
+		c := client(t, s.backendAt(recorder.Addr, vault.WithToken(boundElsewhere(t, s))))
+		for range 5 {
+			_, err := c.Get(t.Context(), "app#password")
+			is.Equal(secrets.Class(err), secrets.ErrUnauthenticated)
+		}
+		is.Equal(recorder.Count("GET", "/v1/auth/token/lookup-self"), 1)
+	})
+}
+
+// A policy that denies is told so: nobody asks for the token.
+func TestRealDenialIsNotLookedInto(t *testing.T) {
+	eachVersion(t, func(t *testing.T, s *store) {
+		is := is.New(t)
+		recorder := s.server.Record(t)
+		none := s.server.Token(t, `path "elsewhere" { capabilities = ["read"] }`, nil)
+		_, err := client(t, s.backendAt(recorder.Addr, vault.WithToken(none))).Get(t.Context(), "app#password")
+		is.Equal(secrets.Class(err), secrets.ErrPermissionDenied)
+		is.Equal(recorder.Count("GET", "/v1/auth/token/lookup-self"), 0)
 	})
 }
 

@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
@@ -74,10 +75,21 @@ func (b *Backend) kvEither(ctx context.Context, t token, ref secrets.Ref) (secre
 		return secrets.Secret{}, plain(two)
 	case errors.Is(one, secrets.ErrPermissionDenied), errors.Is(two, secrets.ErrPermissionDenied) && errors.Is(one, secrets.ErrNotFound):
 		return secrets.Secret{}, denied("the policies of the token must grant read on " + b.dataPath(ref) +
-			" for KV version 2, or on " + b.plainPath(ref) + " for version 1; or nothing is mounted at " + b.mount.path)
+			" for KV version 2, or on " + b.plainPath(ref) + " for version 1; or nothing is mounted at " + b.mount.path +
+			leftOpen(one, two))
 	default:
 		return secrets.Secret{}, one
 	}
+}
+
+// leftOpen returns what is to be said beside the policies, if one of two denials leaves open whether the token is at fault.
+func leftOpen(denials ...error) string {
+	for _, err := range denials {
+		if e, ok := errors.AsType[*secrets.Error](err); ok && strings.HasSuffix(e.Detail, tokenToo) {
+			return tokenToo
+		}
+	}
+	return ""
 }
 
 // plain returns err, or the error for a mount of another version that could not be looked into.
@@ -105,7 +117,7 @@ func (b *Backend) kvTwo(ctx context.Context, t token, ref secrets.Ref) (secrets.
 		return secrets.Secret{}, err
 	}
 	if a.status == http.StatusNotFound {
-		if err := deleted(a); err != nil {
+		if err := deleted(a, ref.Version); err != nil {
 			return secrets.Secret{}, err
 		}
 	}
@@ -119,34 +131,66 @@ func (b *Backend) kvTwo(ctx context.Context, t token, ref secrets.Ref) (secrets.
 	}
 	var version uint64
 	decode(meta["version"], &version)
-	if _, ok := object(fields["data"]); !ok || version == 0 {
+	document, ok := content(fields)
+	if !ok || version == 0 {
 		return secrets.Secret{}, malformed("an answer without a secret or its version")
+	}
+	if destroyed := present(meta["destroyed"]); destroyed != nil && string(destroyed) != "false" {
+		return secrets.Secret{}, malformed("an answer with a version that was destroyed")
+	}
+	end, ok := deletion(meta)
+	if !ok {
+		return secrets.Secret{}, malformed("an answer with a deletion_time that is no time")
 	}
 	name := strconv.FormatUint(version, 10)
 	if ref.Version != "" && ref.Version != name {
 		return secrets.Secret{}, malformed("the server answered with version " + name)
 	}
-	return secrets.NewSecret(string(fields["data"]), secrets.Meta{Version: name}), nil
+	return secrets.NewSecret(document, secrets.Meta{Version: name, ExpiresAt: end}), nil
+}
+
+// content returns the document in the fields of an answer of version 2. One that was written as null has no fields.
+func content(fields map[string]json.RawMessage) (document string, ok bool) {
+	value, ok := fields["data"]
+	if string(value) == "null" {
+		return "{}", ok
+	}
+	_, ok = object(value)
+	return string(value), ok
+}
+
+// deletion returns when the server will delete a version, which it knows beforehand if delete_version_after is set, or the zero time:
+// https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v2#read-secret-version.
+func deletion(meta map[string]json.RawMessage) (end time.Time, ok bool) {
+	value := present(meta["deletion_time"])
+	if value == nil || string(value) == `""` {
+		return time.Time{}, true
+	}
+	return end, decode(value, &end)
 }
 
 // deleted returns the error of an answer with status 404 that tells of a version which was there, or nil.
-func deleted(a answer) error {
+func deleted(a answer, asked string) error {
 	fields, _ := object(a.data)
-	meta, ok := object(fields["metadata"])
-	if !ok {
-		return nil
-	}
+	meta, _ := object(fields["metadata"])
 	var (
 		version   uint64
 		destroyed bool
 	)
 	decode(meta["version"], &version)
 	decode(meta["destroyed"], &destroyed)
+	if version == 0 {
+		return nil
+	}
+	name := strconv.FormatUint(version, 10)
+	if asked != "" && asked != name {
+		return malformed("the server answered with version " + name)
+	}
 	how := "was deleted"
 	if destroyed {
 		how = "was destroyed"
 	}
-	return fail(secrets.ErrDeleted, "version "+strconv.FormatUint(version, 10)+" "+how)
+	return fail(secrets.ErrDeleted, "version "+name+" "+how)
 }
 
 // kvOne reads ref from a mount of version 1.
@@ -160,22 +204,34 @@ func (b *Backend) kvOne(ctx context.Context, t token, ref secrets.Ref) (secrets.
 	if err != nil {
 		return secrets.Secret{}, err
 	}
-	switch {
-	case a.status == http.StatusNotFound && a.says("Invalid path for a versioned K/V secrets engine"),
-		a.status == http.StatusOK && a.lease == 0 && isEndpoint(ref.Path):
+	if a.status == http.StatusNotFound && (a.says("Invalid path for a versioned K/V secrets engine") || a.data != nil) {
 		return secrets.Secret{}, errOtherVersion
 	}
-	if _, err := a.success(where); err != nil {
+	fields, err := a.success(where)
+	if err != nil {
 		return secrets.Secret{}, err
+	}
+	if a.lease == 0 && isEndpoint(ref.Path) && !ownDuration(fields) {
+		return secrets.Secret{}, errOtherVersion
 	}
 	return b.leased(t, ref, a, began, time.Time{})
 }
 
 // isEndpoint reports whether path is one at which KV version 2 answers with something else than a secret, such as the settings
-// of the mount at config. There may be a secret of version 1 at it, which has a duration, as all of version 1 have.
+// of the mount at config. There may be a secret of version 1 at it, which has a duration, as all of version 1 have, unless it sets that
+// itself.
 func isEndpoint(path string) bool {
 	first, _, _ := strings.Cut(path, "/")
 	return slices.Contains([]string{"config", "data", "metadata", "subkeys"}, first)
+}
+
+// ownDuration reports whether a secret of version 1 sets the duration that the engine shows for it, which may be 0 or negative then. No
+// answer of version 2 has such a field: https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v1#ttl, and for lease
+// https://github.com/hashicorp/vault-plugin-secrets-kv/blob/v0.25.0/passthrough.go.
+func ownDuration(fields map[string]json.RawMessage) bool {
+	_, ttl := fields["ttl"]
+	_, lease := fields["lease"]
+	return ttl || lease
 }
 
 // checkVersion refuses what names no version of a secret. The server takes 0 and negative numbers for the latest.

@@ -124,7 +124,8 @@ func TestVersions(t *testing.T) {
 	f.put("database", `{"password":"one"}`)
 	f.put("database", `{"password":"two"}`)
 	f.put("gone", `{"password":"one"}`)
-	f.put("gone", "")
+	f.put("gone", `{"password":"two"}`)
+	f.vault.Delete("secret/gone")
 	c := client(t, f.backend(t))
 	for key, want := range map[string]string{"database#password": "two", "database?version=1#password": "one",
 		"database/password?version=2": "two", "gone?version=1#password": "one"} {
@@ -154,7 +155,7 @@ func TestVersions(t *testing.T) {
 func TestKVVersion1(t *testing.T) {
 	is := is.New(t)
 	f := newFake(t)
-	f.kv["secret"].version = 1
+	f.version(1)
 	f.put("database", `{"password":"one","big":12345678901234567890}`)
 	c := client(t, f.backend(t))
 	s, err := c.Get(t.Context(), "database/password")
@@ -181,7 +182,7 @@ func TestKVVersion1(t *testing.T) {
 func TestALiveUpgradeGoesUnnoticed(t *testing.T) {
 	is := is.New(t)
 	f := newFake(t)
-	f.kv["secret"].version = 1
+	f.version(1)
 	f.put("database", `{"password":"one"}`)
 	b := f.backend(t)
 	c := client(t, b)
@@ -192,9 +193,7 @@ func TestALiveUpgradeGoesUnnoticed(t *testing.T) {
 		is.Equal(s.Reveal(), "one")
 	}
 	get()
-	f.mu.Lock()
-	f.kv["secret"].version = 2
-	f.mu.Unlock()
+	f.version(2)
 	f.seen()
 	get()
 	is.Equal(f.seen(), []string{"GET secret/database", preflight, "GET secret/data/database"})
@@ -212,7 +211,7 @@ func TestASettingOfTheMountIsNoSecret(t *testing.T) {
 		if !told {
 			f.reply("sys/internal/ui/mounts/secret", http.StatusForbidden, bodyPreflightDenied)
 		}
-		f.kv["secret"].version = 1
+		f.version(1)
 		b := f.backend(t)
 		read := func() (string, error) {
 			s, err := b.Fetch(t.Context(), secrets.Ref{Path: "config"})
@@ -222,15 +221,15 @@ func TestASettingOfTheMountIsNoSecret(t *testing.T) {
 		is.True(errors.Is(err, secrets.ErrNotFound))
 		f.put("config", `{"password":"one"}`)
 		for _, version := range []int{1, 2} { // an upgrade
-			f.kv["secret"].version = version
+			f.version(version)
 			value, err := read()
 			is.NoErr(err)
 			is.Equal(value, `{"password":"one"}`)
 		}
-		f.put("config", "")
+		f.vault.Delete("secret/config")
 		_, err = read()
 		is.True(errors.Is(err, secrets.ErrDeleted))
-		delete(f.kv["secret"].values, "config")
+		f.reply("secret/data/config", http.StatusNotFound, bodyMissing) // it was removed with all of its versions
 		_, err = read()
 		is.True(errors.Is(err, secrets.ErrNotFound))
 		_, err = f.backend(t).Fetch(t.Context(), secrets.Ref{Path: "config"})
@@ -242,7 +241,7 @@ func TestAnUpgradeThatPoliciesFollowGoesUnnoticed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		f := inMemory(t)
-		f.kv["secret"].version = 1
+		f.version(1)
 		f.put("app", `{"x":"1"}`)
 		b := f.backend(t)
 		read := func(version string) error {
@@ -250,7 +249,7 @@ func TestAnUpgradeThatPoliciesFollowGoesUnnoticed(t *testing.T) {
 			return err
 		}
 		is.NoErr(read(""))
-		f.kv["secret"].version = 2
+		f.version(2)
 		f.reply("secret/app", http.StatusForbidden, bodyDenied)
 		is.True(errors.Is(read(""), secrets.ErrPermissionDenied))
 		is.True(errors.Is(read("1"), secrets.ErrInvalidKey))
@@ -258,11 +257,11 @@ func TestAnUpgradeThatPoliciesFollowGoesUnnoticed(t *testing.T) {
 		is.NoErr(read(""))
 		is.NoErr(read("1"))
 
-		f.kv["secret"].version = 1
+		f.version(1)
 		is.NoErr(b.Close())
 		b = f.backend(t)
 		is.True(errors.Is(read("1"), secrets.ErrInvalidKey))
-		f.kv["secret"].version = 2
+		f.version(2)
 		time.Sleep(time.Minute)
 		is.NoErr(read("1")) // though nobody has read anything else
 	})
@@ -279,7 +278,9 @@ func TestWithKVVersionAsksNothing(t *testing.T) {
 
 func TestMounts(t *testing.T) {
 	f := newFake(t)
-	f.kv["team/a/kv"] = &engine{version: 2, values: map[string][]string{"app/db": {`{"x":"1"}`}, "data/x": {`{"x":"2"}`}}}
+	f.vault.Mount("team/a/kv", 2)
+	f.vault.Put("team/a/kv/app/db", `{"x":"1"}`)
+	f.vault.Put("team/a/kv/data/x", `{"x":"2"}`)
 	f.reply("sys/internal/ui/mounts/database", http.StatusOK, `{"data":{"path":"database/","type":"database","options":null}}`)
 	f.reply("sys/internal/ui/mounts/team/a/kv/app", http.StatusOK, `{"data":{"path":"team/a/kv/","type":"kv","options":{"version":"2"}}}`)
 	f.reply("sys/internal/ui/mounts/odd", http.StatusOK, page)
@@ -294,7 +295,7 @@ func TestMounts(t *testing.T) {
 		{mount: "team/a/kv", path: "data/x", want: `{"x":"2"}`}, // a name that begins as the path of version 2 does
 		{mount: "team/a/kv/app", path: "db", class: secrets.ErrInvalidKey, detail: `the mount is "team/a/kv"`},
 		{mount: "database", path: "creds/app", class: secrets.ErrInvalidKey, detail: "WithDynamicSecrets"},
-		{mount: "odd", path: "x", class: secrets.ErrMalformed},
+		{mount: "odd", path: "x", class: secrets.ErrUnavailable, detail: "not Vault's"},
 		{mount: "nothing", path: "x", class: secrets.ErrNotFound, detail: "no secrets engine is mounted"},
 	} {
 		t.Run(c.mount+" "+c.path, func(t *testing.T) {
@@ -479,7 +480,7 @@ func TestANotFoundOfAMountThatWasMadeAnewIsNotBelieved(t *testing.T) {
 			return err
 		}
 		is.NoErr(read())
-		f.kv["secret"].version = 1                      // removed, and mounted as version 1
+		f.version(1)                                    // removed, and mounted as version 1
 		is.True(errors.Is(read(), secrets.ErrNotFound)) // the control: version 2 is still believed in
 		time.Sleep(time.Minute)
 		is.NoErr(read())

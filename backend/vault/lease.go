@@ -3,6 +3,7 @@ package vault
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
@@ -38,11 +39,12 @@ func (b *Backend) dynamic(ctx context.Context, t token, ref secrets.Ref) (secret
 var errVoid = errors.New("the token of the lease has ended")
 
 // leased returns the secret in a, an answer that was asked for at began, with the end of its lease, or until if it has none.
-// Only a lease_id makes a lease of the duration that Vault gives: KV version 1 says 32 days of every secret.
+// Only a lease_id makes a lease of the duration that Vault gives: KV version 1 says 32 days of every secret. One without a usable
+// duration is over at once, for nobody knows how long the secret may be kept.
 func (b *Backend) leased(t token, ref secrets.Ref, a answer, began, until time.Time) (secrets.Secret, error) {
 	text := string(a.data)
 	meta := secrets.Meta{Version: b.version(ref.Path, text), ExpiresAt: until}
-	if a.leaseID != "" && a.lease > 0 {
+	if a.leased {
 		meta.ExpiresAt = began.Add(a.lease)
 		if !b.leases.note(ref, t.serial, meta.ExpiresAt) {
 			return secrets.Secret{}, errVoid
@@ -57,6 +59,7 @@ type leases struct {
 	mu     sync.Mutex
 	forget func(refs ...secrets.Ref) // or nil
 	held   map[secrets.Ref]held
+	full   int    // how many are held before those that are over are looked for; 0 is fewLeases
 	floor  uint64 // tokens with a lower serial have ended
 }
 
@@ -65,8 +68,9 @@ type held struct {
 	until  time.Time
 }
 
-// manyLeases is how many leases are kept before those that are over are looked for.
-const manyLeases = 1000
+// fewLeases is how many leases are held before those that are over are looked for at first. After that, it is twice as many as are left:
+// so a lease takes constant work, however many there are.
+const fewLeases = 1000
 
 // note notes that ref has a lease of the token serial. It reports whether that is still valid.
 func (l *leases) note(ref secrets.Ref, serial uint64, until time.Time) bool {
@@ -78,12 +82,10 @@ func (l *leases) note(ref secrets.Ref, serial uint64, until time.Time) bool {
 	if l.held == nil {
 		l.held = make(map[secrets.Ref]held)
 	}
-	if len(l.held) >= manyLeases {
-		for ref, h := range l.held {
-			if time.Now().After(h.until) {
-				delete(l.held, ref)
-			}
-		}
+	if len(l.held) >= max(l.full, fewLeases) {
+		now := time.Now()
+		maps.DeleteFunc(l.held, func(_ secrets.Ref, h held) bool { return now.After(h.until) })
+		l.full = 2 * len(l.held)
 	}
 	l.held[ref] = held{serial, until}
 	return true

@@ -25,6 +25,10 @@ func TestDynamicSecrets(t *testing.T) {
 		"creds/far":        `{"lease_id":"database/creds/app/x","lease_duration":9223372036854775807,"data":{"username":"u"}}`,
 		"creds/exponent":   `{"lease_id":"database/creds/app/x","lease_duration":1e30,"data":{"username":"u"}}`,
 		"creds/odd":        `{"lease_id":"database/creds/app/x","lease_duration":-5,"data":{"username":"u"}}`,
+		"creds/text":       `{"lease_id":"database/creds/app/x","lease_duration":"3600","data":{"username":"u"}}`,
+		"creds/none":       `{"lease_id":"database/creds/app/x","data":{"username":"u"}}`,
+		"creds/number":     `{"lease_id":7,"lease_duration":3600,"data":{"username":"u"}}`,
+		"null":             `{"lease_id":null,"lease_duration":3600,"data":{"username":"u"}}`,
 		"static-creds/app": `{"lease_id":"","lease_duration":0,"data":{"username":"u","rotation_period":86400,"ttl":120}}`,
 		"static-creds/cron": `{"lease_id":"","lease_duration":0,"data":{"username":"u","rotation_schedule":"0 0 * * SAT",` +
 			`"rotation_window":3600,"ttl":120.0}}`,
@@ -32,21 +36,23 @@ func TestDynamicSecrets(t *testing.T) {
 	} {
 		f.reply("database/"+path, http.StatusOK, body)
 	}
-	f.reply("database/creds/none", http.StatusBadRequest, `{"errors":["unknown role: none"]}`)
+	f.reply("database/creds/unknown", http.StatusBadRequest, `{"errors":["unknown role: none"]}`)
 	b := f.backend(t, vault.WithMount("database"), vault.WithDynamicSecrets())
 	c := client(t, b)
-	for key, lease := range map[string]time.Duration{
-		"creds/app#username": time.Hour, "creds/app#": time.Hour, "creds/far#": 100 * 365 * 24 * time.Hour,
-		"creds/exponent#": 100 * 365 * 24 * time.Hour, "creds/endless#": 0, "creds/odd#": 0, "no-lease": 0,
-		"static-creds/app#username":  2 * time.Minute,
-		"static-creds/cron#username": 2 * time.Minute,
+	const none = -1
+	for path, lease := range map[string]time.Duration{
+		"creds/app": time.Hour, "creds/far": 100 * 365 * 24 * time.Hour, "creds/exponent": 100 * 365 * 24 * time.Hour,
+		"creds/number": time.Hour,
+		// A lease of which nobody knows how long it lasts must not be kept: it is over at once.
+		"creds/endless": 0, "creds/odd": 0, "creds/text": 0, "creds/none": 0,
+		"no-lease": none, "null": none, "static-creds/app": 2 * time.Minute, "static-creds/cron": 2 * time.Minute,
 	} {
 		is := is.New(t)
 		before := time.Now()
-		s, err := c.Get(t.Context(), key)
+		s, err := b.Fetch(t.Context(), secrets.Ref{Path: path})
 		is.NoErr(err)
 		after := time.Now()
-		if end := s.Meta().ExpiresAt; lease == 0 {
+		if end := s.Meta().ExpiresAt; lease == none {
 			is.True(end.IsZero())
 		} else {
 			is.True(!end.Before(before.Add(lease)) && !end.After(after.Add(lease)))
@@ -56,7 +62,7 @@ func TestDynamicSecrets(t *testing.T) {
 	for _, request := range f.seen() {
 		is.True(!strings.Contains(request, "sys/")) // what is mounted need not be known
 	}
-	_, err := c.Get(t.Context(), "creds/none#")
+	_, err := c.Get(t.Context(), "creds/unknown#")
 	is.True(errors.Is(err, secrets.ErrNotFound))
 	_, err = c.Get(t.Context(), "creds/app?version=1#")
 	is.True(errors.Is(err, secrets.ErrInvalidKey))

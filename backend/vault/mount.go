@@ -117,25 +117,31 @@ func (m *mount) ask(ctx context.Context, s *server, t token) (kvVersion, error) 
 
 // read reads what is mounted from an answer.
 func (m *mount) read(a answer) (kvVersion, error) {
-	fields, ok := object(a.data)
-	if !ok {
-		return unknownVersion, malformed("the answer to what is mounted is not Vault's")
+	fields, err := a.success("the mount " + m.path)
+	if err != nil {
+		return unknownVersion, err
 	}
 	var engine, path string
 	var options map[string]string
 	decode(fields["type"], &engine)
 	decode(fields["path"], &path)
 	decode(fields["options"], &options)
-	switch path = strings.TrimSuffix(path, "/"); {
-	case path != "" && path != m.path:
+	switch path = strings.TrimSuffix(path, "/"); { // of what the server says, only what the program has said too is shown
+	case strings.HasPrefix(m.path, path+"/"):
 		return unknownVersion, invalid(fmt.Sprintf("the mount is %q, and WithMount says %q", path, m.path))
+	case path != "" && path != m.path:
+		return unknownVersion, malformed("an answer about another mount than " + m.path)
 	case engine != "kv" && engine != "generic":
-		return unknownVersion, invalid(fmt.Sprintf("%q is mounted at %s, where a read may make a lease: "+
-			"WithDynamicSecrets allows that", engine, m.path))
-	case options["version"] == "2":
+		return unknownVersion, invalid("what is mounted at " + m.path + " is no KV secrets engine: a read may make a lease, " +
+			"which WithDynamicSecrets allows")
+	}
+	switch options["version"] {
+	case "2":
 		return kv2, nil
-	default:
+	case "1", "": // https://developer.hashicorp.com/vault/docs/secrets/kv: without a version, it is 1
 		return kv1, nil
+	default:
+		return unknownVersion, nil
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-5482dd03/secrets"
 	"github.com/seed-5482dd03/secrets/backend/vault"
+	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
 // stranger is a server that notes whether anything reaches it.
@@ -81,15 +82,109 @@ func TestARedirectIsNotFollowedByTheHTTPClientOfTheProgram(t *testing.T) {
 	}
 }
 
-func TestRedirectsWithinTheServerAreFollowed(t *testing.T) {
-	for _, to := range []string{"/v1/secret/data/clean", "clean"} {
+// redirectOnce has the first request redirected, and those after it answered as ever.
+func redirectOnce(f *fake, path, to string) {
+	redirected := false
+	f.handle(path, func(w http.ResponseWriter, r *http.Request) {
+		if redirected {
+			f.vault.ServeHTTP(w, r)
+			return
+		}
+		redirected = true
+		w.Header().Set("Location", to)
+		w.WriteHeader(http.StatusTemporaryRedirect)
+	})
+}
+
+func TestRedirectsToTheSameDocumentAreFollowed(t *testing.T) {
+	for _, to := range []string{"/v1/secret/data/app", "app", "/v1/secret/data/./app", "/v1/secret/data/%61pp", "//HOST/v1/secret/data/app"} {
 		is := is.New(t)
 		f := newFake(t)
-		f.put("clean", `{"a":"b"}`)
-		redirect(f, http.StatusTemporaryRedirect, to)
+		f.put("app", `{"a":"b"}`)
+		redirectOnce(f, "secret/data/app", strings.Replace(to, "HOST", strings.TrimPrefix(f.URL, "http://"), 1))
 		s, err := f.backend(t, vault.WithKVVersion(2)).Fetch(t.Context(), secrets.Ref{Path: "app"})
-		is.NoErr(err)
+		is.NoErr(err) // to
 		is.Equal(s.Reveal(), `{"a":"b"}`)
+	}
+	is := is.New(t)
+	f := newFake(t)
+	f.put("app", `{"a":"b"}`)
+	f.put("app", `{"a":"c"}`)
+	redirectOnce(f, "secret/data/app", "/v1/secret/data/app?version=1")
+	s, err := f.backend(t, vault.WithKVVersion(2)).Fetch(t.Context(), secrets.Ref{Path: "app", Version: "1"})
+	is.NoErr(err)
+	is.Equal(s.Reveal(), `{"a":"b"}`)
+}
+
+// What was asked for is what is answered, or nothing: the server, or what stands before it, must not put another document in its place.
+func TestRedirectsToAnotherDocumentAreRefused(t *testing.T) {
+	for _, to := range []string{
+		"/v1/secret/data/clean", "clean", "/v1/secret/data/app/", "/v1/secret/data/app?version=1", "/v1/secret/data/APP", "/v1/other/data/app",
+		"/secret/data/app", "/v2/secret/data/app", "/v1/secret/data/app/../clean", "/x/v1/secret/data/app", "/v1//secret/data/app", "/",
+	} {
+		is := is.New(t)
+		f := newFake(t)
+		f.put("app", `{"a":"b"}`)
+		f.put("clean", `{"a":"c"}`)
+		redirectOnce(f, "secret/data/app", to)
+		s, err := f.backend(t, vault.WithKVVersion(2)).Fetch(t.Context(), secrets.Ref{Path: "app"})
+		is.Equal(secrets.Class(err), secrets.ErrUnavailable) // to
+		is.True(s.IsZero())
+		is.Equal(len(f.seen()), 1)
+	}
+	// A version that was asked for must not get lost.
+	is := is.New(t)
+	f := newFake(t)
+	f.put("app", `{"a":"b"}`)
+	redirectOnce(f, "secret/data/app", "/v1/secret/data/app")
+	_, err := f.backend(t, vault.WithKVVersion(2)).Fetch(t.Context(), secrets.Ref{Path: "app", Version: "1"})
+	is.Equal(secrets.Class(err), secrets.ErrUnavailable)
+}
+
+// A Vault that is published below a path shares its host with other programs. The token is none of theirs.
+func TestARedirectStaysBelowTheAddress(t *testing.T) {
+	for to, followed := range map[string]bool{
+		"/other/app": false, "/v1/secret/data/app": false, "/vaults/v1/secret/data/app": false, "/vault/../other/v1/secret/data/app": false,
+		"/vault/v1/secret/data/app": true, // the control
+	} {
+		is := is.New(t)
+		var tokens []string
+		first := true
+		f := emptyFake()
+		f.put("app", `{"a":"b"}`)
+		shared := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if first {
+				first = false
+				w.Header().Set("Location", to)
+				w.WriteHeader(http.StatusTemporaryRedirect)
+				return
+			}
+			tokens = append(tokens, r.Header.Get("X-Vault-Token"))
+			r.URL.Path = strings.TrimPrefix(r.URL.Path, "/vault")
+			f.ServeHTTP(w, r)
+		}))
+		b, err := vault.New(vault.WithAddress(shared.URL+"/vault"), vault.WithToken(fakeToken), vault.WithKVVersion(2),
+			vault.WithLookup(noEnvironment))
+		is.NoErr(err)
+		_, err = b.Fetch(t.Context(), secrets.Ref{Path: "app"})
+		is.Equal(err == nil, followed) // to
+		is.Equal(len(tokens) == 1, followed)
+		is.NoErr(b.Close())
+		shared.Close()
+	}
+}
+
+// The host of a redirect is text of the server, which may echo what it was sent.
+func TestNoHostOfARedirectIsInAnError(t *testing.T) {
+	for _, to := range []string{
+		"https://" + fakeToken + ".example/", "http://" + fakeToken + ":80/v1/secret/data/app", fakeToken + "://x/", "/" + fakeToken,
+	} {
+		is := is.New(t)
+		f := newFake(t)
+		redirect(f, http.StatusTemporaryRedirect, to)
+		_, err := f.backend(t, vault.WithKVVersion(2)).Fetch(t.Context(), secrets.Ref{Path: "app"})
+		is.Equal(secrets.Class(err), secrets.ErrUnavailable)
+		secretstest.AssertNoLeak(t, fakeToken, err)
 	}
 }
 

@@ -1,8 +1,10 @@
 package vault
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -29,8 +31,9 @@ const (
 type server struct {
 	// client has no token, no retries of its own choice, and follows no redirect. It is behind a func, for no dump of a Backend
 	// may lead to it: the buffers of its connections hold tokens and secrets.
-	client  func() *api.Client
-	release func() // lets go of idle connections that are the backend's own, or nil
+	client    func() *api.Client
+	release   func() // lets go of idle connections that are the backend's own, or nil
+	confirmed *confirmations
 }
 
 // newServer returns a server for the settings of config, which it changes.
@@ -57,13 +60,16 @@ func newServer(config *api.Config, origin *url.URL, peers []string, maxSize int6
 	client.ClearToken()
 	client.ClearNamespace()
 	client.SetWrappingLookupFunc(func(_, _ string) string { return "" })
-	return &server{client: func() *api.Client { return client }}, nil
+	return &server{client: func() *api.Client { return client }, confirmed: newConfirmations()}, nil
 }
 
 // worthRetrying is the rule of the client, but for what the transport refused.
 func worthRetrying(ctx context.Context, resp *http.Response, err error) (bool, error) {
 	if own, ok := ofTransport(err); ok {
 		return false, own
+	}
+	if ctx.Value(once{}) != nil {
+		return false, nil
 	}
 	return api.DefaultRetryPolicy(ctx, resp, err)
 }
@@ -82,8 +88,19 @@ func (s *server) as(t token) *api.Client {
 	return s.client().WithRequestCallbacks(func(r *api.Request) { r.ClientToken = t.value.Reveal() })
 }
 
-// get reads path with t. An answer of any status is no error; none is.
+// get reads path with t. An answer of any status is no error; none is. If it is a denial that leaves open whether the token is at fault,
+// the server is asked.
 func (s *server) get(ctx context.Context, t token, path string, query url.Values) (answer, error) {
+	a, err := s.send(ctx, t, path, query)
+	if err == nil && a.open() {
+		a.token = s.confirmed.of(ctx, s, t)
+		err = ctx.Err()
+	}
+	return a, err
+}
+
+// send is get, of one request.
+func (s *server) send(ctx context.Context, t token, path string, query url.Values) (answer, error) {
 	resp, err := s.as(t).Logical().ReadRawWithDataWithContext(ctx, path, query)
 	if resp == nil {
 		return answer{}, unreached(ctx, err)
@@ -104,13 +121,15 @@ func (s *server) get(ctx context.Context, t token, path string, query url.Values
 // answer is what the server said.
 type answer struct {
 	status    int
-	vaults    bool // it has the form of an answer of Vault; a proxy's has not
-	anonymous bool // the request had no token
+	vaults    bool     // it has the form of an answer of Vault; a proxy's has not
+	anonymous bool     // the request had no token
+	token     standing // of that of the request, if the answer is open about it
 	errors    []string
+	failed    bool // it tells of errors, in whatever form
 	warnings  []string
 	data      json.RawMessage // nil if there is none, or null
 	wrapped   bool
-	leaseID   string
+	leased    bool
 	lease     time.Duration
 }
 
@@ -122,11 +141,18 @@ func parse(status int, body []byte) answer {
 		return a
 	}
 	_, hasData := fields["data"]
-	a.vaults = decode(fields["errors"], &a.errors) && a.errors != nil || hasData
+	told := present(fields["errors"]) != nil
+	listed := told && decode(fields["errors"], &a.errors)
+	if !listed {
+		a.errors = nil // it may hold what could be decoded
+	}
+	a.failed = told && !listed || len(a.errors) > 0
+	a.vaults = listed || hasData
 	a.data = present(fields["data"])
 	a.wrapped = present(fields["wrap_info"]) != nil
 	decode(fields["warnings"], &a.warnings)
-	decode(fields["lease_id"], &a.leaseID)
+	lease := present(fields["lease_id"])
+	a.leased = lease != nil && string(lease) != `""`
 	a.lease = seconds(fields["lease_duration"])
 	return a
 }
@@ -137,10 +163,29 @@ func (a answer) says(text string) bool {
 	return slices.ContainsFunc(a.errors, has) || slices.ContainsFunc(a.warnings, has)
 }
 
-// object returns the members of the JSON object text, by their exact names.
+// object returns the members of the JSON object text, by their exact names. One that has a name twice is none of Vault's, and not ok:
+// nobody knows which of the two counts.
 func object(text []byte) (members map[string]json.RawMessage, ok bool) {
-	err := json.Unmarshal(text, &members)
-	return members, err == nil && members != nil
+	d := json.NewDecoder(bytes.NewReader(text))
+	if begin, err := d.Token(); err != nil || begin != json.Delim('{') {
+		return nil, false
+	}
+	members = make(map[string]json.RawMessage)
+	for d.More() {
+		token, err := d.Token()
+		name, isName := token.(string)
+		_, twice := members[name]
+		var value json.RawMessage
+		if err != nil || !isName || twice || d.Decode(&value) != nil {
+			return nil, false
+		}
+		members[name] = value
+	}
+	if _, err := d.Token(); err != nil { // the brace
+		return nil, false
+	}
+	_, err := d.Token()
+	return members, errors.Is(err, io.EOF)
 }
 
 // present returns value, or nil for a null.

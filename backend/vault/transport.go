@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// maxHops bounds the redirects of one request. A standby node sends to the active one, and a path that is not clean
-	// to the clean one.
+	// maxHops bounds the redirects of one request. A standby node sends to the active one, for the same path:
+	// https://developer.hashicorp.com/vault/docs/concepts/ha#client-redirection.
 	maxHops = 3
 	// maxFailure is the most bytes that are read of an answer that is no success. Those of Vault are a line.
 	maxFailure = 64 << 10
@@ -27,8 +27,10 @@ type transport struct {
 	maxSize int64    // of a body
 }
 
-// RoundTrip sends r, follows redirects as far as they are allowed, and bounds the body of the answer.
+// RoundTrip sends r, follows redirects as far as they are allowed, and bounds the body of the answer. All requests of the backend and of
+// its logins go through here, so that no hook of a caller sees one with a token.
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.WithContext(network.Untraced(r.Context()))
 	for range maxHops + 1 {
 		resp, err := t.next.RoundTrip(r)
 		if err != nil {
@@ -63,12 +65,16 @@ func redirects(r *http.Response) bool {
 	}
 }
 
-// follow returns the request that the redirect of r to target asks for, if it is allowed.
+// follow returns the request that the redirect of r to target asks for, if it is allowed. The target is text of the server, of which
+// nothing is in an error.
 func (t *transport) follow(r *http.Request, resp *http.Response, target *url.URL) (*http.Request, error) {
 	target.User = nil
 	if !t.trusts(target) {
-		return nil, unavailable(fmt.Sprintf("a redirect to %q, which the token must not be sent to; "+
-			"if it is a node of the same cluster, WithRedirectHosts allows it", target.Scheme+"://"+target.Host))
+		return nil, unavailable("a redirect to another host, which the token must not be sent to; " +
+			"if it is a node of the same cluster, WithRedirectHosts allows it")
+	}
+	if target.Path != r.URL.Path || target.RawQuery != r.URL.RawQuery {
+		return nil, unavailable("a redirect to another path than the one that was asked for; is the path in the address wrong?")
 	}
 	keepsMethod := resp.StatusCode == http.StatusTemporaryRedirect || resp.StatusCode == http.StatusPermanentRedirect
 	if r.Method != http.MethodGet && !keepsMethod {

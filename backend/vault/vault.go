@@ -3,6 +3,7 @@ package vault
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync/atomic"
 
@@ -83,10 +84,34 @@ func refused(err error) bool {
 }
 
 func (b *Backend) read(ctx context.Context, t token, ref secrets.Ref) (secrets.Secret, error) {
+	read := b.kv
 	if b.anything {
-		return b.dynamic(ctx, t, ref)
+		read = b.dynamic
 	}
-	return b.kv(ctx, t, ref)
+	secret, err := read(ctx, t, ref)
+	return secret, b.misplaced(ref, err)
+}
+
+// misplaced returns err, and with a denial or a not-found what the key is to be, if it begins as the paths of the API and of policies do.
+func (b *Backend) misplaced(ref secrets.Ref, err error) error {
+	class := secrets.Class(err)
+	if class != secrets.ErrNotFound && class != secrets.ErrPermissionDenied {
+		return err
+	}
+	path, cut := strings.CutPrefix(ref.Path, b.mount.path+"/")
+	if !b.anything {
+		rest, ofData := strings.CutPrefix(path, "data/")
+		path, cut = rest, cut || ofData
+	}
+	e, ok := errors.AsType[*secrets.Error](err)
+	if !cut || !ok {
+		return err
+	}
+	begins := b.mount.path + "/"
+	if !b.anything {
+		begins += " or data/"
+	}
+	return fail(class, fmt.Sprintf("%s; the key must not begin with %s: write %s in place of %s", e.Detail, begins, path, ref.Path))
 }
 
 // again reports whether a request that failed with err is worth repeating with another token than t.

@@ -1,0 +1,262 @@
+package vault_test
+
+import (
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/matryer/is"
+
+	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/backend/vault"
+)
+
+// tokenAnswers is what servers say of a token with status 403, all of them at every path that needs one.
+//
+// Vault 1.17 and later add "invalid token" for one that is expired, revoked, used up or unknown:
+// https://github.com/hashicorp/vault/pull/25953, https://developer.hashicorp.com/vault/docs/concepts/tokens#error-responses.
+// Those before it, and OpenBao, return logical.ErrPermissionDenied from fetchACLTokenEntryAndEntity, bare, as all of them do for a
+// request without a token, from an address that the token is not bound to, or of a disabled entity. A policy that denies is a
+// multierror of one: https://github.com/openbao/openbao/blob/main/vault/request_handling.go,
+// https://github.com/hashicorp/vault/blob/v1.16.3/vault/request_handling.go. Those of 1.21.0 are checked with the real server.
+var tokenAnswers = []struct {
+	server                               string
+	dead, denied, deniedMount, elsewhere string
+	says                                 bool // that the token is dead, so that nobody needs to ask
+}{
+	{server: "Vault 1.21.0", dead: bodyInvalidToken, denied: bodyDenied, deniedMount: bodyPreflightDenied, elsewhere: bodyNoToken, says: true},
+	{server: "Vault 1.16", dead: bodyNoToken, denied: bodyDenied, deniedMount: bodyPreflightDenied, elsewhere: bodyNoToken},
+	{server: "OpenBao 2", dead: bodyNoToken, denied: bodyDenied, deniedMount: bodyPreflightDenied, elsewhere: bodyNoToken},
+}
+
+const lookupSelf = "GET auth/token/lookup-self"
+
+func count(requests []string, prefix string) int {
+	n := 0
+	for _, request := range requests {
+		if strings.HasPrefix(request, prefix) {
+			n++
+		}
+	}
+	return n
+}
+
+// forbid has the fake answer every path with body, unless the request has a token other than dead.
+func forbid(f *fake, dead *string, body string) {
+	for _, path := range []string{"sys/internal/ui/mounts/secret", "secret/data/app", "secret/app", "auth/token/lookup-self"} {
+		f.handle(path, func(w http.ResponseWriter, r *http.Request) {
+			if *dead == "" {
+				*dead = r.Header.Get("X-Vault-Token")
+			}
+			if r.Header.Get("X-Vault-Token") == *dead {
+				respond(w, http.StatusForbidden, body)
+				return
+			}
+			f.vault.ServeHTTP(w, r)
+		})
+	}
+}
+
+func TestADeadTokenIsReplacedOnce(t *testing.T) {
+	for _, server := range tokenAnswers {
+		for name, body := range map[string]string{"dead": server.dead, "bound to another address": server.elsewhere} {
+			for _, known := range []bool{false, true} { // whether the version of the mount is
+				t.Run(server.server+" "+name, func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						is := is.New(t)
+						f := inMemory(t)
+						f.put("app", `{"a":"b"}`)
+						opts := []vault.Option{vault.WithAddress(f.URL), vault.WithHTTPClient(f.client), vault.WithLookup(noEnvironment),
+							vault.WithAuth(vault.AppRole("role", vault.Value("id")))}
+						if known {
+							opts = append(opts, vault.WithKVVersion(2))
+						}
+						b, err := vault.New(opts...)
+						is.NoErr(err)
+						_, err = b.Fetch(t.Context(), secrets.Ref{Path: "app"})
+						is.NoErr(err)
+						time.Sleep(time.Minute) // a token that is dead at once is not worth another login
+						f.seen()
+						dead := ""
+						forbid(f, &dead, body)
+						s, err := b.Fetch(t.Context(), secrets.Ref{Path: "app"})
+						is.NoErr(err)
+						is.Equal(s.Reveal(), `{"a":"b"}`)
+						requests := f.seen()
+						is.Equal(count(requests, "PUT auth/approle/login"), 1)
+						is.Equal(count(requests, lookupSelf), map[bool]int{true: 0, false: 1}[body == bodyInvalidToken])
+						is.NoErr(b.Close())
+					})
+				})
+			}
+		}
+	}
+}
+
+func TestADeadTokenOfTheProgramIsUnauthenticated(t *testing.T) {
+	for _, server := range tokenAnswers {
+		for _, opts := range [][]vault.Option{nil, {vault.WithKVVersion(2)}, {vault.WithDynamicSecrets()}} {
+			is := is.New(t)
+			f := newFake(t)
+			dead := ""
+			forbid(f, &dead, server.dead)
+			b := f.backend(t, opts...)
+			for range 3 {
+				_, err := b.Fetch(t.Context(), secrets.Ref{Path: "app"})
+				is.Equal(secrets.Class(err), secrets.ErrUnauthenticated) // of server
+				is.True(strings.Contains(err.Error(), "has expired, was revoked"))
+			}
+			is.Equal(count(f.seen(), lookupSelf), map[bool]int{true: 0, false: 1}[server.says])
+		}
+	}
+}
+
+func TestADenialOfAPolicyAsksForNothingMore(t *testing.T) {
+	for _, server := range tokenAnswers {
+		is := is.New(t)
+		f := newFake(t)
+		f.reply("sys/internal/ui/mounts/secret", http.StatusForbidden, server.deniedMount)
+		f.reply("secret/data/app", http.StatusForbidden, server.denied)
+		f.reply("secret/app", http.StatusForbidden, server.denied)
+		for _, opts := range [][]vault.Option{nil, {vault.WithKVVersion(2)}, {vault.WithDynamicSecrets()}} {
+			b := f.backend(t, opts...)
+			_, err := b.Fetch(t.Context(), secrets.Ref{Path: "app"})
+			is.Equal(secrets.Class(err), secrets.ErrPermissionDenied)
+			is.Equal(count(f.seen(), lookupSelf), 0)
+		}
+	}
+}
+
+// A 403 that says neither is decided by what lookup-self says. A token that must not ask for itself is alive, too.
+func TestADenialThatSaysNothingIsLookedInto(t *testing.T) {
+	const (
+		granted = "policies of the token must grant read on secret/data/app"
+		itself  = `{"data":{"id":"x"}}`
+	)
+	for name, test := range map[string]struct {
+		read, lookup string
+		status       int
+		class        error
+		detail       string
+	}{
+		"alive":                      {bodyNoToken, itself, 200, secrets.ErrPermissionDenied, granted},
+		"must not ask":               {bodyNoToken, bodyDenied, 403, secrets.ErrPermissionDenied, granted},
+		"another text":               {`{"errors":["namespaces feature not enabled"]}`, itself, 200, secrets.ErrPermissionDenied, granted},
+		"another text of a dead one": {`{"errors":["bad token"]}`, bodyInvalidToken, 403, secrets.ErrUnauthenticated, "expired"},
+		"sealed meanwhile":           {bodyNoToken, bodySealed, 503, secrets.ErrPermissionDenied, "or the token has expired"},
+		"a proxy in between":         {bodyNoToken, page, 403, secrets.ErrPermissionDenied, "or the token has expired"},
+		"a page":                     {bodyNoToken, page, 200, secrets.ErrPermissionDenied, "or the token has expired"},
+		"not found":                  {bodyNoToken, bodyMissing, 404, secrets.ErrPermissionDenied, "or the token has expired"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			f := newFake(t)
+			f.reply("secret/data/app", http.StatusForbidden, test.read)
+			f.reply("auth/token/lookup-self", test.status, test.lookup)
+			b := f.backend(t, vault.WithKVVersion(2))
+			for range 5 {
+				_, err := b.Fetch(t.Context(), secrets.Ref{Path: "app"})
+				is.Equal(secrets.Class(err), test.class)
+				is.True(strings.Contains(err.Error(), test.detail))
+			}
+			is.True(count(f.seen(), lookupSelf) <= 3) // one question, which the client repeats in an outage
+		})
+	}
+}
+
+func TestLookingIntoDenialsIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		f := inMemory(t)
+		f.reply("secret/data/app", http.StatusForbidden, bodyNoToken)
+		hang := true
+		f.handle("auth/token/lookup-self", func(w http.ResponseWriter, r *http.Request) {
+			if hang {
+				<-r.Context().Done()
+				return
+			}
+			time.Sleep(time.Second)
+			respond(w, http.StatusOK, `{"data":{"id":"x"}}`)
+		})
+		b := f.backend(t, vault.WithKVVersion(2))
+		together := func() (took time.Duration) {
+			began := time.Now()
+			var wg sync.WaitGroup
+			for range 50 {
+				wg.Go(func() {
+					_, err := b.Fetch(t.Context(), secrets.Ref{Path: "app"})
+					is.Equal(secrets.Class(err), secrets.ErrPermissionDenied)
+				})
+			}
+			wg.Wait()
+			return time.Since(began)
+		}
+		is.Equal(together(), 2*time.Second) // a server that does not answer it
+		is.Equal(count(f.seen(), lookupSelf), 1)
+		hang = false
+		is.Equal(together(), 0*time.Second)
+		is.Equal(count(f.seen(), lookupSelf), 0) // for a while
+		time.Sleep(10 * time.Second)
+		is.Equal(together(), time.Second)
+		is.Equal(count(f.seen(), lookupSelf), 1)
+		is.NoErr(b.Close())
+	})
+}
+
+// Who leaves while it asks takes the question along, and the next one asks.
+func TestWhoLooksIntoADenialAndLeavesDisturbsNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		f := inMemory(t)
+		f.reply("secret/data/app", http.StatusForbidden, bodyNoToken)
+		f.handle("auth/token/lookup-self", func(w http.ResponseWriter, r *http.Request) {
+			select {
+			case <-time.After(time.Second):
+				respond(w, http.StatusForbidden, bodyNoToken)
+			case <-r.Context().Done():
+			}
+		})
+		b := f.backend(t, vault.WithKVVersion(2))
+		var wg sync.WaitGroup
+		ctx, cancel := contextWithTimeout(t, time.Second/2)
+		defer cancel()
+		wg.Go(func() {
+			_, err := b.Fetch(ctx, secrets.Ref{Path: "app"})
+			is.Equal(err, ctx.Err())
+		})
+		synctest.Wait()
+		wg.Go(func() {
+			_, err := b.Fetch(t.Context(), secrets.Ref{Path: "app"})
+			is.Equal(secrets.Class(err), secrets.ErrUnauthenticated)
+		})
+		wg.Wait()
+		is.NoErr(b.Close())
+	})
+}
+
+// A token that names a namespace which the server does not have is another server's. Vault 1.21.0 answers with status 500.
+func TestATokenOfAnotherNamespaceIsUnauthenticated(t *testing.T) {
+	is := is.New(t)
+	f := newFake(t)
+	f.reply("secret/data/app", http.StatusInternalServerError, bodyOtherNamespace)
+	_, err := f.backend(t, vault.WithKVVersion(2)).Fetch(t.Context(), secrets.Ref{Path: "app"})
+	is.Equal(secrets.Class(err), secrets.ErrUnauthenticated)
+	f.reply("secret/data/app", http.StatusInternalServerError, `{"errors":["internal error"]}`) // the control
+	_, err = f.backend(t, vault.WithKVVersion(2)).Fetch(t.Context(), secrets.Ref{Path: "app"})
+	is.Equal(secrets.Class(err), secrets.ErrUnavailable)
+}
+
+func TestARequestWithoutATokenIsUnauthenticated(t *testing.T) {
+	is := is.New(t)
+	f := newFake(t)
+	b, err := vault.New(vault.WithAddress(f.URL), vault.WithoutToken(), vault.WithLookup(noEnvironment))
+	is.NoErr(err)
+	_, err = b.Fetch(t.Context(), secrets.Ref{Path: "app"})
+	is.Equal(secrets.Class(err), secrets.ErrUnauthenticated)
+	is.True(strings.Contains(err.Error(), "agent"))
+	is.Equal(count(f.seen(), lookupSelf), 0)
+	is.NoErr(b.Close())
+}
