@@ -9,7 +9,8 @@
 // It speaks through the official client, github.com/hashicorp/vault/api, and takes its settings from the variables that
 // users of Vault know, as far as no option gives them: VAULT_ADDR, VAULT_AGENT_ADDR, VAULT_TOKEN, VAULT_NAMESPACE,
 // VAULT_CACERT, VAULT_CACERT_BYTES, VAULT_CAPATH, VAULT_CLIENT_CERT, VAULT_CLIENT_KEY, VAULT_TLS_SERVER_NAME and
-// VAULT_SKIP_VERIFY, and one of its own, VAULT_TOKEN_FILE. The official client reads a few more itself, such as
+// VAULT_SKIP_VERIFY, and one of its own, VAULT_TOKEN_FILE. Last of all, it reads the token that `vault login` keeps in ~/.vault-token; a
+// token helper that ~/.vault names is not run. The official client reads a few more itself, such as
 // VAULT_HEADERS, VAULT_PROXY_ADDR and VAULT_RATE_LIMIT. [New] contacts nobody.
 //
 // # Keys
@@ -43,6 +44,15 @@
 // The token is sent to the server of the address, and to no other host: a redirect elsewhere is an error, unless
 // [WithRedirectHosts] names the host.
 //
+// An auth method may be in another namespace than the secrets: [WithAuthNamespace].
+//
+// # Files that change
+//
+// Every file that is named to the backend may be replaced under a running program, in one step or in place: a token file counts from the
+// next request on, a credential from the next login, authorities and the client's pair from the next connection. The first request after
+// a change of the TLS files opens one; requests under way end on the old one. A pair of which only half is new is not used: the last good
+// one is, and an error of TLS says so. The authorities of the system, [WithTLSConfig], [WithHTTPClient] and [WithClient] stay as they are.
+//
 // # Leases
 //
 // Secrets of KV have none, whatever duration Vault gives for them. [WithDynamicSecrets] is for the engines that make
@@ -61,13 +71,15 @@
 //	secrets.ErrPermissionDenied  the policies do not grant the read. A missing secret that they do not cover is this too, so that
 //	                             no fallback goes on; so is a wrong mount that they do not cover
 //	secrets.ErrUnauthenticated   the token is unknown, expired or revoked, or the login was refused
-//	secrets.ErrUnavailable       the network, a sealed server, a standby, a quota, a server error, a redirect elsewhere, a 404
+//	secrets.ErrUnavailable       the network, TLS that either side refuses, a sealed server, a standby, a quota, a server error, a
+//	                             redirect elsewhere, a 404
 //	                             that is not Vault's
 //	secrets.ErrInvalidKey        no version, a version of KV version 1, a mount that is no KV
 //	secrets.ErrMalformed         an answer that is empty, wrapped, too large or not Vault's
 //
 // A request is tried three times in all, within the time that its context has, and a server that asks for a longer pause is
-// given a second. What lasts longer is for the layers above: the cache with its stale values and its back-off, and the next
+// given a second. A connection of HTTP/2 that has died in silence is given up after 15 seconds. What lasts longer is for the layers above:
+// the cache with its stale values and its back-off, and the next
 // backend.
 //
 // The package logs nothing. Package net/http does, to the standard logger of package log: of a server, or a proxy, that sends

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"net/http"
 	"time"
 
 	"github.com/hashicorp/vault/api"
@@ -86,13 +87,13 @@ func (s *session) renew(ctx context.Context, g *grant) (extended bool, err error
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, renewTimeout)
 	defer cancel()
-	secret, err := s.server.as(g.token).Auth().Token().RenewSelfWithContext(ctx, 0)
+	secret, err := s.as(g.token).Auth().Token().RenewSelfWithContext(ctx, 0)
 	if err != nil {
 		a, answered := answerOf(err)
 		switch {
-		case answered && a.says("invalid token"):
+		case answered && a.dead():
 			return false, errDead
-		case answered && a.refuses():
+		case answered && a.vaults && a.refuses(): // a proxy that refuses may not do so for long
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			g.renewable = false
@@ -105,6 +106,12 @@ func (s *session) renew(ctx context.Context, g *grant) (extended bool, err error
 		return false, unavailable("the token was not renewed")
 	}
 	return s.extended(g, began, secret.Auth), nil
+}
+
+// dead reports whether the server does not know the token of a request: it has ended or was revoked. Vault up to 1.16 and OpenBao say
+// nothing but "permission denied" then; what a policy denies, they put into a list of errors.
+func (a answer) dead() bool {
+	return a.says("invalid token") || a.status == http.StatusForbidden && len(a.errors) == 1 && a.errors[0] == "permission denied"
 }
 
 // extended takes the answer to a renewal that began then, and reports whether g lasts longer by it.
