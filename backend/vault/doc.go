@@ -72,15 +72,13 @@
 //	                             no fallback goes on; so is a wrong mount that they do not cover
 //	secrets.ErrUnauthenticated   the token is unknown, expired or revoked, or the login was refused
 //	secrets.ErrUnavailable       the network, TLS that either side refuses, a sealed server, a standby, a quota, a server error, a
-//	                             redirect elsewhere, a 404
-//	                             that is not Vault's
+//	                             redirect elsewhere, a 404 that is not Vault's
 //	secrets.ErrInvalidKey        no version, a version of KV version 1, a mount that is no KV
 //	secrets.ErrMalformed         an answer that is empty, wrapped, too large or not Vault's
 //
 // A request is tried three times in all, within the time that its context has, and a server that asks for a longer pause is
 // given a second. A connection of HTTP/2 that has died in silence is given up after 15 seconds. What lasts longer is for the layers above:
-// the cache with its stale values and its back-off, and the next
-// backend.
+// the cache with its stale values and its back-off, and the next backend.
 //
 // The package logs nothing. Package net/http does, to the standard logger of package log: of a server, or a proxy, that sends
 // more bytes than it has announced, it logs the beginning of the rest.
