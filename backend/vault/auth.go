@@ -12,7 +12,8 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/text"
 )
 
-// Auth is a login at an auth method of Vault, for [WithAuth]. It is made by [AppRole], [Kubernetes] or [JWT].
+// Auth is a login at an auth method of Vault, for [WithAuth]. It is made by [AppRole], [Kubernetes] or [JWT], with the options
+// [WithAuthMount] and [WithAuthNamespace].
 //
 // It reads its credential anew for each login, so that one which is rotated, as Kubernetes and others do, counts from the
 // next login on. It keeps no state, is safe for concurrent use, and may be given to several backends. No dump of it shows a
@@ -20,7 +21,8 @@ import (
 type Auth struct {
 	kind       string // the function that made it
 	mount      string
-	role       string // the name of its parameter
+	namespace  *string // nil for that of the backend
+	role       string  // the name of its parameter
 	roleValue  func() string
 	credential string // the name of its parameter
 	read       func() (string, error)
@@ -43,6 +45,16 @@ func WithAuthMount(path string) AuthOption {
 		default:
 			a.mount = mount
 		}
+	}
+}
+
+// WithAuthNamespace sets the namespace of Vault Enterprise in which the auth method is, where that is not the one of the secrets, as when
+// a child namespace trusts the logins of its parent. The token is also renewed and revoked there. An empty name is the root namespace.
+// The last one given counts. By default, it is the namespace of the backend; see [WithNamespace].
+func WithAuthNamespace(namespace string) AuthOption {
+	return func(a *Auth) {
+		a.namespace = &namespace
+		a.faults.Checkf(printable(namespace), "WithAuthNamespace: %q is not a namespace", namespace)
 	}
 }
 
@@ -111,10 +123,10 @@ func (a *Auth) Validate() error { return a.faults.Err() }
 // Login logs in through client. The token is in the Auth of the result; that of client is not changed. The error is a
 // [secrets.Error] that quotes nothing of the credential or of the answer, or that of ctx.
 //
-//	secrets.ErrUnauthenticated  the server refuses the credential, or has no such auth method at the mount; the credential
-//	                            cannot be used
-//	secrets.ErrUnavailable      the server does not answer, is sealed, or has had too many requests; the file with the
-//	                            credential is missing or empty
+//	secrets.ErrUnauthenticated  the server refuses the credential, and the detail says why, as far as the server does; it has no
+//	                            such auth method at the mount; the credential cannot be used
+//	secrets.ErrUnavailable      the server does not answer, is sealed, has had too many requests, or cannot reach the identity
+//	                            provider; a proxy answers in its place; the file with the credential is missing or empty
 //	secrets.ErrMalformed        the answer is not one of Vault
 func (a *Auth) Login(ctx context.Context, client *api.Client) (*api.Secret, error) {
 	if err := a.Validate(); err != nil {
@@ -131,6 +143,9 @@ func (a *Auth) Login(ctx context.Context, client *api.Client) (*api.Secret, erro
 	body, err := json.Marshal(fields)
 	if err != nil {
 		return nil, unauthenticated("the credential cannot be sent")
+	}
+	if a.namespace != nil {
+		client = client.WithNamespace(*a.namespace)
 	}
 	resp, err := client.Logical().WriteRawWithContext(ctx, "auth/"+a.mount+"/login", body)
 	if resp != nil {
@@ -184,16 +199,16 @@ func File(path string) Credential {
 	return Credential{read: func() (string, error) { return readFile("the credential in", path, text.Trim) }}
 }
 
-// Env is a credential in a variable of the environment. While that is not set or empty, a login is
-// [secrets.ErrUnauthenticated].
+// Env is a credential in a variable of the environment of the process. A newline at its end does not count. While it is not set or empty, a
+// login is [secrets.ErrUnauthenticated].
 func Env(name string) Credential {
 	if name == "" {
 		return Credential{fault: "an empty name of a variable"}
 	}
 	return Credential{read: func() (string, error) {
-		value := os.Getenv(name)
+		value := text.Trim(os.Getenv(name))
 		if value == "" {
-			return "", unauthenticated("the credential in the variable " + name + " is not set")
+			return "", unauthenticated("the variable " + printed(name) + ", which names the credential, is not set or empty")
 		}
 		return value, nil
 	}}

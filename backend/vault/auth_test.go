@@ -156,6 +156,34 @@ func TestCredentialIsReadAnew(t *testing.T) {
 	is.True(errors.Is(login(), secrets.ErrUnauthenticated))
 }
 
+// The text of a credential is read by one rule: one byte order mark and one newline do not count, and UTF-16 is named.
+func TestCredentialText(t *testing.T) {
+	dir := t.TempDir()
+	for name, c := range map[string]struct{ content, sent, detail string }{
+		"a newline":         {secretID + "\n", secretID, ""},
+		"of Windows":        {"\uFEFF" + secretID + "\r\n", secretID, ""},
+		"of two lines":      {secretID + "\n\n", secretID + "\n", ""},
+		"with white space":  {" " + secretID + " ", " " + secretID + " ", ""},
+		"UTF-16":            {"\xff\xfea\x00b\x00", "", "it is UTF-16; save it as UTF-8"},
+		"a\nname\nof lines": {"", "", `name\nof lines": the file is empty`},
+	} {
+		is := is.New(t)
+		s, path := newLoginServer(t), filepath.Join(dir, name)
+		is.NoErr(os.WriteFile(path, []byte(c.content), 0o600))
+		_, err := vault.AppRole("role", vault.File(path)).Login(t.Context(), s.client(t))
+		if c.detail != "" {
+			is.True(strings.Contains(err.Error(), c.detail))
+			continue
+		}
+		is.NoErr(err)
+		is.Equal(s.body["secret_id"], c.sent)
+		t.Setenv("SECRET_ID_OF_THE_TEST", c.content)
+		_, err = vault.AppRole("role", vault.Env("SECRET_ID_OF_THE_TEST")).Login(t.Context(), s.client(t))
+		is.NoErr(err)
+		is.Equal(s.body["secret_id"], c.sent)
+	}
+}
+
 func TestAuthFaults(t *testing.T) {
 	t.Setenv("UNSET_OF_THE_TEST", "")
 	for _, c := range []struct {

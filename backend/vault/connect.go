@@ -1,17 +1,20 @@
 package vault
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
-	"errors"
+	"crypto/x509"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/vault/api"
 
@@ -37,9 +40,12 @@ func (c *config) connect(b *Backend) {
 	if conn.socket != "" && !c.dialSocket(settings.HttpClient, conn.socket) {
 		return
 	}
+	if !c.secure(settings.HttpClient) {
+		return
+	}
 	s, err := newServer(settings, conn.origin, c.peers, c.maxSize)
 	if err != nil {
-		c.faults.Addf("the settings in the environment: %s", bare(err))
+		c.faults.Addf("%s", environmentFault(err))
 		return
 	}
 	s.client().SetMaxRetryWait(c.maxPause)
@@ -145,7 +151,7 @@ func (c *config) settings() *api.Config {
 	}
 	settings := api.DefaultConfig()
 	if settings.Error != nil {
-		c.faults.Addf("the settings in the environment: %s", bare(settings.Error))
+		c.faults.Addf("%s", environmentFault(settings.Error))
 		return nil
 	}
 	if c.httpClient != nil {
@@ -159,56 +165,133 @@ func (c *config) settings() *api.Config {
 		settings.HttpClient = &http.Client{Transport: transport}
 		return settings
 	}
-	transport, ok := settings.HttpClient.Transport.(*http.Transport)
+	defaults, ok := settings.HttpClient.Transport.(*http.Transport)
 	if !ok {
 		c.faults.Addf("the official client has a transport of another kind, a %T", settings.HttpClient.Transport)
 		return nil
 	}
-	transport.MaxResponseHeaderBytes = maxFailure
-	if c.tlsConfig != nil {
-		if slices.ContainsFunc(c.connection, func(option string) bool { return option != "WithTLSConfig" && ofTLS(option) }) {
-			c.faults.Addf("WithTLSConfig is all of the settings of TLS; another WithTLS option has no place beside it")
-		}
-		transport.TLSClientConfig = c.tlsConfig
-		if c.tlsConfig.NextProtos == nil {
-			c.tlsConfig.NextProtos = protocols()
-		}
-		return settings
-	}
-	// A fresh one: that of the default settings holds what the environment of the process says, whatever the look-up is.
-	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: protocols()}
-	if err := settings.ConfigureTLS(c.tlsSettings()); err != nil {
-		c.faults.Addf("TLS: %w", err)
-	}
+	settings.HttpClient = &http.Client{Transport: ownTransport(defaults.Proxy)}
 	return settings
+}
+
+// ownTransport returns a transport with the settings of the official client's, which stem from github.com/hashicorp/go-cleanhttp. That
+// one is not taken: golang.org/x/net/http2 is wired into it, so that it cannot be cloned for other files of TLS.
+func ownTransport(proxy func(*http.Request) (*url.URL, error)) *http.Transport {
+	const dialTimeout, idleTimeout, handshakeTimeout, idle = 30 * time.Second, 90 * time.Second, 10 * time.Second, 100
+	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: dialTimeout}
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dialer.DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return attentive{conn}, nil
+	}
+	return &http.Transport{
+		Proxy:                  proxy,
+		DialContext:            dial,
+		MaxIdleConns:           idle,
+		MaxIdleConnsPerHost:    runtime.GOMAXPROCS(0) + 1,
+		IdleConnTimeout:        idleTimeout,
+		TLSHandshakeTimeout:    handshakeTimeout,
+		ExpectContinueTimeout:  time.Second,
+		ForceAttemptHTTP2:      true,
+		MaxResponseHeaderBytes: maxFailure,
+	}
+}
+
+// secure puts the settings of TLS under client. The transport of a program keeps its own, and only its failures get words.
+func (c *config) secure(client *http.Client) bool {
+	if c.client != nil || c.httpClient != nil {
+		client.Transport = &secure{current: client.Transport}
+		return true
+	}
+	transport, ok := client.Transport.(*http.Transport)
+	if !ok {
+		return false // it is what settings has made
+	}
+	settings, files := c.tlsSettings()
+	if settings == nil {
+		return false
+	}
+	transport.TLSClientConfig = settings
+	s, fault := newSecure(transport, files)
+	if fault != "" {
+		c.faults.Addf("TLS: %s", fault)
+		return false
+	}
+	client.Transport = s
+	return true
 }
 
 func ofTLS(option string) bool { return strings.HasPrefix(option, "WithTLS") }
 
-func protocols() []string { return []string{"h2", "http/1.1"} }
-
-// tlsSettings returns what the options say of TLS, and what the environment says beyond that.
-func (c *config) tlsSettings() *api.TLSConfig {
-	t := c.tls
-	if t.CACert == "" {
-		t.CACert, t.CAPath = c.env(api.EnvVaultCACert), c.env(api.EnvVaultCAPath)
-		if bytes := c.env(api.EnvVaultCACertBytes); bytes != "" {
-			t.CACertBytes = []byte(bytes)
+// tlsSettings returns what the options say of TLS, and what the environment says beyond that, and the files that they name. The
+// settings are nil after a fault.
+func (c *config) tlsSettings() (settings *tls.Config, files tlsFiles) {
+	protocols := []string{"h2", "http/1.1"}
+	if settings = c.tlsConfig; settings != nil {
+		if slices.ContainsFunc(c.connection, func(option string) bool { return option != "WithTLSConfig" && ofTLS(option) }) {
+			c.faults.Addf("WithTLSConfig is all of the settings of TLS; another WithTLS option has no place beside it")
+			return nil, tlsFiles{}
 		}
+		if settings.NextProtos == nil {
+			settings.NextProtos = protocols
+		}
+		return settings, tlsFiles{}
 	}
-	if t.ClientCert == "" {
-		t.ClientCert, t.ClientKey = c.env(api.EnvVaultClientCert), c.env(api.EnvVaultClientKey)
+	settings = &tls.Config{
+		MinVersion: tls.VersionTLS12, NextProtos: protocols,
+		ServerName:         cmp.Or(c.tls.TLSServerName, c.env(api.EnvVaultTLSServerName)),
+		InsecureSkipVerify: c.tls.Insecure, //nolint:gosec // WithTLSSkipVerify says so
 	}
-	if t.TLSServerName == "" {
-		t.TLSServerName = c.env(api.EnvVaultTLSServerName)
-	}
-	if skip := c.env(api.EnvVaultSkipVerify); skip != "" && !t.Insecure {
+	if skip := c.env(api.EnvVaultSkipVerify); skip != "" && !c.tls.Insecure {
 		var err error
-		if t.Insecure, err = strconv.ParseBool(skip); err != nil {
+		if settings.InsecureSkipVerify, err = strconv.ParseBool(skip); err != nil {
 			c.faults.Addf("%s is neither true nor false", api.EnvVaultSkipVerify)
+			return nil, tlsFiles{}
 		}
 	}
-	return &t
+	if !c.authorities(settings, &files) || !c.pair(&files) {
+		return nil, tlsFiles{}
+	}
+	return settings, files
+}
+
+// authorities sets those that may vouch for the server: of the option, or else of the environment, in the order of the official client.
+func (c *config) authorities(settings *tls.Config, files *tlsFiles) bool {
+	switch file, text, dir := c.env(api.EnvVaultCACert), c.env(api.EnvVaultCACertBytes), c.env(api.EnvVaultCAPath); {
+	case c.tls.CACert != "":
+		files.ca, files.caFrom = c.tls.CACert, "WithTLSCACert"
+	case file != "":
+		files.ca, files.caFrom = file, api.EnvVaultCACert
+	case text != "":
+		settings.RootCAs = x509.NewCertPool()
+		if !settings.RootCAs.AppendCertsFromPEM([]byte(text)) {
+			c.faults.Addf("TLS: %s holds no PEM certificate", api.EnvVaultCACertBytes)
+			return false
+		}
+	case dir != "":
+		files.ca, files.caFrom, files.caIsDir = dir, api.EnvVaultCAPath, true
+	}
+	return true
+}
+
+// pair sets the certificate of the client and its key.
+func (c *config) pair(files *tlsFiles) bool {
+	const fromVariables = api.EnvVaultClientCert + ", " + api.EnvVaultClientKey
+	if c.tls.ClientCert != "" {
+		files.cert, files.key, files.certFrom = c.tls.ClientCert, c.tls.ClientKey, "WithTLSClientCert"
+		return true
+	}
+	cert, key := c.env(api.EnvVaultClientCert), c.env(api.EnvVaultClientKey)
+	if (cert == "") != (key == "") {
+		c.faults.Addf("TLS: %s and %s must be set both, or neither", api.EnvVaultClientCert, api.EnvVaultClientKey)
+		return false
+	}
+	if cert != "" {
+		files.cert, files.key, files.certFrom = cert, key, fromVariables
+	}
+	return true
 }
 
 // dialSocket makes client connect to the socket at path.
@@ -246,21 +329,24 @@ func (c *config) tokenSource(conn connection) source {
 	case conn.agent:
 		return func(*server, func(uint64)) (tokens, error) { return noToken{}, nil }
 	default:
-		c.faults.Addf("no token: give WithToken, WithTokenFile or WithAuth, or set %s or %s; WithoutToken is for an agent that adds its own",
-			api.EnvVaultToken, envTokenFile)
-		return nil
+		return c.tokenOfTheCommand()
 	}
 }
 
-// bare returns the text of err without what it may quote of an address.
-func bare(err error) string {
-	if u, ok := errors.AsType[*url.Error](err); ok {
-		return "an address in them cannot be parsed: " + u.Op
+// tokenOfTheCommand returns the source of the token that `vault login` has written, or nil. It is read last, as by the vault command:
+// https://developer.hashicorp.com/vault/docs/commands/token-helper. An agent never gets it in place of its own.
+func (c *config) tokenOfTheCommand() source {
+	path, why := c.homeToken(), "HOME is not set"
+	if path != "" {
+		_, err := os.Stat(path)
+		if err == nil {
+			return func(_ *server, ended func(uint64)) (tokens, error) { return fileToken(path, ended), nil }
+		}
+		why = printed(path) + ": " + unreadable(err, maxCredential)
 	}
-	if p, ok := errors.AsType[*os.PathError](err); ok {
-		return p.Error()
-	}
-	return err.Error()
+	c.faults.Addf("no token: give WithToken, WithTokenFile or WithAuth, or set %s or %s (both are unset or empty), or run vault login (%s); "+
+		"WithoutToken is for an agent that adds its own", api.EnvVaultToken, envTokenFile, why)
+	return nil
 }
 
 // validPath reports whether path, of a mount, is one that the server would take as it is.

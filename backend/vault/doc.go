@@ -9,8 +9,9 @@
 // It speaks through the official client, github.com/hashicorp/vault/api, and takes its settings from the variables that
 // users of Vault know, as far as no option gives them: VAULT_ADDR, VAULT_AGENT_ADDR, VAULT_TOKEN, VAULT_NAMESPACE,
 // VAULT_CACERT, VAULT_CACERT_BYTES, VAULT_CAPATH, VAULT_CLIENT_CERT, VAULT_CLIENT_KEY, VAULT_TLS_SERVER_NAME and
-// VAULT_SKIP_VERIFY, and one of its own, VAULT_TOKEN_FILE. The official client reads a few more itself, such as
-// VAULT_HEADERS, VAULT_PROXY_ADDR and VAULT_RATE_LIMIT. [New] contacts nobody. For tests, package secretstest/vaulttest has a server.
+// VAULT_SKIP_VERIFY, and one of its own, VAULT_TOKEN_FILE. Last of all, it reads the token that `vault login` keeps in ~/.vault-token; a
+// token helper that ~/.vault names is not run. The official client reads a few more itself, such as VAULT_HEADERS, VAULT_PROXY_ADDR and
+// VAULT_RATE_LIMIT. [New] contacts nobody. For tests, package secretstest/vaulttest has a server.
 //
 // # Keys
 //
@@ -47,6 +48,15 @@
 // Vault before 1.17, and OpenBao, do not say whether a denial is about the token. The backend then asks auth/token/lookup-self, at most
 // once in ten seconds for each token and for two seconds at most. A token that is dead is replaced by a login.
 //
+// An auth method may be in another namespace than the secrets: [WithAuthNamespace].
+//
+// # Files that change
+//
+// Every file that is named to the backend may be replaced under a running program, in one step or in place: a token file counts from the
+// next request on, a credential from the next login, authorities and the client's pair from the next connection. The first request after
+// a change of the TLS files opens one; requests under way end on the old one. A pair of which only half is new is not used: the last good
+// one is, and an error of TLS says so. The authorities of the system, [WithTLSConfig], [WithHTTPClient] and [WithClient] stay as they are.
+//
 // # Leases
 //
 // Secrets of KV have none, whatever duration Vault gives for them. A version that delete_version_after will delete has that time as
@@ -66,14 +76,14 @@
 //	secrets.ErrPermissionDenied  the policies do not grant the read. A missing secret that they do not cover is this too, so that
 //	                             no fallback goes on; so is a wrong mount that they do not cover
 //	secrets.ErrUnauthenticated   the token is unknown, expired or revoked, or the login was refused
-//	secrets.ErrUnavailable       the network, a sealed server, a standby, a quota, a server error, a redirect elsewhere, an answer
-//	                             of any status that is not Vault's, such as the 403 of a proxy
+//	secrets.ErrUnavailable       the network, TLS that either side refuses, a sealed server, a standby, a quota, a server error, a
+//	                             redirect elsewhere, an answer of any status that is not Vault's, such as the 403 of a proxy
 //	secrets.ErrInvalidKey        no version, a version of KV version 1, a mount that is no KV
 //	secrets.ErrMalformed         an answer of Vault that is wrapped, too large, without a secret or contradicts itself
 //
 // A request is tried three times in all, within the time that its context has, and a server that asks for a longer pause is
-// given a second. What lasts longer is for the layers above: the cache with its stale values and its back-off, and the next
-// backend.
+// given a second. A connection of HTTP/2 that has died in silence is given up after 15 seconds. What lasts longer is for the layers above:
+// the cache with its stale values and its back-off, and the next backend.
 //
 // The package logs nothing. Package net/http does, to the standard logger of package log: of a server, or a proxy, that sends
 // more bytes than it has announced, it logs the beginning of the rest.

@@ -101,11 +101,14 @@ func WithAddress(address string) Option {
 // network for everybody on it to read. By default, New returns an error for such an address.
 func WithPlaintext() Option { return func(c *config) { c.plaintext = true } }
 
-// WithNamespace sets the namespace of Vault Enterprise in which the mount and the auth method are. The community edition
-// ignores namespaces: it answers from its root. An empty name is the root namespace. The last one given counts. By default,
-// it is the value of VAULT_NAMESPACE.
+// WithNamespace sets the namespace of Vault Enterprise in which the mount is, and the auth method, unless [WithAuthNamespace] says
+// otherwise. The community edition ignores namespaces: it answers from its root. An empty name is the root namespace. The last one given
+// counts. By default, it is the value of VAULT_NAMESPACE.
 func WithNamespace(namespace string) Option {
-	return func(c *config) { c.namespace = &namespace }
+	return func(c *config) {
+		c.namespace = &namespace
+		c.faults.Checkf(printable(namespace), "WithNamespace: %q is not a namespace", namespace)
+	}
 }
 
 // WithMount sets the path at which the secrets engine is mounted. It may have several segments, as team/kv. The last one
@@ -147,7 +150,8 @@ func WithDynamicSecrets() Option { return func(c *config) { c.dynamic = true } }
 
 // WithToken sets the token. It is used as it is: it is neither renewed nor revoked. Give one of WithToken, [WithTokenFile],
 // [WithAuth] and [WithoutToken]: a second one is a fault, also if it is the same option. It wins over the token of
-// [WithClient]. By default, the token is the value of VAULT_TOKEN, or else in the file that VAULT_TOKEN_FILE names.
+// [WithClient]. By default, the token is the value of VAULT_TOKEN, or else in the file that VAULT_TOKEN_FILE names, or
+// else in ~/.vault-token, which `vault login` writes; that one is not read with VAULT_AGENT_ADDR.
 func WithToken(token string) Option {
 	return func(c *config) {
 		c.take("WithToken", func(*server, func(uint64)) (tokens, error) { return staticToken(token) })
@@ -188,9 +192,9 @@ func WithoutToken() Option {
 	}
 }
 
-// WithTLSCACert sets the file of PEM certificates of the authorities that may vouch for the server. The last one given
-// counts. By default, those are in the file VAULT_CACERT, in VAULT_CACERT_BYTES or in the directory VAULT_CAPATH, and else
-// those of the system.
+// WithTLSCACert sets the file of PEM certificates of the authorities that may vouch for the server. It may be replaced: new connections
+// use what it holds then. The last one given counts. By default, those are in the file VAULT_CACERT, in VAULT_CACERT_BYTES or in the
+// directory VAULT_CAPATH, and else those of the system.
 func WithTLSCACert(file string) Option {
 	return func(c *config) {
 		c.connects("WithTLSCACert")
@@ -198,8 +202,9 @@ func WithTLSCACert(file string) Option {
 	}
 }
 
-// WithTLSClientCert sets the files of the PEM certificate and key that the client shows to the server. The last one given
-// counts. By default, they are VAULT_CLIENT_CERT and VAULT_CLIENT_KEY.
+// WithTLSClientCert sets the files of the PEM certificate and key that the client shows to the server. They may be replaced: new
+// connections use what they hold then, and the last good pair as long as only one of them is new. The last one given counts. By default,
+// they are VAULT_CLIENT_CERT and VAULT_CLIENT_KEY.
 func WithTLSClientCert(cert, key string) Option {
 	return func(c *config) {
 		c.connects("WithTLSClientCert")
@@ -243,7 +248,8 @@ func WithTLSConfig(settings *tls.Config) Option {
 
 // WithHTTPClient sets the HTTP client whose transport the requests go through. It is not changed, and its redirect policy,
 // timeout and cookies do not count. The WithTLS options, and the settings of TLS and of a proxy in the environment, do not
-// apply to it. The last one given counts. By default, it is one of the backend's own.
+// apply to it. Set HTTP2.SendPingTimeout of its transport, or else a connection of HTTP/2 that a firewall has dropped stays in use for a
+// quarter of an hour. The last one given counts. By default, it is one of the backend's own, which sends pings.
 func WithHTTPClient(client *http.Client) Option {
 	return func(c *config) {
 		c.connects("WithHTTPClient")

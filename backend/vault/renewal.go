@@ -86,13 +86,13 @@ func (s *session) renew(ctx context.Context, g *grant) (extended bool, err error
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, renewTimeout)
 	defer cancel()
-	secret, err := s.server.as(g.token).Auth().Token().RenewSelfWithContext(ctx, 0)
+	secret, err := s.as(g.token).Auth().Token().RenewSelfWithContext(ctx, 0)
 	if err != nil {
 		a, answered := answerOf(err)
 		switch {
-		case answered && a.says("invalid token"):
+		case answered && a.disowns():
 			return false, errDead
-		case answered && a.refuses():
+		case answered && a.vaults && a.refuses(): // a proxy that refuses may not do so for long
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			g.renewable = false

@@ -29,9 +29,13 @@ const (
 type session struct {
 	server *server
 	method api.AuthMethod
-	ended  func(serial uint64) // called outside of mu, for each token that is no longer used; or nil
-	ctx    context.Context     //nolint:containedctx // the life of the session: no call's
-	cancel context.CancelFunc
+	// namespace is where the token is renewed and revoked, too: that of the login, or nil for that of the server. The policy default, which
+	// allows both, is about the namespace of the token. Vault's agent does the same:
+	// https://github.com/hashicorp/vault/blob/v1.21.0/command/agent.go (ahClient).
+	namespace *string
+	ended     func(serial uint64) // called outside of mu, for each token that is no longer used; or nil
+	ctx       context.Context     //nolint:containedctx // the life of the session: no call's
+	cancel    context.CancelFunc
 
 	running sync.WaitGroup // logins and keep; added to under mu, unless closed
 
@@ -69,25 +73,25 @@ type login struct {
 
 // newSession returns a source of tokens that logs in to s with method. It is called before anything is asked of s.
 func newSession(s *server, method api.AuthMethod, ended func(serial uint64)) *session {
-	s.client().SetCheckRetry(exceptOnce(s.client().CheckRetry()))
 	ctx, cancel := context.WithCancel(context.Background())
-	return &session{server: s, method: method, ended: ended, ctx: ctx, cancel: cancel, patience: leastPause}
+	session := &session{server: s, method: method, ended: ended, ctx: ctx, cancel: cancel, patience: leastPause}
+	if own, ok := method.(*Auth); ok {
+		session.namespace = own.namespace
+	}
+	return session
+}
+
+// as returns a client that sends t to the namespace of the login.
+func (s *session) as(t token) *api.Client {
+	client := s.server.as(t)
+	if s.namespace != nil {
+		client = client.WithNamespace(*s.namespace)
+	}
+	return client
 }
 
 // once marks the context of requests that are not repeated by the client: who makes them pauses by rules of its own.
 type once struct{}
-
-type checkRetry = func(ctx context.Context, resp *http.Response, err error) (bool, error)
-
-// exceptOnce is the rule check, but that nothing is repeated which once marks.
-func exceptOnce(check checkRetry) checkRetry {
-	return func(ctx context.Context, resp *http.Response, err error) (bool, error) {
-		if ctx.Value(once{}) != nil {
-			return false, nil
-		}
-		return check(ctx, resp, err)
-	}
-}
 
 // token returns the current token. If there is none it logs in, with all who ask meanwhile.
 func (s *session) token(ctx context.Context) (token, error) {
@@ -356,14 +360,14 @@ func (s *session) wait() {
 func (s *session) revoke(t token) error {
 	ctx, cancel := context.WithTimeout(context.WithValue(context.Background(), once{}, true), revokeTimeout)
 	defer cancel()
-	err := s.server.as(t).Auth().Token().RevokeSelfWithContext(ctx, "")
+	err := s.as(t).Auth().Token().RevokeSelfWithContext(ctx, "")
 	const stays = "; it stays valid until its TTL is over"
 	switch a, answered := answerOf(err); {
 	case err == nil:
 		return nil
-	case answered && a.says("invalid token"), answered && a.says("batch tokens cannot be revoked"):
+	case answered && a.disowns(), answered && a.says("batch tokens cannot be revoked"):
 		return nil
-	case answered && a.status == http.StatusForbidden:
+	case answered && a.vaults && a.status == http.StatusForbidden:
 		return denied("the token must not revoke itself" + stays)
 	case answered:
 		return unavailable(fmt.Sprintf("the token was not revoked (status %d)%s", a.status, stays))

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -57,6 +60,21 @@ func fileToken(path string, ended func(serial uint64)) *foreignToken {
 	return &foreignToken{ended: ended, read: func() (string, error) {
 		return readFile("the token in", path, text.TrimToken)
 	}}
+}
+
+// homeToken returns the file that the vault command keeps its token in, ~/.vault-token, or "" if the environment names no home. The
+// command reads it by way of its built-in token helper, which trims white space, as TrimToken does:
+// https://github.com/hashicorp/vault/blob/main/api/tokenhelper/helper_internal.go. A token helper that ~/.vault names is a program, and
+// not run.
+func (c *config) homeToken() string {
+	home := c.env("HOME")
+	if home == "" && runtime.GOOS == "windows" {
+		home = c.env("USERPROFILE")
+	}
+	if home == "" {
+		return ""
+	}
+	return filepath.Join(home, ".vault-token")
 }
 
 // clientToken returns the source of the token of client, which the program renews.
@@ -124,20 +142,48 @@ const maxCredential = 64 << 10
 // not be used is a credential that is missing.
 func readFile(what, path string, trim func(string) string) (string, error) {
 	content, err := regular.ReadFile(path, maxCredential)
-	switch content = trim(content); {
-	case err == nil && content == "":
-		return "", unavailable(fmt.Sprintf("%s %s: the file is empty", what, path))
-	case err == nil:
-		return content, nil
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
-		return "", unavailable(fmt.Sprintf("%s %s: there is no such file", what, path))
-	case errors.Is(err, fs.ErrPermission):
-		return "", unauthenticated(fmt.Sprintf("%s %s: the file must not be read", what, path))
-	case errors.Is(err, regular.ErrNotRegular):
-		return "", unauthenticated(fmt.Sprintf("%s %s: it is not a regular file", what, path))
-	case errors.Is(err, regular.ErrTooLarge):
-		return "", unauthenticated(fmt.Sprintf("%s %s: the file is larger than %d bytes", what, path, maxCredential))
+	utf16 := text.IsUTF16(content)
+	content = trim(content)
+	what += " " + printed(path) + ": "
+	switch {
+	case err != nil && lasts(err):
+		return "", unauthenticated(what + unreadable(err, maxCredential))
+	case err != nil:
+		return "", unavailable(what + unreadable(err, maxCredential))
+	case utf16:
+		return "", unauthenticated(what + "it is UTF-16; save it as UTF-8")
+	case content == "":
+		return "", unavailable(what + "the file is empty")
 	default:
-		return "", unavailable(fmt.Sprintf("%s %s: the file cannot be read%s", what, path, reason(err)))
+		return content, nil
 	}
+}
+
+// lasts reports whether err, of reading a file, is not about one that may come.
+func lasts(err error) bool {
+	return errors.Is(err, fs.ErrPermission) || errors.Is(err, regular.ErrNotRegular) || errors.Is(err, regular.ErrTooLarge)
+}
+
+// unreadable says why a file of at most limit bytes cannot be read.
+func unreadable(err error, limit int64) string {
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		return "there is no such file"
+	case errors.Is(err, fs.ErrPermission):
+		return "the file must not be read"
+	case errors.Is(err, regular.ErrNotRegular):
+		return "it is not a regular file"
+	case errors.Is(err, regular.ErrTooLarge):
+		return fmt.Sprintf("the file is larger than %d bytes", limit)
+	default:
+		return "the file cannot be read" + reason(err)
+	}
+}
+
+// printed returns s, quoted if it holds what is not printable.
+func printed(s string) string {
+	if strings.ContainsFunc(s, func(r rune) bool { return r == unicode.ReplacementChar || !unicode.IsPrint(r) }) {
+		return strconv.Quote(s)
+	}
+	return s
 }

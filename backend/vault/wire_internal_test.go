@@ -40,6 +40,8 @@ type call struct {
 	path  string
 	token string
 	body  string
+
+	namespace string
 }
 
 func newWire() *wire {
@@ -47,7 +49,8 @@ func newWire() *wire {
 }
 
 func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
-	c := call{verb: r.Method, path: r.URL.Path, token: r.Header.Get("X-Vault-Token")}
+	c := call{verb: r.Method, path: r.URL.Path, token: r.Header.Get("X-Vault-Token"),
+		namespace: r.Header.Get("X-Vault-Namespace")}
 	if r.Body != nil {
 		body, _ := io.ReadAll(r.Body)
 		c.body = string(body)

@@ -6,10 +6,12 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"reflect"
 	"strings"
 	"syscall"
 	"time"
@@ -30,11 +32,14 @@ func Reason(err error) string {
 		errno        syscall.Errno
 		timeout      interface{ Timeout() bool }
 	)
+	alert, refused := Refusal(err)
 	switch {
 	case errors.As(err, &verification):
 		return ": its certificate is not trusted"
 	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &record):
 		return ": it does not speak TLS; is its address to begin with http://?"
+	case refused:
+		return fmt.Sprintf(": it refused the TLS connection (alert %d)", alert)
 	case errors.As(err, &name):
 		return ": its name cannot be resolved"
 	case errors.As(err, &errno):
@@ -44,6 +49,20 @@ func Reason(err error) string {
 	default:
 		return ""
 	}
+}
+
+// Refusal returns the alert with which the other side has ended a TLS connection, as numbered in
+// https://www.iana.org/assignments/tls-parameters/tls-parameters.xhtml#tls-parameters-6.
+func Refusal(err error) (alert uint8, ok bool) {
+	var op *net.OpError
+	if !errors.As(err, &op) || op.Op != "remote error" { // so says crypto/tls, whose type of an alert is not exported
+		return 0, false
+	}
+	v := reflect.ValueOf(op.Err)
+	if v.Kind() != reflect.Uint8 {
+		return 0, false
+	}
+	return uint8(v.Uint()), true //nolint:gosec // it is one
 }
 
 // A connection of HTTP/2 on which nothing has come for pingAfter is pinged, and closed if nothing comes for pingTimeout more. Without

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -51,6 +52,29 @@ func TestReason(t *testing.T) {
 		is.Equal(network.Reason(at(err)), want)
 	}
 	is.New(t).Equal(network.Reason(tls.RecordHeaderError{Msg: canary}), ": it does not speak TLS; is its address to begin with http://?")
+}
+
+// The alert of the other side is told apart from one of this side, and from other failures.
+func TestRefusal(t *testing.T) {
+	is := is.New(t)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert, MinVersion: tls.VersionTLS13}
+	server.StartTLS()
+	defer server.Close()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, http.NoBody)
+	is.NoErr(err)
+	_, err = server.Client().Do(request) //nolint:bodyclose // there is none
+	alert, ok := network.Refusal(err)
+	is.True(ok)
+	is.Equal(alert, uint8(116)) // a certificate is required
+	is.Equal(network.Reason(err), ": it refused the TLS connection (alert 116)")
+	for _, other := range []error{
+		nil, errors.New("x"), &net.OpError{Op: "remote error", Err: errors.New("x")}, &net.OpError{Op: "local error", Err: tls.AlertError(40)},
+	} {
+		_, ok = network.Refusal(other)
+		is.True(!ok)
+	}
 }
 
 func TestBound(t *testing.T) {

@@ -1,0 +1,48 @@
+package vault
+
+import (
+	"errors"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/hashicorp/vault/api"
+)
+
+// environmentFault returns what is wrong in the environment of the process, for which the official client has refused to start. It reads
+// its variables there itself, whatever the look-up is: https://developer.hashicorp.com/vault/docs/commands#configure-environment-variables.
+// Its own text quotes their values.
+func environmentFault(err error) string {
+	const boolean = " is neither true nor false"
+	if _, ok := errors.AsType[*strconv.NumError](err); ok {
+		return api.EnvVaultMaxRetries + " is not a number from 0 to 4294967295"
+	}
+	if _, ok := errors.AsType[*url.Error](err); ok {
+		return api.EnvVaultProxyAddr + " or " + api.EnvHTTPProxy + " is not an address, such as http://proxy.example:3128"
+	}
+	for _, variable := range []struct{ name, fault string }{
+		{api.EnvRateLimit, " must be a rate, such as 10, or a rate and a burst, such as 10:100"},
+		{api.EnvVaultClientTimeout, " is not a duration, such as 60s"},
+		{api.EnvVaultSkipVerify, boolean},
+		{api.EnvVaultSRVLookup, boolean},
+		{api.EnvVaultDisableRedirects, boolean},
+	} {
+		if strings.Contains(err.Error(), variable.name) { // it names those, and the others not
+			return variable.name + variable.fault
+		}
+	}
+	// What is left is of TLS or of the headers.
+	c := newConfig([]Option{WithLookup(os.LookupEnv)})
+	if settings, files := c.tlsSettings(); settings == nil {
+		return "the environment of the process: " + strings.TrimPrefix(c.faults.Err().Error(), c.faults.Prefix)
+	} else if content, fault := files.read(); fault != "" {
+		return "the environment of the process: TLS: " + fault
+	} else if _, fault := files.settings(settings, content); fault != "" {
+		return "the environment of the process: TLS: " + fault
+	}
+	if os.Getenv(api.EnvVaultHeaders) != "" {
+		return api.EnvVaultHeaders + " must be a JSON object of strings, without headers that begin with X-Vault-"
+	}
+	return "the official client refuses the VAULT_ variables in the environment of the process"
+}
