@@ -24,6 +24,7 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware/cache"
 	"github.com/seed-5482dd03/secrets/secretstest"
 	"github.com/seed-5482dd03/secrets/secretstest/awstest"
+	"github.com/seed-5482dd03/secrets/secretstest/vaulttest"
 )
 
 func get(t *testing.T, key, want string, opts ...detect.Option) {
@@ -95,6 +96,37 @@ func TestSettings(t *testing.T) {
 		}
 		shut(t, backend)
 	})
+}
+
+// One program, without code for any place: on a laptop, in Kubernetes, and on Lambda.
+func TestOneProgramEverywhere(t *testing.T) {
+	jwt := filepath.Join(directory(t, "token"), "token")
+	server := vaulttest.New(t)
+	server.Put("secret/database", `{"password":"laptop"}`)
+	server.Mount("shop/kv", 2)
+	server.Put("shop/kv/database", `{"password":"cluster"}`)
+	cloud := awstest.NewServer(t)
+	cloud.Put("prod/database", `{"password":"lambda"}`)
+	for want, all := range map[string]vars{
+		"nothing": {"DATABASE_PASSWORD": "nothing"},
+		"laptop":  {"VAULT_ADDR": server.Address(), "VAULT_TOKEN": server.Token()},
+		"cluster": {"VAULT_ADDR": server.Address(), "VAULT_AUTH_METHOD": "kubernetes", "VAULT_ROLE": "shop", "VAULT_JWT_FILE": jwt,
+			"VAULT_MOUNT": "shop/kv"},
+		"lambda": lambda(vars{"AWS_SECRET_PREFIX": "prod/"}),
+	} {
+		t.Run(want, func(t *testing.T) {
+			hermetic(t, nil)
+			if want == "lambda" {
+				cloud.Setenv(t)
+			}
+			for name, value := range all {
+				if cloud := strings.HasPrefix(name, "AWS_") && name != "AWS_SECRET_PREFIX"; !cloud { // those are the server's
+					t.Setenv(name, value)
+				}
+			}
+			get(t, "database#password", want, detect.WithDirectory(filepath.Join(t.TempDir(), "nowhere")))
+		})
+	}
 }
 
 // A read of the environment of the process waits for nothing, and the client is to know that.

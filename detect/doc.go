@@ -47,6 +47,7 @@
 // # What the backends read
 //
 // The variables that choose are passed on: SECRET_MANAGER_PREFIX to env.WithPrefix, SECRET_MANAGER_PATH to file.New,
-// AWS_SECRET_PREFIX to awssm.WithPrefix. Vault's own are read by package vault, and the rest of AWS's by its SDK. Options for
+// AWS_SECRET_PREFIX to awssm.WithPrefix. Vault's own are read by package vault, those of its mount and of a login among them, and the
+// rest of AWS's by its SDK. Options for
 // a backend go into [WithEnv], [WithFile], [WithVault] and [WithAWS], and win over variables.
 package detect

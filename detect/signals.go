@@ -30,8 +30,10 @@ const (
 	auto = "auto" // the value of SECRET_MANAGER_TYPE that leaves it to the other variables
 )
 
-// vaultVariables returns the names of the variables that package vault reads for a login, and of the place of its secrets.
-func vaultVariables() []string { return []string{varVaultToken, varVaultFile} }
+// vaultVariables returns the names of the variables by which package vault gets a token, or finds its secrets.
+func vaultVariables() []string {
+	return []string{varVaultToken, varVaultFile, "VAULT_AUTH_METHOD", "VAULT_ROLE", "VAULT_ROLE_ID", "VAULT_MOUNT"}
+}
 
 func builtin() []string { return []string{provEnv, provFile, provVault, provAWS} }
 

@@ -205,8 +205,12 @@ func Env(name string) Credential {
 	if name == "" {
 		return Credential{fault: "an empty name of a variable"}
 	}
+	return envCredential(name, os.Getenv)
+}
+
+func envCredential(name string, get func(name string) string) Credential {
 	return Credential{read: func() (string, error) {
-		value := text.Trim(os.Getenv(name))
+		value := text.Trim(get(name))
 		if value == "" {
 			return "", unauthenticated("the variable " + printed(name) + ", which names the credential, is not set or empty")
 		}

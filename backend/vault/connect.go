@@ -311,17 +311,23 @@ func (c *config) dialSocket(client *http.Client, path string) bool {
 	return true
 }
 
-// envTokenFile is this package's own; the official client knows no such variable.
-const envTokenFile = "VAULT_TOKEN_FILE"
-
 // tokenSource returns where tokens come from, or nil.
 func (c *config) tokenSource(conn connection) source {
-	token, file := c.env(api.EnvVaultToken), c.env(envTokenFile)
 	switch {
 	case len(c.sources) > 0:
 		return c.source
 	case c.client != nil && c.client.Token() != "":
 		return func(_ *server, ended func(uint64)) (tokens, error) { return clientToken(c.client, ended), nil }
+	}
+	login, ok := c.loginOfEnvironment()
+	switch {
+	case !ok:
+		return nil
+	case login != nil:
+		return func(s *server, ended func(uint64)) (tokens, error) { return newSession(s, login, ended), nil }
+	}
+	token, file := c.env(api.EnvVaultToken), c.env(envTokenFile)
+	switch {
 	case token != "":
 		return func(*server, func(uint64)) (tokens, error) { return staticToken(token) }
 	case file != "":
@@ -344,8 +350,9 @@ func (c *config) tokenOfTheCommand() source {
 		}
 		why = printed(path) + ": " + unreadable(err, maxCredential)
 	}
-	c.faults.Addf("no token: give WithToken, WithTokenFile or WithAuth, or set %s or %s (both are unset or empty), or run vault login (%s); "+
-		"WithoutToken is for an agent that adds its own", api.EnvVaultToken, envTokenFile, why)
+	c.faults.Addf("no token: give WithToken, WithTokenFile or WithAuth, or set %s, %s or %s (all are unset or empty), "+
+		"or run vault login (%s); WithoutToken is for an agent that adds its own%s",
+		api.EnvVaultToken, envTokenFile, envAuthMethod, why, c.withoutMethod())
 	return nil
 }
 

@@ -9,9 +9,11 @@
 // It speaks through the official client, github.com/hashicorp/vault/api, and takes its settings from the variables that
 // users of Vault know, as far as no option gives them: VAULT_ADDR, VAULT_AGENT_ADDR, VAULT_TOKEN, VAULT_NAMESPACE,
 // VAULT_CACERT, VAULT_CACERT_BYTES, VAULT_CAPATH, VAULT_CLIENT_CERT, VAULT_CLIENT_KEY, VAULT_TLS_SERVER_NAME and
-// VAULT_SKIP_VERIFY, and one of its own, VAULT_TOKEN_FILE. Last of all, it reads the token that `vault login` keeps in ~/.vault-token; a
-// token helper that ~/.vault names is not run. The official client reads a few more itself, such as VAULT_HEADERS, VAULT_PROXY_ADDR and
-// VAULT_RATE_LIMIT. [New] contacts nobody. For tests, package secretstest/vaulttest has a server.
+// VAULT_SKIP_VERIFY, and some of its own: VAULT_TOKEN_FILE, VAULT_MOUNT, and for a login VAULT_AUTH_METHOD, VAULT_AUTH_PATH,
+// VAULT_ROLE, VAULT_JWT_FILE, VAULT_ROLE_ID, VAULT_SECRET_ID and VAULT_SECRET_ID_FILE, which docs/vault.md explains. Last of all, it reads
+// the token that `vault login` keeps in ~/.vault-token; a token helper that ~/.vault names is not run. The official client reads a few
+// more itself, such as VAULT_HEADERS, VAULT_PROXY_ADDR and VAULT_RATE_LIMIT. [New] contacts nobody. For tests, package
+// secretstest/vaulttest has a server.
 //
 // # Keys
 //

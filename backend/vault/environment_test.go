@@ -91,7 +91,9 @@ func TestTokenOfVaultLogin(t *testing.T) {
 	} {
 		_, err := vault.New(vault.WithAddress(f.URL), environment(map[string]string{"HOME": path}))
 		is.True(err != nil)
-		for _, place := range []string{"WithToken,", "WithTokenFile", "WithAuth", "VAULT_TOKEN ", "VAULT_TOKEN_FILE", "vault login", want} {
+		for _, place := range []string{
+			"WithToken,", "WithTokenFile", "WithAuth", "VAULT_TOKEN, ", "VAULT_TOKEN_FILE", "VAULT_AUTH_METHOD", "vault login", want,
+		} {
 			is.True(strings.Contains(err.Error(), place))
 		}
 	}

@@ -498,3 +498,20 @@ func TestRealKubernetes(t *testing.T) {
 	is.Equal(secrets.Class(err), secrets.ErrUnauthenticated)
 	is.True(!strings.Contains(err.Error(), second))
 }
+
+// The variables of a login are enough, and need no code.
+func TestRealVariables(t *testing.T) {
+	eachVersion(t, func(t *testing.T, s *store) {
+		is := is.New(t)
+		s.put("app", `{"password":"p"}`)
+		r := newRole(t, s, map[string]any{"token_ttl": "1m"})
+		b, err := vault.New(environment(map[string]string{
+			"VAULT_ADDR": s.server.Addr, "VAULT_MOUNT": s.mount, "VAULT_AUTH_METHOD": "approle", "VAULT_AUTH_PATH": r.mount,
+			"VAULT_ROLE_ID": r.roleID, "VAULT_SECRET_ID": r.secretID,
+		}))
+		is.NoErr(err)
+		got, err := client(t, b).Get(t.Context(), "app#password")
+		is.NoErr(err)
+		is.Equal(got.Reveal(), "p")
+	})
+}

@@ -47,10 +47,13 @@ type source func(s *server, ended func(serial uint64)) (tokens, error)
 
 func newConfig(opts []Option) *config {
 	c := &config{
-		name: "vault", mount: "secret", maxSize: 1 << 20, maxPause: retryAtMost, lookup: os.LookupEnv,
+		name: "vault", maxSize: 1 << 20, maxPause: retryAtMost, lookup: os.LookupEnv,
 		faults: faults.List{Prefix: "secrets: vault: "},
 	}
 	faults.Apply(&c.faults, opts, func(o Option) { o(c) })
+	if c.mount == "" {
+		c.mount = c.mountOfEnvironment()
+	}
 	return c
 }
 
@@ -112,7 +115,7 @@ func WithNamespace(namespace string) Option {
 }
 
 // WithMount sets the path at which the secrets engine is mounted. It may have several segments, as team/kv. The last one
-// given counts. By default, it is "secret".
+// given counts. Default: that of VAULT_MOUNT, or else "secret".
 func WithMount(path string) Option {
 	return func(c *config) {
 		mount := strings.TrimSuffix(path, "/") // as Vault itself writes it
