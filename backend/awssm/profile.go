@@ -1,6 +1,7 @@
 package awssm
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -120,7 +121,7 @@ func configFault(err error) string {
 		return fault
 	}
 	if file, ok := errors.AsType[config.SharedConfigLoadError](err); ok {
-		return fmt.Sprintf("the file %q cannot be read, or is not as it should be", file.Filename)
+		return fmt.Sprintf("the file %q %s", file.Filename, cmp.Or(unreadable(file.Filename), "is not as it should be"))
 	}
 	return "one of its files or variables is not as it should be"
 }
