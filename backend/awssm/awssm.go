@@ -58,7 +58,7 @@ func (b *Backend) endpoint(ref secrets.Ref) string {
 }
 
 // Fetch returns the secret at ref.Path behind the prefix, or with that ARN: its SecretString, byte for byte, or the bytes of
-// its SecretBinary. ref.Version is a VersionId if it is a UUID, and else a stage; by default, it is the stage AWSCURRENT.
+// its SecretBinary. ref.Version is a VersionId if the secret has it, and else a stage; by default, it is the stage AWSCURRENT.
 // Meta.Version is the VersionId. Three secrets and more that one GetMany of a Client asks for are read with one BatchGetSecretValue
 // for each 20 of them; those of a version, and those that a batch does not bring, are read one by one.
 func (b *Backend) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
@@ -81,7 +81,8 @@ func (b *Backend) get(ctx context.Context, q query) (secrets.Secret, error) {
 	ctx, cancel := bound(ctx)
 	defer cancel()
 	s, err := b.read(ctx, q)
-	if class := secrets.Class(err); q.versionID == "" || class != secrets.ErrNotFound && class != secrets.ErrInvalidKey { //nolint:errorlint // not a narrower one
+	class := secrets.Class(err)
+	if q.versionID == "" || class != secrets.ErrNotFound && class != secrets.ErrInvalidKey {
 		return s, err
 	}
 	q.versionID, q.stage = "", q.versionID

@@ -155,8 +155,9 @@ func (c *settings) ownClient(ctx context.Context) (*secretsmanager.Client, *chai
 // loadConfig reads the configuration of the environment and the files. It contacts nobody.
 func loadConfig(ctx context.Context, region string) (aws.Config, error) {
 	return config.LoadDefaultConfig(ctx, config.WithLogger(logging.Nop{}), config.WithRegion(region),
-		config.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(network.CloseDead)), // for STS and SSO, too
-		config.WithDefaultsMode(aws.DefaultsModeLegacy))                                             // "auto" would ask the metadata service of an instance
+		// STS and SSO get that client, too. The mode "auto" would ask the metadata service of an instance.
+		config.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(network.CloseDead)),
+		config.WithDefaultsMode(aws.DefaultsModeLegacy))
 }
 
 // harden makes a client log nothing and follow no redirect, bounds what it reads, and has it ask credentials for its credentials.

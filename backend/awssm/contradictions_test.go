@@ -34,8 +34,9 @@ func TestABatchThatContradictsItself(t *testing.T) {
 		"an absence, a denial":   {errors: absent + "," + denied, class: secrets.ErrPermissionDenied},
 		"a denial of the ARN": {values: first, errors: strings.Replace(denied, "prod/key-0", arn, 1),
 			class: secrets.ErrPermissionDenied},
-		"by ARN":                    {id: arn, values: first},
-		"by ARN, a denial of it":    {id: arn, values: first, errors: strings.Replace(denied, "prod/key-0", arn, 1), class: secrets.ErrPermissionDenied},
+		"by ARN": {id: arn, values: first},
+		"by ARN, a denial of it": {id: arn, values: first, errors: strings.Replace(denied, "prod/key-0", arn, 1),
+			class: secrets.ErrPermissionDenied},
 		"another ARN beside a name": {values: strings.Replace(first, "key-0-AbCdEf", "key-9-AbCdEf", 1), single: 1},
 		"a version of old":          {values: strings.Replace(first, "AWSCURRENT", "AWSPREVIOUS", 1), class: secrets.ErrMalformed},
 	} {

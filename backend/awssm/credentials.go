@@ -219,9 +219,9 @@ func (s source) advice() string {
 		return "log in with aws login"
 	case fromProcess:
 		return "run it by hand"
-	default:
-		return "look at the profile, and at the trust policy of the role"
+	case fromRole, fromKeys:
 	}
+	return "look at the profile, and at the trust policy of the role"
 }
 
 // sourceOf returns what provider asks for credentials.

@@ -79,5 +79,6 @@ func sdkClient(roots *x509.CertPool) aws.HTTPClient {
 }
 
 func ownClient(roots *x509.CertPool) aws.HTTPClient {
-	return &http.Client{Transport: &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}}
+	settings := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	return &http.Client{Transport: &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: settings}}
 }

@@ -43,24 +43,25 @@ func lookedAt() string {
 		profile = "default"
 	}
 	paths, _ := profileFiles()
-	var files [2]string
-	for i, path := range paths {
-		files[i] = fmt.Sprintf("%q", path)
-		if fault := unreadable(path); fault != "" {
-			files[i] += " (" + fault + ")"
-		}
-	}
 	instance := "and the metadata service of an instance"
 	if strings.EqualFold(os.Getenv("AWS_EC2_METADATA_DISABLED"), "true") {
 		instance += " (off by AWS_EC2_METADATA_DISABLED)"
 	}
 	return fmt.Sprintf("%s, AWS_WEB_IDENTITY_TOKEN_FILE, the profile %q in %s and %s, AWS_CONTAINER_CREDENTIALS_RELATIVE_URI, "+
-		"AWS_CONTAINER_CREDENTIALS_FULL_URI, %s", keys, profile, files[0], files[1], instance)
+		"AWS_CONTAINER_CREDENTIALS_FULL_URI, %s", keys, profile, described(paths[0]), described(paths[1]), instance)
+}
+
+// described names a file, and says why it cannot be read, if that is so.
+func described(path string) string {
+	if fault := unreadable(path); fault != "" {
+		return fmt.Sprintf("%q (%s)", path, fault)
+	}
+	return fmt.Sprintf("%q", path)
 }
 
 // unreadable says why a file cannot be read, or "".
 func unreadable(path string) string {
-	info, err := os.Stat(path)
+	info, err := os.Stat(path) //nolint:gosec // the environment names it, as for the SDK
 	switch {
 	case err != nil:
 		return fileFault(err)
@@ -73,7 +74,7 @@ func unreadable(path string) string {
 	if err != nil {
 		return fileFault(err)
 	}
-	_ = f.Close() // nothing was read
+	_ = f.Close() //nolint:errcheck // nothing was read
 	return ""
 }
 
@@ -89,13 +90,11 @@ func fileFault(err error) string {
 	}
 }
 
-// hidden returns the fault of a file of the profile that the SDK has passed over in silence because it cannot be read, or nil. It would take the
-// credentials of the container or the instance instead, which are another identity. A home directory that belongs to another user, as
-// /root in many containers, holds nothing of ours.
+// hidden returns the fault of a file of the profile that cannot be read, which the SDK passes over in silence, or nil. The credentials of
+// the container or the instance would be taken instead: another identity. A home directory of another user, as /root is in many
+// containers, holds nothing of ours. See loadIniFiles in https://github.com/aws/aws-sdk-go-v2/blob/main/config/shared_config.go.
 func hidden(provider aws.CredentialsProvider) error {
-	switch sourceOf(provider, true) {
-	case fromInstance, fromContainer:
-	default:
+	if from := sourceOf(provider, true); from != fromInstance && from != fromContainer {
 		return nil
 	}
 	paths, named := profileFiles()
@@ -112,13 +111,7 @@ func hidden(provider aws.CredentialsProvider) error {
 func configFault(err error) string {
 	paths, _ := profileFiles()
 	if profile, ok := errors.AsType[config.SharedConfigProfileNotExistError](err); ok {
-		fault := fmt.Sprintf("there is no profile %q in %q and %q; see AWS_PROFILE", profile.Profile, paths[0], paths[1])
-		for _, path := range paths {
-			if why := unreadable(path); why != "" {
-				fault += fmt.Sprintf("; the file %q %s", path, why)
-			}
-		}
-		return fault
+		return fmt.Sprintf("there is no profile %q in %s and %s; see AWS_PROFILE", profile.Profile, described(paths[0]), described(paths[1]))
 	}
 	if file, ok := errors.AsType[config.SharedConfigLoadError](err); ok {
 		return fmt.Sprintf("the file %q %s", file.Filename, cmp.Or(unreadable(file.Filename), "is not as it should be"))

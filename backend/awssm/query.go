@@ -26,7 +26,7 @@ func (q query) isARN() bool { return strings.HasPrefix(q.id, arnPrefix) }
 const (
 	arnPrefix = "arn:"
 	// The limits of the service, in characters: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html
-	// and API_CreateSecret.html. A VersionId is mostly a UUID, but whoever writes the version chooses it (ClientRequestToken), as Terraform does.
+	// and API_CreateSecret.html. A VersionId is mostly a UUID, but who writes a version chooses it (ClientRequestToken), as Terraform does.
 	maxName    = 512
 	maxStage   = 256
 	minVersion = 32

@@ -50,8 +50,8 @@ func echo(t *testing.T, opts ...awssm.Option) (b *awssm.Backend, asked *[]wire) 
 		if q.Stage != "" {
 			stages = `["` + q.Stage + `"]`
 		}
-		_, _ = fmt.Fprintf(w, `{"ARN":%q,"Name":%q,"SecretString":"{\"password\":\"p\"}","VersionId":%q,"VersionStages":%s}`, // the client may hang up
-			id, name, q.VersionID, stages)
+		_, _ = fmt.Fprintf(w, `{"ARN":%q,"Name":%q,"SecretString":"{\"password\":\"p\"}","VersionId":%q,"VersionStages":%s}`,
+			id, name, q.VersionID, stages) // the client may hang up
 	}, opts...)
 	return b, asked
 }

@@ -215,7 +215,7 @@ func TestAStormOfRefusalsLooksOnceForCredentials(t *testing.T) {
 	}
 	wg.Wait()
 	is.Equal(server.Count("*"), 100)
-	runs, err := os.ReadFile(log) //nolint:gosec // it is the test's own
+	runs, err := os.ReadFile(log)
 	is.NoErr(err)
 	is.Equal(strings.Count(string(runs), "run"), 2) // the first one, and one renewal
 }

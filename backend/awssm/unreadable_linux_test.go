@@ -38,7 +38,7 @@ func TestAFileThatCannotBeReadIsNotAbsent(t *testing.T) {
 		"no file": {make: func(*testing.T, string) {}},
 		"one of our own": {make: func(t *testing.T, path string) {
 			unreadable(t, path)
-			if err := os.Chmod(path, 0o644); err != nil { //nolint:gosec // the control: everybody may read it
+			if err := os.Chmod(path, 0o644); err != nil {
 				t.Error(err)
 			}
 		}},
@@ -50,10 +50,10 @@ func TestAFileThatCannotBeReadIsNotAbsent(t *testing.T) {
 				t.Setenv(name, value)
 			}
 			home := os.Getenv("HOME")
-			is.NoErr(os.Chmod(filepath.Dir(home), 0o755)) //nolint:gosec // for the other user
+			is.NoErr(os.Chmod(filepath.Dir(home), 0o755))
 			path := os.Getenv("AWS_SHARED_CREDENTIALS_FILE")
 			if c.unnamed {
-				is.NoErr(os.Mkdir(filepath.Join(home, ".aws"), 0o755)) //nolint:gosec // for the other user
+				is.NoErr(os.Mkdir(filepath.Join(home, ".aws"), 0o755))
 				path = filepath.Join(home, ".aws", "credentials")
 				t.Setenv("AWS_SHARED_CREDENTIALS_FILE", "")
 				t.Setenv("AWS_CONFIG_FILE", "")
@@ -80,7 +80,7 @@ func TestAFileThatCannotBeReadIsNotAbsent(t *testing.T) {
 
 func mkdir(t *testing.T, path string) {
 	t.Helper()
-	if err := os.Mkdir(path, 0o755); err != nil { //nolint:gosec // anybody may look into it
+	if err := os.Mkdir(path, 0o755); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -2,6 +2,7 @@ package awssm_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,7 +21,7 @@ func versioned(id string, stages ...string) func(*awstest.Request) *awstest.Resp
 		switch {
 		case r.VersionID != "" && r.VersionID != id:
 			return awstest.Fault("ResourceNotFoundException", missing+"VersionId: "+r.VersionID)
-		case r.Stage != "" && !strings.Contains(answer.Body, `"`+r.Stage+`"`):
+		case r.Stage != "" && !slices.Contains(stages, r.Stage):
 			return awstest.Fault("ResourceNotFoundException", missing+"staging label: "+r.Stage)
 		default:
 			return answer
