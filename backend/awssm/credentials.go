@@ -24,7 +24,7 @@ const renewPause = 5 * time.Second
 const instanceTimeout = 3 * time.Second
 
 // chain is where a backend gets its credentials. The SDK reads the files of a profile once, when it builds its provider
-// (https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html), so that keys which are rotated on disk need another provider.
+// (https://github.com/aws/aws-sdk-go-v2/blob/main/config/resolve_credentials.go). Keys that are rotated on disk need another provider.
 type chain struct {
 	// load returns a provider that knows nothing of what was read before, or is nil if there is none to be had.
 	load func(context.Context) (aws.CredentialsProvider, error)

@@ -89,7 +89,7 @@ func isNetwork(err error) bool {
 const unknownCode = "UnknownError"
 
 // isForeign reports whether an error of the service's form is none of the service: no code, or a refusal with an unknown code and without
-// the request ID that all answers of AWS have (https://docs.aws.amazon.com/general/latest/gr/sigv4-troubleshooting.html). A proxy that
+// the request ID that answers of AWS have (https://docs.aws.amazon.com/sdk-for-go/v2/developer-guide/handle-errors.html). A proxy that
 // refuses a request knows nothing of the policy of a secret.
 func isForeign(api smithy.APIError, err error) bool {
 	if api.ErrorCode() == unknownCode {
