@@ -142,6 +142,10 @@ type credentialsError struct {
 func (e *credentialsError) Error() string { return "no credentials" }
 func (e *credentialsError) Unwrap() error { return e.err }
 
+// RetryableError tells the retries of a call that the source has made its own: three times three of them would take longer than most
+// callers wait (https://pkg.go.dev/github.com/aws/aws-sdk-go-v2/aws/retry#RetryableError).
+func (e *credentialsError) RetryableError() bool { return false }
+
 // failure tells a source of credentials that does not answer from one that has none. It may be made of secrets itself: that
 // the keys are not found in another store says nothing of what was asked for.
 //

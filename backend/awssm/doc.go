@@ -41,8 +41,8 @@
 // A version of 32 to 64 characters is a VersionId. If the secret has no such version, it is a stage; that takes a second call. So what
 // secrets.Meta.Version says can always be pinned.
 //
-// A key has no slash at its beginning or end, and no empty segment. WithPrefix("/") reads /prod/db by the key prod/db, and WithPrefix("a//")
-// reads a//b by the key b. A name that ends in a slash is read by its complete ARN.
+// A key has no slash at its beginning or end, and no empty segment. WithPrefix("/") reads /prod/db by the key prod/db, and
+// WithPrefix("a//") reads a//b by the key b. A name that ends in a slash is read by its complete ARN.
 //
 // A SecretString is returned byte for byte, and a SecretBinary as its bytes. secrets.Meta.Version is the VersionId.
 //
