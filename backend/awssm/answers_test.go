@@ -33,7 +33,10 @@ func TestAnswers(t *testing.T) {
 	fault := func(code, message string) string {
 		return fmt.Sprintf(`{"__type":%q,"Message":%q}`, code, message+" "+canary)
 	}
-	const arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:db-AbCdEf"
+	const (
+		arn           = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:db-AbCdEf"
+		notTheService = "not the service's"
+	)
 	for _, c := range []struct {
 		name     string
 		status   int
@@ -42,6 +45,8 @@ func TestAnswers(t *testing.T) {
 		class    error
 		detail   string
 		attempts int64 // 1 if it is 0
+
+		anonymous bool // without a request ID
 	}{
 		{name: "not found", status: 400, body: fault("ResourceNotFoundException", "Secrets Manager can't find the specified secret."),
 			class: secrets.ErrNotFound, detail: "no such secret"},
@@ -50,10 +55,10 @@ func TestAnswers(t *testing.T) {
 			class: secrets.ErrNotFound, detail: "no value yet"},
 		{name: "no such version", status: 400,
 			body:  fault("ResourceNotFoundException", "Secrets Manager can't find the specified secret value for VersionId: x"),
-			class: secrets.ErrNotFound, detail: "no such version"},
+			class: secrets.ErrNotFound, detail: "the version is missing"},
 		{name: "no such stage", status: 400,
 			body:  fault("ResourceNotFoundException", "Secrets Manager can't find the specified secret value for staging label: AWSPENDING"),
-			class: secrets.ErrNotFound, detail: "no such version"},
+			class: secrets.ErrNotFound, detail: "the stage is missing"},
 		{name: "a namespace before the code", status: 400, body: fault("com.amazonaws.secretsmanager#ResourceNotFoundException", "x"),
 			class: secrets.ErrNotFound},
 		{name: "a suffix behind the code", status: 400, body: fault("ResourceNotFoundException:http://internal.amazon.com/x/", "x"),
@@ -93,15 +98,41 @@ func TestAnswers(t *testing.T) {
 		{name: "504 of a proxy", status: 504, body: page, class: secrets.ErrUnavailable, attempts: 3},
 		{name: "404 of a proxy", status: 404, body: page, class: secrets.ErrUnavailable},
 		{name: "404 without a body", status: 404, class: secrets.ErrUnavailable},
-		{name: "403 of a proxy", status: 403, body: page, class: secrets.ErrPermissionDenied},
+		{name: "403 of a proxy", status: 403, body: page, class: secrets.ErrUnavailable, detail: notTheService},
+		{name: "403 without a body", status: 403, class: secrets.ErrUnavailable, detail: notTheService},
+		{name: "403 with a text", status: 403, body: "RBAC: access denied", class: secrets.ErrUnavailable, detail: notTheService},
+		{name: "403 with other JSON", status: 403, body: `{"message":"Forbidden"}`, class: secrets.ErrUnavailable, detail: notTheService},
+		{name: "403 with a list", status: 403, body: `["Forbidden"]`, class: secrets.ErrUnavailable, detail: notTheService},
+		{name: "403 with a code, not of AWS", status: 403, anonymous: true, body: `{"code":"forbidden"}`, class: secrets.ErrUnavailable,
+			detail: notTheService},
+		{name: "403 with the code of a denial", status: 403, anonymous: true, body: fault("AccessDeniedException", "x"),
+			class: secrets.ErrPermissionDenied},
+		{name: "403 with bad keys", status: 403, anonymous: true, body: fault("InvalidClientTokenId", "x"), class: secrets.ErrUnauthenticated},
+		{name: "400 without a body", status: 400, class: secrets.ErrUnavailable, detail: notTheService},
+		{name: "400 with other JSON", status: 400, body: `{"error":"bad request"}`, class: secrets.ErrUnavailable, detail: notTheService},
 		{name: "403 of the service", status: 403, body: fault("Other", "x"), class: secrets.ErrPermissionDenied},
-		{name: "401", status: 401, body: page, class: secrets.ErrUnauthenticated},
+		{name: "401 of a proxy", status: 401, body: page, class: secrets.ErrUnavailable, detail: notTheService},
+		{name: "401 without a body", status: 401, class: secrets.ErrUnavailable, detail: notTheService},
+		{name: "401 of the service", status: 401, body: fault("Other", "x"), class: secrets.ErrUnauthenticated},
 		{name: "a code that is none", status: 400, body: fault(canary+" "+canary, "x"), class: secrets.ErrUnknown},
 		{name: "an unknown code", status: 400, body: fault("SomethingNewException", "x"), class: secrets.ErrUnknown,
 			detail: "SomethingNewException"},
 		{name: "302", status: 302, body: page, class: secrets.ErrUnavailable},
-		{name: "empty 200", status: 200, class: secrets.ErrMalformed, detail: "neither"},
-		{name: "200 {}", status: 200, body: "{}", class: secrets.ErrMalformed, detail: "neither"},
+		{name: "empty 200", status: 200, class: secrets.ErrMalformed, detail: "did not say with which"},
+		{name: "200 {}", status: 200, body: "{}", class: secrets.ErrMalformed, detail: "did not say with which"},
+		{name: "200 without a value", status: 200, body: `{"Name":"db"}`, class: secrets.ErrMalformed, detail: "neither"},
+		{name: "200 with two values", status: 200, body: `{"Name":"db","SecretString":"` + canary + `","SecretBinary":"AAH/"}`,
+			class: secrets.ErrMalformed, detail: "both"},
+		{name: "200 with a value alone", status: 200, body: `{"SecretString":"` + canary + `"}`, class: secrets.ErrMalformed,
+			detail: "did not say with which"},
+		{name: "200 with another ARN beside the name", status: 200,
+			body:  `{"ARN":"arn:aws:secretsmanager:eu-west-1:123456789012:secret:other-AbCdEf","Name":"db","SecretString":"` + canary + `"}`,
+			class: secrets.ErrMalformed, detail: "another secret"},
+		{name: "200 for a longer name", status: 200, body: `{"Name":"db-AbCdEf","SecretString":"` + canary + `"}`, class: secrets.ErrMalformed,
+			detail: "another secret"},
+		{name: "200 that is not current", status: 200,
+			body:  `{"ARN":"` + arn + `","Name":"db","SecretString":"` + canary + `","VersionStages":["AWSPREVIOUS"]}`,
+			class: secrets.ErrMalformed, detail: "not the current one"},
 		{name: "200 null", status: 200, body: "null", class: secrets.ErrMalformed},
 		{name: "200 of a proxy", status: 200, body: page, class: secrets.ErrMalformed},
 		{name: "200 cut short", status: 200, body: `{"Name":"db","SecretString":"` + canary, class: secrets.ErrMalformed},
@@ -119,7 +150,9 @@ func TestAnswers(t *testing.T) {
 			var attempts atomic.Int64
 			b := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 				attempts.Add(1)
-				w.Header().Set("X-Amzn-Requestid", canary)
+				if !c.anonymous {
+					w.Header().Set("X-Amzn-Requestid", canary)
+				}
 				if c.header != "" {
 					w.Header().Set("X-Amzn-Errortype", c.header)
 				}

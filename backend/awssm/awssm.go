@@ -18,7 +18,7 @@ type Backend struct {
 	name        string
 	prefix      string
 	region      string
-	client      clients
+	call        caller
 	noBatch     bool     // none is to be used
 	batchDenied sync.Map // of a region, if it has denied one
 	batchers    batchers
@@ -32,7 +32,7 @@ type Backend struct {
 func New(ctx context.Context, opts ...Option) (*Backend, error) {
 	c := newSettings(opts)
 	b := &Backend{name: c.name, prefix: c.prefix, noBatch: c.single}
-	b.client, b.region = c.connect(ctx)
+	b.call, b.region = c.connect(ctx)
 	if err := c.faults.Err(); err != nil {
 		return nil, err
 	}
@@ -58,7 +58,7 @@ func (b *Backend) endpoint(ref secrets.Ref) string {
 }
 
 // Fetch returns the secret at ref.Path behind the prefix, or with that ARN: its SecretString, byte for byte, or the bytes of
-// its SecretBinary. ref.Version is a VersionId if it is a UUID, and else a stage; by default, it is the stage AWSCURRENT.
+// its SecretBinary. ref.Version is a VersionId if the secret has it, and else a stage; by default, it is the stage AWSCURRENT.
 // Meta.Version is the VersionId. Three secrets and more that one GetMany of a Client asks for are read with one BatchGetSecretValue
 // for each 20 of them; those of a version, and those that a batch does not bring, are read one by one.
 func (b *Backend) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
@@ -75,15 +75,27 @@ func (b *Backend) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, e
 	}
 }
 
-// get reads one secret. Code of the program runs within the SDK, such as a provider of credentials, and may panic.
-func (b *Backend) get(ctx context.Context, q query) (s secrets.Secret, err error) {
+// get reads one secret. A version that may be a VersionId is one if the secret has it, and else a stage: what Meta.Version says can always
+// be pinned.
+func (b *Backend) get(ctx context.Context, q query) (secrets.Secret, error) {
+	ctx, cancel := bound(ctx)
+	defer cancel()
+	s, err := b.read(ctx, q)
+	class := secrets.Class(err)
+	if q.versionID == "" || class != secrets.ErrNotFound && class != secrets.ErrInvalidKey {
+		return s, err
+	}
+	q.versionID, q.stage = "", q.versionID
+	return b.read(ctx, q)
+}
+
+// read reads one secret. Code of the program runs within the SDK, such as a provider of credentials, and may panic.
+func (b *Backend) read(ctx context.Context, q query) (s secrets.Secret, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fail(secrets.ErrUnknown, fmt.Sprintf("a panic with a %T", p)) // its text may quote a value
 		}
 	}()
-	ctx, cancel := bound(ctx)
-	defer cancel()
 	input := &secretsmanager.GetSecretValueInput{SecretId: &q.id}
 	if q.versionID != "" {
 		input.VersionId = &q.versionID
@@ -91,32 +103,18 @@ func (b *Backend) get(ctx context.Context, q query) (s secrets.Secret, err error
 	if q.stage != "" {
 		input.VersionStage = &q.stage
 	}
-	output, err := b.client(q.region).GetSecretValue(ctx, input)
-	switch {
-	case err != nil:
+	var output *secretsmanager.GetSecretValueOutput
+	err = b.call(ctx, q.region, func(ctx context.Context, client *secretsmanager.Client) (err error) {
+		output, err = client.GetSecretValue(ctx, input)
+		return err
+	})
+	if err != nil {
 		return secrets.Secret{}, b.placed(q, failure(ctx, err))
-	case !q.answers(output.Name, output.ARN):
-		return secrets.Secret{}, malformed("the service answered with another secret")
-	case q.versionID != "" && output.VersionId != nil && *output.VersionId != q.versionID:
-		return secrets.Secret{}, malformed("the service answered with another version")
 	}
-	return secret(output.SecretString, output.SecretBinary, output.VersionId)
-}
-
-// secret returns the secret of an answer, which has a text or bytes.
-func secret(text *string, bytes []byte, version *string) (secrets.Secret, error) {
-	var meta secrets.Meta
-	if version != nil {
-		meta.Version = *version
-	}
-	switch {
-	case text != nil:
-		return secrets.NewSecret(*text, meta), nil
-	case bytes != nil:
-		return secrets.NewSecret(string(bytes), meta), nil
-	default: // an empty answer is no error to the SDK
-		return secrets.Secret{}, malformed("the answer holds neither a SecretString nor a SecretBinary")
-	}
+	return q.secret(answer{
+		name: output.Name, arn: output.ARN, version: output.VersionId, stages: output.VersionStages,
+		text: output.SecretString, bytes: output.SecretBinary,
+	})
 }
 
 // placed adds to an absence or a denial where it was looked for: neither the prefix nor the region is in the key.

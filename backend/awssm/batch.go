@@ -3,6 +3,7 @@ package awssm
 import (
 	"context"
 	"errors"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -107,70 +108,109 @@ func (b *Backend) batch(ctx context.Context, queries []query) (found map[query]s
 	for _, q := range queries {
 		input.SecretIdList = append(input.SecretIdList, q.id)
 	}
-	seen := make(map[string]bool) // tokens
+	var seen page
+	tokens := make(map[string]bool)
 	for range maxPages {
-		output, err := b.client(queries[0].region).BatchGetSecretValue(ctx, input)
+		var output *secretsmanager.BatchGetSecretValueOutput
+		err := b.call(ctx, queries[0].region, func(ctx context.Context, client *secretsmanager.Client) (err error) {
+			output, err = client.BatchGetSecretValue(ctx, input)
+			return err
+		})
 		if err != nil {
+			b.settle(seen, queries, found)
 			b.refused(ctx, err, queries, found)
 			return found
 		}
-		b.collect(output, queries, found)
-		token := output.NextToken
-		if token == nil || *token == "" || seen[*token] {
-			return found
+		for _, value := range output.SecretValues {
+			seen.values = append(seen.values, answerOf(value))
 		}
-		seen[*token] = true
-		input.NextToken = token
+		seen.errors = append(seen.errors, output.Errors...)
+		token := deref(output.NextToken)
+		if token == "" || tokens[token] {
+			break
+		}
+		tokens[token] = true
+		input.NextToken = &token
 	}
+	b.settle(seen, queries, found)
 	return found
 }
 
-// collect puts the answers in output into found.
-func (b *Backend) collect(output *secretsmanager.BatchGetSecretValueOutput, queries []query, found map[query]secrets.Result) {
-	for _, value := range output.SecretValues {
-		// A name is of this account, an ARN may be of another, which may have the same name.
-		byARN := slices.ContainsFunc(queries, func(q query) bool { return q.isARN() && named(q, value) })
-		for _, q := range queries {
-			if named(q, value) && q.isARN() == byARN {
-				s, err := secret(value.SecretString, value.SecretBinary, value.VersionId)
-				found[q] = secrets.Result{Secret: s, Err: err}
-			}
+// page is what the pages of a batch have said.
+type page struct {
+	values []answer
+	errors []types.APIErrorType
+}
+
+// settle puts into found what the pages of a batch say of queries. Each secret is answered once; where that is not so, a denial wins, and
+// any other contradiction is no answer.
+func (b *Backend) settle(seen page, queries []query, found map[query]secrets.Result) {
+	for _, q := range queries {
+		var result secrets.Result
+		value, err := seen.valueOf(q, queries)
+		fault := seen.errorOf(q, value)
+		switch {
+		case errors.Is(fault, secrets.ErrPermissionDenied) && (value != nil || !q.isARN()):
+			result.Err = b.placed(q, fault)
+		case err != nil:
+			result.Err = err
+		case value != nil && fault != nil:
+			result.Err = malformed("the service answered with a value and an error for one secret")
+		case value != nil:
+			result.Secret, result.Err = q.secret(*value)
+		// Of an ARN, which may be of another account, the truth is in a read of its own: whether a batch reaches it is not documented.
+		case fault == nil, q.isARN(), errors.Is(fault, secrets.ErrUnknown):
+			continue
+		default:
+			result.Err = b.placed(q, fault)
 		}
-	}
-	for _, e := range output.Errors {
-		for _, q := range queries {
-			_, answered := found[q]
-			// Of an ARN, which may be of another account, the truth is in a read of its own: whether a batch reaches it
-			// is not documented.
-			if answered || q.isARN() || e.SecretId == nil || *e.SecretId != q.id {
-				continue
-			}
-			if err := classify(deref(e.ErrorCode), deref(e.Message), 0); !errors.Is(err, secrets.ErrUnknown) {
-				found[q] = secrets.Result{Err: b.placed(q, err)}
-			}
-		}
+		found[q] = result
 	}
 }
 
-// named reports whether value is certainly what q asks for. A batch does not echo what was asked.
-func named(q query, value types.SecretValueEntry) bool {
-	if q.isARN() {
-		return value.ARN != nil && q.answers(value.Name, value.ARN)
+// valueOf returns the value that is certainly of q, or nil. A batch does not echo what was asked for.
+func (p page) valueOf(q query, queries []query) (value *answer, err error) {
+	for _, v := range p.values {
+		// A name is of this account, an ARN may be of another, which may have the same name.
+		byARN := slices.ContainsFunc(queries, func(q query) bool { return q.isARN() && q.isAnsweredBy(v) })
+		switch {
+		case !q.isAnsweredBy(v) || q.isARN() != byARN:
+		case value != nil && !value.same(v):
+			return nil, malformed("the service answered twice for one secret, with two values")
+		default:
+			value = &v
+		}
 	}
-	return value.Name != nil && q.answers(value.Name, value.ARN)
+	return value, nil
+}
+
+// errorOf returns what a batch says is wrong with q, whose value it may have brought too, or nil. A denial goes before all else.
+func (p page) errorOf(q query, value *answer) (fault error) {
+	for _, e := range p.errors {
+		id, err := deref(e.SecretId), classify(deref(e.ErrorCode), deref(e.Message), 0)
+		denial := errors.Is(err, secrets.ErrPermissionDenied)
+		sameSecret := value != nil && id != "" && (id == deref(value.name) || id == deref(value.arn))
+		if id == q.id && fault == nil || denial && (id == q.id || sameSecret) {
+			fault = err
+		}
+	}
+	return fault
 }
 
 // refused puts the failure err of a whole batch into found, where it is one of each secret too. Otherwise they are to be read
 // one by one.
 func (b *Backend) refused(ctx context.Context, err error, queries []query, found map[query]secrets.Result) {
-	api, _ := errors.AsType[smithy.APIError](err)
-	err = failure(ctx, err)
+	cause := err
+	api, _ := errors.AsType[smithy.APIError](cause)
+	err = failure(ctx, cause)
 	switch {
 	case api != nil && isDenial(api.ErrorCode()):
 		// It is a permission of its own, which many policies do not give, and some for a region.
 		b.batchDenied.Store(queries[0].region, true)
 		return
 	case api != nil && isThrottle(api.ErrorCode()): // and so is its limit
+		return
+	case errors.Is(err, secrets.ErrUnavailable) && status(cause) == http.StatusForbidden: // of a proxy, which may let single reads pass
 		return
 	case errors.Is(err, secrets.ErrUnavailable), errors.Is(err, secrets.ErrUnauthenticated), ctx.Err() != nil:
 	default: // one of them may have spoilt it for all
@@ -181,11 +221,4 @@ func (b *Backend) refused(ctx context.Context, err error, queries []query, found
 			found[q] = secrets.Result{Err: err}
 		}
 	}
-}
-
-func deref(s *string) string {
-	if s == nil {
-		return ""
-	}
-	return *s
 }

@@ -1,6 +1,7 @@
 package awssm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/smithy-go/logging"
@@ -32,16 +34,51 @@ const (
 	maxAnswer = 20 * (64 << 10) * 6
 )
 
-// clients returns the client of a region, or of the backend's own region for "". It is safe for concurrent use.
-type clients func(region string) *secretsmanager.Client
+// caller makes a call with the client of a region, or of the backend's own region for "". It is safe for concurrent use. It is a function
+// so that no dump of the Backend shows the credentials.
+type caller func(ctx context.Context, region string, f func(context.Context, *secretsmanager.Client) error) error
 
-// connect returns the clients that the options and the environment ask for, and the backend's own region. Faults are noted.
-func (c *settings) connect(ctx context.Context) (of clients, region string) {
-	own := c.ownClient(ctx)
+// connect returns the caller that the options and the environment ask for, and the backend's own region. Faults are noted.
+func (c *settings) connect(ctx context.Context) (call caller, region string) {
+	own, credentials := c.ownClient(ctx)
 	if own == nil {
 		return nil, ""
 	}
 	options := own.Options()
+	c.checkOptions(options)
+	var mu sync.Mutex
+	all, built := map[string]*secretsmanager.Client{"": own}, 0
+	client := func(region string, generation int) *secretsmanager.Client {
+		mu.Lock()
+		defer mu.Unlock()
+		if generation > built && credentials.own {
+			// A signer remembers what it derived from a key by the ID of that, also if the key was mended in its file:
+			// https://github.com/aws/aws-sdk-go-v2/blob/main/aws/signer/internal/v4/cache.go.
+			options.HTTPSignerV4, options.AuthSchemes = nil, nil
+			all, built = make(map[string]*secretsmanager.Client), generation
+		}
+		client, known := all[region]
+		if !known {
+			client = secretsmanager.New(options, func(o *secretsmanager.Options) { o.Region = cmp.Or(region, o.Region) })
+			if len(all) < maxClients { // whoever gives the keys can make up regions
+				all[region] = client
+			}
+		}
+		return client
+	}
+	return func(ctx context.Context, region string, f func(context.Context, *secretsmanager.Client) error) error {
+		ctx = network.Untraced(ctx) // for the sources of the credentials, too
+		generation := credentials.current()
+		err := f(ctx, client(region, generation))
+		if refused, down := isRefusal(err); refused && ctx.Err() == nil && credentials.renew(ctx, generation, down) {
+			err = f(ctx, client(region, credentials.current()))
+		}
+		return err
+	}, options.Region
+}
+
+// checkOptions notes what is wrong with the options of a client.
+func (c *settings) checkOptions(options secretsmanager.Options) {
 	switch {
 	case options.Region == "":
 		c.faults.Addf("no region: give WithRegion, or set AWS_REGION or AWS_DEFAULT_REGION, or one in the profile")
@@ -65,42 +102,44 @@ func (c *settings) connect(ctx context.Context) (of clients, region string) {
 				"beside an endpoint by its URL")
 		}
 	}
-	var mu sync.Mutex
-	all := map[string]*secretsmanager.Client{"": own}
-	// They are captured variables, so that no dump of the Backend shows the credentials.
-	return func(region string) *secretsmanager.Client {
-		mu.Lock()
-		defer mu.Unlock()
-		client, known := all[region]
-		if !known {
-			client = secretsmanager.New(options, func(o *secretsmanager.Options) { o.Region = region })
-			if len(all) < maxClients { // whoever gives the keys can make up regions
-				all[region] = client
-			}
-		}
-		return client
-	}, options.Region
 }
 
-// ownClient returns the client of the backend's own region, or nil.
-func (c *settings) ownClient(ctx context.Context) *secretsmanager.Client {
+// ownClient returns the client of the backend's own region and its credentials, or nil.
+func (c *settings) ownClient(ctx context.Context) (*secretsmanager.Client, *chain) {
+	var credentials *chain
+	with := func(load func(context.Context) (aws.CredentialsProvider, error)) func(o *secretsmanager.Options) {
+		return func(o *secretsmanager.Options) {
+			credentials = newChain(o.Credentials, load)
+			harden(o, credentials)
+		}
+	}
 	if c.client != nil {
 		if c.config != nil || c.region != "" || c.endpoint != "" {
 			c.faults.Addf("WithClient says all of it already, beside WithConfig, WithRegion or WithEndpoint")
 		}
-		return secretsmanager.New(c.client.Options(), harden)
+		return secretsmanager.New(c.client.Options(), with(nil)), credentials
 	}
 	cfg := c.config
+	var load func(context.Context) (aws.CredentialsProvider, error)
 	if cfg == nil {
-		loaded, err := config.LoadDefaultConfig(ctx, config.WithLogger(logging.Nop{}), config.WithRegion(c.region),
-			config.WithDefaultsMode(aws.DefaultsModeLegacy)) // "auto" would ask the metadata service of an instance
+		loaded, err := loadConfig(ctx, c.region)
 		if err != nil {
 			c.faults.Addf("the configuration of AWS cannot be loaded: %s", configFault(err))
-			return nil
+			return nil, nil
 		}
 		cfg = &loaded
+		if err := hidden(cfg.Credentials); err != nil {
+			c.faults.Addf("%w", err)
+		}
+		load = func(ctx context.Context) (aws.CredentialsProvider, error) {
+			loaded, err := loadConfig(ctx, c.region)
+			if err != nil {
+				return nil, err
+			}
+			return loaded.Credentials, hidden(loaded.Credentials)
+		}
 	}
-	return secretsmanager.NewFromConfig(*cfg, harden, func(o *secretsmanager.Options) {
+	client := secretsmanager.NewFromConfig(*cfg, with(load), func(o *secretsmanager.Options) {
 		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts, o.MaxBackoff = attempts, c.maxPause })
 		o.RetryMaxAttempts = 0
 		if c.region != "" {
@@ -110,33 +149,33 @@ func (c *settings) ownClient(ctx context.Context) *secretsmanager.Client {
 			o.BaseEndpoint = &c.endpoint
 		}
 	})
+	return client, credentials
 }
 
-// harden makes a client log nothing and follow no redirect, bounds what it reads, and marks the errors of its credentials.
-func harden(o *secretsmanager.Options) {
+// loadConfig reads the configuration of the environment and the files. It contacts nobody.
+func loadConfig(ctx context.Context, region string) (aws.Config, error) {
+	return config.LoadDefaultConfig(ctx, config.WithLogger(logging.Nop{}), config.WithRegion(region),
+		// STS and SSO get that client, too. The mode "auto" would ask the metadata service of an instance.
+		config.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(network.CloseDead)),
+		config.WithDefaultsMode(aws.DefaultsModeLegacy))
+}
+
+// harden makes a client log nothing and follow no redirect, bounds what it reads, and has it ask credentials for its credentials.
+func harden(o *secretsmanager.Options, credentials *chain) {
 	o.Logger = logging.Nop{}
 	if o.Credentials != nil {
-		o.Credentials = marked{o.Credentials}
+		o.Credentials = credentials
+	}
+	if theirs, ok := o.HTTPClient.(*awshttp.BuildableClient); ok && theirs != nil { // the SDK's, of which it makes copies itself
+		o.HTTPClient = theirs.WithTransportOptions(network.CloseDead).Freeze()
 	}
 	if theirs, ok := o.HTTPClient.(*http.Client); ok && theirs != nil {
-		// It would follow a redirect to any host, with the session token, and take the answer for the service's. The SDK's own
-		// does not.
+		// It would follow a redirect to any host, with the session token, and take the answer for the service's.
 		own := *theirs
 		own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 		o.HTTPClient = &own
 	}
 	o.HTTPClient = &bounded{o.HTTPClient}
-}
-
-// configFault says what is wrong with the configuration, without what it may hold.
-func configFault(err error) string {
-	if profile, ok := errors.AsType[config.SharedConfigProfileNotExistError](err); ok {
-		return "there is no profile " + profile.Profile
-	}
-	if file, ok := errors.AsType[config.SharedConfigLoadError](err); ok {
-		return "the file " + file.Filename + " cannot be read, or is not as it should be"
-	}
-	return "one of its files or variables is not as it should be"
 }
 
 func (c *settings) checkEndpoint(endpoint string) {
@@ -147,7 +186,7 @@ func (c *settings) checkEndpoint(endpoint string) {
 	case u.User != nil:
 		c.faults.Addf("the endpoint holds a user name or a password, which AWS has no use for")
 	case u.Scheme == "http" && !c.plaintext && !network.Loopback(u.Hostname()):
-		c.faults.Addf("the endpoint http://%s would send the secrets in the clear; use https, or say WithPlaintext", u.Host)
+		c.faults.Addf("the endpoint %q would send the secrets in the clear; use https, or say WithPlaintext", "http://"+u.Host)
 	}
 }
 

@@ -6,11 +6,21 @@
 //	…
 //	password, err := client.Get(ctx, "database#password") // a field of the JSON in prod/shop/database
 //
-// It speaks through the SDK, github.com/aws/aws-sdk-go-v2, and finds region, endpoint and credentials as every program with
-// the SDK does: in the variables of the environment, the files of a profile, a web identity, a container's or an instance's
-// role. [New] contacts nobody. An error of New is what would fail every call: no region is one, and a client that logs
-// bodies. Without any credentials configured, the SDK asks the metadata service of an instance at each call, for some
-// seconds; AWS_EC2_METADATA_DISABLED=true ends that at once.
+// It speaks through the SDK, github.com/aws/aws-sdk-go-v2, and finds region, endpoint and credentials as every program with the SDK
+// does. [New] makes no network calls.
+//
+// # Credentials
+//
+// The sources, in the order of the SDK: the keys in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; the web identity of
+// AWS_WEB_IDENTITY_TOKEN_FILE; the profile of AWS_PROFILE; the container; the metadata service of an instance. If there are none, the error
+// lists what was looked at. A call waits up to 3 seconds for the metadata service; AWS_EC2_METADATA_DISABLED=true turns it off.
+//
+// When the service or STS refuses the credentials, the backend reads the variables and files again, at most every 5 seconds, and makes
+// the call once more if the keys are others. So keys that are rotated in ~/.aws/credentials are used at once. With [WithConfig] and
+// [WithClient], the backend asks the program's provider again where the SDK caches what it gave (aws.CredentialsCache).
+//
+// A file of the profile that exists and cannot be read is an error of New, unless keys or a web identity come before it: the SDK would
+// pass over it, and use another identity.
 //
 // # Keys
 //
@@ -20,13 +30,19 @@
 //	database/password               the whole secret P+database/password
 //	database#password               the field password of the JSON in P+database
 //	database?version=AWSPREVIOUS    the version with that stage; by default, AWSCURRENT
-//	database?version=UUID           the version with that VersionId
+//	database?version=ID             the version with that VersionId
 //	arn:aws:secretsmanager:eu-west-1:123456789012:secret:database-AbCdEf#password
 //	                                a secret by its ARN, without the prefix; the hyphen and the 6 characters at the end may be
 //	                                left out. The request goes to the region of the ARN
 //
 // The service takes a name that itself ends in a hyphen and 6 letters or digits, as my-secret does, for a complete ARN: give
 // the complete ARN of such a secret.
+//
+// A version of 32 to 64 characters is a VersionId. If the secret has no such version, it is a stage; that takes a second call. So what
+// secrets.Meta.Version says can always be pinned.
+//
+// A key has no slash at its beginning or end, and no empty segment. WithPrefix("/") reads /prod/db by the key prod/db, and
+// WithPrefix("a//") reads a//b by the key b. A name that ends in a slash is read by its complete ARN.
 //
 // A SecretString is returned byte for byte, and a SecretBinary as its bytes. secrets.Meta.Version is the VersionId.
 //
@@ -56,8 +72,8 @@
 //	secrets.ErrPermissionDenied  the policies do not allow the read or the decryption. A missing secret that they do not
 //	                             cover is this too
 //	secrets.ErrUnauthenticated   no credentials, or expired or wrong ones
-//	secrets.ErrUnavailable       the network, throttling, an error of the service, a source of credentials that does not
-//	                             answer
+//	secrets.ErrUnavailable       the network, throttling, an error of the service, a proxy that refuses the request, a source of
+//	                             credentials that does not answer
 //	secrets.ErrInvalidKey        a name that no secret can have, an ARN that is none, a stage that is not of the version
-//	secrets.ErrMalformed         an answer that is empty or not the service's
+//	secrets.ErrMalformed         an answer that is empty, contradicts itself, or is for another secret, version or stage
 package awssm

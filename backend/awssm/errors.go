@@ -11,6 +11,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
@@ -29,6 +30,7 @@ func failure(ctx context.Context, err error) error {
 		return credentials.failure()
 	}
 	api, ok := errors.AsType[smithy.APIError](err)
+	ok = ok && !isForeign(api, err)
 	if ok && isThrottle(api.ErrorCode()) || status(err) == http.StatusTooManyRequests {
 		fetchctx.Of(ctx).Origin.Throttle()
 	}
@@ -53,10 +55,6 @@ func broken(err error) error {
 	_, decoding := errors.AsType[*smithy.DeserializationError](err)
 	_, brokeOff := errors.AsType[*readError](err)
 	switch {
-	case s == http.StatusUnauthorized:
-		return unauthenticated("the credentials are not accepted (status 401)")
-	case s == http.StatusForbidden:
-		return denied("the request is refused (status 403)")
 	case s >= http.StatusInternalServerError, s == http.StatusTooManyRequests, s == http.StatusRequestTimeout:
 		return unavailable(fmt.Sprintf("the service answered with status %d", s))
 	case s >= http.StatusMultipleChoices:
@@ -84,6 +82,47 @@ func isNetwork(err error) bool {
 		network net.Error
 	)
 	return errors.As(err, &send) || errors.As(err, &network) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// unknownCode is what the SDK calls an error whose answer names none: an empty one, or JSON of another shape. See deserializeError in
+// https://github.com/aws/smithy-go/blob/main/transport/http/protocol/awsjson/awsjson.go.
+const unknownCode = "UnknownError"
+
+// isForeign reports whether an error of the service's form is none of the service: no code, or a refusal with an unknown code and without
+// the request ID that answers of AWS have (https://docs.aws.amazon.com/sdk-for-go/v2/developer-guide/handle-errors.html). A proxy that
+// refuses a request knows nothing of the policy of a secret.
+func isForeign(api smithy.APIError, err error) bool {
+	if api.ErrorCode() == unknownCode {
+		return true
+	}
+	if s := status(err); s != http.StatusUnauthorized && s != http.StatusForbidden || isKnown(api.ErrorCode()) {
+		return false
+	}
+	response, ok := errors.AsType[*awshttp.ResponseError](err)
+	return !ok || response.RequestID == ""
+}
+
+// isKnown reports whether classify knows the code by itself.
+func isKnown(code string) bool {
+	return isThrottle(code) || isDenial(code) || !errors.Is(classify(code, "", 0), secrets.ErrUnknown) || code == "InvalidRequestException"
+}
+
+// isRefusal reports whether a call failed for want of credentials that the service accepts, and whether the source of them is down. A
+// clock that is wrong needs no other credentials.
+func isRefusal(err error) (refused, down bool) {
+	if credentials, ok := errors.AsType[*credentialsError](err); ok {
+		return true, credentials.isOutage(status(credentials.err))
+	}
+	api, ok := errors.AsType[smithy.APIError](err)
+	if !ok || isForeign(api, err) {
+		return false, false
+	}
+	switch api.ErrorCode() {
+	case "RequestExpired", "RequestTimeTooSkewed":
+		return false, false
+	default:
+		return errors.Is(classify(api.ErrorCode(), "", status(err)), secrets.ErrUnauthenticated), false
+	}
 }
 
 // classify returns the error for the code and the message of the service, whose errors all have the status 400 unless they
@@ -136,13 +175,16 @@ func unlisted(code string, status int) error {
 	}
 }
 
-// absent tells the kinds of ResourceNotFoundException apart.
+// absent tells the kinds of ResourceNotFoundException apart, for which the service has texts alone, recorded from AWS in
+// https://github.com/localstack/localstack/blob/main/tests/aws/services/secretsmanager/test_secretsmanager.snapshot.json.
 func absent(message string) error {
 	switch {
 	case strings.Contains(message, "staging label: AWSCURRENT"):
 		return notFound("the secret is there, and has no value yet")
-	case strings.Contains(message, "VersionId:"), strings.Contains(message, "staging label:"):
-		return notFound("the secret is there, or was, and has no such version")
+	case strings.Contains(message, "staging label:"):
+		return notFound("the stage is missing: no version of the secret has it; AWS itself sets AWSCURRENT, AWSPREVIOUS and AWSPENDING")
+	case strings.Contains(message, "VersionId:"):
+		return notFound("the version is missing: no version of the secret has that VersionId")
 	default:
 		return notFound("there is no such secret in this account and region")
 	}

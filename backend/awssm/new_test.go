@@ -73,7 +73,9 @@ func TestFaults(t *testing.T) {
 		{name: "no region in the configuration", opts: opts{awssm.WithConfig(nowhere)}, want: "no region"},
 		{name: "the option wins", opts: opts{awssm.WithConfig(nowhere), awssm.WithRegion("eu-west-1")}},
 		{name: "no such profile", env: map[string]string{"AWS_REGION": "eu-west-1", "AWS_PROFILE": "missing"},
-			want: "there is no profile missing"},
+			want: `there is no profile "missing" in`},
+		{name: "a profile in two lines", env: map[string]string{"AWS_REGION": "eu-west-1", "AWS_PROFILE": "a\nlevel=ERROR \u202e"},
+			want: `there is no profile "a\nlevel=ERROR \u202e" in`},
 		{name: "a bad prefix", opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithPrefix("a b")}, want: "WithPrefix"},
 		{name: "no prefix", opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithPrefix("")}},
 		{name: "in the clear", opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithEndpoint("http://vpce.example")}, want: "WithPlaintext"},
@@ -125,6 +127,7 @@ func TestFaults(t *testing.T) {
 			is.True(b == nil)
 			is.True(strings.HasPrefix(err.Error(), "secrets: aws: "))
 			is.True(strings.Contains(err.Error(), c.want))
+			is.True(!strings.Contains(err.Error(), "\u202e"))
 			secretstest.AssertNoLeak(t, canary, err)
 		})
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/seed-5482dd03/secrets"
 )
@@ -12,7 +13,7 @@ import (
 type query struct {
 	region    string // of an ARN, or "" for that of the backend
 	id        string
-	versionID string
+	versionID string // or a stage, if there is no such version
 	stage     string
 }
 
@@ -24,9 +25,12 @@ func (q query) isARN() bool { return strings.HasPrefix(q.id, arnPrefix) }
 
 const (
 	arnPrefix = "arn:"
-	// maxName and maxStage are the limits of the service's model, in bytes: its names are ASCII.
-	maxName  = 512
-	maxStage = 256
+	// The limits of the service, in characters: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html
+	// and API_CreateSecret.html. A VersionId is mostly a UUID, but who writes a version chooses it (ClientRequestToken), as Terraform does.
+	maxName    = 512
+	maxStage   = 256
+	minVersion = 32
+	maxVersion = 64
 )
 
 var (
@@ -35,7 +39,6 @@ var (
 	// A complete ARN ends in a hyphen and 6 characters, which a partial one leaves out.
 	arns     = regexp.MustCompile(`^arn:aws[a-z-]{0,12}:secretsmanager:([a-z0-9-]+):\d{12}:secret:(.+)$`)
 	complete = regexp.MustCompile(`-[A-Za-z0-9]{6}$`)
-	uuids    = regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
 	oddNames = regexp.MustCompile(`[^A-Za-z0-9/_+=.@!-]`)
 )
 
@@ -55,7 +58,7 @@ func (b *Backend) query(ref secrets.Ref) (query, error) {
 		if parts == nil || !isRegion(parts[1]) {
 			return query{}, invalid("it is no ARN of a secret: arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME")
 		}
-		if fault := checkName(parts[2]); fault != "" {
+		if fault := checkName(complete.ReplaceAllString(parts[2], "")); fault != "" {
 			return query{}, invalid("the name in the ARN " + fault)
 		}
 		if q.id = ref.Path; parts[1] != b.region {
@@ -64,13 +67,13 @@ func (b *Backend) query(ref secrets.Ref) (query, error) {
 	} else if fault := checkName(q.id); fault != "" {
 		return query{}, invalid("the name " + fault)
 	}
-	switch version := ref.Version; {
-	case uuids.MatchString(version):
-		q.versionID = version
-	case len(version) > maxStage:
-		return query{}, invalid(fmt.Sprintf("the name of a stage has at most %d bytes", maxStage))
+	switch length := utf8.RuneCountInString(ref.Version); {
+	case length > maxStage:
+		return query{}, invalid(fmt.Sprintf("the name of a stage has at most %d characters", maxStage))
+	case length >= minVersion && length <= maxVersion:
+		q.versionID = ref.Version
 	default:
-		q.stage = version
+		q.stage = ref.Version
 	}
 	return q, nil
 }
@@ -87,17 +90,8 @@ func checkName(name string) string {
 	}
 }
 
-// answers reports whether a secret with that name and ARN is what q asked for. What the service leaves out is not checked.
-func (q query) answers(name, arn *string) bool {
-	if !q.isARN() {
-		return name == nil || *name == q.id
-	}
-	return arn == nil || *arn == q.id || isPartOf(q.id, *arn)
-}
-
-// isPartOf reports whether partial is arn without the hyphen and the 6 characters at its end. One that ends so itself is a
-// complete ARN, to the service too: a secret whose name is that of another with its 6 characters must not stand in for it.
-func isPartOf(partial, arn string) bool {
-	name, found := strings.CutPrefix(arn, partial)
-	return found && complete.FindString(name) == name && !complete.MatchString(partial)
+// isPartOf reports whether partial is whole without the hyphen and the 6 characters at its end.
+func isPartOf(partial, whole string) bool {
+	end, found := strings.CutPrefix(whole, partial)
+	return found && complete.FindString(end) == end && end != ""
 }

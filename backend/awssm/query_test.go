@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	arn  = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:prod/db-AbCdEf"
-	uuid = "a1b2c3d4-5678-90ab-cdef-EXAMPLE11111"
+	arn    = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:prod/db-AbCdEf"
+	suffix = "-AbCdEf"
 )
 
 // wire is what a request asks for.
@@ -41,11 +41,17 @@ func echo(t *testing.T, opts ...awssm.Option) (b *awssm.Backend, asked *[]wire) 
 		}
 		q.Region = strings.Split(r.Header.Get("Authorization"), "/")[2]
 		*asked = append(*asked, q)
-		name, id := q.SecretID, q.SecretID
-		if !strings.HasPrefix(name, "arn:") {
-			id = ""
+		name, id := q.SecretID, "arn:aws:secretsmanager:"+q.Region+":123456789012:secret:"+q.SecretID+suffix
+		if strings.HasPrefix(name, "arn:") {
+			name = strings.TrimSuffix(name[strings.LastIndexByte(name, ':')+1:], suffix)
+			id = strings.TrimSuffix(q.SecretID, suffix) + suffix
 		}
-		_, _ = fmt.Fprintf(w, `{"ARN":%q,"Name":%q,"SecretString":"{\"password\":\"p\"}","VersionId":%q}`, id, name, q.VersionID)
+		stages := `["AWSCURRENT"]`
+		if q.Stage != "" {
+			stages = `["` + q.Stage + `"]`
+		}
+		_, _ = fmt.Fprintf(w, `{"ARN":%q,"Name":%q,"SecretString":"{\"password\":\"p\"}","VersionId":%q,"VersionStages":%s}`,
+			id, name, q.VersionID, stages) // the client may hang up
 	}, opts...)
 	return b, asked
 }
@@ -60,7 +66,10 @@ func TestKeys(t *testing.T) {
 		"database?version=AWSPREVIOUS":         {SecretID: "prod/database", Stage: "AWSPREVIOUS"},
 		"database?version=AWSPENDING#password": {SecretID: "prod/database", Stage: "AWSPENDING"},
 		"database?version=12345678-1234-1234-1234-123456789abc": {SecretID: "prod/database", VersionID: "12345678-1234-1234-1234-123456789abc"},
-		"database?version=" + uuid:                              {SecretID: "prod/database", Stage: uuid}, // no UUID: it has other letters
+		"database?version=" + strings.Repeat("x", 31):           {SecretID: "prod/database", Stage: strings.Repeat("x", 31)},
+		"database?version=" + strings.Repeat("x", 32):           {SecretID: "prod/database", VersionID: strings.Repeat("x", 32)},
+		"database?version=" + strings.Repeat("x", 64):           {SecretID: "prod/database", VersionID: strings.Repeat("x", 64)},
+		"database?version=" + strings.Repeat("x", 65):           {SecretID: "prod/database", Stage: strings.Repeat("x", 65)},
 		"database?version=3":                                    {SecretID: "prod/database", Stage: "3"},
 		arn:                                                     {SecretID: arn},
 		arn + "#password":                                       {SecretID: arn},

@@ -22,31 +22,31 @@
 // key than that of [Server.Credentials] is an InvalidSignatureException, another key id or session token an
 // UnrecognizedClientException, and [Server.ExpireSession] makes it an ExpiredTokenException.
 //
-// CreateSecret, PutSecretValue, GetSecretValue, BatchGetSecretValue, DescribeSecret, ListSecrets, ListSecretVersionIds,
-// UpdateSecretVersionStage, DeleteSecret and RestoreSecret: names, complete and partial ARNs with their six random
-// characters, versions and the staging labels that move between them, text and binary values, secrets without a value,
-// secrets marked for deletion, paging, the limits of the service model on names, ids, labels, sizes and counts, and
-// idempotency by ClientRequestToken. A failure of the caller has the status 400, not-found included, one of the service 500.
+// CreateSecret, PutSecretValue, GetSecretValue, BatchGetSecretValue by SecretIdList, DescribeSecret and UpdateSecretVersionStage, which
+// are what readers and a rotation call: names, complete and partial ARNs with their six random characters, versions and the staging
+// labels that move between them, text and binary values, secrets without a value, secrets marked for deletion, pages, the limits of the
+// service model on names, ids, labels, sizes and counts, and idempotency by ClientRequestToken. A failure of the caller has the status
+// 400, not-found included, one of the service 500.
 //
-// Permissions as far as a client sees them: of a whole operation and of single secrets, by [Server.Deny] and
-// [Server.AllowOnly]. BatchGetSecretValue needs its own, and GetSecretValue of each secret, whose denial stands in Errors.
+// Permissions as far as a client sees them: of a whole operation and of single secrets, by [Server.Deny].
+// BatchGetSecretValue needs its own, and GetSecretValue of each secret, whose denial stands in Errors.
 //
-// Regions and the account in ARNs. A request belongs to the region that it is signed for; [Server.In] has the others.
+// Regions, in the account 123456789012. A request belongs to the region that it is signed for; [Server.In] has the others.
 //
 // What the service does wrong, by [Server.Fail], [Server.FailNext] and [Server.Handle]: any status, header and body,
-// truncated, empty or dripping, errors whose type stands in the header or carries a namespace, stalls, and connections
-// that are reset. [Server.SetPages] and [Server.RepeatToken] spoil paging.
+// truncated or empty, stalls, and connections that are reset. [Server.SetPages] and [Server.RepeatToken] spoil paging.
 //
 // # What is not modelled
 //
-//   - Other operations, such as UpdateSecret, RotateSecret, replication, resource policies, tags after the creation of a secret,
-//     and GetRandomPassword: they are an UnknownOperationException. [Server.Handle] can answer them.
-//   - KMS: keys are names. A DecryptionFailure is what a test tells the server.
-//   - Eventual consistency: every change is seen at once, in ListSecrets too. Secrets whose recovery window is over stay,
+//   - Other operations, such as ListSecrets, DeleteSecret, RotateSecret and GetRandomPassword: they are an UnknownOperationException.
+//     [Server.Handle] can answer them; [Server.Delete] marks a secret for deletion.
+//   - Filters of BatchGetSecretValue, descriptions and tags.
+//   - KMS. A DecryptionFailure is what a test tells the server.
+//   - Eventual consistency: every change is seen at once. Secrets whose recovery window is over stay,
 //     marked for deletion, and versions without a label stay for as long as the server lives.
 //   - Quotas and rates; a throttled answer is what a test tells the server.
 //   - IAM's conditions and the policies of other accounts: an ARN of another account is an AccessDeniedException.
-//   - Managed secrets, the filters "all", "primary-region" and "owning-service" of ListSecrets, and TLS.
+//   - Managed secrets, and TLS.
 //
 // # What is not verified against AWS
 //

@@ -36,19 +36,11 @@ func (s *Server) Deny(operation string, secrets ...string) {
 	s.shared.denials = append(s.shared.denials, rule{operation, slices.Clone(secrets)})
 }
 
-// AllowOnly makes everything an AccessDeniedException but what this and other calls of it allow, as a policy of least
-// privilege does. Its parameters are those of [Server.Deny], which goes before it.
-func (s *Server) AllowOnly(operation string, secrets ...string) {
-	s.shared.mu.Lock()
-	defer s.shared.mu.Unlock()
-	s.shared.allowances = append(s.shared.allowances, rule{operation, slices.Clone(secrets)})
-}
-
-// AllowAll ends what Deny and AllowOnly began.
+// AllowAll ends what Deny began.
 func (s *Server) AllowAll() {
 	s.shared.mu.Lock()
 	defer s.shared.mu.Unlock()
-	s.shared.denials, s.shared.allowances = nil, nil
+	s.shared.denials = nil
 }
 
 // failure is what Fail and FailNext have set.
@@ -105,9 +97,9 @@ func (s *Server) Handle(hook func(*Request) *Response) (remove func()) {
 	}
 }
 
-// SetPages makes BatchGetSecretValue, ListSecrets and ListSecretVersionIds answer in pages of these sizes, of which the last
+// SetPages makes BatchGetSecretValue answer in pages of these sizes, of which the last
 // repeats: SetPages(0, 7) is an empty page and then pages of up to 7, SetPages(20, 0, 0) ends in two empty ones, and
-// SetPages(0) never ends. MaxResults may make them smaller. Without sizes, pages are as large as the service allows.
+// SetPages(0) never ends. Without sizes, pages are as large as the service allows.
 func (s *Server) SetPages(sizes ...int) {
 	if slices.ContainsFunc(sizes, func(size int) bool { return size < 0 }) {
 		s.misused("SetPages: a size is negative")
@@ -165,14 +157,14 @@ func (c *shared) denied(operation, region, id string) *Response {
 		aliases = c.aliases(region, []string{id})
 	}
 	fits := func(r rule) bool { return r.matches(operation, aliases) }
-	if !slices.ContainsFunc(c.denials, fits) && (len(c.allowances) == 0 || slices.ContainsFunc(c.allowances, fits)) {
+	if !slices.ContainsFunc(c.denials, fits) {
 		return nil
 	}
 	action, resource := serviceName+":"+operation, ""
 	if id != "" {
 		resource = " on resource: " + id // as it was asked for: what AWS writes
 	}
-	return Fault("AccessDeniedException", "User: "+c.user+" is not authorized to perform: "+action+resource+
+	return Fault("AccessDeniedException", "User: "+principal+" is not authorized to perform: "+action+resource+
 		" because no identity-based policy allows the "+action+" action")
 }
 

@@ -18,28 +18,7 @@ type input struct {
 	SecretString        *string  `json:"SecretString,omitempty"`
 	SecretBinary        []byte   `json:"SecretBinary,omitempty"`
 	Name                *string  `json:"Name,omitempty"`
-	Description         *string  `json:"Description,omitempty"`
-	KmsKeyID            *string  `json:"KmsKeyId,omitempty"`
-	Tags                []tag    `json:"Tags,omitempty"`
-	Filters             []filter `json:"Filters,omitempty"`
-	MaxResults          *int     `json:"MaxResults,omitempty"`
 	NextToken           *string  `json:"NextToken,omitempty"`
-	SortBy              *string  `json:"SortBy,omitempty"`
-	SortOrder           *string  `json:"SortOrder,omitempty"`
-	IncludeDeleted      bool     `json:"IncludePlannedDeletion,omitempty"`
-	IncludeDeprecated   bool     `json:"IncludeDeprecated,omitempty"`
-	RecoveryWindow      *int     `json:"RecoveryWindowInDays,omitempty"`
-	Force               bool     `json:"ForceDeleteWithoutRecovery,omitempty"`
-}
-
-type tag struct {
-	Key   string `json:"Key"`
-	Value string `json:"Value"`
-}
-
-type filter struct {
-	Key    string   `json:"Key"`
-	Values []string `json:"Values"`
 }
 
 func value(s *string) string {
@@ -68,15 +47,12 @@ func (in *input) check(operation string) *Response {
 		min, max int
 		secret   bool
 	}
-	maxResults := 100
 	switch operation {
 	case batchOperation:
-		maxResults = batchLimit
 	case "CreateSecret":
 		if in.Name == nil {
 			return missing("name")
 		}
-	case "ListSecrets":
 	default:
 		if in.SecretID == nil {
 			return missing("secretId")
@@ -91,8 +67,6 @@ func (in *input) check(operation string) *Response {
 		{"removeFromVersionId", in.RemoveFromVersionID, 32, 64, false},
 		{"clientRequestToken", in.ClientRequestToken, 32, 64, false},
 		{"secretString", in.SecretString, 1, valueLimit, true},
-		{"description", in.Description, 0, 2048, false},
-		{"kmsKeyId", in.KmsKeyID, 0, 2048, false},
 		{"nextToken", in.NextToken, 1, 4096, false},
 	}
 	for _, id := range in.SecretIDList {
@@ -100,9 +74,6 @@ func (in *input) check(operation string) *Response {
 	}
 	for _, stage := range in.VersionStages {
 		limits = append(limits, limit{"versionStages", &stage, 1, 256, false})
-	}
-	for _, t := range in.Tags {
-		limits = append(limits, limit{"tags.key", &t.Key, 1, 128, false}, limit{"tags.value", &t.Value, 0, 256, false})
 	}
 	for _, l := range limits {
 		if l.value == nil {
@@ -128,19 +99,10 @@ func (in *input) check(operation string) *Response {
 	}{
 		{"secretBinary", in.SecretBinary != nil, len(in.SecretBinary), 1, valueLimit},
 		{"versionStages", in.VersionStages != nil, len(in.VersionStages), 1, stageLimit},
-		{"filters", in.Filters != nil, len(in.Filters), 0, 10},
 	} {
 		if fault := length(l.name, "", l.size, l.min, l.max); l.set && fault != nil {
 			return fault
 		}
-	}
-	for _, f := range in.Filters {
-		if fault := length("filters.values", "", len(f.Values), 1, 10); fault != nil {
-			return fault
-		}
-	}
-	if n := in.MaxResults; n != nil && (*n < 1 || *n > maxResults) {
-		return violated("maxResults", fmt.Sprintf(" '%d'", *n), fmt.Sprintf("Member must have value between 1 and %d", maxResults))
 	}
 	return nil
 }

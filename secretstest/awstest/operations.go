@@ -10,10 +10,7 @@ const (
 	batchOperation = "BatchGetSecretValue"
 )
 
-const (
-	batchLimit = 20  // ids, and values of a page
-	listLimit  = 100 // secrets of a page
-)
+const batchLimit = 20 // ids, and values of a page
 
 const day = 24 * time.Hour
 
@@ -31,12 +28,8 @@ func (c *shared) serve(call Call, body []byte) *Response {
 		getOperation:               (*query).getSecretValue,
 		batchOperation:             (*query).batchGetSecretValue,
 		"CreateSecret":             (*query).createSecret,
-		"DeleteSecret":             (*query).deleteSecret,
 		"DescribeSecret":           (*query).describeSecret,
-		"ListSecretVersionIds":     (*query).listSecretVersionIDs,
-		"ListSecrets":              (*query).listSecrets,
 		"PutSecretValue":           (*query).putSecretValue,
-		"RestoreSecret":            (*query).restoreSecret,
 		"UpdateSecretVersionStage": (*query).updateSecretVersionStage,
 	}
 	run := operations[call.Operation]

@@ -49,31 +49,13 @@ func (s *secret) value(id, stage string) (object, *Response) {
 }
 
 func (q *query) batchGetSecretValue() (object, *Response) {
-	byID, byFilter := len(q.SecretIDList) > 0, len(q.Filters) > 0
-	switch {
-	case byID == byFilter:
+	switch n := len(q.SecretIDList); {
+	case n == 0:
 		return nil, Fault("InvalidParameterException", "Either 'SecretIdList' or 'Filters' must be provided, but not both.")
-	case len(q.SecretIDList) > batchLimit:
+	case n > batchLimit:
 		return nil, Fault("InvalidParameterException", "The number of secrets in 'SecretIdList' must not exceed 20.")
-	case q.MaxResults != nil && !byFilter:
-		return nil, Fault("InvalidParameterException", "'MaxResults' can only be used with 'Filters'.")
 	}
-	ids := q.SecretIDList
-	if byFilter {
-		if fault := q.denied("ListSecrets", q.region, ""); fault != nil {
-			return nil, fault
-		}
-		matching, fault := q.filtered()
-		if fault != nil {
-			return nil, fault
-		}
-		for _, s := range matching {
-			if s.deleted.IsZero() {
-				ids = append(ids, s.name)
-			}
-		}
-	}
-	targets := q.targets(ids)
+	targets := q.targets(q.SecretIDList)
 	from, to, next, fault := q.page(batchOperation, len(targets), batchLimit)
 	if fault != nil {
 		return nil, fault

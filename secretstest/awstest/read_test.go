@@ -151,29 +151,12 @@ func TestBatch(t *testing.T) {
 		"x#y":    "InvalidParameterException: " + badName,
 	})
 
-	filters := []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{"a", "b"}}}
 	for _, in := range []*secretsmanager.BatchGetSecretValueInput{
 		{},
-		{SecretIdList: []string{"a"}, Filters: filters},
-		{SecretIdList: []string{"a"}, MaxResults: aws.Int32(1)},
 		{SecretIdList: strings.Split(strings.Repeat("a ", 20)+"b", " ")},
 	} {
 		_, err := c.BatchGetSecretValue(t.Context(), in)
 		is.True(errors.As(err, new(*types.InvalidParameterException)))
 	}
-	_, err := c.BatchGetSecretValue(t.Context(), &secretsmanager.BatchGetSecretValueInput{Filters: filters, MaxResults: aws.Int32(21)})
-	code, _, _ := apiError(t, err)
-	is.Equal(code, "ValidationException")
 	batch(t, c, strings.Split(strings.Repeat("a ", 19)+"b", " ")...) // 20 are allowed
-
-	out, err := c.BatchGetSecretValue(t.Context(), &secretsmanager.BatchGetSecretValueInput{Filters: filters, MaxResults: aws.Int32(1)})
-	is.NoErr(err)
-	is.Equal(len(out.SecretValues), 1)
-	is.Equal(*out.SecretValues[0].Name, "a")
-	is.True(out.NextToken != nil)
-	out, err = c.BatchGetSecretValue(t.Context(),
-		&secretsmanager.BatchGetSecretValueInput{Filters: filters, MaxResults: aws.Int32(1), NextToken: out.NextToken})
-	is.NoErr(err)
-	is.Equal(*out.SecretValues[0].Name, "b")
-	is.Equal(out.NextToken, nil)
 }

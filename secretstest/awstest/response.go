@@ -19,13 +19,12 @@ type Response struct {
 	Header http.Header // in addition to Content-Type, which it may replace, Date and X-Amzn-Requestid
 	Body   string
 
-	Delay   time.Duration // how long the answer takes to begin
-	Drip    time.Duration // how long each byte of the body takes; the headers are there at once
-	Missing int           // how many bytes the header Content-Length promises beyond Body: the client sees it truncated
-	Stall   bool          // at the end of Body, or before the headers if it is empty, nothing comes until the client leaves
-	Reset   bool          // nothing is answered, and the connection is reset
+	Delay time.Duration // how long the answer takes to begin
+	Stall bool          // at the end of Body, or before the headers if it is empty, nothing comes until the client leaves
+	Reset bool          // nothing is answered, and the connection is reset
 
 	code, message string // of an error of AWS
+	missing       int    // how many bytes the header Content-Length promises beyond Body: the client sees it truncated
 }
 
 // usual has what AWS mostly says with a code.
@@ -58,7 +57,7 @@ const (
 // message, and the status 500 for InternalServiceError and InternalFailure, 503 for ServiceUnavailable, and 400 for all
 // others. If the message is empty, it is what AWS mostly says with that code.
 //
-// Its Status and the other fields may be changed. See [Response.Type] and [Response.HeaderType].
+// Its Status and the other fields may be changed.
 func Fault(code, message string) *Response {
 	if message == "" {
 		message = usual[code]
@@ -70,30 +69,12 @@ func Fault(code, message string) *Response {
 	case "ServiceUnavailable":
 		r.Status = http.StatusServiceUnavailable
 	}
-	return r.Type(code)
-}
-
-// Type returns the same error with another "__type", such as "com.amazonaws.secretsmanager#ThrottlingException", or none if
-// it is empty. It replaces the body.
-func (r *Response) Type(text string) *Response {
-	changed := r.clone()
-	body := object{"__type": text, "Message": r.message}
-	if text == "" {
-		delete(body, "__type")
+	body := object{"__type": code}
+	if message != "" {
+		body["Message"] = message
 	}
-	if r.message == "" {
-		delete(body, "Message")
-	}
-	changed.Body = body.encode()
-	return changed
-}
-
-// HeaderType returns the same answer with a header X-Amzn-Errortype, such as
-// "ThrottlingException:http://internal.amazon.com/coral/com.amazon.coral.availability/", which SDKs prefer to the body's "__type".
-func (r *Response) HeaderType(text string) *Response {
-	changed := r.clone()
-	changed.Header.Set("X-Amzn-Errortype", text)
-	return changed
+	r.Body = body.encode()
+	return r
 }
 
 // HTML returns the page of a proxy or load balancer that stands before the service.
@@ -111,7 +92,7 @@ func HTML(status int) *Response {
 func (r *Response) Truncated() *Response {
 	changed := r.clone()
 	half := len(r.Body) / 2
-	changed.Body, changed.Missing = r.Body[:half], max(len(r.Body)-half, 1)
+	changed.Body, changed.missing = r.Body[:half], max(len(r.Body)-half, 1)
 	return changed
 }
 
@@ -157,30 +138,16 @@ func (r *Response) write(ctx context.Context, w http.ResponseWriter) {
 	header.Set("Content-Type", contentType)
 	header.Set("X-Amzn-Requestid", uuid())
 	maps.Copy(header, r.Header)
-	length := len(r.Body) + r.Missing
+	length := len(r.Body) + r.missing
 	if r.Stall {
 		length = max(length, len(r.Body)+1) // Else the client would know that it has all.
 	}
 	header.Set("Content-Length", strconv.Itoa(length))
 	w.WriteHeader(r.status())
-	if r.Drip <= 0 {
-		_, _ = w.Write([]byte(r.Body)) //nolint:gosec // no browser reads it
-	} else {
-		r.drip(ctx, w)
-	}
+	_, _ = w.Write([]byte(r.Body)) //nolint:gosec // no browser reads it
 	if r.Stall {
 		flush(w)
 		<-ctx.Done()
-	}
-}
-
-func (r *Response) drip(ctx context.Context, w http.ResponseWriter) {
-	for i := range len(r.Body) {
-		flush(w)
-		if !wait(ctx, r.Drip) {
-			return
-		}
-		_, _ = w.Write([]byte{r.Body[i]})
 	}
 }
 

@@ -36,11 +36,9 @@ type Server struct {
 
 // shared is what the servers of all regions have in common, and those that [Server.In] returns.
 type shared struct {
-	http    *httptest.Server
-	t       testing.TB // nil if New made the server
-	account string
-	user    string
-	close   func()
+	http  *httptest.Server
+	t     testing.TB // nil if New made the server
+	close func()
 
 	mu          sync.Mutex
 	credentials Credentials
@@ -48,7 +46,6 @@ type shared struct {
 	regions     map[string]map[string]*secret // by region, then by name
 	created     int                           // of all secrets, for their ARNs
 	denials     []rule
-	allowances  []rule
 	hooks       []*func(*Request) *Response
 	next        []*failure
 	failures    []*failure
@@ -60,26 +57,9 @@ type shared struct {
 // Option configures a [Server].
 type Option func(*Server)
 
-// WithRegion sets the region of the server. By default, it is "us-east-1".
+// WithRegion sets the region of the server. By default, it is "us-east-1". The account is "123456789012".
 func WithRegion(region string) Option {
 	return func(s *Server) { s.region = region }
-}
-
-// WithAccount sets the 12 digits of the account that owns the secrets. By default, it is "123456789012".
-func WithAccount(account string) Option {
-	return func(s *Server) { s.shared.account = account }
-}
-
-// WithCredentials sets the keys that the server knows. By default, they are "AKIDEXAMPLE" and
-// "EXAMPLE-KEY-wJalrXUtnFEMI-K7MDENG-bPxRfiCY", without a session token.
-func WithCredentials(c Credentials) Option {
-	return func(s *Server) { s.shared.credentials = c }
-}
-
-// WithUser sets the principal that denials name. By default, it is the user "app" of the account,
-// "arn:aws:iam::123456789012:user/app".
-func WithUser(arn string) Option {
-	return func(s *Server) { s.shared.user = arn }
 }
 
 // NewServer starts a server, which stops at the end of the test.
@@ -93,13 +73,14 @@ func NewServer(t testing.TB, opts ...Option) *Server {
 // New starts a server outside a test, such as in TestMain or an example. [Server.Close] stops it.
 func New(opts ...Option) *Server { return start(&shared{}, opts) }
 
-var (
-	regionPattern  = regexp.MustCompile(`^([a-z]+-)+\d+$`) // that of the service model
-	accountPattern = regexp.MustCompile(`^\d{12}$`)
+var regionPattern = regexp.MustCompile(`^([a-z]+-)+\d+$`) // that of the service model
+
+const (
+	account   = "123456789012"
+	principal = "arn:aws:iam::" + account + ":user/app" // that denials name
 )
 
 func start(c *shared, opts []Option) *Server {
-	c.account = "123456789012"
 	c.credentials = Credentials{ //nolint:gosec // an example, and no credentials
 		AccessKeyID: "AKIDEXAMPLE", SecretAccessKey: "EXAMPLE-KEY-wJalrXUtnFEMI-K7MDENG-bPxRfiCY",
 	}
@@ -107,15 +88,6 @@ func start(c *shared, opts []Option) *Server {
 	s := &Server{region: "us-east-1", shared: c}
 	for _, o := range opts {
 		o(s)
-	}
-	if s.shared.user == "" {
-		s.shared.user = "arn:aws:iam::" + s.shared.account + ":user/app"
-	}
-	if !accountPattern.MatchString(s.shared.account) {
-		s.misused("WithAccount: %q is not 12 digits", s.shared.account)
-	}
-	if c := s.shared.credentials; c.AccessKeyID == "" || c.SecretAccessKey == "" {
-		s.misused("WithCredentials: a key pair is needed")
 	}
 	s = s.In(s.region)
 	s.shared.http = httptest.NewServer(s.shared)
@@ -143,9 +115,6 @@ func (s *Server) URL() string { return s.shared.http.URL }
 
 // Region returns the region of the server.
 func (s *Server) Region() string { return s.region }
-
-// Account returns the account of the server.
-func (s *Server) Account() string { return s.shared.account }
 
 // Credentials returns the keys that the server knows.
 func (s *Server) Credentials() Credentials {
@@ -233,12 +202,7 @@ type Call struct {
 	NextToken   string
 	Region      string // that of the signature
 	AccessKeyID string // that of the signature
-	Session     bool   // it carried a session token
 	Attempt     int    // of the SDK for one call of its client, from 1; 0 if the request did not say
-	MaxAttempts int    // 0 if the request did not say
-	Invocation  string // what the attempts of one call of a client have in common
-	UserAgent   string
-	Began       time.Time
 	Status      int    // of the answer; 0 while there is none, and for a connection that only stalls or is reset
 	Code        string // of the answer, such as "ResourceNotFoundException"; empty if it is none of AWS's errors
 }
@@ -329,21 +293,11 @@ func newCall(r *http.Request, body []byte) *Call {
 	if !ok {
 		operation = ""
 	}
-	call := &Call{
-		Operation:  operation,
-		Session:    r.Header.Get("X-Amz-Security-Token") != "",
-		Invocation: r.Header.Get("Amz-Sdk-Invocation-Id"),
-		UserAgent:  r.UserAgent(),
-		Began:      time.Now(),
-	}
+	call := &Call{Operation: operation}
 	for part := range strings.SplitSeq(r.Header.Get("Amz-Sdk-Request"), ";") {
 		name, value, _ := strings.Cut(strings.TrimSpace(part), "=")
-		switch n, err := strconv.Atoi(value); {
-		case err != nil:
-		case name == "attempt":
+		if n, err := strconv.Atoi(value); err == nil && name == "attempt" {
 			call.Attempt = n
-		case name == "max":
-			call.MaxAttempts = n
 		}
 	}
 	if a, fault := parseAuthorization(r); fault == nil {

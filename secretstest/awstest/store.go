@@ -31,17 +31,13 @@ var (
 
 // secret is all that the server knows of one.
 type secret struct {
-	number      int // in the order of creation
-	name, arn   string
-	description string
-	key         string
-	tags        []tag
-	created     time.Time
-	changed     time.Time
-	accessed    time.Time // a day
-	deleted     time.Time // when it was marked for deletion, or zero
-	versions    []*version
-	stages      map[string]string // from a staging label to the id of its version
+	name, arn string
+	created   time.Time
+	changed   time.Time
+	accessed  time.Time // a day
+	deleted   time.Time // when it was marked for deletion, or zero
+	versions  []*version
+	stages    map[string]string // from a staging label to the id of its version
 }
 
 type version struct {
@@ -93,7 +89,7 @@ func (c *shared) arn(region, name string) string {
 	case strings.HasPrefix(region, "us-gov-"):
 		partition = "aws-us-gov"
 	}
-	return "arn:" + partition + ":" + serviceName + ":" + region + ":" + c.account + ":secret:" + name
+	return "arn:" + partition + ":" + serviceName + ":" + region + ":" + account + ":secret:" + name
 }
 
 // add makes a secret without versions. c.mu is held.
@@ -101,7 +97,7 @@ func (c *shared) add(region, name string) *secret {
 	c.created++
 	now := time.Now()
 	s := &secret{
-		number: c.created, name: name, arn: c.arn(region, name) + "-" + random(name, c.created),
+		name: name, arn: c.arn(region, name) + "-" + random(name, c.created),
 		created: now, changed: now, stages: make(map[string]string),
 	}
 	c.regions[region][name] = s
@@ -137,9 +133,9 @@ func (c *shared) find(region, id string) (*secret, *Response) {
 		switch fields := strings.SplitN(id, ":", parts); {
 		case len(fields) < parts || fields[2] != serviceName || fields[5] != "secret" || !namePattern.MatchString(fields[6]):
 			return nil, badName()
-		case fields[4] != c.account:
+		case fields[4] != account:
 			action := serviceName + ":GetSecretValue"
-			return nil, Fault("AccessDeniedException", "User: "+c.user+" is not authorized to perform: "+action+" on resource: "+id+
+			return nil, Fault("AccessDeniedException", "User: "+principal+" is not authorized to perform: "+action+" on resource: "+id+
 				" because no resource-based policy allows the "+action+" action")
 		}
 		return nil, missing()
@@ -229,26 +225,6 @@ func (s *Server) Promote(name string) {
 			found.attach(current, id)
 		}
 		return id != ""
-	})
-}
-
-// Stage moves a staging label to a version. If it is AWSCURRENT, the version that loses it becomes AWSPREVIOUS.
-func (s *Server) Stage(name, versionID, stage string) {
-	s.change(name, func(found *secret) bool {
-		if found.version(versionID) == nil {
-			return false
-		}
-		found.attach(stage, versionID)
-		return true
-	})
-}
-
-// Unstage takes a staging label from the version that has it.
-func (s *Server) Unstage(name, stage string) {
-	s.change(name, func(found *secret) bool {
-		_, ok := found.stages[stage]
-		delete(found.stages, stage)
-		return ok
 	})
 }
 

@@ -2,7 +2,6 @@ package awstest
 
 import (
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -32,7 +31,6 @@ func (q *query) createSecret() (object, *Response) {
 	switch {
 	case s == nil:
 		s = q.add(q.region, *q.Name)
-		s.description, s.key, s.tags = value(q.Description), value(q.KmsKeyID), q.Tags
 		if v != nil {
 			s.versions = []*version{v}
 			s.attach(current, v.id)
@@ -124,44 +122,5 @@ func (q *query) updateSecretVersionStage() (object, *Response) {
 	default:
 		s.attach(stage, target)
 	}
-	return object{"ARN": s.arn, "Name": s.name}, nil
-}
-
-func (q *query) deleteSecret() (object, *Response) {
-	const least, most = 7, 30
-	days := most
-	switch {
-	case q.RecoveryWindow != nil && q.Force:
-		return nil, Fault("InvalidParameterException", "You can't use ForceDeleteWithoutRecovery in conjunction with RecoveryWindowInDays.")
-	case q.RecoveryWindow != nil && (*q.RecoveryWindow < least || *q.RecoveryWindow > most):
-		return nil, Fault("InvalidParameterException", "The RecoveryWindowInDays value must be between 7 and 30 days (inclusive).")
-	case q.RecoveryWindow != nil:
-		days = *q.RecoveryWindow
-	}
-	s, fault := q.find(q.region, *q.SecretID)
-	switch {
-	case q.Force && fault != nil && fault.code == "ResourceNotFoundException":
-		// What is not there needs no deletion.
-		name := strings.TrimPrefix(*q.SecretID, q.arn(q.region, ""))
-		return object{"ARN": q.arn(q.region, name), "Name": name, "DeletionDate": epoch(time.Now())}, nil
-	case fault != nil:
-		return nil, fault
-	case q.Force:
-		delete(q.regions[q.region], s.name)
-		days = 0
-	case !s.deleted.IsZero():
-		return nil, Fault("InvalidRequestException", deletedText)
-	default:
-		s.deleted = time.Now()
-	}
-	return object{"ARN": s.arn, "Name": s.name, "DeletionDate": epoch(time.Now().Add(time.Duration(days) * day))}, nil
-}
-
-func (q *query) restoreSecret() (object, *Response) {
-	s, fault := q.find(q.region, *q.SecretID)
-	if fault != nil {
-		return nil, fault
-	}
-	s.deleted = time.Time{}
 	return object{"ARN": s.arn, "Name": s.name}, nil
 }

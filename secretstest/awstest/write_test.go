@@ -109,44 +109,20 @@ func TestDeletion(t *testing.T) {
 	c, _ := newClient(t, s)
 	ctx := t.Context()
 	s.Put("db", "x")
-	del := func(days int64, force bool) error {
-		in := &secretsmanager.DeleteSecretInput{SecretId: aws.String("db")}
-		if days != 0 {
-			in.RecoveryWindowInDays = &days
-		}
-		if force {
-			in.ForceDeleteWithoutRecovery = &force
-		}
-		_, err := c.DeleteSecret(ctx, in)
-		return err
-	}
-	for _, err := range []error{del(6, false), del(31, false), del(7, true)} {
-		is.True(errors.As(err, new(*types.InvalidParameterException)))
-	}
-	is.NoErr(del(0, false))
-	is.True(errors.As(del(0, false), new(*types.InvalidRequestException)))
+	s.Delete("db")
 	_, _, message := get(t, c, "db")
 	is.Equal(message, deleted)
-
 	described, err := c.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: aws.String("db")})
 	is.NoErr(err)
 	is.True(described.DeletedDate != nil)
-	list, err := c.ListSecrets(ctx, &secretsmanager.ListSecretsInput{})
-	is.NoErr(err)
-	is.Equal(len(list.SecretList), 0)
-	list, err = c.ListSecrets(ctx, &secretsmanager.ListSecretsInput{IncludePlannedDeletion: aws.Bool(true)})
-	is.NoErr(err)
-	is.Equal(len(list.SecretList), 1)
 
 	s.Restore("db")
 	value, _, _ := get(t, c, "db")
 	is.Equal(value, "x")
 	arn := s.ARN("db")
-	is.NoErr(del(0, true))
-	is.NoErr(del(0, true)) // what is not there needs no deletion
+	s.Remove("db")
 	_, _, message = get(t, c, "db")
 	is.Equal(message, notFound)
-	is.True(errors.As(del(0, false), new(*types.ResourceNotFoundException)))
 
 	s.Put("db", "y")
 	is.True(s.ARN("db") != arn)
@@ -178,16 +154,15 @@ func TestStages(t *testing.T) {
 	three := s.PutVersion("db", "three", "AWSPENDING")
 	s.Promote("db")
 	is.Equal([][]string{stages(one), stages(two), stages(three)}, [][]string{nil, {"AWSPREVIOUS"}, {"AWSCURRENT", "AWSPENDING"}})
-	s.Unstage("db", "AWSPENDING")
-	s.Stage("db", two, "AWSCURRENT") // a rollback
-	is.Equal([][]string{stages(two), stages(three)}, [][]string{{"AWSCURRENT"}, {"AWSPREVIOUS"}})
-
 	update := func(stage string, to, from *string) error {
 		_, err := c.UpdateSecretVersionStage(t.Context(), &secretsmanager.UpdateSecretVersionStageInput{
 			SecretId: aws.String("db"), VersionStage: &stage, MoveToVersionId: to, RemoveFromVersionId: from,
 		})
 		return err
 	}
+	is.NoErr(update("AWSPENDING", nil, &three))
+	is.NoErr(update("AWSCURRENT", &two, &three)) // a rollback
+	is.Equal([][]string{stages(two), stages(three)}, [][]string{{"AWSCURRENT"}, {"AWSPREVIOUS"}})
 	_, message, _ := apiError(t, update("AWSCURRENT", &three, nil))
 	is.Equal(message, "The parameter RemoveFromVersionId can't be empty. Staging label AWSCURRENT is currently attached to version "+two+
 		", so you must explicitly reference that version in RemoveFromVersionId.")

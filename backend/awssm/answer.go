@@ -1,0 +1,88 @@
+package awssm
+
+import (
+	"bytes"
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+
+	"github.com/seed-5482dd03/secrets"
+)
+
+// currentStage is the stage that is read where none is asked for.
+const currentStage = "AWSCURRENT"
+
+// answer is what the service says of one secret:
+// https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html#API_GetSecretValue_ResponseSyntax.
+type answer struct {
+	name, arn, version *string
+	stages             []string
+	text               *string
+	bytes              []byte
+}
+
+func answerOf(entry types.SecretValueEntry) answer {
+	return answer{
+		name: entry.Name, arn: entry.ARN, version: entry.VersionId, stages: entry.VersionStages,
+		text: entry.SecretString, bytes: entry.SecretBinary,
+	}
+}
+
+// same reports whether two answers say the same.
+func (a answer) same(other answer) bool {
+	return deref(a.version) == deref(other.version) && (a.text == nil) == (other.text == nil) && deref(a.text) == deref(other.text) &&
+		bytes.Equal(a.bytes, other.bytes)
+}
+
+// secret returns the secret of an answer to q, which is checked against what was asked for. An answer that does not say what it is
+// about is no answer of the service.
+func (q query) secret(a answer) (secrets.Secret, error) {
+	switch {
+	case !q.isAnsweredBy(a):
+		return secrets.Secret{}, malformed("the service answered with another secret, or did not say with which")
+	case q.versionID != "" && deref(a.version) != q.versionID:
+		return secrets.Secret{}, malformed("the service answered with another version, or did not say with which")
+	case q.stage != "" && !slices.Contains(a.stages, q.stage):
+		return secrets.Secret{}, malformed("the service answered with a version that has not that stage")
+	case !q.pinned() && a.stages != nil && !slices.Contains(a.stages, currentStage):
+		return secrets.Secret{}, malformed("the service answered with a version that is not the current one")
+	case a.text != nil && a.bytes != nil:
+		return secrets.Secret{}, malformed("the answer holds both a SecretString and a SecretBinary")
+	}
+	meta := secrets.Meta{Version: deref(a.version)}
+	switch {
+	case a.text != nil:
+		return secrets.NewSecret(*a.text, meta), nil
+	case a.bytes != nil:
+		return secrets.NewSecret(string(a.bytes), meta), nil
+	default: // an empty answer is no error to the SDK
+		return secrets.Secret{}, malformed("the answer holds neither a SecretString nor a SecretBinary")
+	}
+}
+
+// isAnsweredBy reports whether a is about the secret that q asks for.
+func (q query) isAnsweredBy(a answer) bool {
+	if a.name != nil && a.arn != nil && *a.arn != "" && *a.name != "" {
+		// The ARN of a secret ends in its name, a hyphen and 6 characters.
+		if parts := arns.FindStringSubmatch(*a.arn); parts == nil || !isPartOf(*a.name, parts[2]) {
+			return false
+		}
+	}
+	if !q.isARN() {
+		return deref(a.name) == q.id
+	}
+	return deref(a.arn) == q.id || isPartialARN(q.id, deref(a.arn))
+}
+
+// isPartialARN reports whether partial is arn without its end. One that ends so itself is a complete ARN, to the service too: a secret
+// whose name is that of another with its 6 characters must not stand in for it.
+func isPartialARN(partial, arn string) bool {
+	return isPartOf(partial, arn) && !complete.MatchString(partial)
+}
+
+func deref(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
