@@ -31,8 +31,9 @@
 // whole document at that very path. "database#password" is the portable form: every
 // backend can hold what it names.
 //
-// A key is refused as [ErrInvalidKey] before any input or output if it is empty, longer than 512 bytes or not valid UTF-8,
-// if it has control, format or line-separator characters, or a path with empty, "." or ".." segments.
+// A key is refused as [ErrInvalidKey] before any input or output if it is empty or not valid UTF-8, if it has control, format or
+// line-separator characters, or a path with empty, "." or ".." segments. A path has up to 512 bytes, and a key, or a path that is
+// an ARN, up to 2048.
 //
 // # Errors
 //

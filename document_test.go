@@ -55,11 +55,12 @@ func TestErrorTextOfAClient(t *testing.T) {
 		return ref
 	}))
 	for key, want := range map[string]string{
-		"none":      "secrets: vault: none: not found",
-		"doc#b":     "secrets: vault: doc#b: field not found: the document has no field b; its one field is a",
-		"doc#a":     "secrets: vault: doc#a: field not found: the field a is null",
-		"text#a":    "secrets: vault: text#a: malformed: the document is not JSON, or not JSON alone",
-		"a//b":      "secrets: a//b: invalid key: the path has an empty segment",
+		"none":   "secrets: vault: none: not found",
+		"doc#b":  "secrets: vault: doc#b: field not found: the document has no field b; its one field is a",
+		"doc#a":  "secrets: vault: doc#a: field not found: the field a is null",
+		"text#a": "secrets: vault: text#a: malformed: the document is not JSON, or not JSON alone",
+		"a//b": "secrets: a//b: invalid key: the path has an empty segment; " +
+			"if that is a name in AWS, use its ARN or awssm.WithPrefix, which may hold the slashes",
 		"a\nb":      `secrets: "a\nb": invalid key: the key has a control, format or line-separator character`,
 		"team/db":   "secrets: vault: team/db: not found: field db of mount/team; the whole secret is team/db#",
 		"team/db#":  "secrets: vault: team/db#: not found",

@@ -6,8 +6,12 @@ import (
 	"unicode/utf8"
 )
 
-// maxKey is the longest key in bytes: the longest name that AWS Secrets Manager takes.
-const maxKey = 512
+// The limits of a key, in bytes. A path is as long as the longest name of AWS Secrets Manager at most, and a key, or a path that is an ARN,
+// as its longest SecretId: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html.
+const (
+	maxPath = 512
+	maxKey  = 2048
+)
 
 // Ref is a parsed key. It is comparable, so that it can be the key of a map.
 type Ref struct {
@@ -50,7 +54,7 @@ func parseRef(key string) (Ref, string) {
 		return Ref{}, "the key is empty"
 	}
 	if len(key) > maxKey {
-		return Ref{}, "the key is longer than 512 bytes"
+		return Ref{}, "the key is longer than 2048 bytes"
 	}
 	var ref Ref
 	rest, field, hasField := strings.Cut(key, "#")
@@ -152,7 +156,10 @@ func unescape(path string) (plain, fault string) {
 // middleware may have made or changed.
 func (r Ref) fault() string {
 	if r.size() > maxKey {
-		return "the key is longer than 512 bytes"
+		return "the key is longer than 2048 bytes"
+	}
+	if len(r.Path) > maxPath && !strings.HasPrefix(r.Path, "arn:") {
+		return "the path is longer than 512 bytes"
 	}
 	if f := textFault(r.Path); f != "" {
 		return f
@@ -174,19 +181,22 @@ func (r Ref) fault() string {
 	return pathFault(r.Path)
 }
 
+// ofAWS is a hint for the one backend where such names are legal.
+const ofAWS = "; if that is a name in AWS, use its ARN or awssm.WithPrefix, which may hold the slashes"
+
 func pathFault(path string) string {
 	switch {
 	case path == "":
 		return "the path is empty"
 	case path[0] == '/':
-		return "the path begins with a slash"
+		return "the path begins with a slash" + ofAWS
 	case path[len(path)-1] == '/':
-		return "the path ends with a slash"
+		return "the path ends with a slash" + ofAWS
 	}
 	for segment := range strings.SplitSeq(path, "/") {
 		switch segment {
 		case "":
-			return "the path has an empty segment"
+			return "the path has an empty segment" + ofAWS
 		case ".", "..":
 			return "the path has a segment . or .."
 		}

@@ -15,7 +15,8 @@ import (
 // The hints that ParseRef gives. A person reads them, so that they are part of the contract.
 const (
 	hintEmpty     = "the key is empty"
-	hintLong      = "longer than 512 bytes"
+	hintLong      = "the path is longer than 512 bytes"
+	hintLongKey   = "the key is longer than 2048 bytes"
 	hintUTF8      = "not valid UTF-8"
 	hintControl   = "control, format or line-separator character"
 	hintNoPath    = "the path is empty"
@@ -32,107 +33,109 @@ const (
 
 func badKeys() map[string]string {
 	return map[string]string{
-		"":                                      hintEmpty,
-		"#":                                     hintNoPath,
-		"#field":                                hintNoPath,
-		"##":                                    hintNoPath,
-		"?version=1":                            hintNoPath,
-		"?version=1#f":                          hintNoPath,
-		"/":                                     hintLeading,
-		"//":                                    hintLeading,
-		"/a":                                    hintLeading,
-		"/a/b#c":                                hintLeading,
-		"/etc/passwd":                           hintLeading,
-		"//host/share":                          hintLeading,
-		"a/":                                    hintTrailing,
-		"a/b/":                                  hintTrailing,
-		"a/#f":                                  hintTrailing,
-		"a/?version=1":                          hintTrailing,
-		"a//":                                   hintTrailing,
-		"a//b":                                  hintSegment,
-		"a///b":                                 hintSegment,
-		"a/b//c#f":                              hintSegment,
-		".":                                     hintDots,
-		"..":                                    hintDots,
-		"./a":                                   hintDots,
-		"../a":                                  hintDots,
-		"../../etc/passwd":                      hintDots,
-		"a/.":                                   hintDots,
-		"a/..":                                  hintDots,
-		"a/./b":                                 hintDots,
-		"a/../b":                                hintDots,
-		"a/../../x":                             hintDots,
-		"../sys/seal-status":                    hintDots,
-		"..#f":                                  hintDots,
-		"..?version=1":                          hintDots,
-		"%":                                     hintPercent,
-		"a%":                                    hintPercent,
-		"a%2":                                   hintPercent,
-		"a%2f":                                  hintPercent,
-		"a%2Fb":                                 hintPercent,
-		"%2e%2e/a":                              hintPercent,
-		"%2E%2E":                                hintPercent,
-		"%00":                                   hintPercent,
-		"a%0Ab":                                 hintPercent,
-		"a%3f":                                  hintPercent, // one spelling only, so that a key is its Ref's String
-		"a%zz":                                  hintPercent,
-		"a%%":                                   hintPercent,
-		"100%":                                  hintPercent,
-		"a% b":                                  hintPercent,
-		"a?":                                    hintQuery,
-		"a?#f":                                  hintQuery,
-		"a?v=1":                                 hintQuery,
-		"a?version":                             hintQuery,
-		"a?Version=1":                           hintQuery,
-		"a?VERSION=1":                           hintQuery,
-		"a? version=1":                          hintQuery,
-		"a?versionId=1":                         hintQuery,
-		"a??version=1":                          hintQuery,
-		"a?field=x&version=1":                   hintQuery,
-		"a?version=":                            hintNoVersion,
-		"a?version=#f":                          hintNoVersion,
-		"a?version=1&x=2":                       hintVersion,
-		"a?version=1&":                          hintVersion,
-		"a?version=&":                           hintVersion,
-		"a#f?version=1":                         hintOrder,
-		"a#?version=1":                          hintOrder,
-		"a?version=1#f?version=":                hintOrder,
-		"a#b#c?version=2":                       hintOrder,
-		"\x00":                                  hintControl,
-		"a\x00b":                                hintControl,
-		"a\nb":                                  hintControl,
-		"a\r\nSet-Cookie: x":                    hintControl,
-		"a\tb":                                  hintControl,
-		"a\x1b[31mb":                            hintControl,
-		"a\x7fb":                                hintControl,
-		"a\u0085b":                              hintControl, // next line
-		"a\u200bb":                              hintControl, // zero-width space
-		"a\u200db":                              hintControl, // zero-width joiner
-		"a\u202eb":                              hintControl, // right-to-left override
-		"a\u2066b":                              hintControl, // isolate
-		"a\u2028b":                              hintControl, // line separator
-		"a\u2029b":                              hintControl, // paragraph separator
-		"\ufeffa":                               hintControl, // byte order mark
-		"a\u00adb":                              hintControl, // soft hyphen
-		"a\U000e0041b":                          hintControl, // tag character
-		"a#f\n":                                 hintControl,
-		"a#\u202ef":                             hintControl,
-		"a?version=\x00":                        hintControl,
-		"a?version=1\u200b":                     hintControl,
-		"\xff":                                  hintUTF8,
-		"a\xc0\xafb":                            hintUTF8, // an overlong slash
-		"a\xed\xa0\x80b":                        hintUTF8, // half of a surrogate pair
-		"a\xe2\x82":                             hintUTF8, // a cut character
-		"a#\xff":                                hintUTF8,
-		"a?version=\xff":                        hintUTF8,
-		"a\ufffd\xff":                           hintUTF8, // after a real replacement character
-		strings.Repeat("a", 513):                hintLong,
-		strings.Repeat("a/", 400):               hintLong,
-		"a#" + strings.Repeat("f", 511):         hintLong,
-		"a?version=" + strings.Repeat("1", 503): hintLong,
-		strings.Repeat("é", 257):                hintLong,
-		strings.Repeat("x", 9000):               hintLong,
-		strings.Repeat("../", 171):              hintLong,
+		"":                                       hintEmpty,
+		"#":                                      hintNoPath,
+		"#field":                                 hintNoPath,
+		"##":                                     hintNoPath,
+		"?version=1":                             hintNoPath,
+		"?version=1#f":                           hintNoPath,
+		"/":                                      hintLeading,
+		"//":                                     hintLeading,
+		"/a":                                     hintLeading,
+		"/a/b#c":                                 hintLeading,
+		"/etc/passwd":                            hintLeading,
+		"//host/share":                           hintLeading,
+		"a/":                                     hintTrailing,
+		"a/b/":                                   hintTrailing,
+		"a/#f":                                   hintTrailing,
+		"a/?version=1":                           hintTrailing,
+		"a//":                                    hintTrailing,
+		"a//b":                                   hintSegment,
+		"a///b":                                  hintSegment,
+		"a/b//c#f":                               hintSegment,
+		".":                                      hintDots,
+		"..":                                     hintDots,
+		"./a":                                    hintDots,
+		"../a":                                   hintDots,
+		"../../etc/passwd":                       hintDots,
+		"a/.":                                    hintDots,
+		"a/..":                                   hintDots,
+		"a/./b":                                  hintDots,
+		"a/../b":                                 hintDots,
+		"a/../../x":                              hintDots,
+		"../sys/seal-status":                     hintDots,
+		"..#f":                                   hintDots,
+		"..?version=1":                           hintDots,
+		"%":                                      hintPercent,
+		"a%":                                     hintPercent,
+		"a%2":                                    hintPercent,
+		"a%2f":                                   hintPercent,
+		"a%2Fb":                                  hintPercent,
+		"%2e%2e/a":                               hintPercent,
+		"%2E%2E":                                 hintPercent,
+		"%00":                                    hintPercent,
+		"a%0Ab":                                  hintPercent,
+		"a%3f":                                   hintPercent, // one spelling only, so that a key is its Ref's String
+		"a%zz":                                   hintPercent,
+		"a%%":                                    hintPercent,
+		"100%":                                   hintPercent,
+		"a% b":                                   hintPercent,
+		"a?":                                     hintQuery,
+		"a?#f":                                   hintQuery,
+		"a?v=1":                                  hintQuery,
+		"a?version":                              hintQuery,
+		"a?Version=1":                            hintQuery,
+		"a?VERSION=1":                            hintQuery,
+		"a? version=1":                           hintQuery,
+		"a?versionId=1":                          hintQuery,
+		"a??version=1":                           hintQuery,
+		"a?field=x&version=1":                    hintQuery,
+		"a?version=":                             hintNoVersion,
+		"a?version=#f":                           hintNoVersion,
+		"a?version=1&x=2":                        hintVersion,
+		"a?version=1&":                           hintVersion,
+		"a?version=&":                            hintVersion,
+		"a#f?version=1":                          hintOrder,
+		"a#?version=1":                           hintOrder,
+		"a?version=1#f?version=":                 hintOrder,
+		"a#b#c?version=2":                        hintOrder,
+		"\x00":                                   hintControl,
+		"a\x00b":                                 hintControl,
+		"a\nb":                                   hintControl,
+		"a\r\nSet-Cookie: x":                     hintControl,
+		"a\tb":                                   hintControl,
+		"a\x1b[31mb":                             hintControl,
+		"a\x7fb":                                 hintControl,
+		"a\u0085b":                               hintControl, // next line
+		"a\u200bb":                               hintControl, // zero-width space
+		"a\u200db":                               hintControl, // zero-width joiner
+		"a\u202eb":                               hintControl, // right-to-left override
+		"a\u2066b":                               hintControl, // isolate
+		"a\u2028b":                               hintControl, // line separator
+		"a\u2029b":                               hintControl, // paragraph separator
+		"\ufeffa":                                hintControl, // byte order mark
+		"a\u00adb":                               hintControl, // soft hyphen
+		"a\U000e0041b":                           hintControl, // tag character
+		"a#f\n":                                  hintControl,
+		"a#\u202ef":                              hintControl,
+		"a?version=\x00":                         hintControl,
+		"a?version=1\u200b":                      hintControl,
+		"\xff":                                   hintUTF8,
+		"a\xc0\xafb":                             hintUTF8, // an overlong slash
+		"a\xed\xa0\x80b":                         hintUTF8, // half of a surrogate pair
+		"a\xe2\x82":                              hintUTF8, // a cut character
+		"a#\xff":                                 hintUTF8,
+		"a?version=\xff":                         hintUTF8,
+		"a\ufffd\xff":                            hintUTF8, // after a real replacement character
+		strings.Repeat("a", 513):                 hintLong,
+		strings.Repeat("a/", 400):                hintLong,
+		"a#" + strings.Repeat("f", 2047):         hintLongKey,
+		"a?version=" + strings.Repeat("1", 2039): hintLongKey,
+		"arn:" + strings.Repeat("x", 2045):       hintLongKey,
+		strings.Repeat("x", 513) + "#f":          hintLong,
+		strings.Repeat("é", 257):                 hintLong,
+		strings.Repeat("x", 9000):                hintLongKey,
+		strings.Repeat("../", 171):               hintLong,
 		"a/" + strings.Repeat("\x00", 511) + "/" + "../etc/passwd": hintLong,
 	}
 }
@@ -176,57 +179,59 @@ func checkPrintable(t *testing.T, text string) {
 func TestParseRefAccepts(t *testing.T) {
 	long := strings.Repeat("a", 512)
 	good := map[string]secrets.Ref{
-		"database":                         {Path: "database"},
-		"database#password":                {Path: "database", Field: "password"},
-		"database/password":                {Path: "database/password"},
-		"database/password#":               {Path: "database/password", Whole: true},
-		"database#":                        {Path: "database", Whole: true},
-		"database?version=3":               {Path: "database", Version: "3"},
-		"database?version=3#password":      {Path: "database", Version: "3", Field: "password"},
-		"database?version=3#":              {Path: "database", Version: "3", Whole: true},
-		"a?version=AWSPREVIOUS":            {Path: "a", Version: "AWSPREVIOUS"},
-		"a?version=0":                      {Path: "a", Version: "0"},
-		"a?version=1?version=2":            {Path: "a", Version: "1?version=2"}, // opaque
-		"a?version=a=b":                    {Path: "a", Version: "a=b"},
-		"a?version=v/1 %23":                {Path: "a", Version: "v/1 %23"}, // verbatim
-		"a#b#c":                            {Path: "a", Field: "b#c"},
-		"a##":                              {Path: "a", Field: "#"},
-		"a#b?c":                            {Path: "a", Field: "b?c"},
-		"a#b.c.0":                          {Path: "a", Field: "b.c.0"},
-		"a# ":                              {Path: "a", Field: " "},
-		"a#%23":                            {Path: "a", Field: "%23"}, // verbatim
-		"a#..":                             {Path: "a", Field: ".."},
-		"a#/b/":                            {Path: "a", Field: "/b/"},
-		"a%23b":                            {Path: "a#b"},
-		"a%3Fb":                            {Path: "a?b"},
-		"a%25b":                            {Path: "a%b"},
-		"a%2523":                           {Path: "a%23"}, // once only
-		"%25":                              {Path: "%"},
-		"%23%3F%25#%":                      {Path: "#?%", Field: "%"},
-		"%252e%252e/a":                     {Path: "%2e%2e/a"},
-		"a%3Fversion=1":                    {Path: "a?version=1"},
-		"...":                              {Path: "..."},
-		"..a/.b/c..":                       {Path: "..a/.b/c.."},
-		"..data":                           {Path: "..data"},
-		"a b":                              {Path: "a b"},
-		" ":                                {Path: " "},
-		`a\b`:                              {Path: `a\b`},
-		"C:/x":                             {Path: "C:/x"},
-		"~/x":                              {Path: "~/x"},
-		"-":                                {Path: "-"},
-		"é/日本/🔑":                           {Path: "é/日本/🔑"},
-		"e\u0301":                          {Path: "e\u0301"}, // no normalisation
-		"a\u00a0b":                         {Path: "a\u00a0b"},
-		"a\ufffdb":                         {Path: "a\ufffdb"}, // the replacement character itself
-		"arn:aws:sm:eu:1:secret:x-Ab12":    {Path: "arn:aws:sm:eu:1:secret:x-Ab12"},
-		"rds!db-0123":                      {Path: "rds!db-0123"},
-		"a&b=c;d":                          {Path: "a&b=c;d"},
-		"$HOME/`id`":                       {Path: "$HOME/`id`"},
-		long:                               {Path: long},
-		"a#" + long[:510]:                  {Path: "a", Field: long[:510]},
-		strings.Repeat("%25", 170) + "aa":  {Path: strings.Repeat("%", 170) + "aa"},
-		"a?version=" + long[:502]:          {Path: "a", Version: long[:502]},
-		"a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p#": {Path: "a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p", Whole: true},
+		"database":                             {Path: "database"},
+		"database#password":                    {Path: "database", Field: "password"},
+		"database/password":                    {Path: "database/password"},
+		"database/password#":                   {Path: "database/password", Whole: true},
+		"database#":                            {Path: "database", Whole: true},
+		"database?version=3":                   {Path: "database", Version: "3"},
+		"database?version=3#password":          {Path: "database", Version: "3", Field: "password"},
+		"database?version=3#":                  {Path: "database", Version: "3", Whole: true},
+		"a?version=AWSPREVIOUS":                {Path: "a", Version: "AWSPREVIOUS"},
+		"a?version=0":                          {Path: "a", Version: "0"},
+		"a?version=1?version=2":                {Path: "a", Version: "1?version=2"}, // opaque
+		"a?version=a=b":                        {Path: "a", Version: "a=b"},
+		"a?version=v/1 %23":                    {Path: "a", Version: "v/1 %23"}, // verbatim
+		"a#b#c":                                {Path: "a", Field: "b#c"},
+		"a##":                                  {Path: "a", Field: "#"},
+		"a#b?c":                                {Path: "a", Field: "b?c"},
+		"a#b.c.0":                              {Path: "a", Field: "b.c.0"},
+		"a# ":                                  {Path: "a", Field: " "},
+		"a#%23":                                {Path: "a", Field: "%23"}, // verbatim
+		"a#..":                                 {Path: "a", Field: ".."},
+		"a#/b/":                                {Path: "a", Field: "/b/"},
+		"a%23b":                                {Path: "a#b"},
+		"a%3Fb":                                {Path: "a?b"},
+		"a%25b":                                {Path: "a%b"},
+		"a%2523":                               {Path: "a%23"}, // once only
+		"%25":                                  {Path: "%"},
+		"%23%3F%25#%":                          {Path: "#?%", Field: "%"},
+		"%252e%252e/a":                         {Path: "%2e%2e/a"},
+		"a%3Fversion=1":                        {Path: "a?version=1"},
+		"...":                                  {Path: "..."},
+		"..a/.b/c..":                           {Path: "..a/.b/c.."},
+		"..data":                               {Path: "..data"},
+		"a b":                                  {Path: "a b"},
+		" ":                                    {Path: " "},
+		`a\b`:                                  {Path: `a\b`},
+		"C:/x":                                 {Path: "C:/x"},
+		"~/x":                                  {Path: "~/x"},
+		"-":                                    {Path: "-"},
+		"é/日本/🔑":                               {Path: "é/日本/🔑"},
+		"e\u0301":                              {Path: "e\u0301"}, // no normalisation
+		"a\u00a0b":                             {Path: "a\u00a0b"},
+		"a\ufffdb":                             {Path: "a\ufffdb"}, // the replacement character itself
+		"arn:aws:sm:eu:1:secret:x-Ab12":        {Path: "arn:aws:sm:eu:1:secret:x-Ab12"},
+		"rds!db-0123":                          {Path: "rds!db-0123"},
+		"a&b=c;d":                              {Path: "a&b=c;d"},
+		"$HOME/`id`":                           {Path: "$HOME/`id`"},
+		long:                                   {Path: long},
+		long + "?version=" + long + "#" + long: {Path: long, Version: long, Field: long}, // the limit is that of the path
+		"arn:" + long + long:                   {Path: "arn:" + long + long},
+		strings.Repeat("%25", 512):             {Path: strings.Repeat("%", 512)},
+		strings.Repeat("%25", 170) + "aa":      {Path: strings.Repeat("%", 170) + "aa"},
+		"a?version=" + long[:502]:              {Path: "a", Version: long[:502]},
+		"a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p#":     {Path: "a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p", Whole: true},
 	}
 	if len(good) < 30 {
 		t.Errorf("%d good keys, want at least 30", len(good))
@@ -263,8 +268,9 @@ func badRefs() map[string]secrets.Ref {
 	return map[string]secrets.Ref{
 		"zero": {}, "up": {Path: "../sys/seal-status"}, "absolute": {Path: "/etc/passwd"}, "double": {Path: "a//b"}, "dot": {Path: "a/./b"},
 		"nul": {Path: "a\x00b"}, "newline": {Path: "a", Version: "1\nX-Header: y"}, "bidi": {Path: "a\u202e"}, "utf8": {Path: "a\xff"},
-		"long": {Path: strings.Repeat("a", 513)}, "long in all": {Path: strings.Repeat("a", 300), Field: strings.Repeat("b", 300)},
-		"long when escaped": {Path: strings.Repeat("%", 200)}, "field": {Path: "a", Field: "x\n"}, "both": {Path: "a", Field: "x", Whole: true},
+		"long": {Path: strings.Repeat("a", 513)}, "long in all": {Path: strings.Repeat("a", 500), Field: strings.Repeat("b", 2000)},
+		"long when escaped": {Path: "arn:" + strings.Repeat("%", 700)}, "field": {Path: "a", Field: "x\n"},
+		"both":             {Path: "a", Field: "x", Whole: true},
 		"version in field": {Path: "a", Field: "x?version=1"}, "hash in version": {Path: "a", Version: "1#x"},
 		"query in version": {Path: "a", Version: "1&x=1"},
 	}
@@ -349,7 +355,7 @@ func FuzzParseRef(f *testing.F) {
 		if ref.String() != key {
 			t.Fatalf("%q comes back as %q", key, ref.String())
 		}
-		if ref.Path == "" || len(key) > 512 || !utf8.ValidString(key) || ref.Whole && ref.Field != "" {
+		if ref.Path == "" || len(key) > 2048 || !utf8.ValidString(key) || ref.Whole && ref.Field != "" {
 			t.Fatalf("%q is accepted as %#v", key, ref)
 		}
 		for segment := range strings.SplitSeq(ref.Path, "/") {

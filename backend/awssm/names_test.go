@@ -64,6 +64,8 @@ func TestTheLimitIsThatOfTheName(t *testing.T) {
 	is.Equal(s.Reveal(), "p")
 	_, err = c.Get(t.Context(), longest+"?version=AWSCURRENT#password")
 	is.NoErr(err)
+	_, err = c.Get(t.Context(), server.ARN(prefix+longest)+"#password") // which is longer than any name
+	is.NoErr(err)
 	calls := server.Count("*")
 	_, err = c.Get(t.Context(), longest+"x")
 	is.True(errors.Is(err, secrets.ErrInvalidKey))
