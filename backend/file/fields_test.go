@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -85,6 +86,44 @@ func TestNamesDecideWhetherAFieldExists(t *testing.T) {
 	_, err = c.Get(t.Context(), "tls")
 	is.Equal(secrets.Class(err), secrets.ErrMalformed) // the whole needs all of them
 	is.True(strings.Contains(err.Error(), "tls/keystore.p12"))
+}
+
+// The names of the files of a directory are a document for the backend alone: no key reads them, or the value of a file.
+func TestNoKeyReadsTheNames(t *testing.T) {
+	t.Parallel()
+	for _, opts := range [][]file.Option{nil, {file.WithCaching()}} {
+		is := is.New(t)
+		c := client(t, backend(t, tree(t, map[string]string{"db/password": canary, "token": canary, "json": `{"password":"x"}`}), opts...))
+		for _, key := range []string{
+			"db/..names", "db/..names#", "db/..names#password", "db/..names#x", "db/..names/..names", "token/..names", "json/..names#password",
+		} {
+			_, err := c.Get(t.Context(), key)
+			is.Equal(secrets.Class(err), secrets.ErrInvalidKey)
+			is.True(strings.Contains(err.Error(), "names that begin with .."))
+			_, err = c.GetMany(t.Context(), key, "token")
+			is.Equal(secrets.Class(err), secrets.ErrInvalidKey)
+		}
+		_, err := c.Get(t.Context(), "db#x") // the control: it reads the names
+		is.Equal(secrets.Class(err), secrets.ErrFieldNotFound)
+		is.True(strings.Contains(err.Error(), "its one field is password"))
+		_, err = c.Get(t.Context(), "db#..names")
+		is.Equal(secrets.Class(err), secrets.ErrFieldNotFound)
+		is.True(!strings.Contains(err.Error(), "db/..names")) // which would be no key
+	}
+}
+
+// A directory with more names than an error looks through still says that it has no such field.
+func TestAFieldIsMissingInALargeDirectory(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	dir := tree(t, map[string]string{"d/": ""})
+	for i := range 400 {
+		is.NoErr(os.WriteFile(filepath.Join(dir, "d", strings.Repeat("x", 200)+strconv.Itoa(i)), nil, 0o600))
+	}
+	for _, opts := range [][]file.Option{nil, {file.WithMaxSize(10)}} {
+		_, err := weaker(t, backend(t, dir, opts...)).Get(t.Context(), "d#password")
+		is.Equal(secrets.Class(err), secrets.ErrFieldNotFound)
+	}
 }
 
 // A dot file, and what an editor leaves beside a file, is no field. It has a key of its own.

@@ -112,7 +112,8 @@ const (
 	beingWritten = time.Second
 	// maxEmpty is how long a cache keeps an empty file.
 	maxEmpty = time.Second
-	// namesOf ends the path of the document that tells only which files a directory has. No key can mean it: see reserved.
+	// namesOf ends the path of the document that tells only which files a directory has. Only resolve makes such a path: of a key that
+	// ends so, it makes one that Fetch refuses.
 	namesOf = "/" + reserved + "names"
 )
 
@@ -174,7 +175,7 @@ func (b *Backend) Info() secrets.Info {
 
 // hint says where a file is that is no field of its directory.
 func hint(ref secrets.Ref) string {
-	if !hidden(ref.Field) {
+	if !hidden(ref.Field) || strings.HasPrefix(ref.Field, reserved) {
 		return ""
 	}
 	return "dot files and backups of editors are no fields; the key of such a file is " + ref.Path + "/" + ref.Field
@@ -213,6 +214,10 @@ func (b *Backend) fetchTogether(ctx context.Context, refs []secrets.Ref) []secre
 // With [WithCaching], it returns every ref as it is: a cache remembers what a key means, so that this must not depend on
 // which files are there, and it keeps the fields of a document as one value and one version.
 func (b *Backend) resolve(ref secrets.Ref) secrets.Ref {
+	if strings.HasSuffix(ref.Path, namesOf) {
+		ref.Path += namesOf
+		return ref
+	}
 	if b.caching || ref.Field == "" {
 		return ref
 	}
@@ -374,8 +379,8 @@ func (b *Backend) content(s *snapshot, place place, limit int64) (string, error)
 
 // names makes a JSON object of the names of the files of the directory at dir, which path names. The files are not read.
 func (b *Backend) names(s *snapshot, dir place, path string) (string, error) {
-	names, empty, err := s.list(dir, b.maxSize)
-	if errors.Is(err, fs.ErrPermission) { // to look for one name was allowed
+	names, empty, err := s.list(dir, maxNames)
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, regular.ErrTooLarge) { // to look for one name was allowed
 		return "", secrets.NewError(secrets.ErrFieldNotFound, fmt.Sprintf("%s in %s has no file of that name; "+
 			"which files it has cannot be listed", path, b.dir))
 	}
