@@ -62,8 +62,10 @@
 // more than a second. A document that is about to appear, whose link is there and leads
 // nowhere yet, is waited for a moment. A volume that is mounted with subPath gets no updates from Kubernetes.
 //
-// Whoever else changes files while they are read should rename complete ones into place: a file that is written where it
-// lies can be read half.
+// # Other updates
+//
+// A directory in D, or a link to one, may also be replaced by one rename. What one call reads is then of one of them, too. Files that are
+// replaced one by one belong to no one update. A file that is written where it lies can be read half: rename complete ones into place.
 //
 // # Errors
 //
@@ -359,6 +361,7 @@ func (b *Backend) content(s *snapshot, place place, limit int64) (string, error)
 	if !place.info.Mode.IsRegular() {
 		return "", regular.ErrNotRegular
 	}
+	s.files++
 	content, err := place.root.ReadFile(place.name, limit)
 	s.moved = s.moved || errors.Is(err, regular.ErrChanged)
 	if err != nil {
