@@ -131,7 +131,7 @@ func (s *snapshot) settled() bool {
 	return true
 }
 
-// see notes a directory or a link on the way to a file.
+// see notes a directory or a link on the way to a file. Those of Kubernetes change, and have pins.
 func (s *snapshot) see(p place) {
 	if p.root != s.root || p.info.Mode.IsRegular() {
 		return
@@ -215,11 +215,7 @@ func (s *snapshot) walk(at place, name string, pins bool) (_ place, linked bool,
 			continue
 		case err != nil:
 			return place{}, linked, err
-		}
-		if pins && element != dataLink {
-			s.see(next)
-		}
-		if next.info.Mode.Type() != fs.ModeSymlink {
+		case next.info.Mode.Type() != fs.ModeSymlink:
 			at = next
 			continue
 		}
@@ -261,7 +257,11 @@ func (s *snapshot) enter(dir place, element string) (place, error) {
 			return place{}, unmountedError(at)
 		}
 	}
-	return place{dir.root, name, info}, err
+	entered := place{dir.root, name, info}
+	if err == nil && !strings.HasPrefix(element, reserved) {
+		s.see(entered)
+	}
+	return entered, err
 }
 
 // readlink returns the elements of the target of the link at p.
