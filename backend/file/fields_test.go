@@ -177,6 +177,21 @@ func TestNotFoundNamesSimilarFiles(t *testing.T) {
 	}
 }
 
+// The name of a file cannot write lines of its own into a log.
+func TestNamesOfFilesAreQuoted(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	const name = "x\n\x1b[31mlevel=INFO"
+	dir := tree(t, map[string]string{"text/" + name: "\xff", "a_" + name: "", "link/": ""})
+	link(t, dir, "/etc/hostname", "link/"+name)
+	c := client(t, backend(t, dir))
+	for _, key := range []string{"text", "link", "text#y", "link#y", "a"} {
+		_, err := c.Get(t.Context(), key)
+		is.True(!strings.ContainsAny(err.Error(), "\n\x1b"))
+		is.True(strings.Contains(err.Error(), `x\n\x1b[31mlevel=INFO`))
+	}
+}
+
 // What an editor of Windows writes before a text is no part of it, as the newline behind it is none.
 func TestByteOrderMark(t *testing.T) {
 	t.Parallel()
