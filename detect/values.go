@@ -51,6 +51,7 @@ func tokens() *regexp.Regexp {
 // masked returns text without what looks like a token: what has a known form, or is a word with a random part. A slash ends a word, so
 // that a path is masked in part. A secret key of AWS may have slashes.
 func masked(text string) string {
+	text = regexp.MustCompile(`[^\s"(=]+:\S*@`).ReplaceAllString(text, mask+"@") // a user and a password
 	text = tokens().ReplaceAllString(text, mask)
 	text = regexp.MustCompile(`[A-Za-z0-9+/]{40,}`).ReplaceAllStringFunc(text, func(word string) string {
 		if isSecretKey(word) {
