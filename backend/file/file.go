@@ -51,8 +51,8 @@
 //
 // An unmounted volume leaves an empty directory behind. On Linux, the backend remembers what was a mount point: the directory, those
 // above it, and what was read below it. If nothing is mounted there any more, that is [secrets.ErrUnavailable], also if there is a
-// file of that name, so that no fallback takes an outage for absence. Another mount in its place is read. Before Linux 5.8, a
-// mount of the same file system, and one of a single file, is not noticed.
+// file of that name, so that no fallback takes an outage for absence. Another mount in its place is read. Before Linux 5.8, and where a
+// sandbox forbids statx, a mount of the same file system, and one of a single file, is not noticed.
 //
 // # Kubernetes
 //

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
@@ -12,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/backend/file"
 )
 
 // A deployment may replace a whole directory by one rename, of it or of a link to it, and delete the old one. What one call reads is of
@@ -86,4 +88,39 @@ func TestReplacedDirectory(t *testing.T) {
 			is.True(len(versions) > 10)
 		})
 	}
+}
+
+// No answer and no error leaves a descriptor open. It does not run beside other tests, which have their own.
+func TestNoDescriptorStaysOpen(t *testing.T) { //nolint:paralleltest // see above
+	is := is.New(t)
+	dir := tree(t, map[string]string{"db/password": canary, "db/sub/": "", "token": canary, "big": strings.Repeat("x", 2000), "empty/": ""})
+	is.NoErr(unix.Mkfifo(filepath.Join(dir, "fifo"), 0o600))
+	link(t, dir, "/etc/hostname", "out")
+	link(t, dir, "loop", "loop")
+	link(t, dir, "nowhere", "dangling")
+	newVolume(t, dir, pair("volume/", 1))
+	is.NoErr(os.Mkdir(filepath.Join(dir, "broken"), 0o700))
+	link(t, dir, "..v1", "broken/..data")
+	c := client(t, backend(t, dir, file.WithMaxSize(1000)))
+	keys := []string{
+		"db", "db#password", "db#x", "db/password", "db/sub", "token", "token/x", "token#x", "big", "empty", "fifo", "out", "loop", "dangling",
+		"volume", "volume/user", "volume#x", "broken", "broken/x", "nowhere", "a/b/c", strings.Repeat("x", 256), "..data",
+	}
+	open := func() int {
+		entries, err := os.ReadDir("/proc/self/fd")
+		is.NoErr(err)
+		return len(entries)
+	}
+	before := open()
+	held, err := os.Open(dir) // the control
+	is.NoErr(err)
+	is.Equal(open(), before+1)
+	is.NoErr(held.Close())
+	for range 20 {
+		for _, key := range keys {
+			_, _ = c.Get(t.Context(), key) //nolint:errcheck // whatever it is
+		}
+		_, _ = file.New(filepath.Join(dir, "token")) //nolint:errcheck // it is no directory
+	}
+	is.Equal(open(), before)
 }
