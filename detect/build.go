@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/seed-5482dd03/secrets"
 	"github.com/seed-5482dd03/secrets/backend/awssm"
@@ -96,7 +97,13 @@ func (c *config) incomplete(d Detection, err error) error {
 	if !c.typed() {
 		text += ", so " + d.Provider + " was chosen"
 	}
-	text += ": " + masked(strings.NewReplacer("secrets: "+d.Provider+": ", "", "\n", "; ").Replace(err.Error()))
+	why := masked(strings.NewReplacer("secrets: "+d.Provider+": ", "", "\n", "; ").Replace(err.Error()))
+	text += ": " + strings.Map(func(r rune) rune {
+		if isOdd(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, why)
 	option := map[string]string{provEnv: "WithEnv", provFile: "WithFile", provVault: "WithVault", provAWS: "WithAWS"}[d.Provider]
 	text += "; options go into " + option
 	switch {
@@ -114,7 +121,7 @@ func (c *config) unknownType() error {
 	name, _ := c.chosenType()
 	known := append(c.known(), auto)
 	text := "secrets: detect: " + varType + " names no provider that is known"
-	if isName(name) && len(name) <= maxQuoted { // anything else is nothing that was mistyped, and may be a token
+	if isName(name) && len(name) <= maxQuoted && masked(name) == name { // anything else was not mistyped, and may be a token
 		text = fmt.Sprintf("secrets: detect: %s says %q, which is no provider that is known", varType, name)
 	}
 	text += "; there are " + strings.Join(known, ", ")
@@ -124,5 +131,5 @@ func (c *config) unknownType() error {
 	return errors.New(text)
 }
 
-// maxQuoted is the most bytes of a name that an error quotes. No token is so short.
+// maxQuoted is the most bytes of a name that an error quotes. Few tokens are so short.
 const maxQuoted = 16

@@ -246,6 +246,10 @@ func TestErrorsOfDirectories(t *testing.T) {
 	_, _, err := detect.Backend(t.Context(), lookup(vars{"SECRET_MANAGER_PATH": filepath.Join(dir, "nowhere")}))
 	is.True(errors.Is(err, fs.ErrNotExist))
 	is.True(strings.Contains(err.Error(), filepath.Join(dir, "nowhere")))
+
+	_, _, err = detect.Backend(t.Context(), lookup(vars{"SECRET_MANAGER_PATH": filepath.Join(dir, "a\nb\x1b[31m")}))
+	is.True(errors.Is(err, fs.ErrNotExist))
+	is.True(!strings.ContainsAny(err.Error(), "\n\x1b")) // it cannot write lines of its own into a log
 }
 
 // TestNobodyIsContacted gives every provider a server that counts connections, and the SDKs all the addresses they know.
@@ -392,7 +396,23 @@ func TestValuesAreShown(t *testing.T) {
 		"a token of Vault": {vars{"SECRET_MANAGER_PATH": "/x/hvs.CAESIexample"}, "SECRET_MANAGER_PATH is set (/x/[REDACTED])"},
 		"a legacy token":   {vars{"SECRET_MANAGER_PATH": "s.abcdefghijklmnopqrstuvwx"}, "SECRET_MANAGER_PATH is set ([REDACTED])"},
 		"a key of AWS":     {vars{"AWS_SECRET_PREFIX": "AKIAIOSFODNN7EXAMPLE"}, "AWS_SECRET_PREFIX is set ([REDACTED])"},
-		"a random string":  {vars{"SECRET_MANAGER_PREFIX": "x-7f3Kq9ZxWv2m-y"}, "SECRET_MANAGER_PREFIX is set (x-[REDACTED]-y)"},
+		"a random string":  {vars{"SECRET_MANAGER_PREFIX": "x-7f3Kq9ZxWv2m-y"}, "SECRET_MANAGER_PREFIX is set ([REDACTED])"},
+		"a secret key of AWS": {vars{"AWS_SECRET_PREFIX": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"},
+			"AWS_SECRET_PREFIX is set ([REDACTED])"},
+		"a secret ID":           {vars{"SECRET_MANAGER_PATH": "6a174c20-f6de-a53c-74d2-6018fcceff64"}, "SECRET_MANAGER_PATH is set ([REDACTED])"},
+		"a token behind a name": {vars{"SECRET_MANAGER_PREFIX": "t_hvs.CAESIexample"}, "SECRET_MANAGER_PREFIX is set (t_[REDACTED])"},
+		"a token of GitHub":     {vars{"SECRET_MANAGER_PATH": "github_pat_11ABCDEFG_abcdefghijk"}, "SECRET_MANAGER_PATH is set ([REDACTED])"},
+		"capitals":              {vars{"SECRET_MANAGER_PATH": "/x/qRbTzWeKpLmJ"}, "SECRET_MANAGER_PATH is set (/x/[REDACTED])"},
+		"names": {vars{"SECRET_MANAGER_PREFIX": "MySecretStoreForApp/ProductionDatabase2/k8s"},
+			"SECRET_MANAGER_PREFIX is set (MySecretStoreForApp/ProductionDatabase2/k8s)"},
+		"a slash too few":       {vars{"VAULT_ADDR": "https:/me:hunter2@vault.example"}, "VAULT_ADDR is set"},
+		"a slash too many":      {vars{"VAULT_ADDR": "https:///me:hunter2@vault.example"}, "VAULT_ADDR is set"},
+		"a slash in a password": {vars{"VAULT_ADDR": "https://me:12/34@vault.example"}, "VAULT_ADDR is set"},
+		"a ? in a password":     {vars{"VAULT_ADDR": "https://me:12?34@vault.example"}, "VAULT_ADDR is set"},
+		"a # in a password":     {vars{"VAULT_ADDR": "https://me:12#34@vault.example"}, "VAULT_ADDR is set"},
+		"a URL for a path": {vars{"SECRET_MANAGER_PATH": "postgres://me:hunter@2@db.example/x"},
+			"SECRET_MANAGER_PATH is set ([REDACTED]@db.example/x)"},
+		"IPv6": {vars{"VAULT_ADDR": "https://me:hunter2@[::1]:8200"}, "VAULT_ADDR is set (https://[::1]:8200)"},
 		"a web token": {vars{"SECRET_MANAGER_PREFIX": "eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0."},
 			"SECRET_MANAGER_PREFIX is set ([REDACTED])"},
 		"of Kubernetes": {vars{"SECRET_MANAGER_PATH": "/var/run/secrets/app-7d9f8b6c5d/v1.2.3"},

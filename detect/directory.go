@@ -68,13 +68,15 @@ func inspect(dir string) sight {
 	for n := 0; n < maxEntries; n += chunk {
 		entries, err := top.ReadDir(chunk)
 		for _, entry := range entries {
-			switch {
-			case ofPlatform(entry.Name()):
-			case isFile(root, entry):
+			if ofPlatform(entry.Name()) {
+				continue
+			}
+			file, why := look(root, entry)
+			if file {
 				return sight{file: true, what: "holds a file"}
-			case !nothing.odd && isEmptyDirectory(root, entry):
-				nothing = sight{odd: true, what: "holds an empty directory, " + shown(entry.Name()) +
-					", as Docker leaves where the file of a bind mount is missing"}
+			}
+			if why != "" && !nothing.odd {
+				nothing = sight{odd: true, what: "holds " + shown(entry.Name()) + ", " + why}
 			}
 		}
 		if errors.Is(err, io.EOF) {
@@ -87,7 +89,7 @@ func inspect(dir string) sight {
 	if nothing.odd {
 		return nothing
 	}
-	return sight{what: fmt.Sprintf("holds no file of secrets among its first %d entries", maxEntries)}
+	return sight{odd: true, what: fmt.Sprintf("holds no file of secrets among its first %d entries", maxEntries)}
 }
 
 // ofPlatform reports whether platforms put a file or directory of that name there by themselves: Kubernetes the service
@@ -98,19 +100,30 @@ func ofPlatform(name string) bool {
 		func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }
 
-func isFile(root *os.Root, entry fs.DirEntry) bool {
-	if entry.Type()&fs.ModeSymlink == 0 {
-		return entry.Type().IsRegular()
+// look reports whether entry is a file, or a link to one, or else why it may have been meant to be one.
+func look(root *os.Root, entry fs.DirEntry) (file bool, why string) {
+	kind := entry.Type()
+	if kind&fs.ModeSymlink != 0 {
+		info, err := root.Stat(entry.Name())
+		if err != nil {
+			return false, "a link that leads nowhere, or out of it"
+		}
+		kind = info.Mode().Type()
 	}
-	info, err := root.Stat(entry.Name())
-	return err == nil && info.Mode().IsRegular()
+	switch {
+	case kind.IsRegular():
+		return true, ""
+	case !kind.IsDir():
+		return false, "which is no regular file"
+	case entry.IsDir() && isEmpty(root, entry.Name()):
+		return false, "an empty directory, as Docker leaves where the file of a bind mount is missing"
+	default:
+		return false, ""
+	}
 }
 
-func isEmptyDirectory(root *os.Root, entry fs.DirEntry) bool {
-	if !entry.IsDir() {
-		return false
-	}
-	dir, err := root.Open(entry.Name())
+func isEmpty(root *os.Root, name string) bool {
+	dir, err := root.Open(name)
 	if err != nil {
 		return false
 	}

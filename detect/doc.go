@@ -42,7 +42,8 @@
 // read, and that $CREDENTIALS_DIRECTORY holds no file: systemd sets that variable only for a service that has credentials
 // (https://systemd.io/CREDENTIALS).
 //
-// Errors and the Detection show paths, addresses, prefixes and regions. They mask what looks like a token.
+// Errors and the Detection show paths, addresses, prefixes and regions. They mask what looks like a token, and a user and a
+// password in a URL.
 //
 // # What the backends read
 //

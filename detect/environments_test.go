@@ -133,6 +133,8 @@ func environments() []environment {
 			fails: "is not"},
 
 		// Files.
+		{name: "a link that leads out of /run/secrets", run: []string{"password -> /etc/hostname"}, provider: "env",
+			reason: "env is the default, although RUN holds password, a link that leads nowhere, or out of it"},
 		{name: "Kubernetes pod with a service account only", run: serviceAccount(), provider: "env",
 			reason: "env is the default"},
 		{name: "Kubernetes pod with a volume on /run/secrets",
@@ -164,7 +166,7 @@ func environments() []environment {
 			vars:     vars{"CREDENTIALS_DIRECTORY": "DIR/empty", "SECRET_MANAGER_TYPE": "env"},
 			provider: "env", reason: "SECRET_MANAGER_TYPE says env"},
 		{name: "Docker with a bind mount that is missing", run: []string{"db_password/"}, provider: "env",
-			reason: "env is the default, although RUN holds an empty directory, db_password, as Docker leaves where"},
+			reason: "env is the default, although RUN holds db_password, an empty directory, as Docker leaves where"},
 		{name: "a directory without a file", run: []string{"sub/deep"}, provider: "env", reason: "env is the default"},
 		{name: "a link that leads out", run: []string{"database -> /etc/hosts", "gone -> nowhere"}, provider: "env",
 			reason: "env is the default"},

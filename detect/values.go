@@ -3,6 +3,7 @@ package detect
 import (
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -16,17 +17,23 @@ func shown(value string) string {
 	if len(value) > most {
 		value = strings.ToValidUTF8(value[:most], "") + "…"
 	}
-	if strings.ContainsFunc(value, func(r rune) bool { return r == unicode.ReplacementChar || !unicode.IsPrint(r) }) {
+	if strings.ContainsFunc(value, isOdd) {
 		return strconv.Quote(value)
 	}
 	return value
 }
 
+// isOdd reports whether r would write more into a log than a letter.
+func isOdd(r rune) bool { return r == unicode.ReplacementChar || !unicode.IsPrint(r) }
+
 // shownAddress is shown for an address. Only the scheme, the host and the path of a URL are shown: a password may stand before, a token
-// behind.
+// behind. It returns "" for what is no such URL, and for one with an @ behind the host: a slash, ? or # in a password ends the host there.
 func shownAddress(value string) string {
 	u, err := url.Parse(strings.TrimSpace(value))
-	if err != nil || u.Scheme == "" || u.Opaque != "" {
+	if err != nil || u.Host == "" && u.Scheme != "unix" || u.Scheme == "" || u.Opaque != "" {
+		return ""
+	}
+	if strings.Contains(u.EscapedPath()+u.RawQuery+u.Fragment, "@") {
 		return ""
 	}
 	return shown(u.Scheme + "://" + u.Host + u.EscapedPath())
@@ -34,53 +41,53 @@ func shownAddress(value string) string {
 
 const mask = "[REDACTED]"
 
-// tokens matches tokens and keys by their form: of Vault (https://developer.hashicorp.com/vault/docs/concepts/tokens), AWS
-// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html) and GitHub, and JSON web tokens.
+// tokens matches tokens and keys by their form: of Vault (https://developer.hashicorp.com/vault/docs/concepts/tokens), whose older ones and
+// secret IDs are UUIDs, AWS (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html) and GitHub, and JSON web tokens.
 func tokens() *regexp.Regexp {
-	return regexp.MustCompile(`\b(hv[sbr]\.[A-Za-z0-9_-]{4,}|[sb]\.[A-Za-z0-9]{24}|A[KS]IA[A-Z0-9]{12,}|gh[a-z]_[A-Za-z0-9]{16,}|` +
-		`eyJ[A-Za-z0-9_-]{8,}[A-Za-z0-9._-]*)`)
+	return regexp.MustCompile(`hv[sbr]\.[A-Za-z0-9_-]{4,}|\b[sb]\.[A-Za-z0-9]{24}|A[KS]IA[A-Z0-9]{12,}|` +
+		`(gh[a-z]|github_pat)_[A-Za-z0-9_]{16,}|eyJ[A-Za-z0-9_-]{8,}[A-Za-z0-9._-]*|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}`)
 }
 
-// masked returns text without what looks like a token: what has a known form, or is long and goes to and fro between letters and digits.
-// No word and no name does that, and a random token of 12 characters almost always does.
+// masked returns text without what looks like a token: what has a known form, or is a word with a random part. A slash ends a word, so
+// that a path is masked in part. A secret key of AWS may have slashes.
 func masked(text string) string {
+	text = regexp.MustCompile(`[^\s"(=]+:\S*@`).ReplaceAllString(text, mask+"@") // a user and a password
 	text = tokens().ReplaceAllString(text, mask)
-	var out strings.Builder
-	rest := text
-	for rest != "" {
-		end := strings.IndexFunc(rest, func(r rune) bool { return !isAlphanumeric(r) })
-		switch {
-		case end < 0:
-			end = len(rest)
-		case end == 0:
-			out.WriteString(rest[:1])
-			rest = rest[1:]
-			continue
+	text = regexp.MustCompile(`[A-Za-z0-9+/]{40,}`).ReplaceAllStringFunc(text, func(word string) string {
+		if isSecretKey(word) {
+			return mask
 		}
-		if run := rest[:end]; isRandom(run) {
-			out.WriteString(mask)
-		} else {
-			out.WriteString(run)
+		return word
+	})
+	return regexp.MustCompile(`[A-Za-z0-9+=_~-]+`).ReplaceAllStringFunc(text, func(word string) string {
+		if slices.ContainsFunc(strings.FieldsFunc(word, isSign), isRandom) {
+			return mask
 		}
-		rest = rest[end:]
-	}
-	return out.String()
+		return word
+	})
 }
 
-func isAlphanumeric(r rune) bool {
-	return r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
+// isSecretKey reports whether word, of letters, digits, + and /, may be a secret key of AWS and no path.
+func isSecretKey(word string) bool {
+	return len(word) == 40 && word[0] != '/' && //nolint:mnd // so long is each
+		strings.ContainsFunc(word, isUpper) && strings.ContainsFunc(word, isLower) && strings.ContainsFunc(word, isDigit)
 }
 
-// isRandom reports whether run, of letters and digits, is long enough to be a token and changes between them four times or more.
+// isRandom reports whether run, of letters and digits, is long enough to be a token and begins a new part, by a digit, by a capital, or by
+// the end of digits, more often than words and names do.
 func isRandom(run string) bool {
-	const short, few = 12, 4
-	changes := 0
+	const short, few, length = 12, 4, 4 // names have longer parts
+	parts := 0
 	for i := 1; i < len(run); i++ {
-		if isDigit(run[i]) != isDigit(run[i-1]) {
-			changes++
+		is, was := rune(run[i]), rune(run[i-1])
+		if isDigit(is) != isDigit(was) || isUpper(is) && !isUpper(was) {
+			parts++
 		}
 	}
-	return len(run) >= short && changes >= few
+	return len(run) >= short && parts >= few && parts*length >= len(run)
 }
 
-func isDigit(c byte) bool { return c >= '0' && c <= '9' }
+func isSign(r rune) bool  { return !isDigit(r) && !isUpper(r) && !isLower(r) }
+func isDigit(r rune) bool { return '0' <= r && r <= '9' }
+func isUpper(r rune) bool { return 'A' <= r && r <= 'Z' }
+func isLower(r rune) bool { return 'a' <= r && r <= 'z' }

@@ -243,6 +243,9 @@ func (b *Backend) isServiceLink(name string) bool {
 	if !ok {
 		return false
 	}
+	if _, set := b.file(name); set && b.files {
+		return false // NAME_FILE says that a field is meant; read refuses both
+	}
 	link, _ := b.lookup(name)
 	protocol, address, _ := strings.Cut(link, "://")
 	if protocol != "tcp" && protocol != "udp" && protocol != "sctp" {

@@ -85,3 +85,19 @@ func TestRawBytes(t *testing.T) {
 		is.Equal(got.Reveal(), value)
 	}
 }
+
+// A file for the variable of a link says that a field was meant. Which of the two counts is for the operator to say.
+func TestALinkBesideAFile(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	variables := map[string]string{
+		"DATABASE": `{"port":5432}`, "DATABASE_PORT": "tcp://10.0.0.11:5432", "DATABASE_SERVICE_HOST": "10.0.0.11",
+		"DATABASE_SERVICE_PORT": "5432", "DATABASE_PORT_FILE": "/nowhere",
+	}
+	_, err := client(t, env.New(lookup(variables), env.WithFiles())).Get(t.Context(), "database#port")
+	is.Equal(secrets.Class(err), secrets.ErrMalformed)
+	is.True(strings.Contains(err.Error(), "both DATABASE_PORT and DATABASE_PORT_FILE are set"))
+	got, err := client(t, env.New(lookup(variables))).Get(t.Context(), "database#port") // the control
+	is.NoErr(err)
+	is.Equal(got.Reveal(), "5432")
+}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -87,6 +88,44 @@ func TestNamesDecideWhetherAFieldExists(t *testing.T) {
 	is.True(strings.Contains(err.Error(), "tls/keystore.p12"))
 }
 
+// The names of the files of a directory are a document for the backend alone: no key reads them, or the value of a file.
+func TestNoKeyReadsTheNames(t *testing.T) {
+	t.Parallel()
+	for _, opts := range [][]file.Option{nil, {file.WithCaching()}} {
+		is := is.New(t)
+		c := client(t, backend(t, tree(t, map[string]string{"db/password": canary, "token": canary, "json": `{"password":"x"}`}), opts...))
+		for _, key := range []string{
+			"db/..names", "db/..names#", "db/..names#password", "db/..names#x", "db/..names/..names", "token/..names", "json/..names#password",
+		} {
+			_, err := c.Get(t.Context(), key)
+			is.Equal(secrets.Class(err), secrets.ErrInvalidKey)
+			is.True(strings.Contains(err.Error(), "names that begin with .."))
+			_, err = c.GetMany(t.Context(), key, "token")
+			is.Equal(secrets.Class(err), secrets.ErrInvalidKey)
+		}
+		_, err := c.Get(t.Context(), "db#x") // the control: it reads the names
+		is.Equal(secrets.Class(err), secrets.ErrFieldNotFound)
+		is.True(strings.Contains(err.Error(), "its one field is password"))
+		_, err = c.Get(t.Context(), "db#..names")
+		is.Equal(secrets.Class(err), secrets.ErrFieldNotFound)
+		is.True(!strings.Contains(err.Error(), "db/..names")) // which would be no key
+	}
+}
+
+// A directory with more names than an error looks through still says that it has no such field.
+func TestAFieldIsMissingInALargeDirectory(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	dir := tree(t, map[string]string{"d/": ""})
+	for i := range 400 {
+		is.NoErr(os.WriteFile(filepath.Join(dir, "d", strings.Repeat("x", 200)+strconv.Itoa(i)), nil, 0o600))
+	}
+	for _, opts := range [][]file.Option{nil, {file.WithMaxSize(10)}} {
+		_, err := weaker(t, backend(t, dir, opts...)).Get(t.Context(), "d#password")
+		is.Equal(secrets.Class(err), secrets.ErrFieldNotFound)
+	}
+}
+
 // A dot file, and what an editor leaves beside a file, is no field. It has a key of its own.
 func TestBackupsAndDotFilesAreNoFields(t *testing.T) {
 	t.Parallel()
@@ -135,6 +174,21 @@ func TestNotFoundNamesSimilarFiles(t *testing.T) {
 			_, err := c.Get(t.Context(), key)
 			is.Equal(err.Error(), "secrets: file: "+key+": not found: "+want)
 		})
+	}
+}
+
+// The name of a file cannot write lines of its own into a log.
+func TestNamesOfFilesAreQuoted(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	const name = "x\n\x1b[31mlevel=INFO"
+	dir := tree(t, map[string]string{"text/" + name: "\xff", "a_" + name: "", "link/": ""})
+	link(t, dir, "/etc/hostname", "link/"+name)
+	c := client(t, backend(t, dir))
+	for _, key := range []string{"text", "link", "text#y", "link#y", "a"} {
+		_, err := c.Get(t.Context(), key)
+		is.True(!strings.ContainsAny(err.Error(), "\n\x1b"))
+		is.True(strings.Contains(err.Error(), `x\n\x1b[31mlevel=INFO`))
 	}
 }
 

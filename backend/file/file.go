@@ -51,8 +51,8 @@
 //
 // An unmounted volume leaves an empty directory behind. On Linux, the backend remembers what was a mount point: the directory, those
 // above it, and what was read below it. If nothing is mounted there any more, that is [secrets.ErrUnavailable], also if there is a
-// file of that name, so that no fallback takes an outage for absence. Another mount in its place is read. Before Linux 5.8, a
-// mount of the same file system, and one of a single file, is not noticed.
+// file of that name, so that no fallback takes an outage for absence. Another mount in its place is read. Before Linux 5.8, and where a
+// sandbox forbids statx, a mount of the same file system, and one of a single file, is not noticed.
 //
 // # Kubernetes
 //
@@ -62,8 +62,10 @@
 // more than a second. A document that is about to appear, whose link is there and leads
 // nowhere yet, is waited for a moment. A volume that is mounted with subPath gets no updates from Kubernetes.
 //
-// Whoever else changes files while they are read should rename complete ones into place: a file that is written where it
-// lies can be read half.
+// # Other updates
+//
+// A directory in D, or a link to one, may also be replaced by one rename. What one call reads is then of one of them, too. Files that are
+// replaced one by one belong to no one update. A file that is written where it lies can be read half: rename complete ones into place.
 //
 // # Errors
 //
@@ -112,7 +114,8 @@ const (
 	beingWritten = time.Second
 	// maxEmpty is how long a cache keeps an empty file.
 	maxEmpty = time.Second
-	// namesOf ends the path of the document that tells only which files a directory has. No key can mean it: see reserved.
+	// namesOf ends the path of the document that tells only which files a directory has. Only resolve makes such a path: of a key that
+	// ends so, it makes one that Fetch refuses.
 	namesOf = "/" + reserved + "names"
 )
 
@@ -174,7 +177,7 @@ func (b *Backend) Info() secrets.Info {
 
 // hint says where a file is that is no field of its directory.
 func hint(ref secrets.Ref) string {
-	if !hidden(ref.Field) {
+	if !hidden(ref.Field) || strings.HasPrefix(ref.Field, reserved) {
 		return ""
 	}
 	return "dot files and backups of editors are no fields; the key of such a file is " + ref.Path + "/" + ref.Field
@@ -213,6 +216,10 @@ func (b *Backend) fetchTogether(ctx context.Context, refs []secrets.Ref) []secre
 // With [WithCaching], it returns every ref as it is: a cache remembers what a key means, so that this must not depend on
 // which files are there, and it keeps the fields of a document as one value and one version.
 func (b *Backend) resolve(ref secrets.Ref) secrets.Ref {
+	if strings.HasSuffix(ref.Path, namesOf) {
+		ref.Path += namesOf
+		return ref
+	}
 	if b.caching || ref.Field == "" {
 		return ref
 	}
@@ -354,6 +361,7 @@ func (b *Backend) content(s *snapshot, place place, limit int64) (string, error)
 	if !place.info.Mode.IsRegular() {
 		return "", regular.ErrNotRegular
 	}
+	s.files++
 	content, err := place.root.ReadFile(place.name, limit)
 	s.moved = s.moved || errors.Is(err, regular.ErrChanged)
 	if err != nil {
@@ -374,8 +382,8 @@ func (b *Backend) content(s *snapshot, place place, limit int64) (string, error)
 
 // names makes a JSON object of the names of the files of the directory at dir, which path names. The files are not read.
 func (b *Backend) names(s *snapshot, dir place, path string) (string, error) {
-	names, empty, err := s.list(dir, b.maxSize)
-	if errors.Is(err, fs.ErrPermission) { // to look for one name was allowed
+	names, empty, err := s.list(dir, maxNames)
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, regular.ErrTooLarge) { // to look for one name was allowed
 		return "", secrets.NewError(secrets.ErrFieldNotFound, fmt.Sprintf("%s in %s has no file of that name; "+
 			"which files it has cannot be listed", path, b.dir))
 	}
@@ -427,7 +435,7 @@ func (b *Backend) document(ctx context.Context, s *snapshot, dir place, path str
 		case errors.Is(err, regular.ErrTooLarge):
 			return "", b.failure(s, path, err)
 		case err != nil:
-			return "", b.failure(s, path+"/"+name, err)
+			return "", b.failure(s, path+"/"+printable(name), err)
 		case !utf8.ValidString(name), !utf8.ValidString(content):
 			return "", b.notText(path, name, content)
 		}

@@ -36,12 +36,16 @@ func (m *mounts) gone(name string, around, at regular.Info, exists bool) bool {
 	return false
 }
 
-// above looks at the directory dir, and at those above it. It returns what dir is now.
+// above looks at the directory dir, and at those above it, where links lead to now: a link is no mount point itself, and may lead
+// elsewhere later. It returns what dir is now.
 func (m *mounts) above(dir string) (regular.Info, error) {
 	name := filepath.VolumeName(dir) + string(filepath.Separator)
 	around, err := regular.Stat(name)
 	if err != nil || around.Mount == 0 {
 		return regular.Stat(dir)
+	}
+	if dir, err = filepath.EvalSymlinks(dir); err != nil {
+		return regular.Info{}, err
 	}
 	for element := range strings.SplitSeq(dir[len(name):], string(filepath.Separator)) {
 		name = path.Join(name, element)

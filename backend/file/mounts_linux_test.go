@@ -180,7 +180,6 @@ func TestMountsThatChange(t *testing.T) {
 	base := tree(t, map[string]string{"1/": "", "2/": "", "volume/": ""})
 	unmount1 := mount(t, filepath.Join(base, "1"), map[string]string{"token": "1"})
 	unmount2 := mount(t, filepath.Join(base, "2"), map[string]string{"token": "2"})
-	defer unmount2()
 	link(t, base, "1", "current")
 	b := backend(t, filepath.Join(base, "current"))
 	got, err := get(t, b, "token")
@@ -192,6 +191,16 @@ func TestMountsThatChange(t *testing.T) {
 	got, err = get(t, b, "token")
 	is.NoErr(err)
 	is.Equal(got, "2")
+	unmount2()
+	_, err = get(t, b, "token")
+	is.Equal(secrets.Class(err), secrets.ErrUnavailable) // the link leads to what was mounted
+
+	is.NoErr(os.Remove(filepath.Join(base, "current")))
+	write(t, base, map[string]string{"plain/token": "3"}) // nor need it lead to a mount for ever
+	link(t, base, "plain", "current")
+	got, err = get(t, b, "token")
+	is.NoErr(err)
+	is.Equal(got, "3")
 
 	unmount := mount(t, filepath.Join(base, "volume"), nil)
 	defer unmount()

@@ -6,14 +6,17 @@ import (
 	"strings"
 )
 
-// maxSimilar is how many names an error gives.
-const maxSimilar = 3
+const (
+	// maxSimilar is how many names an error gives.
+	maxSimilar = 3
+	// maxNames is how many bytes the names that are looked through for an error may have: a help for a person must not cost much.
+	maxNames = 1 << 16
+)
 
 // similar names the files of the directory that may be meant by path, which is not there. Docker and Swarm have no directories of
 // secrets: database/password is the file database_password there. It returns "" if there are none, or they cannot be listed.
 func (s *snapshot) similar(path string) string {
-	const limit = 1 << 16 // a help for a person must not cost much
-	names, _, err := s.list(s.top, limit)
+	names, _, err := s.list(s.top, maxNames)
 	if err != nil {
 		return ""
 	}

@@ -39,6 +39,8 @@ type snapshot struct {
 	top    place // root itself
 	mounts *mounts
 	pins   map[link]*pin
+	seen   map[string]regular.Info // the directories and links below root that led to something, by their names
+	files  int                     // how many were read
 
 	// moved says that a name has changed while it was followed.
 	moved bool
@@ -109,11 +111,11 @@ func (s *snapshot) close() {
 }
 
 // settled reports whether what was read is true of one moment. Files that were read below one ..data link always are, also
-// if the link has changed since: they were current when the link was followed. That something was not there is true only if
-// the links, and the directory itself, still are what they were.
+// if the link has changed since: they were current when the link was followed. Others are if the directories and links that lead to
+// them still are what they were. That something was not there is true only if the ..data links, and the directory itself, are as well.
 func (s *snapshot) settled() bool {
 	switch {
-	case s.moved:
+	case s.moved, (s.missed || s.files > 1) && s.replaced():
 		return false
 	case !s.missed:
 		return true
@@ -127,6 +129,31 @@ func (s *snapshot) settled() bool {
 		}
 	}
 	return true
+}
+
+// see notes a directory or a link on the way to a file. Those of Kubernetes change, and have pins.
+func (s *snapshot) see(p place) {
+	if p.root != s.root || p.info.Mode.IsRegular() {
+		return
+	}
+	if s.seen == nil {
+		s.seen = make(map[string]regular.Info)
+	}
+	if first, ok := s.seen[p.name]; !ok {
+		s.seen[p.name] = p.info
+	} else if !first.Same(p.info) {
+		s.moved = true
+	}
+}
+
+// replaced reports whether one of the directories and links that were seen is another now.
+func (s *snapshot) replaced() bool {
+	for name, first := range s.seen {
+		if is, err := s.root.Lstat(name); err != nil || !is.Same(first) {
+			return true
+		}
+	}
+	return false
 }
 
 // current reports whether the link at still leads to what it led to when it was followed, or nowhere if it led nowhere.
@@ -230,7 +257,11 @@ func (s *snapshot) enter(dir place, element string) (place, error) {
 			return place{}, unmountedError(at)
 		}
 	}
-	return place{dir.root, name, info}, err
+	entered := place{dir.root, name, info}
+	if err == nil && !strings.HasPrefix(element, reserved) {
+		s.see(entered)
+	}
+	return entered, err
 }
 
 // readlink returns the elements of the target of the link at p.

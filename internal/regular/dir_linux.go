@@ -17,10 +17,11 @@ import (
 // O_PATH, which os.Root is not; see https://man7.org/linux/man-pages/man2/open.2.html.
 type Dir struct{ fd int }
 
-// identity tells two files apart.
+// identity tells two files apart. Many file systems give the number of a deleted one to the next, and tell when each was made.
 type identity struct {
 	major, minor uint32
 	inode        uint64
+	born         unix.StatxTimestamp
 }
 
 const (
@@ -169,7 +170,8 @@ func readlinkat(dir int, name string) (target string, err error) {
 // https://docs.kernel.org/filesystems/overlayfs.html#inode-properties.
 func stat(dir int, name string, flags int) (Info, error) {
 	var st unix.Statx_t
-	err := uninterrupted(func() error { return unix.Statx(dir, name, flags, unix.STATX_BASIC_STATS|unix.STATX_MNT_ID, &st) })
+	const asked = unix.STATX_BASIC_STATS | unix.STATX_BTIME | unix.STATX_MNT_ID
+	err := uninterrupted(func() error { return unix.Statx(dir, name, flags, asked, &st) })
 	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) {
 		return oldStat(dir, name, flags)
 	}
@@ -179,7 +181,7 @@ func stat(dir int, name string, flags int) (Info, error) {
 	info := Info{
 		Mode:     mode(uint32(st.Mode)),
 		Modified: time.Unix(st.Mtime.Sec, int64(st.Mtime.Nsec)),
-		identity: identity{st.Dev_major, st.Dev_minor, st.Ino},
+		identity: identity{st.Dev_major, st.Dev_minor, st.Ino, st.Btime},
 	}
 	if info.Mount = st.Mnt_id; st.Mask&unix.STATX_MNT_ID == 0 {
 		info.Mount = info.device()
@@ -196,7 +198,7 @@ func oldStat(dir int, name string, flags int) (Info, error) {
 	info := Info{
 		Mode:     mode(st.Mode),
 		Modified: time.Unix(seconds, nanoseconds),
-		identity: identity{unix.Major(uint64(st.Dev)), unix.Minor(uint64(st.Dev)), st.Ino}, //nolint:unconvert // it has 32 bits on MIPS
+		identity: identity{major: unix.Major(uint64(st.Dev)), minor: unix.Minor(uint64(st.Dev)), inode: st.Ino}, //nolint:unconvert // on MIPS
 	}
 	info.Mount = info.device()
 	return info, nil

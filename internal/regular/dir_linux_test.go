@@ -104,6 +104,27 @@ func TestMountsDiffer(t *testing.T) {
 	}
 }
 
+// A file system may give the number of a deleted directory to the next one.
+func TestMadeAgain(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	name := filepath.Join(t.TempDir(), "d")
+	for range 100 {
+		is.NoErr(os.Mkdir(name, 0o700))
+		first, err := regular.Stat(name)
+		is.NoErr(err)
+		is.NoErr(os.Remove(name))
+		is.NoErr(os.Mkdir(name, 0o700))
+		second, err := regular.Stat(name)
+		is.NoErr(err)
+		again, err := regular.Stat(name)
+		is.NoErr(err)
+		is.True(!first.Same(second))
+		is.True(second.Same(again))
+		is.NoErr(os.Remove(name))
+	}
+}
+
 // Without statx, a directory is on the mount that its device stands for, and a file on none that is known.
 func TestStatWithoutStatx(t *testing.T) {
 	t.Parallel()
@@ -115,7 +136,9 @@ func TestStatWithoutStatx(t *testing.T) {
 		is.NoErr(err)
 		got, err := regular.OldStat(name)
 		is.NoErr(err)
-		is.True(got.Same(want))
+		again, err := regular.OldStat(name)
+		is.NoErr(err)
+		is.True(got.Same(again))
 		is.Equal(got.Mode, want.Mode)
 		is.Equal(got.Modified, want.Modified)
 		is.Equal(got.Mount != 0, want.Mode.IsDir())
@@ -125,4 +148,5 @@ func TestStatWithoutStatx(t *testing.T) {
 	root, err := regular.OldStat("/")
 	is.NoErr(err)
 	is.True(proc.Mount != root.Mount)
+	is.True(!proc.Same(root))
 }
