@@ -327,7 +327,7 @@ func TestResolve(t *testing.T) {
 		{secrets.Ref{Path: "database", Field: ".hidden"}, names},
 		{secrets.Ref{Path: "database", Field: "password~"}, names},
 		{secrets.Ref{Path: "database", Field: strings.Repeat("x", 300)}, names},
-		{secrets.Ref{Path: "database", Field: strings.Repeat("x", 500)}, ""}, // no key is longer
+		{secrets.Ref{Path: "database", Field: strings.Repeat("x", 2039)}, ""}, // no key is longer
 		{secrets.Ref{Path: "database", Field: ".."}, names},
 		{secrets.Ref{Path: "database", Field: "."}, names},
 		{secrets.Ref{Path: "database", Field: "../secret"}, names},
