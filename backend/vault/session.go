@@ -237,11 +237,11 @@ func (s *session) answer(l *login, got token, err error) {
 func granted(secret *api.Secret, began time.Time) (*grant, error) {
 	switch {
 	case secret == nil:
-		return nil, malformed("the login brought an empty answer")
+		return nil, unavailable("the login brought an empty answer: does a proxy stand before the server?")
 	case secret.WrapInfo != nil:
 		return nil, malformed("the login brought a wrapped answer")
 	case secret.Auth == nil:
-		return nil, malformed("the login brought an answer without a token")
+		return nil, unavailable("the login brought an answer without a token, which is not Vault's: does a proxy stand before it?")
 	case secret.Auth.ClientToken == "" && secret.Auth.MFARequirement != nil:
 		return nil, unauthenticated("the login asks for a second factor, which a program does not have")
 	}
