@@ -26,13 +26,13 @@ const (
 
 // confirmations finds out whether a denial is about the token or about its policies, where the denial itself does not say.
 type confirmations struct {
-	turn   chan struct{} // has room for one: who asks. It guards the others
-	serial uint64        // of the token that was asked about
+	turn   turn   // of who asks. It guards the others
+	serial uint64 // of the token that was asked about
 	result standing
 	at     time.Time // zero if nothing was asked
 }
 
-func newConfirmations() *confirmations { return &confirmations{turn: make(chan struct{}, 1)} }
+func newConfirmations() *confirmations { return &confirmations{turn: newTurn()} }
 
 // of returns the standing of t. Callers wait for the one that asks, and share its answer. It takes no more than half of the time that ctx
 // leaves: a denial that comes too late would be taken for an outage.
@@ -43,12 +43,10 @@ func (c *confirmations) of(ctx context.Context, s *server, t token) standing {
 	}
 	bounded, cancel := context.WithTimeout(context.WithValue(ctx, once{}, true), patience)
 	defer cancel()
-	select {
-	case c.turn <- struct{}{}:
-	case <-bounded.Done():
+	if c.turn.take(bounded) != nil {
 		return unconfirmed
 	}
-	defer func() { <-c.turn }()
+	defer c.turn.giveBack()
 	if !c.at.IsZero() && c.serial == t.serial && time.Since(c.at) < confirmedFor {
 		return c.result
 	}

@@ -285,7 +285,7 @@ func (s *session) drop(g *grant) {
 // another reports whether there is a token beside t, or one may be had. A token that the server calls invalid is given up,
 // but not at once after the login, or else a server that knows none of the tokens that it gives would be asked for ever
 // more of them.
-func (s *session) another(t token, invalid bool) bool {
+func (s *session) another(_ context.Context, t token, invalid bool) bool {
 	s.mu.Lock()
 	g := s.current
 	switch {
