@@ -70,6 +70,7 @@ func (c *config) identify(client *api.Client) {
 	case c.namespace != nil:
 		client.SetNamespace(*c.namespace)
 	case c.client == nil && namespace != "":
+		c.faults.Checkf(printable(namespace), "%s is not a namespace, such as team/shop", api.EnvVaultNamespace)
 		client.SetNamespace(namespace)
 	}
 }

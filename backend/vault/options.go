@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/vault/api"
 
 	"github.com/seed-5482dd03/secrets/internal/faults"
+	"github.com/seed-5482dd03/secrets/internal/text"
 )
 
 // Option configures a [Backend].
@@ -57,10 +58,11 @@ func newConfig(opts []Option) *config {
 	return c
 }
 
-// env returns the value of a variable, or "". One that is set and empty counts as unset, as it does for the tools of Vault.
+// env returns the value of a variable, or "". One that is set and empty counts as unset, as it does for the tools of Vault. A newline at the
+// end does not count: a Secret of Kubernetes often ends with one.
 func (c *config) env(name string) string {
 	value, _ := c.lookup(name)
-	return value
+	return text.Trim(value)
 }
 
 // take notes that option gives the source of tokens.

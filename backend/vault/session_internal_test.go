@@ -135,6 +135,24 @@ func TestServerThatKnowsNoneOfItsTokens(t *testing.T) {
 	})
 }
 
+// openLogin is as the official methods are: it keeps its credential in the open.
+type openLogin struct {
+	plainLogin
+
+	secretID string
+}
+
+func TestSessionShowsNoCredentialOfAForeignMethod(t *testing.T) {
+	method := &openLogin{secretID: "foreign-canary-8sKd2"}
+	is.New(t).True(len(secretstest.Leaks(method.secretID, method)) > 0) // the control
+	bubble(t, method, func(t *testing.T, is *is.I, _ *wire, s *session, _ *endings) {
+		_, err := s.token(t.Context())
+		is.NoErr(err)
+		synctest.Wait()
+		secretstest.AssertNoLeak(t, method.secretID, s)
+	})
+}
+
 func TestSessionShowsNoToken(t *testing.T) {
 	bubble(t, plainLogin{}, func(t *testing.T, is *is.I, _ *wire, s *session, _ *endings) {
 		got, err := s.token(t.Context())
