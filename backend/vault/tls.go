@@ -168,8 +168,12 @@ type secure struct {
 
 	mu      sync.Mutex
 	current http.RoundTripper
-	old     idleCloser // the one before current, or nil
+	old     []idleCloser // those before current on which requests may be under way
 }
+
+// maxOld is how many transports are kept after they were replaced, to close their connections of HTTP/2 as soon as those are idle. Those of
+// older ones close by themselves 90 seconds later.
+const maxOld = 16
 
 // newSecure returns the transport base, which it takes over, with what files hold. The fault says what is wrong with those.
 func newSecure(base *http.Transport, files tlsFiles) (s *secure, fault string) {
@@ -217,24 +221,19 @@ func (s *secure) look() (fault string) {
 
 // change makes new connections with next.
 func (s *secure) change(next http.RoundTripper) {
+	s.CloseIdleConnections()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	closeIdle(s.old) // what was under way on them at the last change
-	old, _ := s.current.(idleCloser)
-	closeIdle(old)
-	s.old, s.current = old, next
+	if old, ok := s.current.(idleCloser); ok {
+		s.old = append(s.old[max(0, len(s.old)-maxOld+1):], old)
+	}
+	s.current = next
 }
 
 func (s *secure) transport() http.RoundTripper {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.current
-}
-
-func closeIdle(c idleCloser) {
-	if c != nil {
-		c.CloseIdleConnections()
-	}
 }
 
 // RoundTrip sends r.
@@ -253,9 +252,12 @@ func (s *secure) RoundTrip(r *http.Request) (*http.Response, error) {
 func (s *secure) CloseIdleConnections() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	closeIdle(s.old)
-	current, _ := s.current.(idleCloser)
-	closeIdle(current)
+	for _, old := range s.old {
+		old.CloseIdleConnections()
+	}
+	if current, ok := s.current.(idleCloser); ok {
+		current.CloseIdleConnections()
+	}
 }
 
 var (
