@@ -28,6 +28,7 @@ type config struct {
 	address   string
 	namespace *string // nil if no option gives it
 	plaintext bool
+	dial      dialer
 	peers     []string
 	lookup    func(string) (string, bool)
 
@@ -48,7 +49,7 @@ type source func(s *server, ended func(serial uint64)) (tokens, error)
 
 func newConfig(opts []Option) *config {
 	c := &config{
-		name: "vault", maxSize: 1 << 20, maxPause: retryAtMost, lookup: os.LookupEnv,
+		name: "vault", maxSize: 1 << 20, maxPause: retryAtMost, lookup: os.LookupEnv, dial: dialAttentively,
 		faults: faults.List{Prefix: "secrets: vault: "},
 	}
 	faults.Apply(&c.faults, opts, func(o Option) { o(c) })
