@@ -441,23 +441,11 @@ func TestOldConnectionsAreClosed(t *testing.T) {
 			slow.Wait()
 			rotate()
 			is.NoErr(s.fetch(t, b))
-			is.True(eventually(func() bool { return s.connections.Load() == 1 }))
+			eventually(t, "one connection is left", func() bool { return s.connections.Load() == 1 })
 			is.NoErr(b.Close())
-			is.True(eventually(func() bool { return s.connections.Load() == 0 }))
+			eventually(t, "none is left", func() bool { return s.connections.Load() == 0 })
 		})
 	}
-}
-
-// eventually reports whether ok is true within 5 seconds.
-func eventually(ok func() bool) bool {
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); <-tick.C {
-		if ok() {
-			return true
-		}
-	}
-	return false
 }
 
 // What TLS refuses is said to be TLS, with the side that refused and the option to look at.

@@ -59,8 +59,8 @@ func newConfig(opts []Option) *config {
 	return c
 }
 
-// env returns the value of a variable, or "". One that is set and empty counts as unset, as it does for the tools of Vault. A newline at the
-// end does not count: a Secret of Kubernetes often ends with one.
+// env returns the value of a variable, or "". One that is set and empty counts as unset, as it does for the tools of Vault. A newline at
+// the end does not count: a Secret of Kubernetes often ends with one.
 func (c *config) env(name string) string {
 	value, _ := c.lookup(name)
 	return text.Trim(value)

@@ -286,8 +286,8 @@ func TestWhoLooksIntoADenialAndLeavesDisturbsNobody(t *testing.T) {
 	})
 }
 
-// What an engine says of a token of its own, with another status than 403, is not about the token of the request: that one is kept, and with
-// it the leases that it has brought.
+// What an engine says of a token of its own, with another status than 403, is not about the token of the request: that one is kept, and
+// with it the leases that it has brought.
 func TestTheInvalidTokenOfAnEngineIsNotOurs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for status, class := range map[int]error{400: secrets.ErrInvalidKey, 404: secrets.ErrUnknown, 500: secrets.ErrUnavailable} {

@@ -1,5 +1,5 @@
-// Package faultlink is a link for tests, of TCP or in memory, that can die in silence, as one behind a firewall does that has forgotten it: its connections
-// stay open and carry nothing more, in neither direction.
+// Package faultlink is a link for tests, of TCP or in memory, that can die in silence, as one behind a firewall does that has forgotten it:
+// its connections stay open and carry nothing more, in neither direction.
 package faultlink
 
 import (
