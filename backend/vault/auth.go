@@ -127,7 +127,6 @@ func (a *Auth) Validate() error { return a.faults.Err() }
 //	                            such auth method at the mount; the credential cannot be used
 //	secrets.ErrUnavailable      the server does not answer, is sealed, has had too many requests, or cannot reach the identity
 //	                            provider; a proxy answers in its place; the file with the credential is missing or empty
-//	secrets.ErrMalformed        the answer is not one of Vault
 func (a *Auth) Login(ctx context.Context, client *api.Client) (*api.Secret, error) {
 	if err := a.Validate(); err != nil {
 		return nil, unauthenticated(err.Error())

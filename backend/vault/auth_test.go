@@ -242,7 +242,7 @@ func TestAuthFailures(t *testing.T) {
 		{"sealed", 503, `{"errors":["Vault is sealed"]}`, secrets.ErrUnavailable, "sealed"},
 		{"proxy", 404, `<html>` + secretID, secrets.ErrUnavailable, "status 404"},
 		{"gateway", 404, `{"message":"no Route matched with those values"}`, secrets.ErrUnavailable, "status 404"},
-		{"no JSON", 200, `<html>` + secretID, secrets.ErrMalformed, "at auth/approle is not Vault's"},
+		{"no JSON", 200, `<html>` + secretID, secrets.ErrUnavailable, "at auth/approle is not Vault's"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			is := is.New(t)

@@ -26,32 +26,35 @@ const (
 
 // confirmations finds out whether a denial is about the token or about its policies, where the denial itself does not say.
 type confirmations struct {
-	turn   chan struct{} // has room for one: who asks. It guards the others
-	serial uint64        // of the token that was asked about
+	turn   turn   // of who asks. It guards the others
+	serial uint64 // of the token that was asked about
 	result standing
 	at     time.Time // zero if nothing was asked
 }
 
-func newConfirmations() *confirmations { return &confirmations{turn: make(chan struct{}, 1)} }
+func newConfirmations() *confirmations { return &confirmations{turn: newTurn()} }
 
-// of returns the standing of t. Callers wait for the one that asks, and share its answer.
+// of returns the standing of t. Callers wait for the one that asks, and share its answer. It takes no more than half of the time that ctx
+// leaves: a denial that comes too late would be taken for an outage.
 func (c *confirmations) of(ctx context.Context, s *server, t token) standing {
-	select {
-	case c.turn <- struct{}{}:
-	case <-ctx.Done():
+	patience := confirmTimeout
+	if end, ok := ctx.Deadline(); ok {
+		patience = min(patience, time.Until(end)/2) //nolint:mnd // half
+	}
+	bounded, cancel := context.WithTimeout(context.WithValue(ctx, once{}, true), patience)
+	defer cancel()
+	if c.turn.take(bounded) != nil {
 		return unconfirmed
 	}
-	defer func() { <-c.turn }()
+	defer c.turn.giveBack()
 	if !c.at.IsZero() && c.serial == t.serial && time.Since(c.at) < confirmedFor {
 		return c.result
 	}
-	bounded, cancel := context.WithTimeout(context.WithValue(ctx, once{}, true), confirmTimeout)
-	defer cancel()
 	result := unconfirmed
 	if a, err := s.send(bounded, t, "auth/token/lookup-self", nil); err == nil {
 		result = a.confirms()
 	}
-	if ctx.Err() == nil { // else it is the caller that gave up, and the next one asks
+	if bounded.Err() == nil || ctx.Err() == nil && patience == confirmTimeout { // else the caller had no time, and the next one asks
 		c.serial, c.result, c.at = t.serial, result, time.Now()
 	}
 	return result
@@ -84,8 +87,9 @@ const (
 
 // disowns reports whether the server does not take the token of the request for one that may be used.
 func (a answer) disowns() bool {
-	return a.vaults && (a.says("invalid token") || a.says("failed to look up namespace from the token") ||
-		a.status == http.StatusForbidden && len(a.errors) == 1 && a.errors[0] == bareDenial)
+	denial := a.status == http.StatusForbidden // else it may be an engine that tells of a token of its own
+	return a.vaults && (a.says("failed to look up namespace from the token") ||
+		denial && (a.says("invalid token") || len(a.errors) == 1 && a.errors[0] == bareDenial))
 }
 
 // deniesByPolicy reports whether the server knows the token and says that its policies do not suffice.

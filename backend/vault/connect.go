@@ -70,6 +70,7 @@ func (c *config) identify(client *api.Client) {
 	case c.namespace != nil:
 		client.SetNamespace(*c.namespace)
 	case c.client == nil && namespace != "":
+		c.faults.Checkf(printable(namespace), "%s is not a namespace, such as team/shop", api.EnvVaultNamespace)
 		client.SetNamespace(namespace)
 	}
 }
@@ -170,22 +171,27 @@ func (c *config) settings() *api.Config {
 		c.faults.Addf("the official client has a transport of another kind, a %T", settings.HttpClient.Transport)
 		return nil
 	}
-	settings.HttpClient = &http.Client{Transport: ownTransport(defaults.Proxy)}
+	settings.HttpClient = &http.Client{Transport: ownTransport(defaults.Proxy, c.dial)}
 	return settings
+}
+
+// dialer connects to an address, as [net.Dialer.DialContext] does.
+type dialer func(ctx context.Context, network, address string) (net.Conn, error)
+
+// dialAttentively is how connections are made, with the settings of the official client's.
+func dialAttentively(ctx context.Context, network, address string) (net.Conn, error) {
+	const timeout = 30 * time.Second
+	conn, err := (&net.Dialer{Timeout: timeout, KeepAlive: timeout}).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return attentive{conn}, nil
 }
 
 // ownTransport returns a transport with the settings of the official client's, which stem from github.com/hashicorp/go-cleanhttp. That
 // one is not taken: golang.org/x/net/http2 is wired into it, so that it cannot be cloned for other files of TLS.
-func ownTransport(proxy func(*http.Request) (*url.URL, error)) *http.Transport {
-	const dialTimeout, idleTimeout, handshakeTimeout, idle = 30 * time.Second, 90 * time.Second, 10 * time.Second, 100
-	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: dialTimeout}
-	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := dialer.DialContext(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		return attentive{conn}, nil
-	}
+func ownTransport(proxy func(*http.Request) (*url.URL, error), dial dialer) *http.Transport {
+	const idleTimeout, handshakeTimeout, idle = 90 * time.Second, 10 * time.Second, 100
 	return &http.Transport{
 		Proxy:                  proxy,
 		DialContext:            dial,

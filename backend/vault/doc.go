@@ -57,7 +57,9 @@
 // Every file that is named to the backend may be replaced under a running program, in one step or in place: a token file counts from the
 // next request on, a credential from the next login, authorities and the client's pair from the next connection. The first request after
 // a change of the TLS files opens one; requests under way end on the old one. A pair of which only half is new is not used: the last good
-// one is, and an error of TLS says so. The authorities of the system, [WithTLSConfig], [WithHTTPClient] and [WithClient] stay as they are.
+// one is, and an error of TLS says so. A file on a file system that hangs keeps nobody beyond the context; for the files of TLS, a request
+// waits a second, and goes on with what they held last. The authorities of the system, [WithTLSConfig], [WithHTTPClient] and
+// [WithClient] stay as they are.
 //
 // # Leases
 //

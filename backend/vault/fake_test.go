@@ -186,3 +186,29 @@ func quoted(s string) string {
 func certificate(s *httptest.Server) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
 }
+
+const (
+	patience = 30 * time.Second // for what happens in milliseconds on a machine that does nothing else
+	blink    = 10 * time.Millisecond
+)
+
+// eventually waits until ok returns true.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	within(t, patience, what, ok)
+}
+
+// within waits until ok returns true, and returns how long that took. More than limit ends the test.
+func within(t testing.TB, limit time.Duration, what string, ok func() bool) time.Duration {
+	t.Helper()
+	began := time.Now()
+	tick := time.NewTicker(blink)
+	defer tick.Stop()
+	for !ok() {
+		if time.Since(began) > limit {
+			t.Fatalf("after %v, not yet so: %s", limit, what)
+		}
+		<-tick.C
+	}
+	return time.Since(began)
+}

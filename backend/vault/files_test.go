@@ -22,6 +22,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -85,6 +86,8 @@ type rotating struct {
 	credential int
 	version    uint16 // of TLS, or 0
 	protocol   string
+
+	connections atomic.Int32 // that are open
 }
 
 func newRotating(t testing.TB) *rotating {
@@ -93,6 +96,14 @@ func newRotating(t testing.TB) *rotating {
 	s.put("app", `{"password":"p"}`)
 	s.fake.Server = httptest.NewUnstartedServer(http.HandlerFunc(s.serve))
 	s.EnableHTTP2, s.Config.ErrorLog = true, log.New(io.Discard, "", 0)
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			s.connections.Add(1)
+		case http.StateClosed:
+			s.connections.Add(-1)
+		}
+	}
 	var certificates [2]tls.Certificate
 	for n, authority := range s.authorities {
 		pair, err := tls.X509KeyPair(bytesOf(authority.pair(t)))
@@ -392,6 +403,49 @@ func TestOldConnectionLivesOn(t *testing.T) {
 	is.Equal(all["/v1/secret/data/before"], all["/v1/secret/data/first"]) // the control
 	is.True(all["/v1/secret/data/after"].peer != all["/v1/secret/data/first"].peer)
 	is.Equal(all["/v1/secret/data/after"].proto, "HTTP/2.0")
+}
+
+// A connection on which a request outlasts several changes is closed with the first change after its end, or with the backend, and not 90
+// seconds later: whoever rotates often does not run out of file descriptors.
+func TestOldConnectionsAreClosed(t *testing.T) {
+	for _, protocol := range []string{"h2", "http/1.1"} {
+		t.Run(protocol, func(t *testing.T) {
+			is := is.New(t)
+			s, ca := newRotating(t), filepath.Join(t.TempDir(), "ca.pem")
+			s.protocol = protocol
+			rotations := 0
+			rotate := func() {
+				rotations++
+				rename(t, ca, strings.Repeat(s.authorities[0].pem, rotations))
+			}
+			rotate()
+			asked, goOn := make(chan struct{}), make(chan struct{})
+			s.handle("secret/data/slow", func(w http.ResponseWriter, _ *http.Request) {
+				asked <- struct{}{}
+				<-goOn
+				respond(w, http.StatusOK, `{"data":{"data":{},"metadata":{"version":1}}}`)
+			})
+			b := s.open(t, vault.WithTLSCACert(ca), vault.WithToken(credentialOf(0)), environment(nil))
+			var slow sync.WaitGroup
+			for range 5 {
+				slow.Go(func() {
+					_, err := b.Fetch(t.Context(), secrets.Ref{Path: "slow"})
+					is.NoErr(err)
+				})
+				<-asked
+				rotate()
+				is.NoErr(s.fetch(t, b))
+			}
+			is.True(s.connections.Load() >= 6) // the control
+			close(goOn)
+			slow.Wait()
+			rotate()
+			is.NoErr(s.fetch(t, b))
+			eventually(t, "one connection is left", func() bool { return s.connections.Load() == 1 })
+			is.NoErr(b.Close())
+			eventually(t, "none is left", func() bool { return s.connections.Load() == 0 })
+		})
+	}
 }
 
 // What TLS refuses is said to be TLS, with the side that refused and the option to look at.

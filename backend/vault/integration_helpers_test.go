@@ -122,32 +122,6 @@ func (s *store) readable() string {
 // whole returns the key of a secret as a whole.
 func whole(secret string) string { return secrets.Ref{Path: secret, Whole: true}.String() }
 
-const (
-	patience = 30 * time.Second // for what happens in milliseconds on a machine that does nothing else
-	blink    = 10 * time.Millisecond
-)
-
-// eventually waits until ok returns true.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	within(t, patience, what, ok)
-}
-
-// within waits until ok returns true, and returns how long that took. More than limit ends the test.
-func within(t testing.TB, limit time.Duration, what string, ok func() bool) time.Duration {
-	t.Helper()
-	began := time.Now()
-	tick := time.NewTicker(blink)
-	defer tick.Stop()
-	for !ok() {
-		if time.Since(began) > limit {
-			t.Fatalf("after %v, not yet so: %s", limit, what)
-		}
-		<-tick.C
-	}
-	return time.Since(began)
-}
-
 // A reading is what readers have met that go on while a test does something to their server.
 type reading struct {
 	cancel  context.CancelFunc

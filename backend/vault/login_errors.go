@@ -37,7 +37,7 @@ func loginFailure(ctx context.Context, mount string, err error) (failure error) 
 		return errLoginTimeout()
 	}
 	if unread(err) {
-		return malformed("the answer to the login" + at + " is not Vault's: does a proxy stand before it?")
+		return unavailable("the answer to the login" + at + " is not Vault's: does a proxy stand before it?")
 	}
 	if unconnected(err) {
 		return unreached(ctx, err)

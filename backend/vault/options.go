@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/vault/api"
 
 	"github.com/seed-5482dd03/secrets/internal/faults"
+	"github.com/seed-5482dd03/secrets/internal/text"
 )
 
 // Option configures a [Backend].
@@ -27,6 +28,7 @@ type config struct {
 	address   string
 	namespace *string // nil if no option gives it
 	plaintext bool
+	dial      dialer
 	peers     []string
 	lookup    func(string) (string, bool)
 
@@ -47,7 +49,7 @@ type source func(s *server, ended func(serial uint64)) (tokens, error)
 
 func newConfig(opts []Option) *config {
 	c := &config{
-		name: "vault", maxSize: 1 << 20, maxPause: retryAtMost, lookup: os.LookupEnv,
+		name: "vault", maxSize: 1 << 20, maxPause: retryAtMost, lookup: os.LookupEnv, dial: dialAttentively,
 		faults: faults.List{Prefix: "secrets: vault: "},
 	}
 	faults.Apply(&c.faults, opts, func(o Option) { o(c) })
@@ -57,10 +59,11 @@ func newConfig(opts []Option) *config {
 	return c
 }
 
-// env returns the value of a variable, or "". One that is set and empty counts as unset, as it does for the tools of Vault.
+// env returns the value of a variable, or "". One that is set and empty counts as unset, as it does for the tools of Vault. A newline at
+// the end does not count: a Secret of Kubernetes often ends with one.
 func (c *config) env(name string) string {
 	value, _ := c.lookup(name)
-	return value
+	return text.Trim(value)
 }
 
 // take notes that option gives the source of tokens.

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/vault/api"
 	"github.com/matryer/is"
@@ -114,6 +115,69 @@ func TestRedirectsToTheSameDocumentAreFollowed(t *testing.T) {
 	s, err := f.backend(t, vault.WithKVVersion(2)).Fetch(t.Context(), secrets.Ref{Path: "app", Version: "1"})
 	is.NoErr(err)
 	is.Equal(s.Reveal(), `{"a":"b"}`)
+}
+
+// A redirect chooses the host alone: the path is sent as it was before, however the answer has written it.
+func TestARedirectDoesNotRewriteThePath(t *testing.T) {
+	for _, to := range []string{"/v1/secret%2Fdata%2Fapp", "/v1%2fsecret/data/app", "/v1/secret/data/%61pp", "/v1/secret/data/app#x"} {
+		is := is.New(t)
+		f := newFake(t)
+		f.put("app", `{"a":"b"}`)
+		var raw []string
+		f.handle("secret/data/app", func(w http.ResponseWriter, r *http.Request) {
+			if raw = append(raw, r.RequestURI); len(raw) == 1 {
+				w.Header().Set("Location", to)
+				w.WriteHeader(http.StatusTemporaryRedirect)
+				return
+			}
+			f.vault.ServeHTTP(w, r)
+		})
+		_, err := f.backend(t, vault.WithKVVersion(2)).Fetch(t.Context(), secrets.Ref{Path: "app"})
+		is.NoErr(err)
+		is.Equal(raw, []string{"/v1/secret/data/app", "/v1/secret/data/app"}) // to
+	}
+}
+
+// A host of IPv6 may be written with its brackets and without them, as any other with a port and without one.
+func TestRedirectHostsOfIPv6(t *testing.T) {
+	for _, c := range []struct {
+		peer, to string
+		trusted  bool
+	}{
+		{"::1", "https://[::1]:8200", true},
+		{"[::1]", "https://[::1]:8200", true},
+		{"[::1]", "https://[::1]", true},
+		{"[::1]:443", "https://[::1]", true},
+		{"[::1]:443", "https://[::1]:443", true},
+		{"[::1]:8200", "https://[::1]:8200", true},
+		{"[::1]:8200", "https://[::1]:8201", false},
+		{"[::1]", "https://[::2]:8200", false},
+		{"[::1]", "http://[::1]:8200", false},
+		{"node.example:443", "https://node.example", true},
+		{"node.example", "https://NODE.example:1", true},
+	} {
+		is := is.New(t)
+		var asked []string
+		b, err := vault.New(vault.WithAddress("https://vault.example"), vault.WithToken(fakeToken), vault.WithKVVersion(2),
+			vault.WithRedirectHosts(c.peer), vault.WithLookup(noEnvironment), vault.WithMaxPause(time.Millisecond),
+			vault.WithHTTPClient(&http.Client{Transport: transport(func(r *http.Request) (*http.Response, error) {
+				w := httptest.NewRecorder()
+				if asked = append(asked, r.URL.Host); len(asked) == 1 {
+					w.Header().Set("Location", c.to+r.URL.Path)
+					w.WriteHeader(http.StatusTemporaryRedirect)
+				} else {
+					respond(w, http.StatusOK, `{"data":{"data":{"a":"b"},"metadata":{"version":1}}}`)
+				}
+				resp := w.Result()
+				resp.Request = r
+				return resp, nil
+			})}))
+		is.NoErr(err)
+		_, err = b.Fetch(t.Context(), secrets.Ref{Path: "app"})
+		is.Equal(err == nil, c.trusted) // c.peer, c.to
+		is.Equal(len(asked) == 2, c.trusted)
+		is.NoErr(b.Close())
+	}
 }
 
 // What was asked for is what is answered, or nothing: the server, or what stands before it, must not put another document in its place.

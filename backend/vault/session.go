@@ -28,7 +28,8 @@ const (
 // the next caller logs in.
 type session struct {
 	server *server
-	method api.AuthMethod
+	// method logs in. A func shows no dump of the session what a method that is not of this package keeps.
+	method func(ctx context.Context, client *api.Client) (*api.Secret, error)
 	// namespace is where the token is renewed and revoked, too: that of the login, or nil for that of the server. The policy default, which
 	// allows both, is about the namespace of the token. Vault's agent does the same:
 	// https://github.com/hashicorp/vault/blob/v1.21.0/command/agent.go (ahClient).
@@ -74,7 +75,7 @@ type login struct {
 // newSession returns a source of tokens that logs in to s with method. It is called before anything is asked of s.
 func newSession(s *server, method api.AuthMethod, ended func(serial uint64)) *session {
 	ctx, cancel := context.WithCancel(context.Background())
-	session := &session{server: s, method: method, ended: ended, ctx: ctx, cancel: cancel, patience: leastPause}
+	session := &session{server: s, method: method.Login, ended: ended, ctx: ctx, cancel: cancel, patience: leastPause}
 	if own, ok := method.(*Auth); ok {
 		session.namespace = own.namespace
 	}
@@ -169,7 +170,7 @@ func (s *session) logIn(ctx context.Context, l *login) {
 	}()
 	// A client of its own, for a method may set the token and the namespace of the one that it is given.
 	client := s.server.client().WithNamespace(s.server.client().Namespace())
-	secret, err = s.method.Login(ctx, client)
+	secret, err = s.method(ctx, client)
 }
 
 // settle takes what a login has brought.
@@ -237,11 +238,11 @@ func (s *session) answer(l *login, got token, err error) {
 func granted(secret *api.Secret, began time.Time) (*grant, error) {
 	switch {
 	case secret == nil:
-		return nil, malformed("the login brought an empty answer")
+		return nil, unavailable("the login brought an empty answer: does a proxy stand before the server?")
 	case secret.WrapInfo != nil:
 		return nil, malformed("the login brought a wrapped answer")
 	case secret.Auth == nil:
-		return nil, malformed("the login brought an answer without a token")
+		return nil, unavailable("the login brought an answer without a token, which is not Vault's: does a proxy stand before it?")
 	case secret.Auth.ClientToken == "" && secret.Auth.MFARequirement != nil:
 		return nil, unauthenticated("the login asks for a second factor, which a program does not have")
 	}
@@ -285,7 +286,7 @@ func (s *session) drop(g *grant) {
 // another reports whether there is a token beside t, or one may be had. A token that the server calls invalid is given up,
 // but not at once after the login, or else a server that knows none of the tokens that it gives would be asked for ever
 // more of them.
-func (s *session) another(t token, invalid bool) bool {
+func (s *session) another(_ context.Context, t token, invalid bool) bool {
 	s.mu.Lock()
 	g := s.current
 	switch {

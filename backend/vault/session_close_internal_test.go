@@ -27,7 +27,7 @@ func TestCloseRevokesWhatALoginHasGot(t *testing.T) {
 		is.Equal(revoked[0].verb, "PUT")
 		_, err = s.token(t.Context())
 		is.True(errors.Is(err, secrets.ErrClosed))
-		is.True(!s.another(token{}, true))
+		is.True(!s.another(t.Context(), token{}, true))
 	})
 }
 

@@ -96,8 +96,8 @@ func TestAnother(t *testing.T) {
 	bubble(t, plainLogin{}, func(t *testing.T, is *is.I, w *wire, s *session, e *endings) {
 		first, err := s.token(t.Context())
 		is.NoErr(err)
-		is.True(!s.another(first, false)) // denied, by the current token
-		is.True(!s.another(first, true))  // invalid right after the login: another login would bring no better one
+		is.True(!s.another(t.Context(), first, false)) // denied, by the current token
+		is.True(!s.another(t.Context(), first, true))  // invalid right after the login: another login would bring no better one
 		is.Equal(e.all(), nil)
 
 		pass(2 * time.Second)
@@ -105,7 +105,7 @@ func TestAnother(t *testing.T) {
 		var wg sync.WaitGroup
 		for range callers {
 			wg.Go(func() {
-				is.True(s.another(first, true))
+				is.True(s.another(t.Context(), first, true))
 				got, err := s.token(t.Context())
 				is.NoErr(err)
 				is.Equal(got.serial, uint64(2))
@@ -114,7 +114,7 @@ func TestAnother(t *testing.T) {
 		wg.Wait()
 		is.Equal(len(w.calls("/login")), 2) // one in all
 		is.Equal(e.all(), []uint64{1})
-		is.True(s.another(first, false)) // there is another by now
+		is.True(s.another(t.Context(), first, false)) // there is another by now
 	})
 }
 
@@ -125,13 +125,31 @@ func TestServerThatKnowsNoneOfItsTokens(t *testing.T) {
 		for time.Since(start) < 5*time.Minute {
 			got, err := s.token(t.Context())
 			is.NoErr(err)
-			if s.another(got, true) {
+			if s.another(t.Context(), got, true) {
 				_, err = s.token(t.Context())
 				is.NoErr(err)
 			}
 			pause(10 * time.Millisecond)
 		}
 		is.True(len(w.calls("/login")) <= 15) // 1, 2, 4, 8, 16, 30, 30, … s apart
+	})
+}
+
+// openLogin is as the official methods are: it keeps its credential in the open.
+type openLogin struct {
+	plainLogin
+
+	secretID string
+}
+
+func TestSessionShowsNoCredentialOfAForeignMethod(t *testing.T) {
+	method := &openLogin{secretID: "foreign-canary-8sKd2"}
+	is.New(t).True(len(secretstest.Leaks(method.secretID, method)) > 0) // the control
+	bubble(t, method, func(t *testing.T, is *is.I, _ *wire, s *session, _ *endings) {
+		_, err := s.token(t.Context())
+		is.NoErr(err)
+		synctest.Wait()
+		secretstest.AssertNoLeak(t, method.secretID, s)
 	})
 }
 

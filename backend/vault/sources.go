@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"unicode"
 
@@ -23,9 +22,9 @@ import (
 // noToken is for an agent or proxy that adds a token of its own to each request.
 type noToken struct{}
 
-func (noToken) token(ctx context.Context) (token, error) { return token{}, ctx.Err() }
-func (noToken) another(token, bool) bool                 { return false }
-func (noToken) close() error                             { return nil }
+func (noToken) token(ctx context.Context) (token, error)  { return token{}, ctx.Err() }
+func (noToken) another(context.Context, token, bool) bool { return false }
+func (noToken) close() error                              { return nil }
 
 // fixedToken is a token that the program has given.
 type fixedToken token
@@ -43,21 +42,21 @@ func staticToken(value string) (*fixedToken, error) {
 }
 
 func (f *fixedToken) token(ctx context.Context) (token, error) { return token(*f), ctx.Err() }
-func (*fixedToken) another(token, bool) bool                   { return false }
+func (*fixedToken) another(context.Context, token, bool) bool  { return false }
 func (*fixedToken) close() error                               { return nil }
 
 // foreignToken is a token that somebody else keeps and renews: it is looked at for each request.
 type foreignToken struct {
 	read  func() (string, error)
-	ended func(serial uint64) // called outside of mu, for each token that another has replaced; or nil
+	ended func(serial uint64) // called outside of the turn, for each token that another has replaced; or nil
 
-	mu   sync.Mutex
-	last token // the zero token until there was one
+	turn turn  // of who reads
+	last token // the zero token until there was one; whose turn it is may look
 }
 
 // fileToken returns the source of the token that the file path holds.
 func fileToken(path string, ended func(serial uint64)) *foreignToken {
-	return &foreignToken{ended: ended, read: func() (string, error) {
+	return &foreignToken{ended: ended, turn: newTurn(), read: func() (string, error) {
 		return readFile("the token in", path, text.TrimToken)
 	}}
 }
@@ -79,7 +78,7 @@ func (c *config) homeToken() string {
 
 // clientToken returns the source of the token of client, which the program renews.
 func clientToken(client *api.Client, ended func(serial uint64)) *foreignToken {
-	return &foreignToken{ended: ended, read: func() (string, error) {
+	return &foreignToken{ended: ended, turn: newTurn(), read: func() (string, error) {
 		value := text.TrimToken(client.Token())
 		if value == "" {
 			return "", unauthenticated("the client of the program has no token")
@@ -92,33 +91,43 @@ func (f *foreignToken) token(ctx context.Context) (token, error) {
 	if err := ctx.Err(); err != nil {
 		return token{}, err
 	}
-	now, replaced, err := f.look()
-	if replaced != 0 && f.ended != nil {
-		f.ended(replaced)
+	saw, err := patiently(ctx, f.turn, f.look, func(saw looked) {
+		if saw.replaced != 0 && f.ended != nil {
+			f.ended(saw.replaced)
+		}
+	})
+	if err != nil {
+		return token{}, err
 	}
-	return now, err
+	return saw.now, saw.err
 }
 
-// look reads the token, and returns the serial number of the one that it replaces, or 0.
-func (f *foreignToken) look() (now token, replaced uint64, err error) {
-	f.mu.Lock() // over the reading, too: who reads later has the later token
-	defer f.mu.Unlock()
+// looked is what a look at a token that somebody else keeps has brought.
+type looked struct {
+	now      token
+	replaced uint64 // the serial number of the token that now replaces, or 0
+	err      error
+}
+
+// look reads the token. It is the caller's turn, so that who reads later has the later token.
+func (f *foreignToken) look() (saw looked) {
 	value, err := f.read()
 	if err != nil {
-		return token{}, 0, err
+		return looked{err: err}
 	}
 	if !printable(value) {
-		return token{}, 0, unauthenticated("the token holds what is no printable ASCII, such as a second line")
+		return looked{err: unauthenticated("the token holds what is no printable ASCII, such as a second line")}
 	}
 	if s := secrets.NewSecret(value, secrets.Meta{}); !f.last.value.Equal(s) {
-		replaced = f.last.serial
+		saw.replaced = f.last.serial
 		f.last = token{value: s, serial: f.last.serial + 1}
 	}
-	return f.last, replaced, nil
+	saw.now = f.last
+	return saw
 }
 
-func (f *foreignToken) another(t token, _ bool) bool {
-	now, err := f.token(context.Background())
+func (f *foreignToken) another(ctx context.Context, t token, _ bool) bool {
+	now, err := f.token(ctx)
 	return err == nil && now.serial != t.serial
 }
 

@@ -28,7 +28,7 @@ func TestStaticToken(t *testing.T) {
 	got, err := s.token(t.Context())
 	is.NoErr(err)
 	is.Equal(got.value.Reveal(), canary)
-	is.True(!s.another(got, true))
+	is.True(!s.another(t.Context(), got, true))
 	is.NoErr(s.close())
 	secretstest.AssertNoLeak(t, canary, s)
 	secretstest.AssertNoLeak(t, canary, got)
@@ -40,7 +40,7 @@ func TestNoToken(t *testing.T) {
 	is.NoErr(err)
 	is.True(got.value.IsZero())
 	is.Equal(got.value.Reveal(), "")
-	is.True(!noToken{}.another(got, true))
+	is.True(!noToken{}.another(t.Context(), got, true))
 	is.NoErr(noToken{}.close())
 }
 
@@ -70,22 +70,22 @@ func TestFileToken(t *testing.T) {
 	first, err := s.token(t.Context())
 	is.NoErr(err)
 	is.Equal(first.value.Reveal(), canary)
-	is.True(!s.another(first, true)) // the same still
+	is.True(!s.another(t.Context(), first, true)) // the same still
 	same, err := s.token(t.Context())
 	is.NoErr(err)
 	is.Equal(same.serial, first.serial)
 	is.Equal(e.all(), nil)
 
 	write(canary + "2")
-	is.True(s.another(first, false))
+	is.True(s.another(t.Context(), first, false))
 	second, err := s.token(t.Context())
 	is.NoErr(err)
 	is.True(second.serial != first.serial)
 	is.Equal(e.all(), []uint64{first.serial})
-	is.True(s.another(first, true))
+	is.True(s.another(t.Context(), first, true))
 
 	is.NoErr(os.Remove(path))
-	is.True(!s.another(second, true)) // there is none
+	is.True(!s.another(t.Context(), second, true)) // there is none
 	fails(secrets.ErrUnavailable)
 	is.NoErr(os.Mkdir(path, 0o700))
 	fails(secrets.ErrUnauthenticated)
@@ -109,7 +109,7 @@ func TestClientToken(t *testing.T) {
 	is.NoErr(err)
 	is.Equal(first.value.Reveal(), "one")
 	client.SetToken("two")
-	is.True(s.another(first, false))
+	is.True(s.another(t.Context(), first, false))
 	is.NoErr(s.close())
 	is.Equal(client.Token(), "two")
 }

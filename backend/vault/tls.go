@@ -2,6 +2,7 @@ package vault
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -16,6 +17,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/seed-5482dd03/secrets/internal/network"
 	"github.com/seed-5482dd03/secrets/internal/regular"
@@ -153,7 +155,7 @@ func holds(content []byte, kind string) bool {
 
 // secure is the transport that requests go out on. For each request it looks whether the files of TLS have changed; if they have, it
 // makes new connections with what they hold now, and lets the old ones end with the requests that are under way on them. As long as
-// the files are half written or gone, what they held last counts.
+// the files are half written, gone or on a file system that hangs, what they held last counts.
 //
 // It changes the whole transport, since a tls.Config of a client has no hook for its authorities but one that replaces the check of
 // the server's certificate.
@@ -161,12 +163,17 @@ type secure struct {
 	files tlsFiles
 	base  *http.Transport // unused itself; nil for a transport of the program's own
 
+	turn turn              // of who reads the files
+	sum  [sha256.Size]byte // of what current was made with; whose turn it is may look
+
 	mu      sync.Mutex
-	sum     [sha256.Size]byte // of what current was made with
 	current http.RoundTripper
-	old     idleCloser // the one before current, or nil
-	fault   string     // why the files as they are now do not count
+	old     []idleCloser // those before current on which requests may be under way
 }
+
+// maxOld is how many transports are kept after they were replaced, to close their connections of HTTP/2 as soon as those are idle. Those of
+// older ones close by themselves 90 seconds later.
+const maxOld = 16
 
 // newSecure returns the transport base, which it takes over, with what files hold. The fault says what is wrong with those.
 func newSecure(base *http.Transport, files tlsFiles) (s *secure, fault string) {
@@ -174,49 +181,65 @@ func newSecure(base *http.Transport, files tlsFiles) (s *secure, fault string) {
 	if !files.onDisk() {
 		return &secure{current: base}, ""
 	}
-	s = &secure{files: files, base: base}
-	s.look()
-	return s, s.fault
+	s = &secure{files: files, base: base, turn: newTurn()}
+	return s, s.look()
 }
 
-// look takes in what the files hold now.
-func (s *secure) look() (now http.RoundTripper, fault string) {
-	s.mu.Lock() // over the reading, too: who reads later has the later files
-	defer s.mu.Unlock()
+// lookTimeout is how long a request waits for the files.
+const lookTimeout = time.Second
+
+// refresh takes in what the files hold now, or says why that does not count.
+func (s *secure) refresh(ctx context.Context) (fault string) {
 	if !s.files.onDisk() {
-		return s.current, ""
+		return ""
 	}
-	content, fault := s.files.read()
-	if fault == "" && (content.sum != s.sum || s.current == nil) {
-		var settings *tls.Config
-		if settings, fault = s.files.settings(s.base.TLSClientConfig, content); fault == "" {
-			s.change(settings, content.sum)
-		}
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	fault, err := patiently(ctx, s.turn, s.look, func(string) {})
+	if err != nil {
+		return "it takes too long to read them"
 	}
-	s.fault = fault
-	return s.current, fault
+	return fault
 }
 
-// change makes new connections with settings. The caller holds s.mu.
-func (s *secure) change(settings *tls.Config, sum [sha256.Size]byte) {
+// look is refresh for whose turn it is, so that who reads later has the later files.
+func (s *secure) look() (fault string) {
+	content, fault := s.files.read()
+	if fault != "" || content.sum == s.sum {
+		return fault
+	}
+	settings, fault := s.files.settings(s.base.TLSClientConfig, content)
+	if fault != "" {
+		return fault
+	}
+	s.sum = content.sum
 	next := s.base.Clone()
 	next.TLSClientConfig = settings
-	closeIdle(s.old) // what was under way on them at the last change
-	old, _ := s.current.(idleCloser)
-	closeIdle(old)
-	s.old, s.current, s.sum = old, next, sum
+	s.change(next)
+	return ""
 }
 
-func closeIdle(c idleCloser) {
-	if c != nil {
-		c.CloseIdleConnections()
+// change makes new connections with next.
+func (s *secure) change(next http.RoundTripper) {
+	s.CloseIdleConnections()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old, ok := s.current.(idleCloser); ok {
+		s.old = append(s.old[max(0, len(s.old)-maxOld+1):], old)
 	}
+	s.current = next
+}
+
+func (s *secure) transport() http.RoundTripper {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current
 }
 
 // RoundTrip sends r.
 func (s *secure) RoundTrip(r *http.Request) (*http.Response, error) {
-	next, fault := s.look()
-	resp, err := next.RoundTrip(r)
+	fault := s.refresh(r.Context())
+	resp, err := s.transport().RoundTrip(r)
 	if err != nil {
 		if own := s.failure(err, fault); own != nil {
 			return nil, own
@@ -229,9 +252,12 @@ func (s *secure) RoundTrip(r *http.Request) (*http.Response, error) {
 func (s *secure) CloseIdleConnections() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	closeIdle(s.old)
-	current, _ := s.current.(idleCloser)
-	closeIdle(current)
+	for _, old := range s.old {
+		old.CloseIdleConnections()
+	}
+	if current, ok := s.current.(idleCloser); ok {
+		current.CloseIdleConnections()
+	}
 }
 
 var (

@@ -19,7 +19,7 @@ type tokens interface {
 	token(ctx context.Context) (token, error)
 	// another reports whether a request that the server refused with t is worth repeating with another token: there is one
 	// by now, or, if the server said that t is invalid, one may be had.
-	another(t token, invalid bool) bool
+	another(ctx context.Context, t token, invalid bool) bool
 	// close ends what the source runs, and revokes the token if it has obtained it itself.
 	close() error
 }

@@ -1,6 +1,7 @@
 package vault_test
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"sync"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/seed-5482dd03/secrets"
 	"github.com/seed-5482dd03/secrets/backend/vault"
+	"github.com/seed-5482dd03/secrets/middleware/fallback"
 )
 
 // tokenAnswers is what servers say of a token with status 403, all of them at every path that needs one.
@@ -206,6 +208,52 @@ func TestLookingIntoDenialsIsBounded(t *testing.T) {
 	})
 }
 
+// A denial is told while the caller can still hear it, or else the layers above would take it for an outage, and a weaker source would
+// answer in its place. What a caller in a hurry could not find out, the next one asks again.
+func TestADenialIsToldInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		f := inMemory(t)
+		f.reply("secret/data/app", http.StatusForbidden, bodyNoToken)
+		slow := func(d time.Duration) {
+			f.handle("auth/token/lookup-self", func(w http.ResponseWriter, r *http.Request) {
+				select {
+				case <-time.After(d):
+					respond(w, http.StatusForbidden, bodyNoToken)
+				case <-r.Context().Done():
+				}
+			})
+		}
+		slow(time.Hour)
+		b := f.backend(t, vault.WithKVVersion(2))
+		weak := secrets.NewBackend(secrets.Info{Name: "weak"}, func(context.Context, secrets.Ref) (secrets.Secret, error) {
+			return secrets.NewSecret(`{"a":"weak"}`, secrets.Meta{}), nil
+		})
+		_, err := client(t, b, secrets.WithTimeout(time.Second), secrets.WithFallback(fallback.To(weak))).Get(t.Context(), "app#a")
+		is.Equal(secrets.Class(err), secrets.ErrPermissionDenied)
+
+		var wg sync.WaitGroup
+		wg.Go(func() { _, _ = b.Fetch(t.Context(), secrets.Ref{Path: "app"}) }) // asks, for 2 seconds
+		synctest.Wait()
+		ctx, cancel := contextWithTimeout(t, 50*time.Millisecond)
+		defer cancel()
+		_, err = b.Fetch(ctx, secrets.Ref{Path: "app"})
+		is.Equal(secrets.Class(err), secrets.ErrPermissionDenied)
+		is.NoErr(ctx.Err())
+		wg.Wait()
+
+		time.Sleep(10 * time.Second)
+		slow(100 * time.Millisecond)
+		ctx, cancel = contextWithTimeout(t, 50*time.Millisecond)
+		defer cancel()
+		_, err = b.Fetch(ctx, secrets.Ref{Path: "app"})
+		is.Equal(secrets.Class(err), secrets.ErrPermissionDenied)
+		_, err = b.Fetch(t.Context(), secrets.Ref{Path: "app"})
+		is.Equal(secrets.Class(err), secrets.ErrUnauthenticated)
+		is.NoErr(b.Close())
+	})
+}
+
 // Who leaves while it asks takes the question along, and the next one asks.
 func TestWhoLooksIntoADenialAndLeavesDisturbsNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -221,12 +269,13 @@ func TestWhoLooksIntoADenialAndLeavesDisturbsNobody(t *testing.T) {
 		})
 		b := f.backend(t, vault.WithKVVersion(2))
 		var wg sync.WaitGroup
-		ctx, cancel := contextWithTimeout(t, time.Second/2)
+		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		wg.Go(func() {
 			_, err := b.Fetch(ctx, secrets.Ref{Path: "app"})
-			is.Equal(err, ctx.Err())
+			is.Equal(err, context.Canceled)
 		})
+		time.AfterFunc(time.Second/2, cancel)
 		synctest.Wait()
 		wg.Go(func() {
 			_, err := b.Fetch(t.Context(), secrets.Ref{Path: "app"})
@@ -234,6 +283,28 @@ func TestWhoLooksIntoADenialAndLeavesDisturbsNobody(t *testing.T) {
 		})
 		wg.Wait()
 		is.NoErr(b.Close())
+	})
+}
+
+// What an engine says of a token of its own, with another status than 403, is not about the token of the request: that one is kept, and
+// with it the leases that it has brought.
+func TestTheInvalidTokenOfAnEngineIsNotOurs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for status, class := range map[int]error{400: secrets.ErrInvalidKey, 404: secrets.ErrUnknown, 500: secrets.ErrUnavailable} {
+			is := is.New(t)
+			f := inMemory(t)
+			f.reply("gitlab/creds/app", status, `{"errors":["1 error occurred:\n\t* GET /api/v4/tokens: 401 invalid token\n\n"]}`)
+			b, err := vault.New(vault.WithAddress(f.URL), vault.WithHTTPClient(f.client), vault.WithLookup(noEnvironment),
+				vault.WithMount("gitlab"), vault.WithDynamicSecrets(), vault.WithAuth(vault.AppRole("role", vault.Value("id"))))
+			is.NoErr(err)
+			for range 3 {
+				_, err = b.Fetch(t.Context(), secrets.Ref{Path: "creds/app"})
+				is.Equal(secrets.Class(err), class) // status
+				time.Sleep(time.Minute)
+			}
+			is.Equal(count(f.seen(), "PUT auth/approle/login"), 1)
+			is.NoErr(b.Close())
+		}
 	})
 }
 

@@ -2,6 +2,7 @@ package vault
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -68,7 +69,6 @@ func redirects(r *http.Response) bool {
 // follow returns the request that the redirect of r to target asks for, if it is allowed. The target is text of the server, of which
 // nothing is in an error.
 func (t *transport) follow(r *http.Request, resp *http.Response, target *url.URL) (*http.Request, error) {
-	target.User = nil
 	if !t.trusts(target) {
 		return nil, unavailable("a redirect to another host, which the token must not be sent to; " +
 			"if it is a node of the same cluster, WithRedirectHosts allows it")
@@ -81,7 +81,7 @@ func (t *transport) follow(r *http.Request, resp *http.Response, target *url.URL
 		return nil, unavailable(fmt.Sprintf("a redirect with status %d, which would drop the body of the request", resp.StatusCode))
 	}
 	next := r.Clone(r.Context())
-	next.URL, next.Host = target, ""
+	next.URL.Scheme, next.URL.Host, next.Host = target.Scheme, target.Host, "" // the path stays as it was asked for, to the last escape
 	if r.GetBody != nil {
 		body, err := r.GetBody()
 		if err != nil {
@@ -102,7 +102,9 @@ func (t *transport) trusts(target *url.URL) bool {
 		return false
 	}
 	return slices.ContainsFunc(t.peers, func(peer string) bool {
-		return strings.EqualFold(peer, target.Hostname()) || strings.EqualFold(peer, target.Host) || strings.EqualFold(peer, authority(target))
+		return slices.ContainsFunc([]string{
+			target.Hostname(), strings.TrimSuffix(target.Host, ":"+target.Port()), target.Host, authority(target),
+		}, func(name string) bool { return strings.EqualFold(peer, name) })
 	})
 }
 
@@ -112,7 +114,7 @@ func authority(u *url.URL) string {
 	if port == "" {
 		port = map[string]string{schemeHTTP: "80", schemeHTTPS: "443"}[u.Scheme]
 	}
-	return strings.ToLower(u.Hostname()) + ":" + port
+	return net.JoinHostPort(strings.ToLower(u.Hostname()), port)
 }
 
 // idleCloser is what http.Client asks of its transport.

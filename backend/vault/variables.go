@@ -70,7 +70,7 @@ func (c *config) loginOfEnvironment() (login *Auth, ok bool) {
 func (c *config) completes(method string, needs ...string) bool {
 	ok := true
 	for _, name := range needs {
-		if c.env(name) != "" || name == envSecretID && c.env(envSecretIDFile) != "" {
+		if strings.TrimSpace(c.env(name)) != "" || name == envSecretID && c.env(envSecretIDFile) != "" {
 			continue
 		}
 		if ok = false; name == envSecretID {

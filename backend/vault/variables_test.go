@@ -41,6 +41,11 @@ func TestVariablesOfALogin(t *testing.T) {
 		"approle, from a file": {
 			vars{"VAULT_AUTH_METHOD": "approle", "VAULT_ROLE_ID": "the-role-id", "VAULT_SECRET_ID": "x", "VAULT_SECRET_ID_FILE": secretID}, nil,
 			"auth/approle/login", vars{"role_id": "the-role-id", "secret_id": "the-secret-id"}},
+		"with newlines at the end": {
+			vars{"VAULT_AUTH_METHOD": "approle\n", "VAULT_ROLE_ID": "the-role-id\n", "VAULT_SECRET_ID": "s\r\n", "VAULT_AUTH_PATH": "team/a\n"}, nil,
+			"auth/team/a/login", vars{"role_id": "the-role-id", "secret_id": "s"}},
+		"a role with a newline at the end": {vars{"VAULT_AUTH_METHOD": "kubernetes", "VAULT_ROLE": "web\n", "VAULT_JWT_FILE": jwt}, nil,
+			"auth/kubernetes/login", vars{"role": "web", "jwt": "the.web.token"}},
 		"a method comes before a token": {
 			vars{"VAULT_AUTH_METHOD": "kubernetes", "VAULT_ROLE": "web", "VAULT_JWT_FILE": jwt, "VAULT_TOKEN": "x"}, nil,
 			"auth/kubernetes/login", vars{"role": "web", "jwt": "the.web.token"}},
@@ -106,6 +111,11 @@ func TestVariablesThatAreIncomplete(t *testing.T) {
 		{vars{"VAULT_AUTH_METHOD": "jwt", "VAULT_ROLE": "web"}, []string{"VAULT_AUTH_METHOD is jwt, which needs VAULT_JWT_FILE too"}},
 		{vars{"VAULT_AUTH_METHOD": "approle"}, []string{"VAULT_AUTH_METHOD is approle, which needs VAULT_ROLE_ID too",
 			"VAULT_AUTH_METHOD is approle, which needs VAULT_SECRET_ID or VAULT_SECRET_ID_FILE too"}},
+		{vars{"VAULT_AUTH_METHOD": "kubernetes", "VAULT_ROLE": " \n"}, []string{"VAULT_AUTH_METHOD is kubernetes, which needs VAULT_ROLE too"}},
+		{vars{"VAULT_AUTH_METHOD": "approle", "VAULT_ROLE_ID": " ", "VAULT_SECRET_ID": "\n"}, []string{
+			"VAULT_AUTH_METHOD is approle, which needs VAULT_ROLE_ID too",
+			"VAULT_AUTH_METHOD is approle, which needs VAULT_SECRET_ID or VAULT_SECRET_ID_FILE too"}},
+		{vars{"VAULT_NAMESPACE": "a\n" + canary}, []string{"VAULT_NAMESPACE is not a namespace, such as team/shop"}},
 		{vars{"VAULT_AUTH_METHOD": canary}, []string{"VAULT_AUTH_METHOD names no method that is known; there are token, kubernetes, jwt and " +
 			"approle, and WithAuth takes any other"}},
 		{vars{"VAULT_AUTH_METHOD": "kubernetes", "VAULT_ROLE": "web", "VAULT_AUTH_PATH": "auth/" + canary},

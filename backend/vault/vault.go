@@ -68,7 +68,7 @@ func (b *Backend) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, e
 		}
 		secret, err := b.read(ctx, t, ref)
 		switch {
-		case try < tries && b.again(t, err):
+		case try < tries && b.again(ctx, t, err):
 		case errors.Is(err, errVoid):
 			return secrets.Secret{}, unavailable("the token ended while it was used")
 		case b.closed.Load() && refused(err): // by its own revocation, it may be
@@ -115,14 +115,14 @@ func (b *Backend) misplaced(ref secrets.Ref, err error) error {
 }
 
 // again reports whether a request that failed with err is worth repeating with another token than t.
-func (b *Backend) again(t token, err error) bool {
+func (b *Backend) again(ctx context.Context, t token, err error) bool {
 	switch {
 	case errors.Is(err, errVoid):
 		return true
 	case errors.Is(err, secrets.ErrUnauthenticated):
-		return b.tokens.another(t, true)
+		return b.tokens.another(ctx, t, true)
 	case errors.Is(err, secrets.ErrPermissionDenied):
-		return b.tokens.another(t, false)
+		return b.tokens.another(ctx, t, false)
 	default:
 		return false
 	}

@@ -1,5 +1,5 @@
-// Package faultlink is a TCP link for tests that can die in silence, as one behind a firewall does that has forgotten it: its connections
-// stay open and carry nothing more, in neither direction.
+// Package faultlink is a link for tests, of TCP or in memory, that can die in silence, as one behind a firewall does that has forgotten it:
+// its connections stay open and carry nothing more, in neither direction.
 package faultlink
 
 import (
@@ -22,9 +22,9 @@ type TB interface {
 
 // A Link passes on what comes in at Addr, until it is told to swallow it. Its methods are safe for concurrent use.
 type Link struct {
-	Addr string // as 127.0.0.1:8200, without a scheme
+	Addr string // as 127.0.0.1:8200, without a scheme; "" of one in memory
 
-	backend  string
+	forward  func() (net.Conn, error) // connects to what is behind the link
 	listener net.Listener
 	running  sync.WaitGroup
 
@@ -42,11 +42,64 @@ func New(t TB, backend string) *Link {
 	if err != nil {
 		t.Fatalf("faultlink: %v", err)
 	}
-	l := &Link{Addr: listener.Addr().String(), backend: backend, listener: listener, open: make(map[*connection]struct{})}
+	l := &Link{Addr: listener.Addr().String(), listener: listener, open: make(map[*connection]struct{})}
+	l.forward = func() (net.Conn, error) {
+		return (&net.Dialer{Timeout: dialTimeout}).DialContext(context.Background(), "tcp", backend)
+	}
 	l.running.Go(l.accept)
 	t.Cleanup(l.close)
 	return l
 }
+
+// InMemory starts a link without a network, for a bubble of testing/synctest, and returns it with the listener of the server behind it. Its
+// connections come from [Link.Dial].
+func InMemory(t TB) (*Link, net.Listener) {
+	t.Helper()
+	server := &listener{connections: make(chan net.Conn), closed: make(chan struct{})}
+	l := &Link{listener: server, open: make(map[*connection]struct{}), forward: server.dial}
+	t.Cleanup(l.close)
+	return l, server
+}
+
+// Dial returns a connection through a link in memory.
+func (l *Link) Dial() net.Conn {
+	near, far := net.Pipe()
+	l.running.Go(func() { l.serve(far) })
+	return near
+}
+
+// listener is one in memory.
+type listener struct {
+	connections chan net.Conn
+	closed      chan struct{}
+	once        sync.Once
+}
+
+func (l *listener) dial() (net.Conn, error) {
+	near, far := net.Pipe()
+	select {
+	case l.connections <- far:
+		return near, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *listener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.connections:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *listener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (*listener) Addr() net.Addr { return &net.UnixAddr{Name: "memory", Net: "unix"} }
 
 // Swallow makes the connections that are open swallow everything from now on. New ones pass.
 func (l *Link) Swallow() { l.swallow(false) }
@@ -81,7 +134,7 @@ func (l *Link) accept() {
 }
 
 func (l *Link) serve(client net.Conn) {
-	server, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(context.Background(), "tcp", l.backend)
+	server, err := l.forward()
 	if err != nil {
 		shut(client)
 		return

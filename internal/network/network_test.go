@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -92,6 +93,14 @@ func TestBound(t *testing.T) {
 			})
 		}
 	}
+}
+
+// The largest limit of all is none.
+func TestBoundOfTheLargestLimit(t *testing.T) {
+	is := is.New(t)
+	got, err := io.ReadAll(network.Bound(io.NopCloser(strings.NewReader("x")), math.MaxInt64))
+	is.NoErr(err)
+	is.Equal(string(got), "x")
 }
 
 func TestCloseDead(t *testing.T) {
