@@ -71,7 +71,11 @@ func (c *config) detect(ctx context.Context) (secrets.Backend, Detection, error)
 		return nil, d, c.unknownType()
 	case (seen.failed || named && !seen.file) && c.hangsOnDirectory(d, signal, place, seen):
 		d = c.undecided(d.Signals, place+" "+seen.what)
-		return nil, d, fmt.Errorf("secrets: detect: %s; mend that, or set %s", d.Reason, varType)
+		mend := "mend that"
+		if named {
+			mend = "check LoadCredential= in the unit, or unset " + varCredentials
+		}
+		return nil, d, fmt.Errorf("secrets: detect: %s; %s, or set %s", d.Reason, mend, varType)
 	case c.strict && len(d.rivals()) > 0:
 		return nil, d, ambiguous(d)
 	}

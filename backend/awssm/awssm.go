@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -86,7 +87,11 @@ func (b *Backend) get(ctx context.Context, q query) (secrets.Secret, error) {
 		return s, err
 	}
 	q.versionID, q.stage = "", q.versionID
-	return b.read(ctx, q)
+	s, err = b.read(ctx, q)
+	if e, ok := errors.AsType[*secrets.Error](err); ok && errors.Is(err, secrets.ErrNotFound) {
+		err = fail(e.Err, strings.Replace(e.Detail, noStage, "the version is missing: no version of the secret has that ID, or that stage", 1))
+	}
+	return s, err
 }
 
 // read reads one secret. Code of the program runs within the SDK, such as a provider of credentials, and may panic.

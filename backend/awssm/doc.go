@@ -16,7 +16,7 @@
 // lists what was looked at. A call waits up to 3 seconds for the metadata service; AWS_EC2_METADATA_DISABLED=true turns it off.
 //
 // When the service or STS refuses the credentials, the backend reads the variables and files again, at most every 5 seconds, and makes
-// the call once more if the keys are others. So keys that are rotated in ~/.aws/credentials are used at once. With [WithConfig] and
+// the call once more if the keys are others. So keys that are rotated in ~/.aws/credentials are used after a refusal. With [WithConfig] and
 // [WithClient], the backend asks the program's provider again where the SDK caches what it gave (aws.CredentialsCache).
 //
 // A file of the profile that exists and cannot be read is an error of New, unless keys or a web identity come before it: the SDK would

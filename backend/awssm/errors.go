@@ -175,6 +175,8 @@ func unlisted(code string, status int) error {
 	}
 }
 
+const noStage = "the stage is missing: no version of the secret has it"
+
 // absent tells the kinds of ResourceNotFoundException apart, for which the service has texts alone, recorded from AWS in
 // https://github.com/localstack/localstack/blob/main/tests/aws/services/secretsmanager/test_secretsmanager.snapshot.json.
 func absent(message string) error {
@@ -182,7 +184,7 @@ func absent(message string) error {
 	case strings.Contains(message, "staging label: AWSCURRENT"):
 		return notFound("the secret is there, and has no value yet")
 	case strings.Contains(message, "staging label:"):
-		return notFound("the stage is missing: no version of the secret has it; AWS itself sets AWSCURRENT, AWSPREVIOUS and AWSPENDING")
+		return notFound(noStage + "; AWS itself sets AWSCURRENT, AWSPREVIOUS and AWSPENDING")
 	case strings.Contains(message, "VersionId:"):
 		return notFound("the version is missing: no version of the secret has that VersionId")
 	default:

@@ -81,8 +81,8 @@ func TestAMissingVersionIsToldFromAMissingSecret(t *testing.T) {
 	c := client(t, b)
 	for key, want := range map[string]string{
 		"db?version=latest":                                    "the stage is missing: no version of the secret has it",
-		"db?version=" + strings.Repeat("x", 40):                "the stage is missing",
-		"db?version=12345678-1234-1234-1234-123456789abc":      "the stage is missing",
+		"db?version=" + strings.Repeat("x", 40):                "the version is missing: no version of the secret has that ID, or that stage",
+		"db?version=12345678-1234-1234-1234-123456789abc":      "the version is missing",
 		"missing?version=latest":                               "there is no such secret",
 		"missing?version=12345678-1234-1234-1234-123456789abc": "there is no such secret",
 		"missing": "there is no such secret",

@@ -159,8 +159,10 @@ func TestNotFoundNamesSimilarFiles(t *testing.T) {
 		"database_password": canary, "database-user": canary, "Database.Host": canary, "database_port": canary, "databases": canary,
 		"api_key": canary, "deep_a_b": canary, ".token": canary,
 	})
+	link(t, dir, "gone", "dangling")
 	c := client(t, backend(t, dir))
 	for key, want := range map[string]string{
+		"dangling":          `no file dangling in ` + dir,
 		"database#password": `no file database in ` + dir + `; there is "Database.Host", "database-user", "database_password", …`,
 		"database/password": `no file database/password in ` + dir + `; there is "database_password"`,
 		"api-key":           `no file api-key in ` + dir + `; there is "api_key"`,

@@ -23,7 +23,7 @@ func (s *snapshot) similar(path string) string {
 	wanted := words(path)
 	names = slices.DeleteFunc(names, func(name string) bool {
 		rest, ok := strings.CutPrefix(words(name), wanted)
-		return !ok || rest != "" && rest[0] != '_'
+		return !ok || name == path || rest != "" && rest[0] != '_'
 	})
 	if len(names) == 0 {
 		return ""

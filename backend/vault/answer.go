@@ -122,7 +122,7 @@ func (a answer) badRequest(where string) error {
 func (a answer) missing(where string) error {
 	switch {
 	case a.says("no handler for route"):
-		return notFound("no secrets engine is mounted at the beginning of " + where + "; see WithMount")
+		return notFound("no secrets engine is mounted at the beginning of " + where + "; see WithMount and VAULT_MOUNT")
 	case a.says("unsupported path"):
 		return invalid("the secrets engine has no path " + where)
 	case len(a.errors) > 0:

@@ -26,7 +26,7 @@ func TestAKeyThatBeginsWithTheMount(t *testing.T) {
 		"a mount of dynamic secrets":    {path: "secret/creds/x", want: "creds/x in place", opts: []vault.Option{vault.WithDynamicSecrets()}},
 		"none of it":                    {path: "team/app"},
 		"a name that begins alike":      {path: "secrets/app"},
-		"the mount alone":               {path: "secret"},
+		"the mount alone":               {path: "secret", want: "the key must not begin with the mount, secret"},
 		"data of a mount that is no KV": {path: "data/x", opts: []vault.Option{vault.WithDynamicSecrets()}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -44,7 +44,7 @@ func TestAKeyThatBeginsWithTheMount(t *testing.T) {
 				}
 				_, err := b.Fetch(t.Context(), secrets.Ref{Path: test.path})
 				is.Equal(secrets.Class(err), class)
-				is.Equal(strings.Contains(err.Error(), "in place of"), test.want != "")
+				is.Equal(strings.Contains(err.Error(), "must not begin"), test.want != "")
 				is.True(strings.Contains(err.Error(), test.want))
 			}
 		})

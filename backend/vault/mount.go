@@ -128,7 +128,7 @@ func (m *mount) read(a answer) (kvVersion, error) {
 	decode(fields["options"], &options)
 	switch path = strings.TrimSuffix(path, "/"); { // of what the server says, only what the program has said too is shown
 	case strings.HasPrefix(m.path, path+"/"):
-		return unknownVersion, invalid(fmt.Sprintf("the mount is %q, and WithMount says %q", path, m.path))
+		return unknownVersion, invalid(fmt.Sprintf("the mount is %q, and WithMount or VAULT_MOUNT says %q", path, m.path))
 	case path != "" && path != m.path:
 		return unknownVersion, malformed("an answer about another mount than " + m.path)
 	case engine != "kv" && engine != "generic":

@@ -19,6 +19,8 @@ const (
 	revokeTimeout = 2 * time.Second
 	// closeTimeout bounds the wait for a login that does not heed its context.
 	closeTimeout = 2 * time.Second
+	// loginGrace is how long Close lets a login run on that was under way.
+	loginGrace = time.Second
 )
 
 // session is a source of tokens that logs in, at the first use and whenever there is no token, and renews what it has got.
@@ -67,6 +69,7 @@ func (g *grant) over(now time.Time) bool { return g.ttl > 0 && !now.Before(g.end
 
 // login is one call of the method, which callers share.
 type login struct {
+	over chan struct{} // closed when the method has returned, and what it has brought is installed
 	done chan struct{} // closed after got or err is set
 	got  token
 	err  error
@@ -140,7 +143,7 @@ func (s *session) obtain(ctx context.Context, inPlaceOf *grant) (token, error) {
 
 // begin begins a login. The caller holds s.mu.
 func (s *session) begin(ctx context.Context) {
-	l := &login{done: make(chan struct{})}
+	l := &login{over: make(chan struct{}), done: make(chan struct{})}
 	s.login = l
 	// It outlives its first caller, of whose context it keeps the values, and ends with the session.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loginTimeout)
@@ -152,6 +155,7 @@ func (s *session) begin(ctx context.Context) {
 			timer.Stop()
 			unhook()
 			cancel()
+			close(l.over)
 		}()
 		s.logIn(ctx, l)
 	})
@@ -327,6 +331,7 @@ func (s *session) close() error {
 	s.mu.Unlock()
 	if l != nil {
 		s.answer(l, token{}, errClosed()) // before the end of its context is
+		s.await(l)
 	}
 	s.cancel()
 	s.wait()
@@ -340,6 +345,16 @@ func (s *session) close() error {
 	}
 	g.stop()
 	return s.revoke(g.token)
+}
+
+// await waits for l, for a moment: the server may have issued a token already, which nobody could revoke if l were canceled.
+func (*session) await(l *login) {
+	timer := time.NewTimer(loginGrace)
+	defer timer.Stop()
+	select {
+	case <-l.over:
+	case <-timer.C:
+	}
 }
 
 // wait waits for what runs, for a while.

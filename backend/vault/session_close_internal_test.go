@@ -90,8 +90,25 @@ func TestCloseDuringALogin(t *testing.T) {
 		synctest.Wait()
 		start := time.Now()
 		is.NoErr(s.close())
-		is.Equal(time.Since(start), time.Duration(0))
+		is.Equal(time.Since(start), loginGrace)
 		is.True(errors.Is(<-done, secrets.ErrClosed))
+		is.Equal(len(w.calls("/revoke-self")), 0)
+	})
+}
+
+// The server issues a token as soon as it takes a login, whether anybody reads its answer or not.
+func TestCloseRevokesTheTokenOfALoginUnderWay(t *testing.T) {
+	bubble(t, plainLogin{}, func(t *testing.T, is *is.I, w *wire, s *session, _ *endings) {
+		w.delay = loginGrace / 2
+		done := make(chan error, 1)
+		go func() {
+			_, err := s.token(t.Context())
+			done <- err
+		}()
+		synctest.Wait()
+		is.NoErr(s.close())
+		is.True(errors.Is(<-done, secrets.ErrClosed))
+		is.Equal(len(w.calls("/revoke-self")), 1)
 	})
 }
 

@@ -33,7 +33,7 @@ func (c *config) mountOfEnvironment() string {
 		return "secret"
 	}
 	mount := strings.TrimSuffix(value, "/")
-	c.faults.Checkf(validPath(mount), "%s is not the path of a mount, such as secret or team/kv", envMount)
+	c.faults.Checkf(validPath(mount), "%s is not the path of a mount, such as secret or team/kv, without a slash in front", envMount)
 	return mount
 }
 
@@ -60,7 +60,7 @@ func (c *config) loginOfEnvironment() (login *Auth, ok bool) {
 		ok = c.completes(method, envJWTFile)
 		login = JWT(role, File(file), opts...)
 	default:
-		c.faults.Addf("%s names no method that is known; there are %s, %s, %s and %s, and WithAuth takes any other", envAuthMethod,
+		c.faults.Addf("%s names no method that is known: set it to %s, %s, %s or %s; WithAuth takes any other", envAuthMethod,
 			methodToken, methodKubernetes, methodJWT, methodAppRole)
 	}
 	return login, ok
@@ -80,7 +80,7 @@ func (c *config) completes(method string, needs ...string) bool {
 	}
 	mount := strings.TrimSuffix(c.env(envAuthPath), "/")
 	if mount != "" && (!validPath(mount) || strings.HasPrefix(mount, "auth/")) {
-		c.faults.Addf("%s is not the path of an auth method without auth/ before it, such as %s", envAuthPath, method)
+		c.faults.Addf("%s must be the mount of the auth method, without auth/ and without a slash in front, such as %s", envAuthPath, method)
 		ok = false
 	}
 	return ok

@@ -116,10 +116,10 @@ func TestVariablesThatAreIncomplete(t *testing.T) {
 			"VAULT_AUTH_METHOD is approle, which needs VAULT_ROLE_ID too",
 			"VAULT_AUTH_METHOD is approle, which needs VAULT_SECRET_ID or VAULT_SECRET_ID_FILE too"}},
 		{vars{"VAULT_NAMESPACE": "a\n" + canary}, []string{"VAULT_NAMESPACE is not a namespace, such as team/shop"}},
-		{vars{"VAULT_AUTH_METHOD": canary}, []string{"VAULT_AUTH_METHOD names no method that is known; there are token, kubernetes, jwt and " +
-			"approle, and WithAuth takes any other"}},
+		{vars{"VAULT_AUTH_METHOD": canary}, []string{"VAULT_AUTH_METHOD names no method that is known: set it to token, kubernetes, jwt or " +
+			"approle; WithAuth takes any other"}},
 		{vars{"VAULT_AUTH_METHOD": "kubernetes", "VAULT_ROLE": "web", "VAULT_AUTH_PATH": "auth/" + canary},
-			[]string{"VAULT_AUTH_PATH is not the path of an auth method without auth/ before it, such as kubernetes"}},
+			[]string{"VAULT_AUTH_PATH must be the mount of the auth method, without auth/"}},
 		{vars{"VAULT_MOUNT": canary + "//"}, []string{"VAULT_MOUNT is not the path of a mount, such as secret or team/kv"}},
 		{vars{"VAULT_AUTH_METHOD": "token", "VAULT_TOKEN": ""}, []string{noToken}},
 		{vars{"VAULT_ROLE": "web", "VAULT_TOKEN": ""}, []string{noToken, "VAULT_ROLE has no effect without VAULT_AUTH_METHOD"}},

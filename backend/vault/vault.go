@@ -98,6 +98,11 @@ func (b *Backend) misplaced(ref secrets.Ref, err error) error {
 	if class != secrets.ErrNotFound && class != secrets.ErrPermissionDenied {
 		return err
 	}
+	if ref.Path == b.mount.path {
+		if e, ok := errors.AsType[*secrets.Error](err); ok {
+			return fail(class, e.Detail+"; the key must not begin with the mount, "+ref.Path)
+		}
+	}
 	path, cut := strings.CutPrefix(ref.Path, b.mount.path+"/")
 	if !b.anything {
 		rest, ofData := strings.CutPrefix(path, "data/")
