@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/matryer/is"
@@ -247,7 +248,6 @@ func TestNewAccepts(t *testing.T) {
 		},
 		"a cache that shares once":             {secrets.WithCache(&shareCache{idle(), 1})},
 		"slot and default":                     {secrets.WithDefaults(secrets.WithCache(idle())), secrets.WithCache(idle())},
-		"the shortest timeout":                 {secrets.WithTimeout(time.Millisecond)},
 		"timeout without a unit, then another": {secrets.WithTimeout(5), secrets.WithTimeout(5 * time.Second)},
 		"timeout twice":                        {secrets.WithTimeout(-1), secrets.WithTimeout(time.Second)},
 		"timeout of its own":                   {secrets.WithDefaults(secrets.WithTimeout(-1)), secrets.WithTimeout(time.Hour)},
@@ -258,6 +258,11 @@ func TestNewAccepts(t *testing.T) {
 			open(t, named("good"), opts...)
 		})
 	}
+}
+
+// It bounds Close, too: in a bubble, that is never late.
+func TestNewAcceptsTheShortestTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { open(t, named("good"), secrets.WithTimeout(time.Millisecond)) })
 }
 
 func TestOrderOfLayers(t *testing.T) {
