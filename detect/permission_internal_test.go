@@ -5,31 +5,17 @@ package detect
 import (
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/matryer/is"
-)
 
-// as runs f as the user uid sees the file system: see setfsuid(2). Only root may do that.
-func as[T any](t *testing.T, uid uintptr, f func() T) T {
-	t.Helper()
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	own, _, _ := syscall.RawSyscall(syscall.SYS_SETFSUID, uid, 0, 0)
-	defer syscall.RawSyscall(syscall.SYS_SETFSUID, own, 0, 0) //nolint:errcheck // it returns what was before
-	return f()
-}
+	"github.com/seed-5482dd03/secrets/internal/otheruser"
+)
 
 // A directory that this program is not allowed to read does not read as one without secrets.
 func TestADirectoryThatCannotBeRead(t *testing.T) {
-	const nobody = 65534
-	uid := uintptr(os.Getuid())
-	if uid == 0 {
-		uid = nobody
-	}
+	root := os.Getuid() == 0
 	base := t.TempDir()
 	for _, dir := range []string{filepath.Dir(base), base} {
 		if err := os.Chmod(dir, 0o755); err != nil { // another user passes through
@@ -43,7 +29,7 @@ func TestADirectoryThatCannotBeRead(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(closed, "database"), []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if uid != nobody { // the owner is to be refused
+	if !root { // the owner is to be refused
 		if err := os.Chmod(closed, 0); err != nil {
 			t.Fatal(err)
 		}
@@ -65,7 +51,7 @@ func TestADirectoryThatCannotBeRead(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)
-			detect := func(uid uintptr) (Detection, error) {
+			detect := func(inspect func(dir string) sight) (Detection, error) {
 				opts := []Option{WithDirectory(closed), WithLookup(func(name string) (string, bool) {
 					value, set := tc.vars[name]
 					return value, set
@@ -74,20 +60,24 @@ func TestADirectoryThatCannotBeRead(t *testing.T) {
 					opts = append(opts, WithStrict())
 				}
 				c := newConfig(opts)
-				c.inspect = func(dir string) sight { return as(t, uid, func() sight { return inspect(dir) }) }
+				c.inspect = inspect
 				_, d, err := c.detect(t.Context())
 				return d, err
 			}
-			d, err := detect(uid)
+			d, err := detect(func(dir string) (s sight) {
+				otheruser.Nobody(t, func() { s = inspect(dir) })
+				return s
+			})
 			is.Equal(d.Provider, tc.want)
 			if tc.want != "" {
 				is.NoErr(err)
 				return
 			}
 			is.True(strings.Contains(err.Error(), "cannot be read: permission denied; "))
+			is.True(strings.HasSuffix(err.Error(), ", or set SECRET_MANAGER_TYPE"))
 			is.True(strings.Contains(err.Error(), closed))
-			if uid == nobody && name == "nothing else" { // the control: root sees the file
-				d, err = detect(0)
+			if root && name == "nothing else" { // the control: root sees the file
+				d, err = detect(inspect)
 				is.NoErr(err)
 				is.Equal(d.Provider, provFile)
 			}

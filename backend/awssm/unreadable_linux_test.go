@@ -3,19 +3,17 @@ package awssm_test
 import (
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/matryer/is"
 
 	"github.com/seed-5482dd03/secrets/backend/awssm"
+	"github.com/seed-5482dd03/secrets/internal/otheruser"
 )
 
 // The SDK passes over a file that it cannot read, and takes the credentials of the container or the instance: another identity, in silence.
 func TestAFileThatCannotBeReadIsNotAbsent(t *testing.T) {
-	const nobody = 65534
 	agent := map[string]string{"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:1"}
 	unreadable := func(t *testing.T, path string) { write(t, path, "[default]\n") } // of another user, see below
 	for name, c := range map[string]struct {
@@ -66,7 +64,7 @@ func TestAFileThatCannotBeReadIsNotAbsent(t *testing.T) {
 			is.NoErr(os.Chmod(home, mode))
 			var b *awssm.Backend
 			var err error
-			as(t, nobody, func() { b, err = awssm.New(t.Context()) })
+			otheruser.Nobody(t, func() { b, err = awssm.New(t.Context()) })
 			if c.want == "" {
 				is.NoErr(err)
 				is.NoErr(b.Close())
@@ -83,20 +81,4 @@ func mkdir(t *testing.T, path string) {
 	if err := os.Mkdir(path, 0o755); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// as runs f on a thread whose access to files is that of uid. The test must run as root.
-func as(t *testing.T, uid int, f func()) {
-	t.Helper()
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	if err := syscall.Setfsuid(uid); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := syscall.Setfsuid(0); err != nil {
-			t.Fatal(err)
-		}
-	}()
-	f()
 }

@@ -3,7 +3,6 @@ package env_test
 import (
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/seed-5482dd03/secrets"
 	"github.com/seed-5482dd03/secrets/backend/env"
+	"github.com/seed-5482dd03/secrets/internal/otheruser"
 )
 
 func TestFilesNotReadable(t *testing.T) {
@@ -24,13 +24,13 @@ func TestFilesNotReadable(t *testing.T) {
 	is.NoErr(os.Chmod(file, 0))
 	b := env.New(env.WithFiles(), lookup(map[string]string{"TOKEN_FILE": file}))
 	var err error
-	asNobody(t, func() { _, err = b.Fetch(t.Context(), secrets.Ref{Path: "token"}) })
+	otheruser.Nobody(t, func() { _, err = b.Fetch(t.Context(), secrets.Ref{Path: "token"}) })
 	is.Equal(secrets.Class(err), secrets.ErrPermissionDenied)
 	is.True(strings.Contains(err.Error(), "TOKEN_FILE"))
 	is.True(!strings.Contains(err.Error(), file))
 
 	is.NoErr(os.Chmod(file, 0o644)) // the control: nobody may read it
-	asNobody(t, func() { _, err = b.Fetch(t.Context(), secrets.Ref{Path: "token"}) })
+	otheruser.Nobody(t, func() { _, err = b.Fetch(t.Context(), secrets.Ref{Path: "token"}) })
 	is.NoErr(err)
 }
 
@@ -44,24 +44,4 @@ func TestFilesDoesNotBlock(t *testing.T) {
 		_, err := b.Fetch(t.Context(), secrets.Ref{Path: "token"})
 		is.Equal(secrets.Class(err), secrets.ErrMalformed) // package regular holds the control: a plain open blocks
 	}
-}
-
-// asNobody calls f on a thread whose rights to files are those of a user without any, also where the tests run as root,
-// to whom no mode of a file is a denial. The thread ends with f.
-func asNobody(t *testing.T, f func()) {
-	t.Helper()
-	const nobody = 65534
-	if os.Geteuid() != 0 {
-		t.Log("the tests do not run as root: they go without the rights of their own user, not with those of another")
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // and never unlocked: the thread is not used again
-		if os.Geteuid() == 0 {
-			_, _, _ = syscall.RawSyscall(syscall.SYS_SETFSUID, nobody, 0, 0)
-		}
-		f()
-	}()
-	<-done
 }

@@ -5,15 +5,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/matryer/is"
 
 	"github.com/seed-5482dd03/secrets"
 	"github.com/seed-5482dd03/secrets/backend/file"
+	"github.com/seed-5482dd03/secrets/internal/otheruser"
 )
 
 // What must not be read is never "not found", wherever on the way the denial is.
@@ -42,7 +41,7 @@ func TestPermissionDenied(t *testing.T) {
 		}
 	})
 
-	asNobody(t, func() {
+	otheruser.Nobody(t, func() {
 		for _, path := range []string{
 			"file", "closed/x", "closed/missing", "closed", "mixed", "unlisted", "unlisted/x", "volume/x", "volume/missing",
 		} {
@@ -105,7 +104,7 @@ func TestSearchPermissionIsEnough(t *testing.T) {
 		}
 	})
 
-	asNobody(t, func() {
+	otheruser.Nobody(t, func() {
 		if root, err := os.OpenRoot(dir); err == nil {
 			_ = root.Close()
 			t.Error("the control could list the directory")
@@ -141,24 +140,4 @@ func TestSearchPermissionIsEnough(t *testing.T) {
 			}
 		}
 	})
-}
-
-// asNobody calls f on a thread whose rights to files are those of a user without any, also where the tests run as root,
-// to whom no mode of a file is a denial. The thread ends with f.
-func asNobody(t *testing.T, f func()) {
-	t.Helper()
-	const nobody = 65534
-	if os.Geteuid() != 0 {
-		t.Log("the tests do not run as root: they go without the rights of their own user, not with those of another")
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // and never unlocked: the thread is not used again
-		if os.Geteuid() == 0 {
-			_, _, _ = syscall.RawSyscall(syscall.SYS_SETFSUID, nobody, 0, 0)
-		}
-		f()
-	}()
-	<-done
 }
