@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -87,11 +86,11 @@ func (b *Backend) get(ctx context.Context, q query) (secrets.Secret, error) {
 		return s, err
 	}
 	q.versionID, q.stage = "", q.versionID
-	s, err = b.read(ctx, q)
-	if e, ok := errors.AsType[*secrets.Error](err); ok && errors.Is(err, secrets.ErrNotFound) {
-		err = fail(e.Err, strings.Replace(e.Detail, noStage, "the version is missing: no version of the secret has that ID, or that stage", 1))
+	s, errOfStage := b.read(ctx, q)
+	if class == secrets.ErrNotFound && secrets.Class(errOfStage) == class {
+		return s, err // which says of the version what is true of the stage, too
 	}
-	return s, err
+	return s, errOfStage
 }
 
 // read reads one secret. Code of the program runs within the SDK, such as a provider of credentials, and may panic.

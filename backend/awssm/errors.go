@@ -175,8 +175,6 @@ func unlisted(code string, status int) error {
 	}
 }
 
-const noStage = "the stage is missing: no version of the secret has it"
-
 // absent tells the kinds of ResourceNotFoundException apart, for which the service has texts alone, recorded from AWS in
 // https://github.com/localstack/localstack/blob/main/tests/aws/services/secretsmanager/test_secretsmanager.snapshot.json.
 func absent(message string) error {
@@ -184,9 +182,9 @@ func absent(message string) error {
 	case strings.Contains(message, "staging label: AWSCURRENT"):
 		return notFound("the secret is there, and has no value yet")
 	case strings.Contains(message, "staging label:"):
-		return notFound(noStage + "; AWS itself sets AWSCURRENT, AWSPREVIOUS and AWSPENDING")
+		return notFound("the stage is missing: no version of the secret has it; AWS itself sets AWSCURRENT, AWSPREVIOUS and AWSPENDING")
 	case strings.Contains(message, "VersionId:"):
-		return notFound("the version is missing: no version of the secret has that VersionId")
+		return notFound("the version is missing: no version of the secret has that ID, or that stage")
 	default:
 		return notFound("there is no such secret in this account and region")
 	}

@@ -5,11 +5,14 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"io"
+	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
-	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -27,7 +30,7 @@ func TestAConnectionThatDiesInSilenceIsReplaced(t *testing.T) {
 	const patience = 30 * time.Second
 	for name, c := range map[string]struct {
 		http2    bool
-		client   func(*x509.CertPool) aws.HTTPClient
+		client   func(roots *x509.CertPool, dial dialer) aws.HTTPClient
 		recovers bool
 	}{
 		"HTTP/2":              {true, sdkClient, true},
@@ -35,52 +38,65 @@ func TestAConnectionThatDiesInSilenceIsReplaced(t *testing.T) {
 		"HTTP/2 of a program": {true, ownClient, false}, // the control: a client without pings is theirs, and stays dead
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel() // each waits for the network
-			is := is.New(t)
-			var protocol atomic.Value
-			service := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				protocol.Store(r.Proto)
-				_, _ = fmt.Fprint(w, `{"Name":"db","SecretString":"value"}`) // the client may hang up
-			}))
-			service.EnableHTTP2 = c.http2
-			service.StartTLS()
-			t.Cleanup(service.Close)
-			roots := x509.NewCertPool()
-			roots.AddCert(service.Certificate())
-			link := faultlink.New(t, service.Listener.Addr().String())
-			cfg := config()
-			cfg.HTTPClient = c.client(roots)
-			b := backend(t, "https://"+link.Addr, awssm.WithConfig(cfg))
-			read := func() error {
-				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-				defer cancel()
-				_, err := b.Fetch(ctx, secrets.Ref{Path: "db"})
-				return err
-			}
-			is.NoErr(read())
-			is.Equal(strings.HasPrefix(protocol.Load().(string), "HTTP/2"), c.http2)
-			link.Swallow()
-			if err := read(); c.http2 {
-				is.True(err != nil) // it is dead; HTTP/1.1 may have another one already
-			}
-			limit := patience
-			if !c.recovers {
-				limit = patience * 2 / 3 // in which those with pings have recovered
-			}
-			recovered := false
-			for began := time.Now(); !recovered && time.Since(began) < limit; {
-				recovered = read() == nil
-			}
-			is.Equal(recovered, c.recovers)
+			issuer := httptest.NewTLSServer(nil) // for its certificate alone
+			defer issuer.Close()
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				var protocol atomic.Int32
+				link, listener := faultlink.InMemory(t)
+				service := &http.Server{
+					TLSConfig: &tls.Config{Certificates: issuer.TLS.Certificates, MinVersion: tls.VersionTLS12},
+					Protocols: new(http.Protocols), ReadHeaderTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0),
+					Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+						protocol.Store(int32(r.ProtoMajor))
+						_, _ = fmt.Fprint(w, `{"Name":"db","SecretString":"value"}`) // the client may hang up
+					}),
+				}
+				service.Protocols.SetHTTP1(!c.http2)
+				service.Protocols.SetHTTP2(c.http2)
+				go func() { _ = service.ServeTLS(listener, "", "") }() // it ends with Close
+				t.Cleanup(func() { _ = service.Close() })
+				roots := x509.NewCertPool()
+				roots.AddCert(issuer.Certificate())
+				cfg := config()
+				cfg.HTTPClient = c.client(roots, func(context.Context, string, string) (net.Conn, error) { return link.Dial(), nil })
+				b := backend(t, "https://127.0.0.1", awssm.WithConfig(cfg))
+				read := func() error {
+					ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+					defer cancel()
+					_, err := b.Fetch(ctx, secrets.Ref{Path: "db"})
+					synctest.Wait() // the connection is idle again, and the next request uses it
+					return err
+				}
+				is.NoErr(read())
+				is.Equal(protocol.Load() == 2, c.http2)
+				is.NoErr(read())
+				is.Equal(link.Accepted(), 1) // both on one connection
+				link.Swallow()
+				is.True(read() != nil) // it is dead
+				limit := patience
+				if !c.recovers {
+					limit = patience * 2 / 3 // in which those with pings have recovered
+				}
+				recovered := false
+				for began := time.Now(); !recovered && time.Since(began) < limit; {
+					recovered = read() == nil
+				}
+				is.Equal(recovered, c.recovers)
+			})
 		})
 	}
 }
 
-func sdkClient(roots *x509.CertPool) aws.HTTPClient {
-	return awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.TLSClientConfig.RootCAs = roots })
+type dialer = func(ctx context.Context, network, address string) (net.Conn, error)
+
+func sdkClient(roots *x509.CertPool, dial dialer) aws.HTTPClient {
+	return awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+		t.TLSClientConfig.RootCAs, t.DialContext = roots, dial
+	})
 }
 
-func ownClient(roots *x509.CertPool) aws.HTTPClient {
+func ownClient(roots *x509.CertPool, dial dialer) aws.HTTPClient {
 	settings := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
-	return &http.Client{Transport: &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: settings}}
+	return &http.Client{Transport: &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: settings, DialContext: dial}}
 }
