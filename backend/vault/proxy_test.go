@@ -34,12 +34,12 @@ func TestRotatedFilesBehindProxy(t *testing.T) {
 		defer server.Close()
 		tunnels.Add(1)
 		w.WriteHeader(http.StatusOK)
-		client, _, err := http.NewResponseController(w).Hijack()
+		client, sent, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			return
 		}
 		go func() {
-			_, _ = io.Copy(server, client)
+			_, _ = io.Copy(server, sent) // which may hold what the client has sent at once
 			_ = server.Close()
 		}()
 		_, _ = io.Copy(client, server)
