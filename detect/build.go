@@ -14,6 +14,7 @@ import (
 	"github.com/seed-5482dd03/secrets/backend/file"
 	"github.com/seed-5482dd03/secrets/backend/vault"
 	"github.com/seed-5482dd03/secrets/internal/faults"
+	"github.com/seed-5482dd03/secrets/internal/text"
 )
 
 // build makes the backend of the provider that d names.
@@ -93,27 +94,27 @@ func (*config) noPath(d Detection, place string, seen sight) error {
 
 // incomplete says why the backend of the provider that d names cannot be made, and what to do. err is of the backend.
 func (c *config) incomplete(d Detection, err error) error {
-	text := "secrets: detect: " + d.Reason
+	what := "secrets: detect: " + d.Reason
 	if !c.typed() {
-		text += ", so " + d.Provider + " was chosen"
+		what += ", so " + d.Provider + " was chosen"
 	}
 	why := masked(strings.NewReplacer("secrets: "+d.Provider+": ", "", "\n", "; ").Replace(err.Error()))
-	text += ": " + strings.Map(func(r rune) rune {
-		if isOdd(r) {
+	what += ": " + strings.Map(func(r rune) rune {
+		if text.IsUnprintable(r) {
 			return unicode.ReplacementChar
 		}
 		return r
 	}, why)
 	option := map[string]string{provEnv: "WithEnv", provFile: "WithFile", provVault: "WithVault", provAWS: "WithAWS"}[d.Provider]
-	text += "; options go into " + option
+	what += "; options go into " + option
 	switch {
 	case c.typed():
 	case d.Provider == provEnv:
-		text += ", and " + varType + " chooses another provider"
+		what += ", and " + varType + " chooses another provider"
 	default:
-		text += ", and " + varType + "=" + provEnv + ", for one, chooses another provider"
+		what += ", and " + varType + "=" + provEnv + ", for one, chooses another provider"
 	}
-	return &configError{text: text, causes: sentinels(err)}
+	return &configError{text: what, causes: sentinels(err)}
 }
 
 // unknownType is the error of a SECRET_MANAGER_TYPE that names no provider.

@@ -4,9 +4,9 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
-	"unicode"
+
+	"github.com/seed-5482dd03/secrets/internal/text"
 )
 
 // shown returns the value of a variable that holds a path, a prefix or a region, for a person: such values are not secret. What looks
@@ -17,14 +17,8 @@ func shown(value string) string {
 	if len(value) > most {
 		value = strings.ToValidUTF8(value[:most], "") + "…"
 	}
-	if strings.ContainsFunc(value, isOdd) {
-		return strconv.Quote(value)
-	}
-	return value
+	return text.Printable(value)
 }
-
-// isOdd reports whether r would write more into a log than a letter.
-func isOdd(r rune) bool { return r == unicode.ReplacementChar || !unicode.IsPrint(r) }
 
 // shownAddress is shown for an address. Only the scheme, the host and the path of a URL are shown: a password may stand before, a token
 // behind. It returns "" for what is no such URL, and for one with an @ behind the host: a slash, ? or # in a password ends the host there.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strconv"
 	"syscall"
 
 	"github.com/seed-5482dd03/secrets"
@@ -89,14 +88,6 @@ func (b *Backend) notText(path, name, content string) error {
 	}
 	return malformed(fmt.Sprintf("%q in %s is %s, so that its directory is no JSON document; save it in UTF-8, or ask for the files "+
 		"by their names", path+"/"+name, b.dir, what))
-}
-
-// printable returns the name of a file as it is, or quoted if it would write more than a name into a log.
-func printable(name string) string {
-	if quoted := strconv.Quote(name); quoted != `"`+name+`"` {
-		return quoted
-	}
-	return name
 }
 
 // escapes reports whether err says that a link leads out of the directory. The error of os.Root for it is not exported; it

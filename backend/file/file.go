@@ -435,7 +435,7 @@ func (b *Backend) document(ctx context.Context, s *snapshot, dir place, path str
 		case errors.Is(err, regular.ErrTooLarge):
 			return "", b.failure(s, path, err)
 		case err != nil:
-			return "", b.failure(s, path+"/"+printable(name), err)
+			return "", b.failure(s, path+"/"+text.Printable(name), err)
 		case !utf8.ValidString(name), !utf8.ValidString(content):
 			return "", b.notText(path, name, content)
 		}

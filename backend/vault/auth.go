@@ -211,7 +211,7 @@ func envCredential(name string, get func(name string) string) Credential {
 	return Credential{read: func() (string, error) {
 		value := text.Trim(get(name))
 		if value == "" {
-			return "", unauthenticated("the variable " + printed(name) + ", which names the credential, is not set or empty")
+			return "", unauthenticated("the variable " + text.Printable(name) + ", which names the credential, is not set or empty")
 		}
 		return value, nil
 	}}

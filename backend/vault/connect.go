@@ -20,6 +20,7 @@ import (
 
 	"github.com/seed-5482dd03/secrets"
 	"github.com/seed-5482dd03/secrets/internal/network"
+	"github.com/seed-5482dd03/secrets/internal/text"
 )
 
 // connection is what the options and the environment say about the server.
@@ -354,7 +355,7 @@ func (c *config) tokenOfTheCommand() source {
 		if err == nil {
 			return func(_ *server, ended func(uint64)) (tokens, error) { return fileToken(path, ended), nil }
 		}
-		why = printed(path) + ": " + unreadable(err, maxCredential)
+		why = text.Printable(path) + ": " + unreadable(err, maxCredential)
 	}
 	c.faults.Addf("no token: give WithToken, WithTokenFile or WithAuth, or set %s, %s or %s (all are unset or empty), "+
 		"or run vault login (%s); WithoutToken is for an agent that adds its own%s",

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
 	"syscall"
 	"unicode"
@@ -153,7 +152,7 @@ func readFile(what, path string, trim func(string) string) (string, error) {
 	content, err := regular.ReadFile(path, maxCredential)
 	utf16 := text.IsUTF16(content)
 	content = trim(content)
-	what += " " + printed(path) + ": "
+	what += " " + text.Printable(path) + ": "
 	switch {
 	case err != nil && lasts(err):
 		return "", unauthenticated(what + unreadable(err, maxCredential))
@@ -187,12 +186,4 @@ func unreadable(err error, limit int64) string {
 	default:
 		return "the file cannot be read" + reason(err)
 	}
-}
-
-// printed returns s, quoted if it holds what is not printable.
-func printed(s string) string {
-	if strings.ContainsFunc(s, func(r rune) bool { return r == unicode.ReplacementChar || !unicode.IsPrint(r) }) {
-		return strconv.Quote(s)
-	}
-	return s
 }

@@ -21,6 +21,7 @@ import (
 
 	"github.com/seed-5482dd03/secrets/internal/network"
 	"github.com/seed-5482dd03/secrets/internal/regular"
+	"github.com/seed-5482dd03/secrets/internal/text"
 )
 
 // maxTLSFile is the most bytes of a file of TLS. The bundle of a system has about 250 KB.
@@ -128,7 +129,7 @@ func (f tlsFiles) settings(base *tls.Config, c tlsContent) (settings *tls.Config
 	pair, err := tls.X509KeyPair(c.cert, c.key)
 	if err != nil {
 		return nil, fmt.Sprintf("the certificate in %s and the key in %s do not belong together, or one of them cannot be parsed",
-			printed(f.cert), named(f.key, f.certFrom))
+			text.Printable(f.cert), named(f.key, f.certFrom))
 	}
 	// Whatever authorities the server names: those of its auth method cert are not in that list. The official client does the same.
 	settings.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
@@ -329,4 +330,4 @@ func (s *secure) refusal(alert uint8) string {
 }
 
 // named returns path with the option or variable that it is from.
-func named(path, from string) string { return printed(path) + " (" + from + ")" }
+func named(path, from string) string { return text.Printable(path) + " (" + from + ")" }

@@ -3,7 +3,9 @@
 package text
 
 import (
+	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -31,3 +33,15 @@ func TrimToken(s string) string { return strings.TrimSpace(Trim(s)) }
 func IsUTF16(s string) bool {
 	return strings.HasPrefix(s, "\xff\xfe") || strings.HasPrefix(s, "\xfe\xff")
 }
+
+// Printable returns s for an error or a log, quoted if it holds what is not printable: the name of a file, or the value of a variable,
+// must not write lines of its own.
+func Printable(s string) string {
+	if strings.ContainsFunc(s, IsUnprintable) {
+		return strconv.Quote(s)
+	}
+	return s
+}
+
+// IsUnprintable reports whether r would write more into a log than a character that is seen.
+func IsUnprintable(r rune) bool { return r == unicode.ReplacementChar || !unicode.IsPrint(r) }

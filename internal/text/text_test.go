@@ -63,6 +63,18 @@ func TestIsUTF16(t *testing.T) {
 	}
 }
 
+func TestPrintable(t *testing.T) {
+	t.Parallel()
+	for s, want := range map[string]string{
+		"": "", "/etc/tls.crt": "/etc/tls.crt", "größe \"x\"": "größe \"x\"", "a\nb": `"a\nb"`, "\x1b[31m": `"\x1b[31m"`, "\xff": `"\xff"`,
+		"a\u202eb": `"a\u202eb"`,
+	} {
+		if got := text.Printable(s); got != want {
+			t.Errorf("Printable(%q) = %s, want %s", s, got, want)
+		}
+	}
+}
+
 func FuzzTrim(f *testing.F) {
 	for _, s := range []string{"", "\n", "x\r\n", "x\n\n", "\xff\n", "\ufeffx\n"} {
 		f.Add(s)
