@@ -65,15 +65,13 @@ func TestAConnectionThatDiesInSilenceIsReplaced(t *testing.T) {
 					ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 					defer cancel()
 					_, err := b.Fetch(ctx, secrets.Ref{Path: "db"})
-					synctest.Wait() // the connection is idle again, and the next request uses it
 					return err
 				}
 				is.NoErr(read())
 				is.Equal(protocol.Load() == 2, c.http2)
-				is.NoErr(read())
-				is.Equal(link.Accepted(), 1) // both on one connection
-				link.Swallow()
+				link.SwallowAll()      // new connections, too: after a request, net/http may have closed one of HTTP/1.1
 				is.True(read() != nil) // it is dead
+				link.Swallow()
 				limit := patience
 				if !c.recovers {
 					limit = patience * 2 / 3 // in which those with pings have recovered
