@@ -1,0 +1,127 @@
+package search
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"strconv"
+)
+
+// form is a way to write a text that no view undoes.
+type form uint8
+
+const (
+	plain     form = iota
+	canonical      // plain, of a text that is a variant of one that was added, and has no other form
+	hexLower
+	hexUpper
+	base64Std // three alignments of each alphabet
+)
+
+const (
+	base64URL = base64Std + 3
+	byteList  = base64URL + 3 // three separators
+	formCount = byteList + 3
+)
+
+// pattern is a text that is looked for in one form. Nothing of it is kept but the text.
+type pattern struct {
+	text string
+	form form
+}
+
+// forms yields p in each form that it is looked for in.
+func (p pattern) forms(yield func(pattern) bool) {
+	if !yield(p) || p.form == canonical {
+		return
+	}
+	for f := hexLower; f < formCount; f++ {
+		if !yield(pattern{p.text, f}) {
+			return
+		}
+	}
+}
+
+// appendTo appends the pattern to b.
+func (p pattern) appendTo(b []byte) []byte {
+	n := len(b)
+	switch {
+	case p.form <= canonical:
+		b = append(b, p.text...)
+	case p.form <= hexUpper:
+		b = hex.AppendEncode(b, []byte(p.text))
+		if p.form == hexUpper {
+			copy(b[n:], bytes.ToUpper(b[n:]))
+		}
+	case p.form < byteList:
+		encoding, bits := p.base64()
+		var few [512]byte
+		shifted := few[:bits/8]
+		shifted = append(shifted, p.text...)
+		b = encoding.AppendEncode(b, shifted)
+		from, to := (bits+5)/6, (bits+8*len(p.text))/6 // the characters that the text alone decides
+		b = append(b[:n], b[n+from:n+to]...)
+	default:
+		separators := [...]string{" ", ",", ", "} // of fmt, of JSON, and of Python
+		for i := range len(p.text) {
+			if i > 0 {
+				b = append(b, separators[p.form-byteList]...)
+			}
+			b = strconv.AppendUint(b, uint64(p.text[i]), 10)
+		}
+	}
+	return b
+}
+
+// base64 returns the encoding, and how many bits come before the text in a group.
+func (p pattern) base64() (encoding *base64.Encoding, bits int) {
+	if p.form >= base64URL {
+		return base64.RawURLEncoding, 8 * int(p.form-base64URL)
+	}
+	return base64.RawStdEncoding, 8 * int(p.form-base64Std)
+}
+
+// prefix returns the first width bytes, the first one in the highest place.
+func (p pattern) prefix(width int) (prefix uint64) {
+	p.text = p.text[:min(len(p.text), 2*width)] // enough in each form
+	var few [64]byte
+	return prefixOf(p.appendTo(few[:0]), width)
+}
+
+// prefixOf returns the first bytes of text, up to width, the first one in the highest place.
+func prefixOf(text []byte, width int) (prefix uint64) {
+	for i, c := range text[:min(len(text), width)] {
+		prefix |= uint64(c) << (56 - 8*i)
+	}
+	return prefix
+}
+
+// compare returns how many bytes text and the pattern have in common, and whether the pattern is before (-1) or behind (+1)
+// text, or is the beginning of text (0).
+func (p pattern) compare(text []byte) (n, order int) {
+	if p.form <= canonical && len(p.text) <= len(text) && p.text == string(text[:len(p.text)]) {
+		return len(p.text), 0
+	}
+	var few [512]byte
+	b := p.appendTo(few[:0])
+	for n < len(b) && n < len(text) && b[n] == text[n] {
+		n++
+	}
+	switch {
+	case n == len(b):
+		return n, 0
+	case n == len(text) || b[n] > text[n]:
+		return n, 1
+	}
+	return n, -1
+}
+
+// shared reports whether the first bits of the text are in one more character of base64, with the last ones of what comes before,
+// and whether its last bits are in one with the first ones of what follows.
+func (p pattern) shared() (first, last bool) {
+	if p.form < base64Std || p.form >= byteList {
+		return false, false
+	}
+	_, bits := p.base64()
+	return bits%6 != 0, (bits+8*len(p.text))%6 != 0
+}

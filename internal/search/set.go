@@ -1,0 +1,447 @@
+// Package search finds texts in other texts, however they are escaped there, and puts a mark in their place:
+//
+//	s := search.New("[...]", 8, func(string) bool { return true })
+//	s.Add("P@ss/w0rd 12")
+//	text, marks := s.Mask(`postgres://app:P%40ss%2Fw0rd+12@db`) // postgres://app:[...]@db
+//
+// A [Stream] does the same for a text that comes in pieces. It holds back no more than what may be the beginning of one.
+//
+// The search does not list encodings. It undoes the escapes of what it is given, to a canonical form, and compares that with the
+// canonical forms of the texts. README.md in this directory explains levels, views and what is held back, with examples.
+package search
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"math/bits"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"unicode/utf8"
+)
+
+const (
+	// maxPattern is the length of the longest text that is looked for as one, in bytes. It divides by 3, as groups of base64
+	// do. So little is held back, and a text that repeats itself takes little time.
+	maxPattern = 4095
+	// bitsOfOne is how many bits of the filter there are for each pattern, at least.
+	bitsOfOne = 32
+	formBits  = 4   // of an entry
+	maxChunk  = 512 // so that to add one entry moves few others
+	// stride is how far a search goes in one step. No pattern is missed: of its first width bytes, the filter has a piece at
+	// each of so many places. It also has the first bytes, up to headSize of them.
+	stride      = 4
+	headSize    = 4
+	confinedLog = 16                 // of the bits of the filter of a text
+	factor      = 0x9E3779B97F4A7C15 // 2⁶⁴ divided by the golden ratio, which spreads what it is multiplied with
+)
+
+// Set is a set of texts to look for. It is safe for concurrent use.
+type Set struct {
+	mark   string
+	width  int
+	strong func(text string) bool
+
+	mu       sync.RWMutex
+	chunks   [][]entry // in order, none empty, each of no more than maxChunk
+	patterns int
+	removed  int // patterns that are still in the filter
+	pieces   []piece
+	free     []uint32 // pieces that are none
+	bytes    int      // of texts that are no part of one that was added
+	views    [2]view  // to make canonical forms
+
+	own, other []byte   // buffers of find
+	confined   []uint64 // if not nil, a filter of what patterns may begin with
+
+	filter   []uint64 // has a bit for each hash that a pattern may begin with
+	lastBit  uint64
+	gramMask uint64
+
+	changes atomic.Uint64
+	streams sync.Pool
+}
+
+// entry is a pattern: its first width bytes, and its piece and form. There are many: it takes 12 bytes.
+type entry struct{ high, low, ref uint32 }
+
+// prefix returns the first width bytes, the first one in the highest place.
+func (e entry) prefix() uint64 { return uint64(e.high)<<32 | uint64(e.low) }
+
+// piece is a text that was added, or a variant of one.
+type piece struct {
+	text    string
+	holders int32
+}
+
+// New returns an empty Set. In masked texts, mark stands for what was found. No pattern is shorter than width, from 4 to 8
+// bytes. A variant of a text is looked for only if it is strong, too.
+func New(mark string, width int, strong func(text string) bool) *Set {
+	s := &Set{mark: mark, width: width, strong: strong, views: [2]view{{first: backslash}, {first: percent | entity}}}
+	s.gramMask = 1<<(8*(width-stride+1)) - 1
+	s.streams.New = func() any { return s.Stream() }
+	s.rebuild(64)
+	return s
+}
+
+// Add adds text, which has width bytes or more. It is found until it was removed as often as added.
+func (s *Set) Add(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.each(text, s.insert)
+	s.changes.Add(1)
+}
+
+// Remove removes text once.
+func (s *Set) Remove(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.each(text, s.release)
+	if s.removed > s.patterns+1024 {
+		s.rebuild(s.patterns)
+	}
+}
+
+// Confine makes later calls of Add pass over what is not in text: the Set is for that text alone then, and soon made.
+func (s *Set) Confine(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.confined = make([]uint64, 1<<confinedLog/64)
+	for _, text := range []string{text, s.canonical(0, text, true), s.canonical(1, text, true)} {
+		for i := 0; i+s.width <= len(text); i++ {
+			bit := prefixOf([]byte(text[i:i+s.width]), s.width) * factor >> (64 - confinedLog)
+			s.confined[bit/64] |= 1 << (bit % 64)
+		}
+	}
+}
+
+// isConfinedTo reports whether p, in one of its forms, may be in the text that s is for.
+func (s *Set) isConfinedTo(p pattern) bool {
+	for one := range p.forms {
+		if bit := one.prefix(s.width) * factor >> (64 - confinedLog); s.confined[bit/64]>>(bit%64)&1 != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// Changes returns how often something was added.
+func (s *Set) Changes() uint64 { return s.changes.Load() }
+
+// Size returns how many patterns there are, and the memory that they take, in bytes.
+func (s *Set) Size() (patterns, memory int) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	const ofEntry, ofPiece, spare = 12, 24, 5 // a fifth, as slices grow
+	memory = s.patterns*ofEntry + (len(s.pieces)-len(s.free))*ofPiece
+	return s.patterns, memory + memory/spare + s.bytes + 8*len(s.filter)
+}
+
+// each calls f for the texts that text is found by: its parts, which are looked for in all forms, and its variants.
+func (s *Set) each(text string, f func(text string, as form)) {
+	for part := range parts(text, 3) {
+		f(part, plain)
+	}
+	seen := append(make([]string, 0, 8), text)
+	s.variants(text, func(v string) {
+		if len(v) >= s.width && !slices.Contains(seen, v) && s.strong(v) {
+			seen = append(seen, v)
+			for part := range parts(v, 0) {
+				f(part, canonical)
+			}
+		}
+	})
+}
+
+// variants calls f for what else text may be written as, and for the canonical forms of all that.
+func (s *Set) variants(text string, f func(string)) {
+	replaced := strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\t' && r != '\n' && r != '\r' {
+			return utf8.RuneError
+		}
+		return r
+	}, text)
+	// JSON replaces invalid bytes, and XML control characters, too.
+	for k, base := range [...]string{text, strings.ReplaceAll(text, " ", "+"), latin1(text), string([]rune(text)), replaced} {
+		if k > 0 && base == text {
+			continue
+		}
+		f(base)
+		for i := range s.views {
+			f(s.canonical(i, base, false)) // without the beginning of an escape at its end
+			form := s.canonical(i, base, true)
+			f(form)
+			if k == 0 {
+				s.rests(i, base, form, f)
+			}
+		}
+	}
+}
+
+// rests calls f for what is left of the canonical form of text where its first bytes are read as a part of an escape that begins
+// before it.
+func (s *Set) rests(view int, text, form string, f func(string)) {
+	for _, before := range [...]string{"%", `\`, "&"} {
+		out, _, char := unescape([]byte(before + text[:min(len(text), maxEscape)]))
+		if out == dead || out == whole && char == octet+rune(text[0]) {
+			continue
+		}
+		n, behind := 0, s.canonical(view, before+text, true)
+		for n < len(form) && n < len(behind) && form[len(form)-1-n] == behind[len(behind)-1-n] {
+			n++
+		}
+		f(form[len(form)-n:])
+	}
+}
+
+// canonical returns the canonical form of text in one of the views.
+func (s *Set) canonical(view int, text string, last bool) string {
+	s.views[view].decode([]byte(text), 0, last)
+	return string(s.views[view].text)
+}
+
+// parts yields text in parts that are not too long, each of which begins so many bytes before the end of the one before.
+func parts(text string, overlap int) func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		for len(text) > maxPattern {
+			size := maxPattern
+			if len(text) < 2*maxPattern { // no part is short
+				size = len(text)/2/3*3 + 3
+			}
+			if !yield(text[:size]) {
+				return
+			}
+			text = text[size-overlap:]
+		}
+		yield(text)
+	}
+}
+
+// latin1 returns text with a single byte for each character that has one in Latin-1.
+func latin1(text string) string {
+	if !utf8.ValidString(text) {
+		return text
+	}
+	b := make([]byte, 0, len(text))
+	for _, r := range text {
+		if r <= 0xFF {
+			b = append(b, byte(r)) //nolint:gosec // it fits
+		} else {
+			b = utf8.AppendRune(b, r)
+		}
+	}
+	return string(b)
+}
+
+func (s *Set) pattern(e entry) pattern {
+	return pattern{s.pieces[e.ref>>formBits].text, form(e.ref & (1<<formBits - 1))}
+}
+
+// place is where an entry is, or would be.
+type place struct{ chunk, at int }
+
+// seek returns the place of the first entry that is not before what the caller looks for.
+func (s *Set) seek(isBefore func(e entry) bool) place {
+	chunk := sort.Search(len(s.chunks), func(i int) bool { return !isBefore(s.chunks[i][len(s.chunks[i])-1]) })
+	if chunk == len(s.chunks) {
+		return place{chunk, 0}
+	}
+	return place{chunk, sort.Search(len(s.chunks[chunk]), func(i int) bool { return !isBefore(s.chunks[chunk][i]) })}
+}
+
+// entry returns the entry at a place, if there is one, or else one that is no pattern.
+func (s *Set) entry(p place) (e entry, ok bool) {
+	if p.chunk == len(s.chunks) {
+		return entry{}, false
+	}
+	return s.chunks[p.chunk][p.at], true
+}
+
+// previous returns the entry before a place, if there is one.
+func (s *Set) previous(p place) (e entry, ok bool) {
+	switch {
+	case p.at > 0:
+		return s.chunks[p.chunk][p.at-1], true
+	case p.chunk > 0:
+		last := s.chunks[p.chunk-1]
+		return last[len(last)-1], true
+	}
+	return entry{}, false
+}
+
+// find returns the place of p, its prefix, and whether it is there. Patterns of equal bytes are in the order of form and text.
+func (s *Set) find(p pattern) (at place, prefix uint64, known bool) {
+	prefix = p.prefix(s.width)
+	own := s.own[:0]
+	order := func(e entry) int {
+		if e.prefix() != prefix {
+			return cmp.Compare(e.prefix(), prefix)
+		}
+		other := s.pattern(e)
+		if other == p {
+			return 0
+		}
+		if len(own) == 0 {
+			own = p.appendTo(own)
+		}
+		s.other = other.appendTo(s.other[:0])
+		return cmp.Or(bytes.Compare(s.other, own), cmp.Compare(other.form, p.form), cmp.Compare(other.text, p.text))
+	}
+	at = s.seek(func(e entry) bool { return order(e) < 0 })
+	e, ok := s.entry(at)
+	known = ok && order(e) == 0
+	s.own = own
+	return at, prefix, known
+}
+
+// put inserts an entry at a place.
+func (s *Set) put(p place, e entry) {
+	if len(s.chunks) == 0 {
+		s.chunks = append(s.chunks, nil)
+	} else if p.chunk == len(s.chunks) {
+		p = place{p.chunk - 1, len(s.chunks[p.chunk-1])}
+	}
+	chunk := slices.Insert(s.chunks[p.chunk], p.at, e)
+	if s.chunks[p.chunk] = chunk; len(chunk) > maxChunk {
+		s.chunks[p.chunk] = slices.Clone(chunk[:maxChunk/2])
+		s.chunks = slices.Insert(s.chunks, p.chunk+1, slices.Clone(chunk[maxChunk/2:]))
+	}
+}
+
+// drop deletes the entry at a place.
+func (s *Set) drop(p place) {
+	chunk := slices.Delete(s.chunks[p.chunk], p.at, p.at+1)
+	if s.chunks[p.chunk] = chunk; len(chunk) == 0 {
+		s.chunks = slices.Delete(s.chunks, p.chunk, p.chunk+1)
+	}
+}
+
+// insert adds a holder of text.
+func (s *Set) insert(text string, as form) {
+	if s.confined != nil && !s.isConfinedTo(pattern{text, as}) {
+		return
+	}
+	if at, _, known := s.find(pattern{text, as}); known {
+		e, _ := s.entry(at)
+		s.pieces[e.ref>>formBits].holders++
+		return
+	}
+	p := piece{text, 1}
+	var id uint32
+	if n := len(s.free); n > 0 {
+		id = s.free[n-1]
+		s.free = s.free[:n-1]
+		s.pieces[id] = p
+	} else {
+		id = uint32(len(s.pieces)) //nolint:gosec // 2³² pieces take more than 64 GB
+		s.pieces = append(s.pieces, p)
+	}
+	if as == canonical {
+		s.bytes += len(text)
+	}
+	for one := range (pattern{text, as}).forms {
+		at, prefix, _ := s.find(one)
+		s.put(at, entry{uint32(prefix >> 32), uint32(prefix & (1<<32 - 1)), id<<formBits | uint32(one.form)})
+		s.patterns++
+		s.note(prefix)
+	}
+	if (s.patterns+s.removed)*bitsOfOne > 64*len(s.filter) {
+		s.rebuild(s.patterns)
+	}
+}
+
+// release takes a holder of text away.
+func (s *Set) release(text string, as form) {
+	at, _, known := s.find(pattern{text, as})
+	if !known {
+		return
+	}
+	e, _ := s.entry(at)
+	id := e.ref >> formBits
+	if s.pieces[id].holders--; s.pieces[id].holders > 0 {
+		return
+	}
+	for one := range (pattern{text, as}).forms {
+		at, _, _ := s.find(one)
+		s.drop(at)
+		s.patterns--
+		s.removed++
+	}
+	s.pieces[id] = piece{}
+	s.free = append(s.free, id)
+	if as == canonical {
+		s.bytes -= len(text)
+	}
+}
+
+// rebuild makes a filter with room for twice as many patterns, and chunks without room for what was removed.
+func (s *Set) rebuild(patterns int) {
+	size := 1 << 8
+	for size < 2*patterns*bitsOfOne {
+		size *= 2
+	}
+	s.filter, s.lastBit, s.removed = make([]uint64, size/64), uint64(size)-1, 0
+	all := slices.Concat(s.chunks...)
+	s.chunks = nil
+	for chunk := range slices.Chunk(all, maxChunk/2) {
+		s.chunks = append(s.chunks, slices.Clone(chunk))
+	}
+	for _, e := range all {
+		s.note(e.prefix())
+	}
+}
+
+// note adds a pattern to the filter.
+func (s *Set) note(prefix uint64) {
+	x := bits.ReverseBytes64(prefix)
+	for k := range stride {
+		gram := s.hash(x >> (8 * k) & s.gramMask)
+		s.filter[gram/64] |= 1 << (gram % 64)
+	}
+	for n := range headSize {
+		head := s.hash(x & (1<<(8*n+8) - 1))
+		s.filter[head/64] |= 1 << (head % 64)
+	}
+}
+
+func (s *Set) hash(x uint64) (bit uint64) { return x * factor >> 32 & s.lastBit }
+
+// mayBegin reports whether a pattern may begin with the first bytes of text, which has so many and is padded.
+func (s *Set) mayBegin(text []byte, length int) bool {
+	head := s.hash(uint64(binary.LittleEndian.Uint32(text)) & (1<<(8*min(length, headSize)) - 1))
+	return s.filter[head/64]>>(head%64)&1 != 0
+}
+
+// lookup returns the longest pattern that text begins with and its length, or 0, and whether text is the beginning of a longer one.
+func (s *Set) lookup(text []byte) (longest pattern, length int, open bool) {
+	n, prefix := len(text), prefixOf(text, s.width)
+	if n < s.width {
+		e, ok := s.entry(s.seek(func(e entry) bool { return e.prefix() < prefix }))
+		return longest, 0, ok && e.prefix()>>(64-8*n) == prefix>>(64-8*n)
+	}
+	for end := len(text); ; {
+		behind := s.seek(func(e entry) bool {
+			if e.prefix() != prefix {
+				return e.prefix() < prefix
+			}
+			_, order := s.pattern(e).compare(text)
+			return order <= 0
+		})
+		if e, ok := s.entry(behind); ok && e.prefix() == prefix {
+			common, _ := s.pattern(e).compare(text)
+			open = open || common == end
+		}
+		e, ok := s.previous(behind)
+		if !ok || e.prefix() != prefix {
+			return longest, 0, open
+		}
+		common, order := s.pattern(e).compare(text)
+		if order == 0 {
+			return s.pattern(e), common, open
+		}
+		text = text[:common] // a shorter one is the beginning of both
+	}
+}

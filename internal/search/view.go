@@ -1,0 +1,294 @@
+package search
+
+import (
+	"bytes"
+	"math"
+	"slices"
+	"sort"
+	"strings"
+	"unicode/utf8"
+)
+
+const (
+	// depth is how many levels of escapes are undone.
+	depth = 6
+	// maxSource bounds the length of what stands for one character, escaped level by level.
+	maxSource = 512
+	// wrapped is how many characters of base64 a line has before a line break counts as one of the base64.
+	wrapped = 40
+)
+
+// span is a stretch of a text.
+type span struct{ from, to int }
+
+// decoded is a text, and of each byte the stretch of the source that it stands for.
+type decoded struct {
+	text    []byte
+	sources []span
+}
+
+func (d *decoded) reset() { d.text, d.sources = d.text[:0], d.sources[:0] }
+
+func (d *decoded) add(c byte, source span) {
+	d.text, d.sources = append(d.text, c), append(d.sources, source)
+}
+
+// encode returns the bytes of a character, in b.
+func encode(b *[utf8.UTFMax]byte, char rune) []byte {
+	if char >= octet {
+		b[0] = byte(char - octet) //nolint:gosec // it is a byte
+		return b[:1]
+	}
+	return b[:utf8.EncodeRune(b[:], char)]
+}
+
+// view is the canonical form of a source.
+type view struct {
+	decoded
+
+	first  syntax // what the first level undoes; the others undo all
+	levels [2]decoded
+	outer  []span // the escapes of the source, without what they stand for in the next level
+	cr, lf span   // the end of a line, if to is not 0: it is decided by what follows
+	quote  span   // the last of several equal quotes in a row
+	quotes int    // the length of text when it came
+	before int    // characters of base64 before the source
+	source []byte
+	last   int // where the last byte of text ended in the source
+}
+
+const (
+	ordinary = iota // the same in the canonical form, wherever it stands
+	quote           // the same behind another byte
+	special
+)
+
+// class says what a byte of the source is.
+//
+//nolint:gochecknoglobals // a table
+var class = [256]uint8{'\\': special, '%': special, '&': special, '\r': special, '\n': special, '\'': quote, '"': quote}
+
+// inBase64 says which bytes are characters of base64, in either alphabet.
+//
+//nolint:gochecknoglobals // a table
+var inBase64 = func() (table [256]bool) {
+	for _, c := range "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_" {
+		table[c] = true
+	}
+	return table
+}()
+
+// decode makes the canonical form of source, which has so many characters of base64 before it. Unless it is the last part of a
+// text, that ends where an escape may begin whose end is not there. It returns that place of the source, or its end.
+func (v *view) decode(source []byte, before int, last bool) (end int) {
+	v.reset()
+	v.outer, v.cr, v.lf, v.quotes, v.before, v.source, v.last = v.outer[:0], span{}, span{}, 0, before, source, 0
+	for i := 0; i < len(source); {
+		c, from := source[i], i
+		switch {
+		case begins[c] != 0:
+			if i, end = v.unescape(source, i, last); end < i {
+				return end
+			}
+		case class[c] == ordinary:
+			for i++; i < len(source) && (class[source[i]] == ordinary || class[source[i]] == quote && source[i] != source[i-1]); {
+				i++
+			}
+			v.puts(source[from:i], from)
+		default:
+			i++
+			v.put(c, span{from, i})
+		}
+	}
+	if last {
+		v.endLine(0, span{})
+	}
+	return len(source)
+}
+
+// unescape adds what the escape at a place of source stands for. It returns the place behind it, and where an escape begins
+// whose end is not there, or the same place.
+func (v *view) unescape(source []byte, from int, last bool) (to, end int) {
+	out, n, char := unescape(source[from:min(len(source), from+maxEscape)])
+	switch {
+	case out == whole && !isSpecial(char): // whichever level undoes it, the others change nothing
+		to = from + n
+		v.note(source, span{from, to})
+		var buffer [utf8.UTFMax]byte
+		for _, c := range encode(&buffer, char) {
+			v.put(c, span{from, to})
+		}
+	case out == dead:
+		to = from + 1
+		v.put(source[from], span{from, to})
+	default:
+		return v.undo(source, from, last)
+	}
+	return to, to
+}
+
+// undo undoes all levels of what begins at a place of source, up to where no escape goes on. It returns that place, and where
+// an escape begins whose end is not there, or the same place.
+func (v *view) undo(source []byte, from int, last bool) (to, end int) {
+	in, out := &v.levels[0], &v.levels[1]
+	in.reset()
+	for to = from; to < len(source) && to-from < depth*maxEscape; to++ { // each level may go on with what the one before left
+		if in.add(source[to], span{to, to + 1}); begins[source[to]] != 0 {
+			from = to
+		}
+	}
+	end = to
+	for level := range depth {
+		undoes := backslash | percent | entity
+		if level == 0 {
+			undoes = v.first
+		}
+		changed, place := out.undo(in, undoes, last)
+		end = min(end, place)
+		for _, s := range out.sources {
+			if level == 0 {
+				v.note(source, s)
+			}
+		}
+		if in, out = out, in; !changed && level > 0 {
+			break // nor will the next levels change it
+		}
+	}
+	for i, c := range in.text {
+		v.put(c, in.sources[i])
+	}
+	return to, end
+}
+
+// note adds an escape to outer. A backslash before a character that needs none may be no escape at all.
+func (v *view) note(source []byte, s span) {
+	if n := s.to - s.from; n > 2 || n == 2 && strings.IndexByte(`\"'/abefnrtv`, source[s.from+1]) >= 0 {
+		v.outer = append(v.outer, s)
+	}
+}
+
+// undo makes d what one level makes of in. It reports whether that is not the same, and where in the source an escape begins
+// whose end is not there.
+func (d *decoded) undo(in *decoded, undoes syntax, last bool) (changed bool, end int) {
+	d.reset()
+	var buffer [utf8.UTFMax]byte
+	for i := 0; i < len(in.text); {
+		c, source := in.text[i], in.sources[i]
+		if begins[c]&undoes == 0 {
+			d.add(c, source)
+			i++
+			continue
+		}
+		out, n, char := unescape(in.text[i:min(len(in.text), i+maxEscape)])
+		switch {
+		case out == open && !last:
+			return true, source.from
+		case out == whole && in.sources[i+n-1].to-source.from <= maxSource:
+			for _, c := range encode(&buffer, char) {
+				d.add(c, span{source.from, in.sources[i+n-1].to})
+			}
+			changed = true
+			i += n
+			continue
+		case out == open && c == '\\': // at the end, as before a character that needs none
+			changed = true
+		default:
+			d.add(c, source)
+		}
+		i++
+	}
+	return changed, math.MaxInt
+}
+
+func isSpecial(char rune) bool {
+	if char >= octet {
+		char -= octet
+	}
+	return char < utf8.RuneSelf && class[char] == special
+}
+
+// put adds a byte that has passed all levels, if the canonical form has it. No more than maxSource bytes in a row are left out:
+// what is held back must come to an end.
+func (v *view) put(c byte, source span) {
+	isFar := source.to-v.last > maxSource
+	if c == '\\' && !isFar {
+		return
+	}
+	v.endLine(c, source)
+	switch n := len(v.text); {
+	case c == '\r' && !isFar:
+		v.cr = source
+	case c == '\n' && trailingBase64(v.text, v.before) >= wrapped && !isFar:
+		v.lf = source
+	case (c == '\'' || c == '"') && n > 0 && v.text[n-1] == c && !isFar:
+		v.putQuote(source)
+	default:
+		v.add(c, source)
+		v.last = source.to
+	}
+}
+
+// putQuote makes a quote one with the one before it. A pattern that begins or ends with it has one of them, or two that are
+// written alike if they are doubled. The others are around it.
+func (v *view) putQuote(source span) {
+	n := len(v.text)
+	one, first := &v.sources[n-1], v.quotes != n
+	before := v.quote
+	if first {
+		before = *one
+	}
+	isAlike := bytes.Equal(v.source[source.from:source.to], v.source[before.from:before.to])
+	switch {
+	case !isAlike:
+		one.from = source.from
+	case first:
+		one.to = source.to
+	default:
+		one.from = before.from
+	}
+	v.quote, v.quotes = source, n
+}
+
+// puts adds ordinary bytes.
+func (v *view) puts(b []byte, from int) {
+	v.endLine(b[0], span{})
+	n := len(v.sources)
+	v.text, v.sources = append(v.text, b...), slices.Grow(v.sources, len(b))[:n+len(b)]
+	for i := range b {
+		v.sources[n+i] = span{from + i, from + i + 1}
+	}
+	v.last = from + len(b)
+}
+
+// endLine adds the end of a line before c: a carriage return, unless a line feed follows that is escaped as it is, or a line feed,
+// unless both lines are base64.
+func (v *view) endLine(c byte, source span) {
+	if v.cr.to > 0 && (c != '\n' || source.to-source.from != v.cr.to-v.cr.from) {
+		v.add('\r', v.cr)
+	}
+	if v.lf.to > 0 && !inBase64[c] {
+		v.add('\n', v.lf)
+	}
+	v.cr, v.lf = span{}, span{}
+}
+
+// trailingBase64 returns how many characters of base64 text ends in, up to a line of it. Before it, there are so many.
+func trailingBase64(text []byte, before int) int {
+	n := 0
+	for n < wrapped && n < len(text) && inBase64[text[len(text)-1-n]] {
+		n++
+	}
+	if n == len(text) {
+		n += before
+	}
+	return min(n, wrapped)
+}
+
+// around returns that of escapes which a place lies inside of, or twice the place.
+func around(escapes []span, place int) (from, to int) {
+	i := sort.Search(len(escapes), func(i int) bool { return escapes[i].from >= place }) - 1
+	if i >= 0 && escapes[i].to > place {
+		return escapes[i].from, escapes[i].to
+	}
+	return place, place
+}
