@@ -424,7 +424,7 @@ func afterDenial(t *testing.T, opts ...secrets.Option) (cold, warm error) {
 	c := client(t, strong, append(opts, middleware.Standard(cache.WithTTL(time.Second)), secrets.WithTimeout(time.Second),
 		secrets.WithFallback(fallback.To(weak)))...)
 	keys := []string{"warm"}
-	for i := range 200 {
+	for i := range 60 {
 		var doc strings.Builder
 		doc.WriteString(`{"user":"app"`)
 		for k := 0; doc.Len() < 60_000; k++ {

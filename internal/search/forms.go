@@ -35,12 +35,20 @@ func (p pattern) forms(yield func(pattern) bool) {
 	if !yield(p) || p.form == canonical {
 		return
 	}
+	var few [512]byte
 	for f := hexLower; f < formCount; f++ {
-		if !yield(pattern{p.text, f}) {
+		one := pattern{p.text, f}
+		if f >= base64URL && f < byteList && !bytes.ContainsAny(one.appendTo(few[:0]), "-_") {
+			continue // it is the same in the other alphabet
+		}
+		if !yield(one) {
 			return
 		}
 	}
 }
+
+// first returns the pattern that the first bytes of the text make. It is the beginning of p.
+func (p pattern) first(length int) pattern { return pattern{p.text[:min(len(p.text), length)], p.form} }
 
 // appendTo appends the pattern to b.
 func (p pattern) appendTo(b []byte) []byte {
@@ -83,9 +91,8 @@ func (p pattern) base64() (encoding *base64.Encoding, bits int) {
 
 // prefix returns the first width bytes, the first one in the highest place.
 func (p pattern) prefix(width int) (prefix uint64) {
-	p.text = p.text[:min(len(p.text), 2*width)] // enough in each form
 	var few [64]byte
-	return prefixOf(p.appendTo(few[:0]), width)
+	return prefixOf(p.first(2*width).appendTo(few[:0]), width)
 }
 
 // prefixOf returns the first bytes of text, up to width, the first one in the highest place.

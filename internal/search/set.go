@@ -27,14 +27,16 @@ const (
 	// maxPattern is the length of the longest text that is looked for as one, in bytes. It divides by 3, as groups of base64
 	// do. So little is held back, and a text that repeats itself takes little time.
 	maxPattern = 4095
-	// bitsOfOne is how many bits of the filter there are for each pattern, at least.
-	bitsOfOne = 32
-	formBits  = 4   // of an entry
-	maxChunk  = 512 // so that to add one entry moves few others
+	// bitsOfOne is how many bits of each filter there are for each pattern, at least.
+	bitsOfOne  = 16
+	formBits   = 4   // of an entry
+	headLength = 32  // of a text
+	maxChunk   = 512 // so that to add one entry moves few others
 	// stride is how far a search goes in one step. No pattern is missed: of its first width bytes, the filter has a piece at
-	// each of so many places. It also has the first bytes, up to headSize of them.
+	// each of so many places, the grams.
 	stride      = 4
 	headSize    = 4
+	headMask    = 1<<(8*headSize) - 1
 	confinedLog = 16                 // of the bits of the filter of a text
 	factor      = 0x9E3779B97F4A7C15 // 2⁶⁴ divided by the golden ratio, which spreads what it is multiplied with
 )
@@ -51,13 +53,15 @@ type Set struct {
 	removed  int // patterns that are still in the filter
 	pieces   []piece
 	free     []uint32 // pieces that are none
-	bytes    int      // of texts that are no part of one that was added
+	bytes    int      // of the texts of pieces
 	views    [2]view  // to make canonical forms
 
-	own, other []byte   // buffers of find
-	confined   []uint64 // if not nil, a filter of what patterns may begin with
+	head     []byte    // of the pattern that find looks for
+	buffers  [2][]byte // of order
+	confined []uint64  // if not nil, a filter of what patterns may begin with
 
-	filter   []uint64 // has a bit for each hash that a pattern may begin with
+	grams    []uint64 // a filter of what is in the first width bytes of a pattern
+	heads    []uint64 // a filter of what a pattern begins with
 	lastBit  uint64
 	gramMask uint64
 
@@ -137,7 +141,7 @@ func (s *Set) Size() (patterns, memory int) {
 	defer s.mu.RUnlock()
 	const ofEntry, ofPiece, spare = 12, 24, 5 // a fifth, as slices grow
 	memory = s.patterns*ofEntry + (len(s.pieces)-len(s.free))*ofPiece
-	return s.patterns, memory + memory/spare + s.bytes + 8*len(s.filter)
+	return s.patterns, memory + memory/spare + s.bytes + 8*(len(s.grams)+len(s.heads))
 }
 
 // each calls f for the texts that text is found by: its parts, which are looked for in all forms, and its variants.
@@ -158,42 +162,49 @@ func (s *Set) each(text string, f func(text string, as form)) {
 
 // variants calls f for what else text may be written as, and for the canonical forms of all that.
 func (s *Set) variants(text string, f func(string)) {
-	replaced := strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\t' && r != '\n' && r != '\r' {
-			return utf8.RuneError
-		}
-		return r
-	}, text)
-	// JSON replaces invalid bytes, and XML control characters, too.
-	for k, base := range [...]string{text, strings.ReplaceAll(text, " ", "+"), latin1(text), string([]rune(text)), replaced} {
+	bases := []string{text, strings.ReplaceAll(text, " ", "+")}
+	if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r >= utf8.RuneSelf }) {
+		// JSON replaces invalid bytes, and XML control characters, too.
+		bases = append(bases, latin1(text), string([]rune(text)), strings.Map(func(r rune) rune {
+			if r < ' ' && r != '\t' && r != '\n' && r != '\r' {
+				return utf8.RuneError
+			}
+			return r
+		}, text))
+	}
+	for k, base := range bases {
 		if k > 0 && base == text {
 			continue
 		}
 		f(base)
+		isPlain := !strings.ContainsFunc(base, func(r rune) bool { return r < utf8.RuneSelf && class[r] != ordinary })
 		for i := range s.views {
-			f(s.canonical(i, base, false)) // without the beginning of an escape at its end
-			form := s.canonical(i, base, true)
-			f(form)
+			form := base
+			if !isPlain {
+				f(s.canonical(i, base, false)) // without the beginning of an escape at its end
+				form = s.canonical(i, base, true)
+				f(form)
+			}
 			if k == 0 {
-				s.rests(i, base, form, f)
+				s.merged(i, base, form, f)
 			}
 		}
 	}
 }
 
-// rests calls f for what is left of the canonical form of text where its first bytes are read as a part of an escape that begins
-// before it.
-func (s *Set) rests(view int, text, form string, f func(string)) {
+// merged calls f for the canonical form of text where its first bytes are read as a part of an escape that begins before it. The
+// end of a line that this may be is left out: a pattern that begins with one would hold back each line.
+func (s *Set) merged(view int, text, form string, f func(string)) {
 	for _, before := range [...]string{"%", `\`, "&"} {
 		out, _, char := unescape([]byte(before + text[:min(len(text), maxEscape)]))
 		if out == dead || out == whole && char == octet+rune(text[0]) {
 			continue
 		}
-		n, behind := 0, s.canonical(view, before+text, true)
-		for n < len(form) && n < len(behind) && form[len(form)-1-n] == behind[len(behind)-1-n] {
-			n++
+		behind := s.canonical(view, before+text, true)
+		rest := strings.TrimLeft(behind, "\r\n")
+		if !strings.HasSuffix(behind, form) && (rest == behind || before == `\`) {
+			f(rest)
 		}
-		f(form[len(form)-n:])
 	}
 }
 
@@ -272,29 +283,38 @@ func (s *Set) previous(p place) (e entry, ok bool) {
 	return entry{}, false
 }
 
-// find returns the place of p, its prefix, and whether it is there. Patterns of equal bytes are in the order of form and text.
+// find returns the place of p, its prefix, and whether it is there.
 func (s *Set) find(p pattern) (at place, prefix uint64, known bool) {
 	prefix = p.prefix(s.width)
-	own := s.own[:0]
+	s.head = p.first(headLength).appendTo(s.head[:0])
 	order := func(e entry) int {
 		if e.prefix() != prefix {
 			return cmp.Compare(e.prefix(), prefix)
 		}
-		other := s.pattern(e)
-		if other == p {
-			return 0
-		}
-		if len(own) == 0 {
-			own = p.appendTo(own)
-		}
-		s.other = other.appendTo(s.other[:0])
-		return cmp.Or(bytes.Compare(s.other, own), cmp.Compare(other.form, p.form), cmp.Compare(other.text, p.text))
+		return s.order(s.pattern(e), p)
 	}
 	at = s.seek(func(e entry) bool { return order(e) < 0 })
 	e, ok := s.entry(at)
-	known = ok && order(e) == 0
-	s.own = own
-	return at, prefix, known
+	return at, prefix, ok && order(e) == 0
+}
+
+// order compares the bytes of two patterns, of which b begins with head. Those of equal bytes are in the order of form and text.
+func (s *Set) order(a, b pattern) int {
+	if a == b {
+		return 0
+	}
+	if a.form == b.form && a.form < base64Std {
+		return cmp.Compare(a.text, b.text) // which is the order of these bytes, too
+	}
+	x := &s.buffers[0]
+	*x = a.first(headLength).appendTo((*x)[:0])
+	common := min(len(*x), len(s.head))
+	if c := bytes.Compare((*x)[:common], s.head[:common]); c != 0 { // so it is for most
+		return c
+	}
+	y := &s.buffers[1]
+	*x, *y = a.appendTo((*x)[:0]), b.appendTo((*y)[:0])
+	return cmp.Or(bytes.Compare(*x, *y), cmp.Compare(a.form, b.form), cmp.Compare(a.text, b.text))
 }
 
 // put inserts an entry at a place.
@@ -304,7 +324,12 @@ func (s *Set) put(p place, e entry) {
 	} else if p.chunk == len(s.chunks) {
 		p = place{p.chunk - 1, len(s.chunks[p.chunk-1])}
 	}
-	chunk := slices.Insert(s.chunks[p.chunk], p.at, e)
+	chunk := s.chunks[p.chunk]
+	if len(chunk) == cap(chunk) { // append would make room for many
+		const room = 32
+		chunk = append(make([]entry, 0, len(chunk)+room), chunk...)
+	}
+	chunk = slices.Insert(chunk, p.at, e)
 	if s.chunks[p.chunk] = chunk; len(chunk) > maxChunk {
 		s.chunks[p.chunk] = slices.Clone(chunk[:maxChunk/2])
 		s.chunks = slices.Insert(s.chunks, p.chunk+1, slices.Clone(chunk[maxChunk/2:]))
@@ -329,7 +354,7 @@ func (s *Set) insert(text string, as form) {
 		s.pieces[e.ref>>formBits].holders++
 		return
 	}
-	p := piece{text, 1}
+	p := piece{strings.Clone(text), 1} // it may be a part of what is gone before it
 	var id uint32
 	if n := len(s.free); n > 0 {
 		id = s.free[n-1]
@@ -339,16 +364,14 @@ func (s *Set) insert(text string, as form) {
 		id = uint32(len(s.pieces)) //nolint:gosec // 2³² pieces take more than 64 GB
 		s.pieces = append(s.pieces, p)
 	}
-	if as == canonical {
-		s.bytes += len(text)
-	}
+	s.bytes += len(text)
 	for one := range (pattern{text, as}).forms {
 		at, prefix, _ := s.find(one)
 		s.put(at, entry{uint32(prefix >> 32), uint32(prefix & (1<<32 - 1)), id<<formBits | uint32(one.form)})
 		s.patterns++
 		s.note(prefix)
 	}
-	if (s.patterns+s.removed)*bitsOfOne > 64*len(s.filter) {
+	if (s.patterns+s.removed)*bitsOfOne > 64*len(s.heads) {
 		s.rebuild(s.patterns)
 	}
 }
@@ -372,18 +395,17 @@ func (s *Set) release(text string, as form) {
 	}
 	s.pieces[id] = piece{}
 	s.free = append(s.free, id)
-	if as == canonical {
-		s.bytes -= len(text)
-	}
+	s.bytes -= len(text)
 }
 
-// rebuild makes a filter with room for twice as many patterns, and chunks without room for what was removed.
+// rebuild makes a filter with room for so many patterns and some more, and chunks without room for what was removed.
 func (s *Set) rebuild(patterns int) {
 	size := 1 << 8
-	for size < 2*patterns*bitsOfOne {
+	for size < (patterns+patterns/8)*bitsOfOne {
 		size *= 2
 	}
-	s.filter, s.lastBit, s.removed = make([]uint64, size/64), uint64(size)-1, 0
+	s.grams, s.heads, s.removed = make([]uint64, size/64), make([]uint64, size/64), 0
+	s.lastBit = uint64(size) - 1
 	all := slices.Concat(s.chunks...)
 	s.chunks = nil
 	for chunk := range slices.Chunk(all, maxChunk/2) {
@@ -394,25 +416,34 @@ func (s *Set) rebuild(patterns int) {
 	}
 }
 
-// note adds a pattern to the filter.
+// note adds a pattern to the filters.
 func (s *Set) note(prefix uint64) {
 	x := bits.ReverseBytes64(prefix)
 	for k := range stride {
-		gram := s.hash(x >> (8 * k) & s.gramMask)
-		s.filter[gram/64] |= 1 << (gram % 64)
+		bit := s.hash(x >> (8 * k) & s.gramMask)
+		s.grams[bit/64] |= 1 << (bit % 64)
 	}
-	for n := range headSize {
-		head := s.hash(x & (1<<(8*n+8) - 1))
-		s.filter[head/64] |= 1 << (head % 64)
+	for _, n := range [...]int{1, 2, 3, headSize, s.width} {
+		bit := s.hash(x & (1<<(8*n) - 1))
+		s.heads[bit/64] |= 1 << (bit % 64)
 	}
 }
 
+// hash returns a bit of the filter, of which there are no more than 2³².
 func (s *Set) hash(x uint64) (bit uint64) { return x * factor >> 32 & s.lastBit }
+
+func has(filter []uint64, bit uint64) bool { return filter[bit/64]>>(bit%64)&1 != 0 }
 
 // mayBegin reports whether a pattern may begin with the first bytes of text, which has so many and is padded.
 func (s *Set) mayBegin(text []byte, length int) bool {
-	head := s.hash(uint64(binary.LittleEndian.Uint32(text)) & (1<<(8*min(length, headSize)) - 1))
-	return s.filter[head/64]>>(head%64)&1 != 0
+	x := binary.LittleEndian.Uint64(text)
+	switch {
+	case !has(s.heads, s.hash(x&(1<<(8*min(length, headSize))-1))):
+		return false
+	case length >= s.width:
+		return has(s.heads, s.hash(x&(1<<(8*s.width)-1)))
+	}
+	return length <= headSize || has(s.grams, s.hash(x&s.gramMask))
 }
 
 // lookup returns the longest pattern that text begins with and its length, or 0, and whether text is the beginning of a longer one.

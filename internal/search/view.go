@@ -272,13 +272,18 @@ func (v *view) endLine(c byte, source span) {
 	v.cr, v.lf = span{}, span{}
 }
 
-// trailingBase64 returns how many characters of base64 text ends in, up to a line of it. Before it, there are so many.
+// trailingBase64 returns how many characters of base64 text ends in, up to a line of it. Before it, there are so many. A line of
+// nothing but hexadecimal digits is no base64.
 func trailingBase64(text []byte, before int) int {
-	n := 0
+	n, isHex := 0, true
 	for n < wrapped && n < len(text) && inBase64[text[len(text)-1-n]] {
+		isHex = isHex && nibble[text[len(text)-1-n]] >= 0
 		n++
 	}
-	if n == len(text) {
+	switch {
+	case n == wrapped && isHex:
+		return 0
+	case n == len(text):
 		n += before
 	}
 	return min(n, wrapped)

@@ -15,7 +15,7 @@ func canonicalForm(first syntax, text string) string {
 }
 
 func TestCanonicalForms(t *testing.T) {
-	line := strings.Repeat("ABcd0123+/", 4)
+	line, digest := strings.Repeat("ABcd0123+/", 4), strings.Repeat("0123456789abcdef", 4)
 	for _, c := range []struct{ text, backslash, others string }{
 		{"plain", "plain", "plain"},
 		{`ab\/cd`, "ab/cd", "ab/cd"},
@@ -40,6 +40,7 @@ func TestCanonicalForms(t *testing.T) {
 		{line + `\n` + line, line + line, line + line},
 		{line + "%0A" + line, line + line, line + line},
 		{line + "\n", line + "\n", line + "\n"},
+		{digest + "\na", digest + "\na", digest + "\na"},
 		{line + "\n ", line + "\n ", line + "\n "},
 		{line + "\n\n" + line, line + "\n\n" + line, line + "\n\n" + line},
 		{line[1:] + "\n" + line, line[1:] + "\n" + line, line[1:] + "\n" + line},

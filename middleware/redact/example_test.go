@@ -66,7 +66,7 @@ var withoutTime = &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr
 	return a
 }}
 
-// The output of anything that writes can be masked, wherever it cuts a value.
+// The Writer masks the output of anything that writes, wherever a Write cuts a value.
 func ExampleRedactor_Writer() {
 	backend := secretstest.NewBackend(map[string]string{"api/token": "hvs.CAESIJ-7f3Kq9ZxWv2m"})
 
@@ -88,4 +88,26 @@ func ExampleRedactor_Writer() {
 	// Output:
 	// Authorization: Bearer [REDACTED]
 	// base64: [REDACTED]=
+}
+
+// Stats say what is not masked, too: a password of letters alone would be found in ordinary words.
+func ExampleRedactor_Stats() {
+	backend := secretstest.NewBackend(map[string]string{"api/token": "hvs.CAESIJ-7f3Kq9ZxWv2m", "pin": "123456789"})
+
+	redaction := redact.New()
+	client, err := secrets.New(backend, secrets.WithRedaction(redaction))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+
+	if _, err := client.GetMany(context.Background(), "api/token", "pin"); err != nil {
+		log.Fatal(err)
+	}
+	slog.New(redaction.Handler(slog.NewTextHandler(os.Stdout, withoutTime))).Info("got hvs.CAESIJ-7f3Kq9ZxWv2m and 123456789")
+	stats := redaction.Stats()
+	fmt.Println(stats.Values, "values,", stats.Skipped, "skipped,", stats.Masked, "masked,", stats.Forgotten, "forgotten")
+	// Output:
+	// level=INFO msg="got [REDACTED] and 123456789"
+	// 2 values, 1 skipped, 1 masked, 0 forgotten
 }

@@ -2,458 +2,153 @@ package redact_test
 
 import (
 	"bytes"
-	"cmp"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"math/rand/v2"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/matryer/is"
 
-	"github.com/seed-5482dd03/secrets"
 	"github.com/seed-5482dd03/secrets/middleware/redact"
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// told is the layer of r, that is told what is handed out.
-type told struct{ secrets.Redaction }
-
-func tell(r *redact.Redactor) told {
-	return told{r.NewRedaction(secrets.Info{Name: "fake"}, secretstest.NewBackend(nil))}
+// more reports whether got shows more than whole, beside the few bits in the characters of base64 around each value: they may
+// have been passed on before.
+func more(got, whole string) bool {
+	const around = 2
+	return left(got) > left(whole)+around*strings.Count(whole, mark) || !strings.Contains(got, mark)
 }
 
-func (t told) value(path, value string) {
-	t.HandedOut(secrets.Ref{Path: path}, secrets.NewSecret(value, secrets.Meta{}))
-}
-
-// knowing returns a Redactor with a Handler, of which values were handed out.
-func knowing(values ...string) *redact.Redactor {
-	r := redact.New()
-	r.Writer(io.Discard)
-	l := tell(r)
-	for i, v := range values {
-		l.value("key"+strconv.Itoa(i), v)
-	}
-	return r
-}
-
-// streamed returns what a Writer of r makes of pieces.
-func streamed(t testing.TB, r *redact.Redactor, pieces ...string) string {
-	t.Helper()
-	var b strings.Builder
-	w := r.Writer(&b)
-	for _, p := range pieces {
-		if n, err := io.WriteString(w, p); n != len(p) || err != nil {
-			t.Fatalf("Write: %d, %v", n, err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.String()
-}
-
-func TestTheWriterMasksEveryPrintedForm(t *testing.T) {
+func TestTheWriterMasksWhereverWritesCut(t *testing.T) {
 	t.Parallel()
-	for _, value := range slices.Concat(values, one()) {
-		if len(strings.TrimSpace(value)) < 8 || strings.Trim(value, "a") == "" {
-			continue // weak
+	for _, value := range values {
+		value = strings.TrimSpace(value)
+		if len(value) > 100 {
+			value = value[:100] + "x" // every split of it takes time
 		}
-		r, blind := knowing("another-value", value, "and one more"), knowing("another-value")
-		for name, form := range printed(strings.TrimSpace(value)) {
-			is := is.New(t)
-			text := "the server said «" + form + "» to us"
-			got := streamed(t, r, text)
-			is.True(strings.HasPrefix(got, "the server said «"))
-			is.True(strings.HasSuffix(got, "» to us"))
-			is.True(strings.Contains(got, mark))
-			is.Equal(streamed(t, blind, text), text) // the control
-			if !slices.Contains(values, value) {
-				continue // for the sake of time
-			}
-			if leaks := secretstest.Leaks(value, got); len(leaks) > 0 {
-				t.Errorf("%q as %s: %s: %v", value, name, got, leaks)
-			}
-			for cut := range len(text) {
-				is.Equal(streamed(t, r, text[:cut], text[cut:]), got)
-			}
-		}
-	}
-}
-
-func TestTheWriterMasksTheLinesOfAKeyAndTheStringsOfADocument(t *testing.T) {
-	is := is.New(t)
-	key := "-----BEGIN PRIVATE KEY-----\r\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\r\nBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj\r\n" +
-		"-----END PRIVATE KEY-----\r\n"
-	document := `{"user":"application-1","password":"p\u0061ss\/word-9","port":5432123456789012345,"pin":"123","words":"letters",` +
-		`"inner":"{\"token\":\"inner-Token\"}","lines":["first-Line\nsecond-Line"]}`
-	r := knowing(key, document)
-	for text, want := range map[string]string{
-		"at MIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n":             "at [REDACTED]\n",
-		key:                                                 "[REDACTED]\r\n",
-		strings.ReplaceAll(key, "\r\n", "\n"):               "-----BEGIN PRIVATE KEY-----\n[REDACTED]\n[REDACTED]\n-----END PRIVATE KEY-----\n",
-		"as application-1 with pass/word-9":                 "as [REDACTED] with [REDACTED]",
-		`as written: p\u0061ss\/word-9`:                     "as written: [REDACTED]",
-		"inner-Token and second-Line":                       "[REDACTED] and [REDACTED]",
-		"letters, 123, 5432123456789012345, user":           "letters, 123, 5432123456789012345, user", // weak, or a number
-		"-----BEGIN PRIVATE KEY-----":                       "-----BEGIN PRIVATE KEY-----",
-		fmt.Sprintf("%q", key):                              `"[REDACTED]\r\n"`,
-		fmt.Sprintf("%q", strings.TrimSpace(document)[:40]): `"{\"user\":\"[REDACTED]\",\"password\":\"p\\u0"`,
-	} {
-		is.Equal(streamed(t, r, text), want)
-	}
-}
-
-// A long value is cut into parts, which leaves no gap between them.
-func TestALongValueIsMasked(t *testing.T) {
-	random := rand.New(rand.NewPCG(9, 9))
-	for _, length := range []int{4095, 4096, 4097, 4100, 4104, 8190, 20_000} {
-		is := is.New(t)
-		var b strings.Builder
-		for b.Len() < length {
-			b.WriteString([]string{"a", "Z", "7", "%", "é", "日", `"`}[random.IntN(7)])
-		}
-		value := b.String()
-		r := knowing(value)
+		r := knowing("another-value", value, "and one more")
 		for name, form := range printed(value) {
-			switch name {
-			case "bytes": // the spaces between the parts stay
-			case "base64 shift 1", "base64 shift 2", "base64 user:pass": // and here one character of each cut
-				is.True(len(streamed(t, r, form)) < 100)
-			default:
-				got := streamed(t, r, form)
-				if got = strings.TrimRight(got, "="); len(got) > len(`postgres://app:[REDACTED]@db`) || strings.Count(got, mark) != 1 {
-					t.Errorf("%s of %d bytes: %.60s", name, length, got)
+			if isLossy(form) {
+				continue
+			}
+			text := "the server said «" + form + "» to us\n"
+			whole := streamed(t, r, text)
+			for cut := range len(text) {
+				if got := streamed(t, r, text[:cut], text[cut:]); more(got, whole) {
+					t.Errorf("%q as %s, cut at %d: %q, as a whole %q", value, name, cut, got, whole)
 				}
+			}
+			if got := streamed(t, r, strings.Split(text, "")...); more(got, whole) {
+				t.Errorf("%q as %s, character by character: %q, as a whole %q", value, name, got, whole)
 			}
 		}
 	}
 }
 
-// full reports whether the longest tests run in full, as in CI: with LONG_TESTS=1 in the environment, and not with -short.
-func full() bool { return os.Getenv("LONG_TESTS") != "" && !testing.Short() }
-
-// cases returns how many cases the comparison with the reference takes.
-func cases(t *testing.T) int {
-	t.Helper()
-	if n, err := strconv.Atoi(os.Getenv("REDACT_CASES")); err == nil {
-		return n
-	}
-	if full() {
-		return 1_000_000
-	}
-	return 100_000
-}
-
-// visible is the number of bytes that are not masked.
-func visible(text string) int { return len(strings.ReplaceAll(text, mark, "")) }
-
-// compare runs random phrases and texts, in pieces of every division, through what mask returns, and through the reference.
-func compare(n int, mask func(phrases []string) func(pieces ...string) string) (tried, missed, masked int) {
-	random := rand.New(rand.NewPCG(11, 12))
-	word := func(letters string, n int) string {
-		b := make([]byte, n)
-		for i := range b {
-			b[i] = letters[random.IntN(len(letters))]
-		}
-		return string(b)
-	}
-	for tried < n {
-		// No text of these letters is a form of a phrase but the phrase itself.
-		letters := []string{"a-", "a-", "ab-", "0123456789abcdef-"}[random.IntN(4)]
-		phrases := make([]string, 1+random.IntN(5))
-		for i := range phrases {
-			phrases[i] = word(letters, 7+random.IntN(9)) + "-"
-			if i > 0 && random.IntN(3) == 0 { // they share a beginning, or one has the other in it
-				phrases[i] = phrases[i-1][:1+random.IntN(len(phrases[i-1])-1)] + phrases[i]
-			}
-		}
-		run := mask(phrases)
-		for range 12 {
-			var b strings.Builder
-			for b.Len() < 15+random.IntN(50) {
-				p := phrases[random.IntN(len(phrases))]
-				switch random.IntN(4) {
-				case 0:
-					b.WriteString(p)
-				case 1:
-					b.WriteString(p[:random.IntN(len(p))])
-				case 2:
-					b.WriteString(p[random.IntN(len(p)):])
-				default:
-					b.WriteString(word(letters, random.IntN(9)))
-				}
-			}
-			text := b.String()
-			want := naive(text, phrases)
-			check := func(pieces ...string) {
-				got := run(pieces...)
-				switch tried++; {
-				case got == want:
-				case visible(got) > visible(want):
-					missed++
-				default:
-					masked++
-				}
-			}
-			for cut := range len(text) + 1 {
-				check(text[:cut], text[cut:])
-			}
-			check(strings.Split(text, "")...) // byte by byte
-		}
-	}
-	return tried, missed, masked
-}
-
-// TestTheWriterAgreesWithTheReference tries as many cases as REDACT_CASES says.
-func TestTheWriterAgreesWithTheReference(t *testing.T) {
+func TestTheWriterMasksWhereverTwoWritesCut(t *testing.T) {
 	t.Parallel()
-	is := is.New(t)
-	n := cases(t)
-	tried, missed, masked := compare(n, func(phrases []string) func(...string) string {
-		r := knowing(phrases...)
-		return func(pieces ...string) string { return streamed(t, r, pieces...) }
-	})
-	t.Logf("%d cases: %d missed, %d masked that should not be", tried, missed, masked)
-	is.Equal(missed, 0)
-	is.Equal(masked, 0)
-	is.True(tried >= n)
-}
-
-// What was handed out lately is looked for beside the rest, and must be found as well where both overlap.
-func TestTheWriterAgreesWithTheReferenceWhereValuesAreNew(t *testing.T) {
-	t.Parallel()
-	is := is.New(t)
-	var many [40]string
-	for i := range many {
-		many[i] = fmt.Sprintf("%d/many/%d", i, i)
-	}
-	tried, missed, masked := compare(cases(t)/10, func(phrases []string) func(...string) string {
-		old := len(phrases) / 2
-		r := knowing(slices.Concat(many[:], phrases[:old])...)
-		r.Stats() // puts together what there is
-		l := tell(r)
-		for i, p := range phrases[old:] {
-			l.value(strconv.Itoa(i), p)
+	const value, other = `p"w&%41\né-12345`, "other-9876543"
+	r := knowing(value, other)
+	for _, text := range []string{
+		value + value + ";",
+		must([]byte(printed(value)["JSON in JSON"]), nil) + "\n",
+		"q=" + printed(value)["query"] + "&" + other,
+		printed(value)["XML"] + other + printed(value)["%+q"],
+		wrap(printed(ninetySix)["base64"], 76, "\r\n") + "\r\n",
+	} {
+		r := r
+		if strings.Contains(text, "\r\n") {
+			r = knowing(ninetySix)
 		}
-		return func(pieces ...string) string { return streamed(t, r, pieces...) }
-	})
-	t.Logf("%d cases: %d missed, %d masked that should not be", tried, missed, masked)
-	is.Equal(missed, 0)
-	is.Equal(masked, 0)
-}
-
-// The controls: what others do leaks in the same comparison.
-func TestOtherMaskersLeakInTheSameComparison(t *testing.T) {
-	byLength := func(phrases []string) []string {
-		return slices.SortedFunc(slices.Values(phrases), func(a, b string) int { return cmp.Compare(len(b), len(a)) })
-	}
-	t.Run("stacked", func(t *testing.T) {
-		_, missed, _ := compare(20_000, func(phrases []string) func(...string) string {
-			return func(pieces ...string) string {
-				var b strings.Builder
-				var w io.WriteCloser = nopCloser{&b}
-				for _, p := range byLength(phrases) {
-					w = &stacked{next: w, phrase: p}
+		whole := streamed(t, r, text)
+		for a := range len(text) {
+			for b := a; b < len(text); b++ {
+				got := streamed(t, r, text[:a], text[a:b], text[b:])
+				if more(got, whole) {
+					t.Fatalf("%q cut at %d and %d: %q, as a whole %q", text, a, b, got, whole)
 				}
-				for _, p := range pieces {
-					_, _ = io.WriteString(w, p)
-				}
-				_ = w.Close()
-				return b.String()
 			}
-		})
-		is.New(t).True(missed > 100)
-	})
-	t.Run("strings.Replacer", func(t *testing.T) {
-		_, missed, _ := compare(20_000, func(phrases []string) func(...string) string {
-			var pairs []string
-			for _, p := range byLength(phrases) {
-				pairs = append(pairs, p, mark)
-			}
-			replacer := strings.NewReplacer(pairs...)
-			return func(pieces ...string) string { return replacer.Replace(strings.Join(pieces, "")) }
-		})
-		is.New(t).True(missed > 100)
-	})
-}
-
-type nopCloser struct{ io.Writer }
-
-func (nopCloser) Close() error { return nil }
-
-// stacked masks one phrase as the runner of GitLab does: where the phrase breaks off, it begins anew with the byte at hand.
-type stacked struct {
-	next    io.WriteCloser
-	phrase  string
-	matched int
-}
-
-func (s *stacked) Write(p []byte) (int, error) {
-	for _, b := range p {
-		if b != s.phrase[s.matched] && s.matched > 0 {
-			_, _ = io.WriteString(s.next, s.phrase[:s.matched])
-			s.matched = 0
 		}
-		if b != s.phrase[s.matched] {
-			_, _ = s.next.Write([]byte{b})
-			continue
-		}
-		if s.matched++; s.matched == len(s.phrase) {
-			_, _ = io.WriteString(s.next, mark)
-			s.matched = 0
-		}
-	}
-	return len(p), nil
-}
-
-func (s *stacked) Close() error {
-	_, _ = io.WriteString(s.next, s.phrase[:s.matched])
-	return s.next.Close()
-}
-
-func TestTheWriterMissesNoValueWithinBase64(t *testing.T) {
-	t.Parallel()
-	random := rand.New(rand.NewPCG(5, 6))
-	filled := func(n int) string {
-		b := make([]byte, n)
-		for i := range b {
-			b[i] = byte(random.Uint32())
-		}
-		return string(b)
-	}
-	encodings := []*base64.Encoding{base64.StdEncoding, base64.URLEncoding, base64.RawStdEncoding, base64.RawURLEncoding}
-	n := 20_000
-	if !full() {
-		n = 2_000
-	}
-	tried, missed := 0, 0
-	for tried < n {
-		known := make([]string, 100)
-		for i := range known {
-			known[i] = "Z" + filled(6+random.IntN(40)) + "Z"
-		}
-		r := knowing(known...)
-		for range 200 {
-			before, value, behind := filled(random.IntN(30)), known[random.IntN(len(known))], filled(random.IntN(30))
-			text := encodings[random.IntN(len(encodings))].EncodeToString([]byte(before + value + behind))
-			from, to := (len(before)*8+5)/6, (len(before)+len(value))*8/6
-			cut := random.IntN(len(text))
-			got := streamed(t, r, "in: "+text[:cut], text[cut:]+" :out")
-			// The character behind may go too: at the end of the text the value decides it but for padding bits.
-			rest := text[to:]
-			if got != "in: "+text[:from]+mark+rest+" :out" && (rest == "" || got != "in: "+text[:from]+mark+rest[1:]+" :out") {
-				missed++
-			}
-			tried++
-		}
-	}
-	is.New(t).Equal(missed, 0)
-}
-
-// A value that becomes known applies from then on, and to what is held back.
-func TestAValueLearnedInTheMiddleOfAStream(t *testing.T) {
-	is := is.New(t)
-	r := redact.New()
-	var b strings.Builder
-	w := r.Writer(&b)
-	l := tell(r)
-	write := func(text string) { _, err := io.WriteString(w, text); is.NoErr(err) }
-
-	write("first-Value-1 ")
-	is.Equal(b.String(), "first-Value-1 ") // nothing is known
-	l.value("long", "Value-1 second-Value-2 and more")
-	b.Reset()
-	write("first-Value-1 sec")
-	is.Equal(b.String(), "first-")
-	l.value("short", "second-Value-2")
-	write("ond-Value-2.")
-	is.Equal(b.String(), "first-Value-1 [REDACTED].")
-	b.Reset()
-	write("Value-1 sec")
-	l.value("other", "lue-1 se") // all of it is held
-	write(" ")
-	is.Equal(b.String(), "Va[REDACTED]c ")
-	b.Reset()
-	write("Value-1 sec")
-	l.value("late", "Value-1 sec")
-	is.NoErr(w.Close())
-	is.Equal(b.String(), "[REDACTED]")
-}
-
-// What is masked already stays so while it is held, also if its value is forgotten.
-// A value that is dropped while its beginning is held is masked once more, and then no longer.
-func TestAValueThatIsDroppedInTheMiddleOfAStream(t *testing.T) {
-	for cut := 1; cut < len(canary); cut++ {
 		is := is.New(t)
-		r := redact.New()
-		var b strings.Builder
-		w := r.Writer(&b)
-		write := func(text string) {
-			_, err := io.WriteString(w, text)
-			is.NoErr(err)
-		}
-		l := tell(r)
-		l.value("key", canary)
-		write("pw=" + canary[:cut])
-		is.NoErr(l.Close())
-		for i := cut; i < len(canary); i++ {
-			tell(r).value("another", fmt.Sprintf("value-%d", i)) // what finds values changes again
-			write(canary[i : i+1])
-		}
-		write(".\n")
-		write(canary + "\n")
-		is.NoErr(w.Close())
-		is.Equal(b.String(), "pw="+mark+".\n"+canary+"\n")
+		is.True(left(whole) < len(text)/2) // the control: most of it is secret
 	}
 }
 
-func TestAMaskedStretchStaysMaskedWhileItIsHeld(t *testing.T) {
+// flushed returns what a Writer of r has passed on of each line when the line was written.
+func flushed(t *testing.T, r *redact.Redactor, lines ...string) (all []string) {
+	t.Helper()
 	is := is.New(t)
-	r := redact.New()
 	var b strings.Builder
 	w := r.Writer(&b)
-	l, other := tell(r), tell(r)
-	l.value("short", "first-1-value")
-	other.value("long", "first-1-value and all the rest")
-	_, err := io.WriteString(w, "x first-1-value and")
-	is.NoErr(err)
-	is.Equal(b.String(), "x ")
-	is.NoErr(l.Close())
-	is.NoErr(other.Close())
+	for _, line := range lines {
+		n, err := io.WriteString(w, line)
+		is.NoErr(err)
+		is.Equal(n, len(line))
+		all = append(all, b.String())
+		b.Reset()
+	}
 	is.NoErr(w.Close())
-	is.Equal(b.String(), "x [REDACTED] and")
+	return all
+}
+
+// A line that ends in LF is passed on at once: somebody waits for it.
+func TestALineIsPassedOnAtOnce(t *testing.T) {
+	lines := []string{
+		plainLine, nestedLine, accessLine, "\n", "a\n", "a\r\n", "\t\n", "100%\n",
+		`ends in a backslash \` + "\n", "AT&T &\n", "&am\n", `\u00` + "\n",
+		"%4\n", `"` + "\n", `''` + "\n", strings.Repeat("A", 39) + "\n",
+		strings.Repeat(`\`, 99) + "\n", strings.Repeat("%25", 99) + "\n", strings.Repeat("a-1\n", 3000), `{"k":"v"}` + "\n",
+	}
+	// Those with LF, CR and others in their first bytes could hold back most lines.
+	edges := []string{"x\nyz-12345", "ab\r\ncd-12345", "#\n2\n3\n4\n5\n6\n", "~\nabc-12345", "{\n\"k\":\"value-123\"}", "é\n-1234567"}
+	for name, known := range map[string][]string{
+		"no values": nil, "1,000 values": randomValues(1000), "with LF": edges, "all": slices.Concat(randomValues(1000), edges),
+	} {
+		for i, got := range flushed(t, knowing(known...), lines...) {
+			if got != lines[i] {
+				t.Errorf("%s: of %q is held back: %q", name, lines[i], strings.TrimPrefix(lines[i], got))
+			}
+		}
+	}
+}
+
+// Unless the line ends in what is truly the beginning of a value.
+func TestALineThatEndsInTheBeginningOfAValueIsHeld(t *testing.T) {
+	is := is.New(t)
+	r := knowing("x-1\nsecond-line-2\nthird-line-3")
+	is.Equal(flushed(t, r, "an x-1\n", "and more\n"), []string{"an ", "x-1\nand more\n"})
+	is.Equal(flushed(t, r, "an x-2\n", "an x-1 \n"), []string{"an x-2\n", "an x-1 \n"}) // not the beginning
+	is.Equal(flushed(t, r, "an x-1\n", "second-line-2\n", "third-line-3\n"), []string{"an ", "", mark + "\n"})
+	is.Equal(flushed(t, r, "an x-1\n", "second-line-2\n", "or not\n"), []string{"an ", "", "x-1\n" + mark + "\nor not\n"})
+	is.Equal(flushed(t, r, `an x-1\n`, `second-line-2\nthird-line-3"`), []string{"an ", mark + `"`})
 }
 
 func TestTheWriterHoldsBackNoMoreThanItMust(t *testing.T) {
 	is := is.New(t)
 	r := knowing("secret-1/3", "line-one-1\nline-two-2")
-	var b strings.Builder
-	w := r.Writer(&b)
-	for _, c := range []struct{ write, want string }{
-		{"a line\n", "a line\n"},
-		{"a secre", "a line\na "},
-		{"ts\n", "a line\na secrets\n"},
-		{"secret-1/3\n", "a line\na secrets\n[REDACTED]\n"},
-		{"", "a line\na secrets\n[REDACTED]\n"},
-		{"line-one-1\n", "a line\na secrets\n[REDACTED]\n"}, // there may be more of it
-		{"line-two", "a line\na secrets\n[REDACTED]\n"},
-		{"-2\n", "a line\na secrets\n[REDACTED]\n[REDACTED]\n"},
-	} {
-		n, err := io.WriteString(w, c.write)
-		is.NoErr(err)
-		is.Equal(n, len(c.write))
-		is.Equal(b.String(), c.want)
-	}
-	is.NoErr(w.Close())
+	is.Equal(flushed(t, r,
+		"a line\n", "a secre", "ts\n", "secret-1/3\n", "", "line-one-1\n", "line-two", "-2\n",
+		"%73ecret%2D1%2", "F3.", "%73ecret%2D1%2", "G\n", "100%", " done"),
+		[]string{
+			"a line\n", "a ", "secrets\n", mark + "\n", "", "", "", mark + "\n", "", mark + ".", "", "%73ecret%2D1%2G\n", "100", "% done",
+		})
+	is.Equal(streamed(t, r, "x secret-1", "/"), "x secret-1/") // what was begun and is no value
+}
+
+// What may go on as wrapped base64 in the next line is held back only from where a value may begin.
+func TestALongLineOfBase64(t *testing.T) {
+	is := is.New(t)
+	long := strings.Repeat("QUJD", 19)
+	is.Equal(flushed(t, knowing("hunter2-Zx9!"), long+"\n", long+"\r\n", long, "\n"), []string{long + "\n", long + "\r\n", long, "\n"})
+	encoded := printed(ninetySix)["base64"]
+	got := flushed(t, knowing(ninetySix), "x:\n", encoded[:76]+"\n", encoded[76:]+"\n", "and more\n")
+	is.Equal(got[:2], []string{"x:\n", ""})
+	is.Equal(strings.Join(got[2:], ""), mark+"\nand more\n")
 }
 
 func TestALongWriteTakesBoundedMemory(t *testing.T) {
@@ -475,9 +170,103 @@ func TestALongWriteTakesBoundedMemory(t *testing.T) {
 	is.Equal(r.Stats().Masked, uint64(50_000))
 }
 
-type writerFunc func(p []byte) (int, error)
+// What lies side by side is one mark, also where a part of it was passed on before.
+func TestMarksSideBySideAreOneAcrossWrites(t *testing.T) {
+	is := is.New(t)
+	r := knowing("first-1-value", "second-2-value-and-more", "2-value-and")
+	const text = "first-1-valuesecond-2-value-and-more."
+	for cut := range len(text) {
+		is.Equal(streamed(t, r, text[:cut], text[cut:]), mark+".")
+	}
+}
 
-func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+// What is held back is bounded, too, whatever is written.
+func TestWhatIsHeldBackIsBounded(t *testing.T) {
+	r := knowing("start-1 "+strings.Repeat("a", 10_000)+" end-1", `x"y'z-12345`, "%%%%%%%%1a", `\\\\\\\\1a`)
+	for _, piece := range []string{
+		"a", `\`, `\\`, "%", "%25", "&", "&amp;", `\u005c`, "%5c", `"`, "''", "\r", "A", "&#0000000000", "%2525252525",
+	} {
+		chunk := strings.Repeat(piece, 1+1000/len(piece))
+		for _, chunks := range []int{20, 100} {
+			passed := flushed(t, r, slices.Concat([]string{"x"}, slices.Repeat([]string{chunk}, chunks))...)
+			whole := streamed(t, r, "x"+strings.Repeat(chunk, chunks))
+			if held := len(whole) - len(strings.Join(passed, "")); held > 5000 {
+				t.Errorf("%q: %d bytes are held back", piece, held)
+			}
+		}
+	}
+}
+
+func TestALineDoesNotAllocate(t *testing.T) {
+	is := is.New(t)
+	known := randomValues(1000)
+	w := knowing(known...).Writer(io.Discard)
+	for name, line := range map[string]string{
+		"plain": plainLine, "JSON in JSON": nestedLine, "access log": accessLine, "with a value": "a " + known[7] + " b\n",
+		"with an escaped value": fmt.Sprintf("%q %s\n", known[8]+"\n", printed(known[9])["query"]), "with a part": "a " + known[7][:20] + "\n",
+	} {
+		p := []byte(line)
+		_, err := w.Write(p)
+		is.NoErr(err)
+		if n := testing.AllocsPerRun(100, func() { _, _ = w.Write(p) }); n != 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+}
+
+// A value that becomes known applies from then on, and to what is held back.
+func TestAValueLearnedInTheMiddleOfAStream(t *testing.T) {
+	is := is.New(t)
+	r := redact.New()
+	var b strings.Builder
+	w := r.Writer(&b)
+	l := tell(r)
+	write := func(text string) {
+		t.Helper()
+		_, err := io.WriteString(w, text)
+		is.NoErr(err)
+	}
+	seen := func() string { defer b.Reset(); return b.String() }
+
+	write("first Value-1 ")
+	is.Equal(seen(), "first Value-1 ") // nothing is known
+	l.value("long", "Value-1 second-Value-2 and more")
+	write("first Value-1 sec")
+	is.Equal(seen(), "first ")
+	l.value("short", "second-Value-2")
+	write("ond-Value-2.")
+	is.Equal(seen(), "Value-1 [REDACTED].")
+	write("Value-1 sec")
+	l.value("other", "lue-1 se") // all of it is held
+	write(" ")
+	is.Equal(seen(), "Va[REDACTED]c ")
+	write("Value-1 sec")
+	l.value("late", "Value-1 sec")
+	is.NoErr(w.Close())
+	is.Equal(seen(), "[REDACTED]")
+}
+
+// A value that rotates away while its beginning is held back may show or not, but nothing is lost.
+func TestAValueForgottenInTheMiddleOfAStream(t *testing.T) {
+	for cut := 1; cut < len(canary); cut++ {
+		is := is.New(t)
+		r := redact.New()
+		var b strings.Builder
+		w := r.Writer(&b)
+		l := tell(r)
+		write := func(text string) { _, err := io.WriteString(w, text); is.NoErr(err) }
+		l.value("key", canary)
+		l.value("key", "second-value-2")
+		write("pw=" + canary[:cut])
+		is.Equal(b.String(), "pw=")
+		l.value("key", "third-value-3")
+		write(canary[cut:] + ".\n")
+		write("second-value-2 third-value-3\n")
+		is.NoErr(w.Close())
+		got := strings.ReplaceAll(b.String(), canary, mark)
+		is.Equal(got, "pw="+mark+".\n"+mark+" "+mark+"\n")
+	}
+}
 
 func TestErrorsOfTheNextWriter(t *testing.T) {
 	full := errors.New("the disk is full")
@@ -536,6 +325,7 @@ func TestCloseOfTheWriter(t *testing.T) {
 	w := knowing("secret-1/3").Writer(next)
 	_, err := io.WriteString(w, "x secret")
 	is.NoErr(err)
+	is.Equal(next.String(), "x ")
 	for range 2 {
 		is.NoErr(w.Close())
 		is.Equal(next.String(), "x secret") // what was begun and is no value
@@ -549,6 +339,7 @@ func TestCloseOfTheWriter(t *testing.T) {
 
 type closing struct {
 	strings.Builder
+
 	closed int
 }
 
@@ -582,31 +373,23 @@ func TestTheWriterIsSafeForConcurrentUse(t *testing.T) {
 	secretstest.AssertNoLeak(t, canary, b.String(), r, w)
 }
 
-func FuzzWriter(f *testing.F) {
-	f.Add("abaab-ab,aab-abaa", "abaab-abaab-abaa", 3, 8)
-	f.Add("secret-1/3", "postgres://app:secret-1%2F3@db", 17, 18)
-	f.Add("--------,-------a", "-------------a---", 9, 10)
-	f.Add("日本語-1,\xff\xfe-12345", "日本語-1\xff\xfe-12345", 2, 11)
-	f.Fuzz(func(t *testing.T, list, text string, cut, more int) {
-		if len(list) > 100 || len(text) > 300 {
-			return
-		}
-		r := knowing(strings.Split(list, ",")...)
-		cut = min(max(0, cut), len(text))
-		more = min(max(cut, more), len(text))
-		whole := streamed(t, r, text)
-		if got := streamed(t, r, text[:cut], text[cut:more], text[more:]); got != whole {
-			t.Errorf("in pieces %q, as a whole %q", got, whole)
-		}
-		if r.Stats().Patterns == 0 && whole != text {
-			t.Errorf("%q became %q", text, whole)
-		}
-		// Values are masked wherever they stand, and nothing else is in a text without them.
-		for v := range strings.SplitSeq(list, ",") {
-			if v = strings.TrimSpace(v); r.Stats().Skipped == 0 && len(v) >= 8 && !strings.Contains(mark, v) &&
-				!strings.ContainsAny(v, "{[\"\n") && strings.Contains(strings.ReplaceAll(whole, mark, "\x00\x00"), v) && !strings.Contains(v, "\x00") {
-				t.Errorf("%q shows in %q", v, whole)
-			}
-		}
-	})
+// next may ask the Redactor for something while it is written to: a log that fetches a secret.
+func TestTheNextWriterMayUseTheRedactor(t *testing.T) {
+	is := is.New(t)
+	r := redact.New()
+	l := tell(r)
+	l.value("key", canary)
+	calls := 0
+	w := r.Writer(writerFunc(func(p []byte) (int, error) {
+		calls++
+		l.value("key", fmt.Sprintf("value-%d-of-many", calls))
+		r.Stats()
+		return len(p), nil
+	}))
+	for range 3 {
+		_, err := io.WriteString(w, canary+"\n")
+		is.NoErr(err)
+	}
+	is.NoErr(w.Close())
+	is.Equal(calls, 3)
 }

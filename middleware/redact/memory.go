@@ -1,0 +1,170 @@
+package redact
+
+import (
+	"math"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/internal/search"
+)
+
+// memory is what a Redactor knows.
+type memory struct {
+	set    *search.Set // of what is masked in logs
+	masked atomic.Uint64
+
+	mu        sync.Mutex
+	max       int
+	fetched   *recent // whole documents, for the errors of later calls
+	large     *recent // what Clients have handed out, each field a place, of more than maxSmall bytes
+	small     *recent // and what is smaller
+	size      int     // of all, in bytes
+	forgotten uint64
+}
+
+// maxSmall is the size of a value that is forgotten only when there are none but such. The room of one document may be that of a
+// hundred passwords.
+const maxSmall = 4 << 10
+
+// recent are the last values of places, in the order of their last fetch.
+type recent = simplelru.LRU[place, versions]
+
+// place is where a value came from. The layer tells Clients apart, and backends.
+type place struct {
+	secrets.Ref
+
+	layer uint64
+}
+
+// versions are the last two values of a place.
+type versions [2]string
+
+func newMemory(maxBytes int) *memory {
+	m := &memory{max: maxBytes, set: search.New(mark, shortest, isStrong)}
+	var err error
+	for _, all := range []**recent{&m.fetched, &m.large, &m.small} {
+		if *all, err = simplelru.NewLRU[place, versions](math.MaxInt, nil); err != nil {
+			panic(err) // the size is more than 0
+		}
+	}
+	return m
+}
+
+// handOut masks the value of a place from now on.
+func (m *memory) handOut(p place, value string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	const growth = 8 // by which the index is larger than a document, at most
+	all, other := m.small, m.large
+	if len(value) > maxSmall {
+		all, other = other, all
+	}
+	if v, known := other.Peek(p); known { // the last value was of another size
+		other.Remove(p)
+		all.Add(p, v)
+	}
+	if v, _ := all.Get(p); v[0] == value {
+		return
+	} else if len(value) > m.max/2/growth {
+		m.forgotten++
+		return
+	}
+	if p.Field != "" {
+		value = strings.Clone(value) // it may be a part of its document
+	}
+	eachStrong(value, m.set.Add)
+	eachStrong(m.remember(all, p, value), m.set.Remove)
+	m.trim()
+}
+
+// fetch remembers the value of a document for later errors.
+func (m *memory) fetch(p place, value string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if v, _ := m.fetched.Get(p); v[0] != value {
+		m.remember(m.fetched, p, value)
+		m.trim()
+	}
+}
+
+// lastOf returns the last values of a document.
+func (m *memory) lastOf(p place) versions {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	v, _ := m.fetched.Peek(p)
+	return v
+}
+
+// remember makes value the last one of a place, and returns the one that is no more among the last.
+func (m *memory) remember(all *recent, p place, value string) (former string) {
+	v, known := all.Peek(p)
+	if known {
+		m.size -= v.size()
+	}
+	former, v = v[1], versions{value, v[0]}
+	all.Add(p, v)
+	m.size += v.size()
+	return former
+}
+
+func (v versions) size() int {
+	const ofPlace = 320 // without the values, about
+	return ofPlace + len(v[0]) + len(v[1])
+}
+
+// trim forgets what there is no room for: first what is not masked in logs anyway, and small values last.
+func (m *memory) trim() {
+	for _, all := range []*recent{m.fetched, m.large, m.small} {
+		for all.Len() > 0 {
+			if _, index := m.set.Size(); m.size+index <= m.max {
+				return
+			}
+			_, v, _ := all.RemoveOldest()
+			m.size -= v.size()
+			for _, value := range v {
+				if all != m.fetched && value != "" {
+					m.forgotten++
+					eachStrong(value, m.set.Remove)
+				}
+			}
+		}
+	}
+}
+
+// eachStrong calls f for each part of value that is masked in logs, and returns how many others there are.
+func eachStrong(value string, f func(part string)) (weak int) {
+	for part := range parts(value, false) {
+		if isStrong(part) {
+			f(part)
+		} else {
+			weak++
+		}
+	}
+	return weak
+}
+
+func (m *memory) count(marks int) {
+	if marks > 0 {
+		m.masked.Add(uint64(marks))
+	}
+}
+
+func (m *memory) stats() Stats {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	patterns, index := m.set.Size()
+	s := Stats{Patterns: patterns, Forgotten: m.forgotten, Masked: m.masked.Load(), Size: m.size + index}
+	for _, v := range append(m.small.Values(), m.large.Values()...) {
+		for _, value := range v {
+			if value != "" {
+				s.Values++
+				s.Skipped += eachStrong(value, func(string) {})
+			}
+		}
+	}
+	return s
+}

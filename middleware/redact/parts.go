@@ -1,0 +1,144 @@
+package redact
+
+import (
+	"encoding/json"
+	"iter"
+	"net/url"
+	"strings"
+	"unicode"
+)
+
+// shortest is the length in bytes of the shortest text that is masked in logs.
+const shortest = 8
+
+// isStrong reports whether text is not found in what is no secret. Short texts are, words, and numbers.
+func isStrong(text string) bool {
+	other := func(is func(rune) bool) bool {
+		return strings.ContainsFunc(text, func(r rune) bool { return !is(r) })
+	}
+	return len(text) >= shortest && other(unicode.IsLetter) && other(unicode.IsDigit)
+}
+
+// parts yields what a value is found by, some of it more than once. For errors, that is all of it. For logs, it is without what
+// is no secret by itself: a JSON document as a whole, its numbers, and the lines that frame a PEM block. Keys of a document are
+// never secret, nor is the space around a text: a line of a log must not lose its end.
+func parts(value string, all bool) iter.Seq[string] {
+	return func(yield func(string) bool) { splitter{all, yield}.split(value) }
+}
+
+type splitter struct {
+	all   bool
+	yield func(string) bool
+}
+
+// split yields text and its parts. Like the others, it returns false to stop.
+func (s splitter) split(text string) bool {
+	text = strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(text), `\n`))
+	if text == "" {
+		return true
+	}
+	isJSON := strings.IndexByte(`{["`, text[0]) >= 0
+	isDocument := isJSON && text[0] != '"' && json.Valid([]byte(text))
+	if (s.all || !isDocument) && !s.lines(text) {
+		return false
+	}
+	if isJSON {
+		return s.literals(text)
+	}
+	// A variable of the environment often holds a key in one line, with \n where a line ends.
+	lines := strings.ReplaceAll(text, `\n`, "\n")
+	return lines == text || s.split(lines)
+}
+
+// lines yields text, its lines if there are several, and the passwords in them.
+func (s splitter) lines(text string) bool {
+	if !s.yield(text) || !s.password(text) {
+		return false
+	}
+	if strings.IndexByte(text, '\n') < 0 {
+		return true
+	}
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if line != "" && (s.all || !isFrame(line)) && (!s.yield(line) || !s.password(line)) {
+			return false
+		}
+	}
+	return true
+}
+
+// literals splits the strings of the JSON in text, and yields its numbers. Where text is broken, what comes before is still
+// secret. It reads any depth.
+func (s splitter) literals(text string) bool {
+	for i := 0; i < len(text); {
+		switch c := text[i]; {
+		case c == '"':
+			literal := literalOf(text[i:])
+			if i += len(literal); literal == "" {
+				return true
+			}
+			isKey := strings.HasPrefix(strings.TrimLeft(text[i:], " \t\r\n"), ":")
+			if !isKey && !s.literal(literal) {
+				return false
+			}
+		case s.all && (c == '-' || c >= '0' && c <= '9'):
+			number := text[i : len(text)-len(strings.TrimLeft(text[i:], "+-.0123456789Ee"))]
+			if i += len(number); !s.yield(number) {
+				return false
+			}
+		default:
+			i++
+		}
+	}
+	return true
+}
+
+// literalOf returns the string that text begins with, in quotes, or nothing if it has no end.
+func literalOf(text string) string {
+	for i := 1; i < len(text); i++ {
+		switch text[i] {
+		case '"':
+			return text[:i+1]
+		case '\\':
+			i++
+		}
+	}
+	return ""
+}
+
+// literal splits a string as it is meant, and yields it as it is written: so it is in the base64 of the document.
+func (s splitter) literal(quoted string) bool {
+	written := quoted[1 : len(quoted)-1]
+	meant := written
+	if strings.IndexByte(written, '\\') >= 0 {
+		_ = json.Unmarshal([]byte(quoted), &meant) //nolint:errcheck // if it is no JSON, it means itself
+	}
+	return s.split(meant) && (meant == written || s.yield(strings.TrimSuffix(written, `\n`)))
+}
+
+// password splits the password of the URL in text, as it is written and as it is meant.
+func (s splitter) password(text string) bool {
+	_, rest, found := strings.Cut(text, "://")
+	if !found {
+		return true
+	}
+	authority := rest[:len(rest)-len(strings.TrimLeftFunc(rest, func(r rune) bool { return !strings.ContainsRune("/?# \t\r\n", r) }))]
+	at := strings.LastIndexByte(authority, '@')
+	if at < 0 {
+		authority = rest // a password that has what ends an authority
+		at = strings.LastIndexByte(authority, '@')
+	}
+	_, password, found := strings.Cut(authority[:max(0, at)], ":")
+	if !found || password == "" {
+		return true
+	}
+	meant, err := url.PathUnescape(password)
+	return s.yield(password) && (err != nil || meant == password || s.yield(meant))
+}
+
+// isFrame reports whether line is that around a PEM block, which is the same for all.
+func isFrame(line string) bool {
+	const dashes = "-----"
+	return strings.HasPrefix(line, dashes+"BEGIN ") && strings.HasSuffix(line, dashes) ||
+		strings.HasPrefix(line, dashes+"END ") && strings.HasSuffix(line, dashes)
+}
