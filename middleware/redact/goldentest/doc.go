@@ -1,0 +1,2 @@
+// Package goldentest holds nothing but tests.
+package goldentest

@@ -1,0 +1,190 @@
+package goldentest
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/middleware/redact"
+	"github.com/seed-5482dd03/secrets/secretstest"
+)
+
+const (
+	mark = "[REDACTED]"
+	// before and after are around each value. No writer escapes them.
+	before, after = "before.", ".after"
+	// window is the number of bytes that must not show: a Redactor looks for nothing shorter.
+	window = 8
+)
+
+// value is one text to print, and the value that a Redactor knows: the same, or what the text is a part of.
+type value struct {
+	name  string
+	known string
+	text  string
+	open  string // what may show of it: the frame of a PEM block, the keys of a JSON document
+}
+
+// values returns the values of testdata/values.json, which the generators of other languages read, too.
+var values = sync.OnceValue(func() []value {
+	var listed []struct{ Name, Value, Also, Open string }
+	read("values.json", &listed)
+	var all []value
+	for _, v := range listed {
+		all = append(all, value{v.Name, v.Value, v.Value, v.Open})
+		if v.Also != "" {
+			all = append(all, value{v.Name + ", a part", v.Value, v.Also, ""})
+			if strings.Contains(v.Also, "PRIVATE KEY") {
+				all[len(all)-1].open = strings.ReplaceAll(v.Open, `\n`, "\n")
+			}
+		}
+	}
+	return all
+})
+
+func read(name string, into any) {
+	data, err := os.ReadFile(filepath.Join("testdata", name))
+	if err == nil {
+		err = json.Unmarshal(data, into)
+	}
+	if err != nil {
+		panic(fmt.Sprintf("testdata/%s: %v", name, err))
+	}
+}
+
+// golden is what one writer made of one value.
+type golden struct {
+	by    string
+	of    value
+	text  string
+	from  int // text[from:to] is the value as it was printed
+	to    int
+	exact bool // the mark stands for text[from:to], but for head and tail
+	head  int
+	tail  int
+	json  bool
+
+	windows map[string]struct{} // what must not show
+}
+
+// printed returns what w makes of v.
+func printed(t testing.TB, w writer, v value) golden {
+	t.Helper()
+	text, err := w.around(before, v.text, after)
+	if err != nil {
+		t.Fatalf("%s of %s: %v", w.name, v.name, err)
+	}
+	g := golden{by: w.name, of: v, text: text, exact: v.open == "", head: w.head, tail: w.tail, json: w.json}
+	if strings.HasSuffix(v.text, `\`) {
+		g.tail += len(`\u005c`) // the escape of the last backslash may stay
+	}
+	open, err := w.around(before, v.open, after)
+	if err != nil {
+		t.Fatalf("%s of %s: %v", w.name, v.open, err)
+	}
+	g.find(t, v.open, open)
+	return g
+}
+
+// find finds the value in the text, and what must not show: the runs of 8 bytes of the printed value and of the value itself,
+// but for those of the texts open, which show nothing of it.
+func (g *golden) find(t testing.TB, open ...string) {
+	t.Helper()
+	g.from, g.to = strings.Index(g.text, before)+len(before), strings.LastIndex(g.text, after)
+	if g.from < len(before) || g.to < g.from {
+		t.Fatalf("%s: the marks are missing in %q", g.by, g.text)
+	}
+	g.forbid(g.text[g.from:g.to], open...)
+}
+
+func (g *golden) forbid(printed string, open ...string) {
+	g.windows = map[string]struct{}{}
+	for _, s := range []string{g.of.text, printed} {
+		for i := range len(s) - window + 1 {
+			g.windows[s[i:i+window]] = struct{}{}
+		}
+	}
+	for _, s := range open {
+		for i := range len(s) - window + 1 {
+			delete(g.windows, s[i:i+window])
+		}
+	}
+}
+
+// shown returns what out shows of the value.
+func (g *golden) shown(out string) string {
+	for i := range len(out) - window + 1 {
+		if _, ok := g.windows[out[i:i+window]]; ok {
+			return out[i : i+window]
+		}
+	}
+	return ""
+}
+
+// fault says what is wrong with out, the masked text.
+func (g *golden) fault(out string) string {
+	if shown := g.shown(out); shown != "" {
+		return fmt.Sprintf("shows %q", shown)
+	}
+	if g.json {
+		for line := range strings.Lines(out) {
+			if !json.Valid([]byte(line)) {
+				return "is no JSON any more"
+			}
+		}
+	}
+	head, tail := g.text[:g.from], g.text[g.to:]
+	rest, ok := strings.CutPrefix(out, head)
+	if !ok {
+		return "is masked too early"
+	}
+	if rest, ok = strings.CutSuffix(rest, tail); !ok {
+		return "is masked too far"
+	}
+	if !g.exact {
+		return ""
+	}
+	text := g.text[g.from:g.to]
+	first, last, ok := strings.Cut(rest, mark)
+	if !ok || len(first) > g.head || !strings.HasPrefix(text, first) || len(last) > g.tail || !strings.HasSuffix(text, last) {
+		return fmt.Sprintf("has %q in the place of the value", rest)
+	}
+	return ""
+}
+
+// knowing returns a Redactor that knows values.
+func knowing(values ...string) *redact.Redactor {
+	r := redact.New()
+	r.Writer(io.Discard) // keeps values from now on
+	layer := r.NewRedaction(secrets.Info{Name: "golden"}, secretstest.NewBackend(nil))
+	for i, v := range append([]string{"another-Value-1"}, values...) {
+		layer.HandedOut(secrets.Ref{Path: "key" + strconv.Itoa(i)}, secrets.NewSecret(v, secrets.Meta{}))
+	}
+	return r
+}
+
+// streamed returns what a Writer of r makes of pieces.
+func streamed(t testing.TB, r *redact.Redactor, pieces ...string) string {
+	t.Helper()
+	var b strings.Builder
+	w := r.Writer(&b)
+	for _, p := range pieces {
+		if n, err := io.WriteString(w, p); n != len(p) || err != nil {
+			t.Fatalf("Write: %d, %v", n, err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// byLine returns text in lines, as a log writes it.
+func byLine(text string) []string { return strings.SplitAfter(text, "\n") }
