@@ -81,7 +81,7 @@ func printed(t testing.TB, w writer, v value) golden {
 	if err != nil {
 		t.Fatalf("%s of %s: %v", w.name, v.name, err)
 	}
-	g := golden{by: w.name, of: v, text: text, exact: v.open == "", head: w.head, tail: w.tail, json: w.json}
+	g := golden{by: w.name, of: v, text: text, exact: v.open == "" && !w.loose, head: w.head, tail: w.tail, json: w.json}
 	if strings.HasSuffix(v.text, `\`) {
 		g.tail += window // the escape of the last backslash may stay
 	}
@@ -197,3 +197,31 @@ func streamed(t testing.TB, r *redact.Redactor, pieces ...string) string {
 
 // byLine returns text in lines, as a log writes it.
 func byLine(text string) []string { return strings.SplitAfter(text, "\n") }
+
+// tally counts by name. It shows the first faults alone, of what may be thousands.
+type tally map[string]int
+
+func (c tally) add(name string) { c[name]++ }
+
+func (c tally) total() int {
+	total := 0
+	for _, n := range c {
+		total += n
+	}
+	return total
+}
+
+func (c tally) log(t testing.TB, name, format string, args ...any) {
+	t.Helper()
+	if c.add(name); c.total() <= 20 {
+		t.Logf(format, args...)
+	}
+}
+
+func (c tally) fail(t testing.TB, name, format string, args ...any) {
+	t.Helper()
+	c.log(t, name, format, args...)
+	t.Fail()
+}
+
+func (c tally) String() string { return fmt.Sprintf("%d %v", c.total(), map[string]int(c)) }

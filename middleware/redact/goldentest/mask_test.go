@@ -3,7 +3,6 @@ package goldentest
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -15,12 +14,23 @@ import (
 // writers returns the writers of all languages.
 func writers() []writer { return slices.Concat(goWriters(), dataWriters()) }
 
+// alone returns the writers that take any text, which print the value by itself between the marks: as a whole field, say.
+func alone() []writer {
+	var all []writer
+	for _, w := range goWriters() {
+		if !w.bytes {
+			all = append(all, writer{name: w.name + ", alone", write: w.write, bytes: true, loose: true})
+		}
+	}
+	return all
+}
+
 // Whatever a writer makes of a value, its place is taken by the mark, and all else stays.
 func TestEveryWriterOfEveryValue(t *testing.T) {
 	cases, failed := 0, tally{}
 	for _, v := range values() {
 		r, blind := knowing(v.known), knowing()
-		for _, w := range writers() {
+		for _, w := range slices.Concat(writers(), alone()) {
 			g := printed(t, w, v)
 			if lossy(w, v) || known(w, v) {
 				continue
@@ -31,8 +41,7 @@ func TestEveryWriterOfEveryValue(t *testing.T) {
 			}
 			got := streamed(t, r, byLine(g.text)...)
 			if fault := g.fault(got); fault != "" {
-				failed.add(w.name)
-				t.Errorf("%s of %s: the output %s\n  %.300q\n  %.300q", w.name, v.name, fault, g.text, got)
+				failed.fail(t, w.name, "%s of %s: the output %s\n  %.300q\n  %.300q", w.name, v.name, fault, g.text, got)
 			}
 		}
 	}
@@ -41,7 +50,7 @@ func TestEveryWriterOfEveryValue(t *testing.T) {
 
 // lossy reports whether w drops or changes characters of v for good.
 func lossy(w writer, v value) bool {
-	switch w.name {
+	switch strings.TrimSuffix(w.name, ", alone") {
 	case "xml text", "xml attribute":
 		return v.name == "control characters" // U+0008 becomes U+FFFD
 	case "javascript URL.hash":
@@ -52,7 +61,7 @@ func lossy(w writer, v value) bool {
 
 // known reports whether w is known to hide v from a Redactor.
 func known(w writer, v value) bool {
-	switch w.name {
+	switch strings.TrimSuffix(w.name, ", alone") {
 	case "shell", "python shlex.quote", "php escapeshellarg":
 		return strings.Contains(v.text, "'") // it's becomes 'it'"'"'s' or 'it'\''s'
 	case "javascript escape":
@@ -61,27 +70,14 @@ func known(w writer, v value) bool {
 	return false
 }
 
-// tally counts by name.
-type tally map[string]int
-
-func (t tally) add(name string) { t[name]++ }
-
-func (t tally) String() string {
-	total := 0
-	for _, n := range t {
-		total += n
-	}
-	return fmt.Sprintf("%d %v", total, map[string]int(t))
-}
-
 // In the message, in a string and in an error, a Handler masks what a Writer masks.
 func TestEveryWriterOfEveryValueThroughAHandler(t *testing.T) {
 	handlers := map[string]func(*bytes.Buffer) slog.Handler{
 		"text": func(b *bytes.Buffer) slog.Handler {
-			return slog.NewTextHandler(b, &slog.HandlerOptions{ReplaceAttr: noTime})
+			return slog.NewTextHandler(b, timeless)
 		},
 		"json": func(b *bytes.Buffer) slog.Handler {
-			return slog.NewJSONHandler(b, &slog.HandlerOptions{ReplaceAttr: noTime})
+			return slog.NewJSONHandler(b, timeless)
 		},
 	}
 	logs := map[string]func(l *slog.Logger, text string){
@@ -114,25 +110,15 @@ func TestEveryWriterOfEveryValueThroughAHandler(t *testing.T) {
 					got, want := through(r, handler, log, plain.text), through(blind, handler, log, masked)
 					switch shown := g.shown(got); {
 					case shown != "":
-						t.Errorf("%s of %s, %s of %s: the output shows %q", w.name, v.name, kind, name, shown)
+						failed.fail(t, w.name, "%s of %s, %s of %s: the output shows %q", w.name, v.name, kind, name, shown)
 					case got != want:
-						t.Errorf("%s of %s, %s of %s: the output is\n  %.300q, not\n  %.300q", w.name, v.name, kind, name, got, want)
-					default:
-						continue
+						failed.fail(t, w.name, "%s of %s, %s of %s: the output is\n  %.300q, not\n  %.300q", w.name, v.name, kind, name, got, want)
 					}
-					failed.add(w.name)
 				}
 			}
 		}
 	}
 	t.Logf("%d outputs; failed: %s", cases, failed)
-}
-
-func noTime(_ []string, a slog.Attr) slog.Attr {
-	if a.Key == slog.TimeKey {
-		return slog.Attr{}
-	}
-	return a
 }
 
 // through returns what is logged of text through a handler that r wraps.

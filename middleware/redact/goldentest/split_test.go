@@ -20,8 +20,7 @@ func TestEverySplitOfEveryGoldenText(t *testing.T) {
 			check := func(pieces ...string) bool {
 				splits++
 				if shown := g.shown(streamed(t, r, pieces...)); shown != "" {
-					failed.add(w.name)
-					t.Errorf("%s of %s: %q shows in %q", w.name, v.name, shown, pieces)
+					failed.fail(t, w.name, "%s of %s: %q shows in %q", w.name, v.name, shown, pieces)
 					return false
 				}
 				return true

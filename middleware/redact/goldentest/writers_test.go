@@ -13,7 +13,9 @@ import (
 	htmltemplate "html/template"
 	"io"
 	"log/slog"
+	"maps"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -36,8 +38,11 @@ type writer struct {
 	name  string
 	write func(text string) (string, error)
 
+	depth int  // how many escapes are one in another, if more than one
 	json  bool // it prints JSON
 	bytes bool // it encodes each byte, such as base64: the marks stand outside
+
+	loose bool // more than the value is between the marks
 
 	// head and tail are how many characters before and behind the mark may depend on the value, or belong to what was
 	// encoded with it: of base64, a character that holds bits of a neighbor, and the padding.
@@ -53,15 +58,23 @@ func (w writer) around(before, value, after string) (string, error) {
 	return w.write(before + value + after)
 }
 
+// timeless makes logs that are the same at each time.
+var timeless = &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+	if a.Key == slog.TimeKey {
+		return slog.Attr{}
+	}
+	return a
+}}
+
 // goWriters returns the writers in Go. They are pure, and made once.
 var goWriters = sync.OnceValue(func() []writer {
 	all := []writer{
 		{name: "no escapes", write: pure(func(s string) string { return s })},
 		{name: "json", write: func(s string) (string, error) { return toJSON(s, true) }, json: true},
 		{name: "json without SetEscapeHTML", write: func(s string) (string, error) { return toJSON(s, false) }, json: true},
-		{name: "json in json", write: nested(2, true), json: true},
-		{name: "json in json without SetEscapeHTML", write: nested(2, false), json: true},
-		{name: "json three deep", write: nested(3, true), json: true},
+		{name: "json in json", write: nested(2, true), depth: 2, json: true},
+		{name: "json in json without SetEscapeHTML", write: nested(2, false), depth: 2, json: true},
+		{name: "json three deep", write: nested(3, true), depth: 3, json: true},
 		{name: "strconv.Quote", write: pure(strconv.Quote)},
 		{name: "strconv.QuoteToASCII", write: pure(strconv.QuoteToASCII)},
 		{name: "strconv.QuoteToGraphic", write: pure(strconv.QuoteToGraphic)},
@@ -70,16 +83,18 @@ var goWriters = sync.OnceValue(func() []writer {
 		{name: "fmt %#q", write: verb("%#q")},
 		{name: "fmt %+v of a struct", write: pure(func(s string) string { return fmt.Sprintf("%+v", struct{ V string }{s}) })},
 		{name: "fmt %#v of a struct", write: pure(func(s string) string { return fmt.Sprintf("%#v", struct{ V string }{s}) })},
-		{name: "slog text", write: logged(func(w io.Writer, s string) { slog.New(slog.NewTextHandler(w, nil)).Info("m", "v", s) })},
-		{name: "slog json", write: logged(func(w io.Writer, s string) { slog.New(slog.NewJSONHandler(w, nil)).Info("m", "v", s) }), json: true},
+		{name: "slog text", write: logged(func(w io.Writer, s string) { slog.New(slog.NewTextHandler(w, timeless)).Info("m", "v", s) })},
+		{name: "slog json", write: logged(func(w io.Writer, s string) { slog.New(slog.NewJSONHandler(w, timeless)).Info("m", "v", s) }), json: true},
 		{name: "zap json", write: logged(func(w io.Writer, s string) { toZap(w, zapcore.NewJSONEncoder, s) }), json: true},
 		{name: "zap console", write: logged(func(w io.Writer, s string) { toZap(w, zapcore.NewConsoleEncoder, s) })},
 		{name: "zerolog json", write: logged(func(w io.Writer, s string) { toZerolog(w, s) }), json: true},
 		{name: "zerolog console", write: logged(func(w io.Writer, s string) {
-			toZerolog(zerolog.ConsoleWriter{Out: w, NoColor: true}, s)
+			toZerolog(zerolog.ConsoleWriter{Out: w, NoColor: true, PartsExclude: []string{zerolog.TimestampFieldName}}, s)
 		})},
-		{name: "logrus text", write: logged(func(w io.Writer, s string) { toLogrus(w, &logrus.TextFormatter{DisableColors: true}, s) })},
-		{name: "logrus json", write: logged(func(w io.Writer, s string) { toLogrus(w, &logrus.JSONFormatter{}, s) }), json: true},
+		{name: "logrus text", write: logged(func(w io.Writer, s string) {
+			toLogrus(w, &logrus.TextFormatter{DisableColors: true, DisableTimestamp: true}, s)
+		})},
+		{name: "logrus json", write: logged(func(w io.Writer, s string) { toLogrus(w, &logrus.JSONFormatter{DisableTimestamp: true}, s) }), json: true},
 		{name: "html.EscapeString", write: pure(html.EscapeString)},
 		{name: "xml text", write: func(s string) (string, error) {
 			out, err := xml.Marshal(struct {
@@ -125,7 +140,7 @@ var goWriters = sync.OnceValue(func() []writer {
 			return string(out), err
 		}},
 	}
-	for context, text := range map[string]string{
+	contexts := map[string]string{
 		"text":               `<p>{{.}}</p>`,
 		"attribute":          `<a title="{{.}}">`,
 		"unquoted attribute": `<a title={{.}}>`,
@@ -137,9 +152,14 @@ var goWriters = sync.OnceValue(func() []writer {
 		"URL query":          `<a href="/?q={{.}}">`,
 		"URL path":           `<a href="/p/{{.}}">`,
 		"JSON in a script":   `<script type="application/json">{"v":{{.}}}</script>`,
-	} {
-		parsed := htmltemplate.Must(htmltemplate.New("").Parse(text))
-		all = append(all, writer{name: "html/template " + context, write: func(s string) (string, error) {
+	}
+	for _, context := range slices.Sorted(maps.Keys(contexts)) {
+		parsed := htmltemplate.Must(htmltemplate.New("").Parse(contexts[context]))
+		depth := 1
+		if context == "JS in an attribute" {
+			depth = 2
+		}
+		all = append(all, writer{name: "html/template " + context, depth: depth, write: func(s string) (string, error) {
 			var b strings.Builder
 			err := parsed.Execute(&b, s)
 			return b.String(), err
@@ -207,6 +227,9 @@ func byteWriters() []writer {
 	return all
 }
 
+// levels is how many escapes w puts around a text.
+func (w writer) levels() int { return max(1, w.depth) }
+
 func pure(f func(string) string) func(string) (string, error) {
 	return func(s string) (string, error) { return f(s), nil }
 }
@@ -258,7 +281,9 @@ func nested(depth int, escapeHTML bool) func(string) (string, error) {
 }
 
 func toZap(w io.Writer, encoder func(zapcore.EncoderConfig) zapcore.Encoder, s string) {
-	core := zapcore.NewCore(encoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(w), zap.InfoLevel)
+	config := zap.NewProductionEncoderConfig()
+	config.TimeKey = ""
+	core := zapcore.NewCore(encoder(config), zapcore.AddSync(w), zap.InfoLevel)
 	zap.New(core).Info("m", zap.String("v", s), zap.Int("w", 2))
 }
 

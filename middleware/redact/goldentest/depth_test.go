@@ -1,0 +1,229 @@
+package goldentest
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"html"
+	"math/rand/v2"
+	"net/url"
+	"os"
+	"strings"
+	"testing"
+)
+
+// full reports whether the longest tests run in full, as in CI.
+func full() bool { return os.Getenv("LONG_TESTS") != "" && !testing.Short() }
+
+// One writer prints what another one has printed, in every pair.
+func TestEveryPairOfWriters(t *testing.T) {
+	var pairs, deeper, missed, deepMissed, mixed, enumerated int
+	listed, all := tally{}, values()
+	failed, deepFailed, shown := tally{}, tally{}, tally{}
+	for n, v := range all {
+		r := knowing(v.known)
+		for i, inner := range writers() {
+			if lossy(inner, v) {
+				continue
+			}
+			first := printed(t, inner, v)
+			for k, outer := range goWriters() {
+				if !full() && (i+k)%len(all) != n && (i+k+len(all)/2)%len(all) != n {
+					continue // each pair with two of the values
+				}
+				g, ok := second(t, outer, inner, first, v)
+				if !ok {
+					continue
+				}
+				got := streamed(t, r, byLine(g.text)...)
+				if reason := hides(outer, inner, first, v); reason != "" {
+					listed.add(reason)
+					if g.shown(got) != "" {
+						shown.add(reason)
+					}
+					continue
+				}
+				pairs++
+				if !inner.bytes && !outer.bytes && first.text[first.from:first.to] != v.text {
+					mixed++
+					if g.shown(enumerate(g.text, v.known, v.text)) != "" {
+						enumerated++
+					}
+				}
+				deep := inner.levels()+outer.levels() > 2
+				if deep {
+					deeper++
+				}
+				switch leak := g.shown(got); {
+				case leak == "":
+				case deep:
+					deepMissed++
+					deepFailed.log(t, inner.name, "deeper than two: %s in %s of %s: %q shows\n  %.300q\n  %.300q", inner.name, outer.name, v.name, leak, g.text, got)
+				default:
+					missed++
+					failed.fail(t, outer.name, "%s in %s of %s: %q shows\n  %.300q\n  %.300q", inner.name, outer.name, v.name, leak, g.text, got)
+				}
+			}
+		}
+	}
+	t.Logf("%d outputs of pairs: %d missed; %d of them are deeper than two: %d missed", pairs, missed+deepMissed, deeper, deepMissed)
+	t.Logf("failed, by the outer writer: %s", failed)
+	t.Logf("not searched for: %s, of which show: %s", listed, shown)
+	t.Logf("an enumeration of encodings misses %d of %d outputs that are escaped twice", enumerated, mixed)
+	if deepMissed*1000 > deeper {
+		t.Errorf("%d of %d outputs that are deeper than two were missed, more than 1 in 1,000", deepMissed, deeper)
+	}
+	if enumerated*2 < mixed {
+		t.Errorf("the control, which enumerates encodings, misses only %d of %d", enumerated, mixed)
+	}
+}
+
+// second returns what outer makes of what inner has printed. It is not ok, if outer cannot print it.
+func second(t *testing.T, outer, inner writer, first golden, v value) (g golden, ok bool) {
+	t.Helper()
+	g = golden{by: inner.name + " in " + outer.name, of: v}
+	from, to := first.from+first.head, first.to-first.tail
+	if to <= from {
+		from, to = first.from, first.to
+	}
+	filler := first.text[:from] + strings.Repeat("x", to-from) + first.text[to:]
+	texts := [2]string{}
+	for i, text := range []string{first.text, filler} {
+		out, err := outer.write(text)
+		if err != nil {
+			t.Fatalf("%s: %v", g.by, err)
+		}
+		texts[i] = before + out + after
+	}
+	if !outer.bytes {
+		g.text = texts[0][len(before) : len(texts[0])-len(after)]
+		open := ""
+		if v.open != "" {
+			text, err := inner.around(before, v.open, after)
+			if err == nil {
+				open, err = outer.write(text)
+			}
+			if err != nil {
+				t.Fatalf("%s: %v", g.by, err)
+			}
+		}
+		if !strings.Contains(g.text, before) && !strings.Contains(g.text, "before&period;") {
+			return g, false // the marks are escaped
+		}
+		g.find(t, v.open, open, texts[1])
+		return g, true
+	}
+	// The value is where the text differs from one of the same length.
+	g.text = texts[0]
+	from, to = 0, 0
+	for g.text[from] == texts[1][from] {
+		from++
+	}
+	for g.text[len(g.text)-1-to] == texts[1][len(texts[1])-1-to] {
+		to++
+	}
+	to = len(g.text) - to
+	g.forbid(g.text[min(from+2, to):max(to-2, from)], v.open, texts[1])
+	return g, true
+}
+
+// hides returns why a value that two writers have printed is not searched for, or "".
+func hides(outer, inner writer, first golden, v value) string {
+	text := first.text[first.from:first.to]
+	switch {
+	case known(inner, v):
+		return "shell quoting of a single quote, or %uXXXX"
+	case known(outer, value{text: text}):
+		return "shell quoting of a single quote"
+	case outer.bytes && inner.bytes:
+		return "base64 or hex of base64 or hex"
+	case outer.bytes && text != v.text:
+		return "base64 or hex of an escaped text"
+	case strings.HasPrefix(outer.name, "xml") && strings.Contains(text, "\b"):
+		return "characters that XML does not have"
+	}
+	return ""
+}
+
+// enumerate is a control: it masks each of values in the encodings that are tried first.
+func enumerate(text string, values ...string) string {
+	for _, v := range values {
+		quoted, err := json.Marshal(v)
+		if err != nil {
+			panic(err) // a string
+		}
+		for _, form := range []string{
+			v, strings.Trim(string(quoted), `"`), url.QueryEscape(v), url.PathEscape(v), html.EscapeString(v),
+			base64.StdEncoding.EncodeToString([]byte(v)), hex.EncodeToString([]byte(v)),
+		} {
+			text = strings.ReplaceAll(text, form, mark)
+		}
+	}
+	return text
+}
+
+// Three writers at random, one in another, print values at random. At most one in 1,000 is missed.
+func TestThreeWritersDeep(t *testing.T) {
+	rounds, each := 40, 250
+	if full() {
+		rounds = 400
+	}
+	var escaping []writer
+	for _, w := range goWriters() {
+		if !w.bytes && w.levels() == 1 && w.name != "shell" {
+			escaping = append(escaping, w)
+		}
+	}
+	random := rand.New(rand.NewPCG(15, 3))
+	missed, enumerated, blank, failed := 0, 0, knowing(), tally{}
+	for range rounds {
+		v := randomValue(random)
+		r := knowing(v)
+		for range each {
+			g := golden{of: value{text: v}, text: before + v + after}
+			for range 3 {
+				w := escaping[random.IntN(len(escaping))]
+				text, err := w.write(g.text)
+				if err != nil {
+					t.Fatalf("%s: %v", w.name, err)
+				}
+				g.text, g.by = text, g.by+" > "+w.name
+			}
+			g.find(t)
+			if g.shown(streamed(t, blank, byLine(g.text)...)) == "" {
+				t.Fatalf("%s of %q: the control shows nothing", g.by, v)
+			}
+			if g.shown(enumerate(g.text, v)) != "" {
+				enumerated++
+			}
+			got := streamed(t, r, byLine(g.text)...)
+			if shown := g.shown(got); shown != "" {
+				missed++
+				failed.log(t, "", "%q%s: %q shows\n  %.400q\n  %.400q", v, g.by, shown, g.text, got)
+			}
+		}
+	}
+	t.Logf("%d of %d were missed; the control, which enumerates encodings, misses %d", missed, rounds*each, enumerated)
+	if missed*1000 > rounds*each {
+		t.Errorf("%d of %d were missed, more than 1 in 1,000", missed, rounds*each)
+	}
+	if enumerated*2 < rounds*each {
+		t.Errorf("the control misses only %d of %d", enumerated, rounds*each)
+	}
+}
+
+// randomValue returns a value such as a password generator makes.
+func randomValue(random *rand.Rand) string {
+	const letters = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
+	const signs = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~ éß日😀"
+	symbols := []rune(signs)
+	var b strings.Builder
+	for n := 12 + random.IntN(20); n > 0; n-- {
+		if random.IntN(4) == 0 {
+			b.WriteRune(symbols[random.IntN(len(symbols))])
+		} else {
+			b.WriteByte(letters[random.IntN(len(letters))])
+		}
+	}
+	return "k" + b.String() + "7" // no space at an end
+}
