@@ -2,6 +2,10 @@ package goldentest
 
 import (
 	"bytes"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"log/slog"
 	"slices"
@@ -28,9 +32,13 @@ func alone() []writer {
 // Whatever a writer makes of a value, its place is taken by the mark, and all else stays.
 func TestEveryWriterOfEveryValue(t *testing.T) {
 	cases, failed := 0, tally{}
-	for _, v := range values() {
+	for _, v := range slices.Concat(values(), longKeys(t)) {
 		r, blind := knowing(v.known), knowing()
-		for _, w := range slices.Concat(writers(), alone()) {
+		all := slices.Concat(goWriters(), alone())
+		if slices.Contains(values(), v) {
+			all = append(all, dataWriters()...)
+		}
+		for _, w := range all {
 			g := printed(t, w, v)
 			if lossy(w, v) || known(w, v) {
 				continue
@@ -46,6 +54,22 @@ func TestEveryWriterOfEveryValue(t *testing.T) {
 		}
 	}
 	t.Logf("%d outputs; failed: %s", cases, failed)
+}
+
+// longKeys returns a private key of this run, which is longer than 1 KiB: as it is, and known from a variable in one line.
+func longKeys(t *testing.T) []value {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := &pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}
+	text := string(pem.EncodeToMemory(block))
+	open := string(pem.EncodeToMemory(&pem.Block{Type: block.Type}))
+	return []value{
+		{"RSA key", text, text, open},
+		{"RSA key, known in one line", strings.ReplaceAll(text, "\n", `\n`), text, open},
+	}
 }
 
 // lossy reports whether w drops or changes characters of v for good.
