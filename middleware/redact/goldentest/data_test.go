@@ -1,4 +1,4 @@
-package goldentest
+package goldentest_test
 
 import (
 	"fmt"

@@ -1,4 +1,4 @@
-package goldentest
+package goldentest_test
 
 import (
 	"encoding/base64"
@@ -17,6 +17,7 @@ func full() bool { return os.Getenv("LONG_TESTS") != "" && !testing.Short() }
 
 // One writer prints what another one has printed, in every pair.
 func TestEveryPairOfWriters(t *testing.T) {
+	t.Parallel()
 	var pairs, deeper, missed, deepMissed, mixed, enumerated int
 	listed, all := tally{}, values()
 	failed, deepFailed, shown := tally{}, tally{}, tally{}
@@ -58,10 +59,10 @@ func TestEveryPairOfWriters(t *testing.T) {
 				case leak == "":
 				case deep:
 					deepMissed++
-					deepFailed.log(t, inner.name, "deeper than two: %s in %s of %s: %q shows\n  %.300q\n  %.300q", inner.name, outer.name, v.name, leak, g.text, got)
+					deepFailed.log(t, inner.name, "deeper than two: %s of %s: %q shows\n  %.300q\n  %.300q", g.by, v.name, leak, g.text, got)
 				default:
 					missed++
-					failed.fail(t, outer.name, "%s in %s of %s: %q shows\n  %.300q\n  %.300q", inner.name, outer.name, v.name, leak, g.text, got)
+					failed.fail(t, outer.name, "%s of %s: %q shows\n  %.300q\n  %.300q", g.by, v.name, leak, g.text, got)
 				}
 			}
 		}
@@ -78,53 +79,51 @@ func TestEveryPairOfWriters(t *testing.T) {
 	}
 }
 
-// second returns what outer makes of what inner has printed. It is not ok, if outer cannot print it.
+// second returns what outer makes of what inner has printed. It is not ok if outer escapes the marks.
 func second(t *testing.T, outer, inner writer, first golden, v value) (g golden, ok bool) {
 	t.Helper()
 	g = golden{by: inner.name + " in " + outer.name, of: v}
+	g.text = before + write(t, outer, first.text) + after
+	// What is the same where others stand in the place of the value tells nothing of it.
 	from, to := first.from+first.head, first.to-first.tail
 	if to <= from {
 		from, to = first.from, first.to
 	}
-	filler := first.text[:from] + strings.Repeat("x", to-from) + first.text[to:]
-	texts := [2]string{}
-	for i, text := range []string{first.text, filler} {
-		out, err := outer.write(text)
+	other := before + write(t, outer, first.text[:from]+strings.Repeat("x", to-from)+first.text[to:]) + after
+	if outer.bytes {
+		from, to = 0, len(g.text)
+		for g.text[from] == other[from] {
+			from++
+		}
+		for g.text[to-1] == other[to-1+len(other)-len(g.text)] {
+			to--
+		}
+		g.forbid(g.text[min(from+2, to):max(to-2, from)], v.open, other) // without the characters that hold bits of a neighbor
+		return g, true
+	}
+	g.text = g.text[len(before) : len(g.text)-len(after)]
+	if !strings.Contains(g.text, before) && !strings.Contains(g.text, "before&period;") {
+		return g, false
+	}
+	open := ""
+	if v.open != "" {
+		text, err := inner.around(before, v.open, after)
 		if err != nil {
 			t.Fatalf("%s: %v", g.by, err)
 		}
-		texts[i] = before + out + after
+		open = write(t, outer, text)
 	}
-	if !outer.bytes {
-		g.text = texts[0][len(before) : len(texts[0])-len(after)]
-		open := ""
-		if v.open != "" {
-			text, err := inner.around(before, v.open, after)
-			if err == nil {
-				open, err = outer.write(text)
-			}
-			if err != nil {
-				t.Fatalf("%s: %v", g.by, err)
-			}
-		}
-		if !strings.Contains(g.text, before) && !strings.Contains(g.text, "before&period;") {
-			return g, false // the marks are escaped
-		}
-		g.find(t, v.open, open, texts[1])
-		return g, true
-	}
-	// The value is where the text differs from one of the same length.
-	g.text = texts[0]
-	from, to = 0, 0
-	for g.text[from] == texts[1][from] {
-		from++
-	}
-	for g.text[len(g.text)-1-to] == texts[1][len(texts[1])-1-to] {
-		to++
-	}
-	to = len(g.text) - to
-	g.forbid(g.text[min(from+2, to):max(to-2, from)], v.open, texts[1])
+	g.find(t, v.open, open, other)
 	return g, true
+}
+
+func write(t *testing.T, w writer, text string) string {
+	t.Helper()
+	out, err := w.write(text)
+	if err != nil {
+		t.Fatalf("%s: %v", w.name, err)
+	}
+	return out
 }
 
 // hides returns why a value that two writers have printed is not searched for, or "".
@@ -164,6 +163,7 @@ func enumerate(text string, values ...string) string {
 
 // Three writers at random, one in another, print values at random. At most one in 1,000 is missed.
 func TestThreeWritersDeep(t *testing.T) {
+	t.Parallel()
 	rounds, each := 40, 250
 	if full() {
 		rounds = 400
@@ -183,11 +183,7 @@ func TestThreeWritersDeep(t *testing.T) {
 			g := golden{of: value{text: v}, text: before + v + after}
 			for range 3 {
 				w := escaping[random.IntN(len(escaping))]
-				text, err := w.write(g.text)
-				if err != nil {
-					t.Fatalf("%s: %v", w.name, err)
-				}
-				g.text, g.by = text, g.by+" > "+w.name
+				g.text, g.by = write(t, w, g.text), g.by+" > "+w.name
 			}
 			g.find(t)
 			if g.shown(streamed(t, blank, byLine(g.text)...)) == "" {

@@ -1,4 +1,4 @@
-package goldentest
+package goldentest_test
 
 import (
 	"encoding/json"
@@ -11,10 +11,14 @@ import (
 	"sync"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"github.com/seed-5482dd03/secrets"
 	"github.com/seed-5482dd03/secrets/middleware/redact"
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
 	mark = "[REDACTED]"

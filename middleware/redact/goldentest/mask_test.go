@@ -1,4 +1,4 @@
-package goldentest
+package goldentest_test
 
 import (
 	"bytes"
@@ -31,6 +31,7 @@ func alone() []writer {
 
 // Whatever a writer makes of a value, its place is taken by the mark, and all else stays.
 func TestEveryWriterOfEveryValue(t *testing.T) {
+	t.Parallel()
 	cases, failed := 0, tally{}
 	for _, v := range slices.Concat(values(), longKeys(t)) {
 		r, blind := knowing(v.known), knowing()
@@ -96,6 +97,7 @@ func known(w writer, v value) bool {
 
 // In the message, in a string and in an error, a Handler masks what a Writer masks.
 func TestEveryWriterOfEveryValueThroughAHandler(t *testing.T) {
+	t.Parallel()
 	handlers := map[string]func(*bytes.Buffer) slog.Handler{
 		"text": func(b *bytes.Buffer) slog.Handler {
 			return slog.NewTextHandler(b, timeless)

@@ -1,4 +1,4 @@
-package goldentest
+package goldentest_test
 
 import (
 	"encoding/base32"
@@ -31,7 +31,9 @@ func TestKnownMisses(t *testing.T) {
 		{"base64 of an escaped text", `P@ss"w0rd"2024`, base64.StdEncoding.EncodeToString([]byte(`{"v":"P@ss\"w0rd\"2024"}`))},
 		{"base64 in lines of 32", long, inLines(base64.StdEncoding.EncodeToString([]byte(long)), 32, "\n")},
 		{"shell quoting of a single quote", "it's-a-s3cret", shellescape.Quote("it's-a-s3cret")},
-		{"strings in CSS", "P@ss/w0rd/12", printedBy(t, func(b *strings.Builder, s string) error { return css.Execute(b, s) }, "P@ss/w0rd/12")},
+		{"strings in CSS", "P@ss/w0rd/12", printedBy(t, func(b *strings.Builder, s string) error {
+			return css.Execute(b, s)
+		}, "P@ss/w0rd/12")},
 	} {
 		r := knowing(c.value)
 		if got := streamed(t, r, "before "+c.value+" after"); got != "before "+mark+" after" {

@@ -1,4 +1,4 @@
-package goldentest
+package goldentest_test
 
 import (
 	"bytes"
@@ -60,7 +60,7 @@ func parseJSON(line string) (map[string]any, error) {
 // parseText parses a line of a slog.TextHandler without quotes: the dots in a key are groups.
 func parseText(line string) (map[string]any, error) {
 	record := map[string]any{}
-	for _, field := range strings.Fields(line) {
+	for field := range strings.FieldsSeq(line) {
 		key, value, _ := strings.Cut(field, "=")
 		groups := strings.Split(key, ".")
 		at := record

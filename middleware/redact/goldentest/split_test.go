@@ -1,4 +1,4 @@
-package goldentest
+package goldentest_test
 
 import (
 	"math/rand/v2"
@@ -7,6 +7,7 @@ import (
 
 // Wherever a golden text is cut, in two or in three, nothing of the value shows.
 func TestEverySplitOfEveryGoldenText(t *testing.T) {
+	t.Parallel()
 	random := rand.New(rand.NewPCG(15, 1))
 	texts, splits, failed := 0, 0, tally{}
 	for _, v := range values() {
