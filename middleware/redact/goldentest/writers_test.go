@@ -117,7 +117,7 @@ var goWriters = sync.OnceValue(func() []writer {
 		{name: "url.QueryEscape", write: pure(url.QueryEscape)},
 		{name: "url.PathEscape", write: pure(url.PathEscape)},
 		{name: "url.UserPassword", write: pure(func(s string) string {
-			return (&url.URL{Scheme: "postgres", Host: "db:5432", User: url.UserPassword("app", s)}).String()
+			return (&url.URL{Scheme: "amqp", Host: "mq:5672", User: url.UserPassword("svc", s)}).String()
 		})},
 		{name: "url.URL.Path", write: pure(func(s string) string { return (&url.URL{Scheme: "http", Host: "h", Path: "/" + s}).String() })},
 		{name: "url.URL.Fragment", write: pure(func(s string) string { return (&url.URL{Path: "/", Fragment: s}).String() })},
@@ -214,7 +214,7 @@ func byteWriters() []writer {
 		{name: "fmt %d of bytes", write: pure(func(s string) string { return fmt.Sprintf("%d", []byte(s)) }), head: 1, tail: 1},
 		{name: "json of an array of bytes", write: func(s string) (string, error) {
 			numbers := make([]int, len(s))
-			for i := range s {
+			for i := range numbers {
 				numbers[i] = int(s[i])
 			}
 			out, err := json.Marshal(numbers)

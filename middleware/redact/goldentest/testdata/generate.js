@@ -11,7 +11,7 @@ const texts = {
   encodeURIComponent,
   encodeURI,
   URLSearchParams: s => new URLSearchParams({a: '1', v: s}).toString(),
-  'URL.password': s => Object.assign(new URL('https://app@host/'), {password: s}).href,
+  'URL.password': s => Object.assign(new URL('https://svc@host/'), {password: s}).href,
   'URL.hash': s => Object.assign(new URL('https://host/'), {hash: s}).href,
   escape,
   'util.format %o': s => util.format('%o', s),
