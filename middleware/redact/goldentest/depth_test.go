@@ -140,7 +140,9 @@ func hides(outer, inner writer, first golden, v value) string {
 	text := first.text[first.from:first.to]
 	switch {
 	case known(inner, v):
-		return "shell quoting of a single quote, or %uXXXX"
+		return "shell quoting of a single quote, %uXXXX, or line breaks in other texts than base64"
+	case strings.HasPrefix(outer.name, "lines of"):
+		return "line breaks in other texts than base64"
 	case known(outer, value{text: text}):
 		return "shell quoting of a single quote"
 	case outer.bytes && inner.bytes:

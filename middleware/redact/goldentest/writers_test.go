@@ -198,6 +198,8 @@ func byteWriters() []writer {
 		{name: "base64 at 3", write: pure(func(s string) string {
 			return base64.StdEncoding.EncodeToString([]byte("ab:" + s + "\r\n"))
 		}), head: 4, tail: behind + 4},
+		{name: "lines of 76", write: pure(func(s string) string { return inLines(s, 76, "\r\n") })},
+		{name: "lines of 64", write: pure(func(s string) string { return inLines(s, 64, "\n") })},
 		{name: "base64 in lines of 76", write: pure(func(s string) string {
 			return inLines(base64.StdEncoding.EncodeToString([]byte(s)), 76, "\r\n")
 		}), tail: behind},
