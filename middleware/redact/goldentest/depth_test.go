@@ -30,6 +30,9 @@ func TestEveryPairOfWriters(t *testing.T) {
 			}
 			first := printed(t, inner, v)
 			for k, outer := range goWriters() {
+				if lossy(outer, v) {
+					continue
+				}
 				if !full() && (i+k)%len(all) != n && (i+k+len(all)/2)%len(all) != n {
 					continue // each pair with two of the values
 				}
@@ -90,6 +93,14 @@ func second(t *testing.T, outer, inner writer, first golden, v value) (g golden,
 		from, to = first.from, first.to
 	}
 	other := before + write(t, outer, first.text[:from]+strings.Repeat("x", to-from)+first.text[to:]) + after
+	open := ""
+	if v.open != "" {
+		text, err := inner.around(before, v.open, after)
+		if err != nil {
+			t.Fatalf("%s: %v", g.by, err)
+		}
+		open = write(t, outer, text)
+	}
 	if outer.bytes {
 		from, to = 0, len(g.text)
 		for g.text[from] == other[from] {
@@ -98,20 +109,12 @@ func second(t *testing.T, outer, inner writer, first golden, v value) (g golden,
 		for g.text[to-1] == other[to-1+len(other)-len(g.text)] {
 			to--
 		}
-		g.forbid(g.text[min(from+2, to):max(to-2, from)], v.open, other) // without the characters that hold bits of a neighbor
+		g.forbid(g.text[min(from+2, to):max(to-2, from)], v.open, before+open+after, other) // without the characters that hold bits of a neighbor
 		return g, true
 	}
 	g.text = g.text[len(before) : len(g.text)-len(after)]
 	if !strings.Contains(g.text, before) && !strings.Contains(g.text, "before&period;") {
 		return g, false
-	}
-	open := ""
-	if v.open != "" {
-		text, err := inner.around(before, v.open, after)
-		if err != nil {
-			t.Fatalf("%s: %v", g.by, err)
-		}
-		open = write(t, outer, text)
 	}
 	g.find(t, v.open, open, other)
 	return g, true
@@ -131,7 +134,7 @@ func hides(outer, inner writer, first golden, v value) string {
 	text := first.text[first.from:first.to]
 	switch {
 	case known(inner, v):
-		return "shell quoting of a single quote, %uXXXX, or line breaks in other texts than base64"
+		return "shell quoting of a single quote, %uXXXX, &fjlig;, or line breaks in other texts than base64"
 	case strings.HasPrefix(outer.name, "lines of"):
 		return "line breaks in other texts than base64"
 	case known(outer, value{text: text}):

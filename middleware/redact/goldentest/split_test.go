@@ -13,8 +13,8 @@ func TestEverySplitOfEveryGoldenText(t *testing.T) {
 	for _, v := range values() {
 		r := knowing(v.known)
 		for _, w := range writers() {
-			if lossy(w, v) || known(w, v) {
-				continue
+			if lossy(w, v) || known(w, v) || w.bytes && v.open != "" {
+				continue // a character of base64 with bits of a key and of what follows may be passed on before that comes
 			}
 			g := printed(t, w, v)
 			texts++
