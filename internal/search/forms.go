@@ -5,6 +5,8 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"strconv"
+	"strings"
+	"unicode/utf8"
 )
 
 // form is a way to write a text that no view undoes.
@@ -131,4 +133,88 @@ func (p pattern) shared() (first, last bool) {
 	}
 	_, bits := p.base64()
 	return bits%6 != 0, (bits+8*len(p.text))%6 != 0
+}
+
+// variants calls f for what else text may be written as, and for the canonical forms of all that.
+func (s *Set) variants(text string, f func(string)) {
+	bases := []string{text, strings.ReplaceAll(text, " ", "+")}
+	if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r >= utf8.RuneSelf }) {
+		// JSON replaces invalid bytes, and XML control characters, too.
+		bases = append(bases, latin1(text), string([]rune(text)), strings.Map(func(r rune) rune {
+			if r < ' ' && r != '\t' && r != '\n' && r != '\r' {
+				return utf8.RuneError
+			}
+			return r
+		}, text))
+	}
+	for k, base := range bases {
+		if k > 0 && base == text {
+			continue
+		}
+		f(base)
+		isPlain := !strings.ContainsFunc(base, func(r rune) bool { return r < utf8.RuneSelf && class[r] != ordinary })
+		for i := range s.views {
+			form := base
+			if !isPlain {
+				f(s.canonical(i, base, false)) // without the beginning of an escape at its end
+				form = s.canonical(i, base, true)
+				f(form)
+			}
+			if k == 0 {
+				s.merged(i, base, form, f)
+			}
+		}
+	}
+}
+
+// merged calls f for the canonical form of text where its first bytes are read as a part of an escape that begins before it. The
+// end of a line that this may be is left out: a pattern that begins with one would hold back each line.
+func (s *Set) merged(view int, text, form string, f func(string)) {
+	for _, before := range [...]string{"%", `\`, "&"} {
+		out, _, char := unescape([]byte(before + text[:min(len(text), maxEscape)]))
+		if out == dead || out == whole && char == octet+rune(text[0]) {
+			continue
+		}
+		behind := s.canonical(view, before+text, true)
+		rest := strings.TrimLeft(behind, "\r\n")
+		if !strings.HasSuffix(behind, form) && (rest == behind || before == `\`) {
+			f(rest)
+		}
+	}
+}
+
+// canonical returns the canonical form of text in one of the views.
+func (s *Set) canonical(view int, text string, last bool) string {
+	s.views[view].decode([]byte(text), 0, last)
+	return string(s.views[view].text)
+}
+
+// parts yields text in parts that are not too long, each of which begins so many bytes before the end of the one before.
+func parts(text string, overlap int) func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		for len(text) > maxPattern {
+			size := maxPattern
+			if len(text) < 2*maxPattern { // no part is short
+				size = len(text)/2/3*3 + 3
+			}
+			if !yield(text[:size]) {
+				return
+			}
+			text = text[size-overlap:]
+		}
+		yield(text)
+	}
+}
+
+// latin1 returns text with a single byte for each character that has one in Latin-1.
+func latin1(text string) string {
+	b := make([]byte, 0, len(text))
+	for _, r := range text {
+		if r <= 0xFF {
+			b = append(b, byte(r)) //nolint:gosec // it fits
+		} else {
+			b = utf8.AppendRune(b, r)
+		}
+	}
+	return string(b)
 }
