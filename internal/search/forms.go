@@ -112,7 +112,7 @@ func (p pattern) compare(text []byte) (n, order int) {
 		return len(p.text), 0
 	}
 	var few [512]byte
-	b := p.appendTo(few[:0])
+	b := p.first(len(text) + 3).appendTo(few[:0]) // longer than text, if that is not all of p
 	for n < len(b) && n < len(text) && b[n] == text[n] {
 		n++
 	}
@@ -156,8 +156,9 @@ func (s *Set) variants(text string, f func(string)) {
 		for i := range s.views {
 			form := base
 			if !isPlain {
-				f(s.canonical(i, base, false)) // without the beginning of an escape at its end
-				form = s.canonical(i, base, true)
+				f(s.canonical(i, base, 0, false))      // without the beginning of an escape at its end
+				f(s.canonical(i, base, wrapped, true)) // behind base64, where a line break may be one of it
+				form = s.canonical(i, base, 0, true)
 				f(form)
 			}
 			if k == 0 {
@@ -167,25 +168,22 @@ func (s *Set) variants(text string, f func(string)) {
 	}
 }
 
-// merged calls f for the canonical form of text where its first bytes are read as a part of an escape that begins before it. The
-// end of a line that this may be is left out: a pattern that begins with one would hold back each line.
+// merged calls f for the canonical form of text where its first bytes are read as a part of an escape that begins before it.
 func (s *Set) merged(view int, text, form string, f func(string)) {
 	for _, before := range [...]string{"%", `\`, "&"} {
 		out, _, char := unescape([]byte(before + text[:min(len(text), maxEscape)]))
 		if out == dead || out == whole && char == octet+rune(text[0]) {
 			continue
 		}
-		behind := s.canonical(view, before+text, true)
-		rest := strings.TrimLeft(behind, "\r\n")
-		if !strings.HasSuffix(behind, form) && (rest == behind || before == `\`) {
-			f(rest)
+		if behind := s.canonical(view, before+text, 0, true); !strings.HasSuffix(behind, form) {
+			f(behind)
 		}
 	}
 }
 
-// canonical returns the canonical form of text in one of the views.
-func (s *Set) canonical(view int, text string, last bool) string {
-	s.views[view].decode([]byte(text), 0, last)
+// canonical returns the canonical form of text in one of the views, behind so many characters of base64.
+func (s *Set) canonical(view int, text string, before int, last bool) string {
+	s.views[view].decode([]byte(text), before, last)
 	return string(s.views[view].text)
 }
 

@@ -12,6 +12,7 @@ func FuzzStream(f *testing.F) {
 	f.Add("value-1\nline-2", "\r\n", "value-1\r\nline-2", "\n", uint(1), uint(2))
 	f.Add(`'value-1'`, `'`, `''value-1''`, `'`, uint(2), uint(4))
 	f.Add(`%41&amp;\u0042x-`, `%`, `%41&amp;\u0042x-`, `&`, uint(2), uint(4))
+	f.Add(`\UFFFFFFFF-value`, `\UFFFFFFFF`, `&#xffffffff;\u{ffffff}`, `\U80000041`, uint(2), uint(4))
 	f.Fuzz(func(t *testing.T, value, before, text, after string, a, b uint) {
 		value = strings.TrimSpace(value)
 		if len(value) < 8 || len(value) > 10_000 || !strong(value) {

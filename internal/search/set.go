@@ -113,7 +113,7 @@ func (s *Set) Confine(text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.confined = make([]uint64, 1<<confinedLog/64)
-	for _, text := range []string{text, s.canonical(0, text, true), s.canonical(1, text, true)} {
+	for _, text := range []string{text, s.canonical(0, text, 0, true), s.canonical(1, text, 0, true)} {
 		for i := 0; i+s.width <= len(text); i++ {
 			bit := prefixOf([]byte(text[i:i+s.width]), s.width) * factor >> (64 - confinedLog)
 			s.confined[bit/64] |= 1 << (bit % 64)

@@ -177,7 +177,7 @@ func (st *Stream) look(text []byte, place int) (open int) {
 		st.found = append(st.found, f)
 	}
 	switch {
-	case !isOpen:
+	case !isOpen, place == len(text)-1 && text[place] == '\n': // what begins with a line feed must not hold back each line
 		return len(text)
 	case place > 0 && inBase64[text[place-1]]:
 		return place - 1

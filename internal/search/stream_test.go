@@ -3,6 +3,9 @@ package search_test
 import (
 	"encoding/base64"
 	"fmt"
+	"html"
+	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -139,6 +142,45 @@ func TestMarks(t *testing.T) {
 	out, marks := s.Mask(harmless)
 	is.Equal(out, harmless)
 	is.Equal(marks, 0)
+}
+
+// A line break of a text counts as one of base64, or not, whatever comes before the text.
+func TestTextsOfSeveralLinesBehindBase64(t *testing.T) {
+	is := is.New(t)
+	path := strings.Repeat("/var", 10) + "/"
+	for _, text := range []string{"Zq8wT5x\nshort1", "abcd\nefg-1", "-a-line-1\n-a-line-2"} {
+		for _, end := range []string{"\n", "\r\n", `\n`, `\r\n`, "%0A", `\\n`} {
+			line := strings.ReplaceAll(text, "\n", end)
+			is.Equal(masked(newSet(text), "<"+line+">"), "<"+mark+">")
+			is.Equal(masked(newSet(text), path+line+">"), path+mark+">")
+		}
+	}
+}
+
+// Many quotes or backslashes are found however they are written.
+func TestManyBytesThatAreDropped(t *testing.T) {
+	is := is.New(t)
+	for _, c := range []string{"'", `"`, `\`, `\"`} {
+		for _, n := range []int{10, 100, 200} {
+			text := "abc-1" + strings.Repeat(c, n) + "xyz-9"
+			quoted := strconv.Quote(text)
+			for _, line := range []string{text, quoted, html.EscapeString(text), url.QueryEscape(text), strconv.Quote(quoted)} {
+				if out := masked(newSet(text), line); strings.Contains(out, "abc-1") || strings.Contains(out, "xyz-9") {
+					t.Errorf("%d times %q: %.60q gives %.60q", n, c, line, out)
+				}
+			}
+		}
+	}
+	is.True(masked(newSet(), "abc-1") == "abc-1") // the control
+}
+
+// No value makes a Stream hold back the end of each line.
+func TestNoValueHoldsBackEachLine(t *testing.T) {
+	is := is.New(t)
+	for _, text := range []string{"\\\nZq8-x12345", `\\nZq8-x12345`, `nZq8-x12345`, "%0aZq8-x12345", "&#10;Zq8-x12345"} {
+		out, _ := newSet(text).Stream().Next([]byte("plain line\n"))
+		is.Equal(string(out), "plain line\n")
+	}
 }
 
 // A mark never cuts an escape, so that JSON stays JSON.

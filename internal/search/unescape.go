@@ -92,7 +92,8 @@ func unescapeUnicode(b []byte) (out outcome, n int, char rune) {
 	if len(b) > 2 && b[2] == '{' {
 		return unescapeBraces(b)
 	}
-	if char, out = number(b, 2, 4, 16); out == whole && utf16.IsSurrogate(char) {
+	const low = 0xDC00 // the first one of the second halves
+	if char, out = number(b, 2, 4, 16); out == whole && utf16.IsSurrogate(char) && char < low {
 		return unescapePair(b, char)
 	}
 	return out, 6, char
@@ -201,7 +202,7 @@ func number(b []byte, from, n int, base rune) (value rune, out outcome) {
 		if d < 0 || d >= base {
 			return 0, ending(b[i])
 		}
-		value = value*base + d
+		value = min(value*base+d, octet) // which is no character, and far from an overflow
 	}
 	return value, whole
 }

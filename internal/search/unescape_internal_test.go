@@ -43,6 +43,7 @@ func TestUnescape(t *testing.T) {
 		{`\ud83d\ude0`, open, 0, 0},
 		{`\ud83d\ude00`, whole, 12, '😀'},
 		{`\ud83dx`, whole, 6, '\uFFFD'},
+		{`\ude00`, whole, 6, 0xDE00}, // which is written as U+FFFD
 		{`\ud83d\n`, whole, 6, '\uFFFD'},
 		{`\ud83d\u0041`, whole, 6, '\uFFFD'},
 		{`\ud83d%5Cu`, broken, 0, 0},
@@ -55,6 +56,8 @@ func TestUnescape(t *testing.T) {
 		{`\U0001F600`, whole, 10, '😀'},
 		{`\U0001F60`, open, 0, 0},
 		{`\U00110000`, whole, 2, 'U'},
+		{`\UFFFFFFFF`, whole, 2, 'U'},
+		{`\U80000041`, whole, 2, 'U'},
 
 		{`&`, open, 0, 0},
 		{`&amp`, open, 0, 0},
@@ -69,6 +72,8 @@ func TestUnescape(t *testing.T) {
 		{`&#;`, dead, 0, 0},
 		{`&;`, dead, 0, 0},
 		{`&#x110000;`, dead, 0, 0},
+		{`&#xffffffff;`, dead, 0, 0},
+		{`&#999999999;`, dead, 0, 0},
 		{`&#12a;`, dead, 0, 0},
 		{`&eacute;`, whole, 8, 'é'},
 		{`&semi;`, whole, 6, ';'},

@@ -14,6 +14,8 @@ const (
 	depth = 6
 	// maxSource bounds the length of what stands for one character, escaped level by level.
 	maxSource = 512
+	// maxDropped bounds how many bytes in a row a canonical form leaves out: what is held back must come to an end.
+	maxDropped = 512
 	// wrapped is how many characters of base64 a line has before a line break counts as one of the base64.
 	wrapped = 40
 )
@@ -46,15 +48,16 @@ func encode(b *[utf8.UTFMax]byte, char rune) []byte {
 type view struct {
 	decoded
 
-	first  syntax // what the first level undoes; the others undo all
-	levels [2]decoded
-	outer  []span // the escapes of the source, without what they stand for in the next level
-	cr, lf span   // the end of a line, if to is not 0: it is decided by what follows
-	quote  span   // the last of several equal quotes in a row
-	quotes int    // the length of text when it came
-	before int    // characters of base64 before the source
-	source []byte
-	last   int // where the last byte of text ended in the source
+	first   syntax // what the first level undoes; the others undo all
+	levels  [2]decoded
+	outer   []span // the escapes of the source, without what they stand for in the next level
+	cr, lf  span   // the end of a line, if to is not 0: it is decided by what follows
+	quote   span   // the last of several equal quotes in a row
+	quotes  int    // the length of text when it came
+	before  int    // characters of base64 before the source
+	source  []byte
+	dropped int // bytes since the last one of text
+	last    int // where that one ended in the source
 }
 
 const (
@@ -82,7 +85,7 @@ var inBase64 = func() (table [256]bool) {
 // text, that ends where an escape may begin whose end is not there. It returns that place of the source, or its end.
 func (v *view) decode(source []byte, before int, last bool) (end int) {
 	v.reset()
-	v.outer, v.cr, v.lf, v.quotes, v.before, v.source, v.last = v.outer[:0], span{}, span{}, 0, before, source, 0
+	v.outer, v.cr, v.lf, v.quotes, v.before, v.source, v.dropped, v.last = v.outer[:0], span{}, span{}, 0, before, source, 0, 0
 	for i := 0; i < len(source); {
 		c, from := source[i], i
 		switch {
@@ -207,25 +210,34 @@ func isSpecial(char rune) bool {
 	return char < utf8.RuneSelf && class[char] == special
 }
 
-// put adds a byte that has passed all levels, if the canonical form has it. No more than maxSource bytes in a row are left out:
-// what is held back must come to an end.
+// put adds a byte that has passed all levels, if the canonical form has it.
 func (v *view) put(c byte, source span) {
-	isFar := source.to-v.last > maxSource
-	if c == '\\' && !isFar {
+	if v.dropped++; v.isFar(c, source) {
+		c = 0xFF // no text has it here
+	}
+	isQuote, n := c == '\'' || c == '"', len(v.text)
+	switch {
+	case c == '\\':
+		return
+	case isQuote && n > 0 && v.text[n-1] == c && v.cr.to+v.lf.to == 0:
+		v.putQuote(source)
 		return
 	}
 	v.endLine(c, source)
-	switch n := len(v.text); {
-	case c == '\r' && !isFar:
+	switch {
+	case c == '\r':
 		v.cr = source
-	case c == '\n' && trailingBase64(v.text, v.before) >= wrapped && !isFar:
+	case c == '\n' && trailingBase64(v.text, v.before) >= wrapped:
 		v.lf = source
-	case (c == '\'' || c == '"') && n > 0 && v.text[n-1] == c && !isFar:
-		v.putQuote(source)
 	default:
 		v.add(c, source)
-		v.last = source.to
+		v.dropped, v.last = 0, source.to
 	}
+}
+
+// isFar reports whether c would be one too many in a row of bytes that are left out.
+func (v *view) isFar(c byte, source span) bool {
+	return (v.dropped > maxDropped || source.to-v.last > 8*maxDropped) && (c == '\\' || c == '\r' || c == '\'' || c == '"')
 }
 
 // putQuote makes a quote one with the one before it. A pattern that begins or ends with it has one of them, or two that are
@@ -257,7 +269,7 @@ func (v *view) puts(b []byte, from int) {
 	for i := range b {
 		v.sources[n+i] = span{from + i, from + i + 1}
 	}
-	v.last = from + len(b)
+	v.dropped, v.last = 0, from+len(b)
 }
 
 // endLine adds the end of a line before c: a carriage return, unless a line feed follows that is escaped as it is, or a line feed,

@@ -79,7 +79,7 @@ func TestABrokenDocumentIsMaskedAsFarAsItGoes(t *testing.T) {
 		`["value-one-1","value-two-2`:                      first,
 		`{"value-one-1" "value-two-2":1}`:                  first,
 		"value-one-1\nvalue-two-2":                         both,
-		"PASSWORD=value-one-1\nvalue-two-2\n":              {"value-two-2"},
+		"PASSWORD=value-one-1\nvalue-two-2\n":              both,
 		strings.Repeat(`[`, 20_000) + `"value-one-1"`:      first,
 		`{"a":{"b":["value-one-1"}],"value-two-2":"other"`: first,
 		`{"value-two-2":"value-one-1"}`:                    first, // the control: whole, and its key
@@ -131,7 +131,7 @@ func TestTheLinesOfAValueAreMasked(t *testing.T) {
 
 	file := "USER=app\n# comment\nPASSWORD=hunter2-Zx9!\n  export TOKEN=t0ken-12345\n"
 	is.Equal(found(inLogs(t, file), "PASSWORD=hunter2-Zx9!", "export TOKEN=t0ken-12345", "USER=app", "hunter2-Zx9!"),
-		[]string{"PASSWORD=hunter2-Zx9!", "export TOKEN=t0ken-12345", "USER=app"})
+		[]string{"PASSWORD=hunter2-Zx9!", "export TOKEN=t0ken-12345", "USER=app", "hunter2-Zx9!"})
 }
 
 func TestThePasswordOfAURLIsMasked(t *testing.T) {
@@ -154,6 +154,11 @@ func TestThePasswordOfAURLIsMasked(t *testing.T) {
 		{`{"env":"A=postgres://app:s3cr3tPa55@db/app\nB=redis://:r3dis-Pa55@cache"}`, []string{"s3cr3tPa55", "r3dis-Pa55"}},
 		{`{"url":"postgres:\/\/app:s3cr3t\u002FPa55@db"}`, []string{"s3cr3t/Pa55"}},
 		{`"postgres://app:s3cr3tPa55@db:5432/app"`, []string{"s3cr3tPa55"}},
+		{"app:s3cr3tPa55@tcp(host-name-1:3306)/app?parseTime=true", []string{"s3cr3tPa55"}}, // of MySQL
+		{"app:s3cr3t/Pa55@unix(/run/mysqld.sock)/app", []string{"s3cr3t/Pa55"}},
+		{"host=host-name-1 user=user-name-1 password=s3cr3tPa55 sslmode=disable", []string{"s3cr3tPa55"}}, // of libpq
+		{"postgres://host-name-1/app?user=user-name-1&password=s3cr3t%2FPa55", []string{"s3cr3t%2FPa55", "s3cr3t/Pa55"}},
+		{"Server=host-name-1;Uid=user-name-1;Pwd='s3cr3tPa55';", []string{"s3cr3tPa55"}}, // of ODBC
 		{"https://user-name-1@host-name-1/path-name-1?q=a@b", nil},
 		{"postgres://app:letters@db", nil}, // weak
 		{"see https://host-name-1/a:b and mail someone-1@host", nil},

@@ -58,7 +58,6 @@ func newMemory(maxBytes int) *memory {
 func (m *memory) handOut(p place, value string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	const growth = 8 // by which the index is larger than a document, at most
 	all, other := m.small, m.large
 	if len(value) > maxSmall {
 		all, other = other, all
@@ -69,7 +68,7 @@ func (m *memory) handOut(p place, value string) {
 	}
 	if v, _ := all.Get(p); v[0] == value {
 		return
-	} else if len(value) > m.max/2/growth {
+	} else if memoryOf(value) > m.max/2 {
 		m.forgotten++
 		return
 	}
@@ -79,6 +78,14 @@ func (m *memory) handOut(p place, value string) {
 	eachStrong(value, m.set.Add)
 	eachStrong(m.remember(all, p, value), m.set.Remove)
 	m.trim()
+}
+
+// memoryOf returns how much memory a value takes, about.
+func memoryOf(value string) (bytes int) {
+	const ofPart = 250
+	bytes = len(value)
+	eachStrong(value, func(part string) { bytes += ofPart + len(part) })
+	return bytes
 }
 
 // fetch remembers the value of a document for later errors.
@@ -112,7 +119,7 @@ func (m *memory) remember(all *recent, p place, value string) (former string) {
 }
 
 func (v versions) size() int {
-	const ofPlace = 320 // without the values, about
+	const ofPlace = 480 // without the values, about
 	return ofPlace + len(v[0]) + len(v[1])
 }
 

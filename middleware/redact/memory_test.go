@@ -440,9 +440,9 @@ func TestFaultsOfTheOptionsAreReportedByNew(t *testing.T) {
 		want []string
 	}{
 		{nil, nil},
-		{[]redact.Option{redact.WithMaxBytes(1)}, nil},
-		{[]redact.Option{redact.WithMaxBytes(0), redact.WithMaxBytes(5)}, nil}, // the last one counts
-		{[]redact.Option{redact.WithMaxBytes(0)}, []string{"redact: WithMaxBytes: 0 is not more than 0"}},
+		{[]redact.Option{redact.WithMaxBytes(64 << 10)}, nil},
+		{[]redact.Option{redact.WithMaxBytes(0), redact.WithMaxBytes(1 << 20)}, nil},                               // the last one counts
+		{[]redact.Option{redact.WithMaxBytes(64)}, []string{"redact: WithMaxBytes: 64 bytes are less than 65536"}}, // MiB were meant
 		{[]redact.Option{redact.WithMaxBytes(-3), nil}, []string{"redact: WithMaxBytes: -3", "redact: option 2 is nil"}},
 	} {
 		is := is.New(t)

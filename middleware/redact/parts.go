@@ -116,24 +116,31 @@ func (s splitter) literal(quoted string) bool {
 	return s.split(meant) && (meant == written || s.yield(strings.TrimSuffix(written, `\n`)))
 }
 
-// password splits the password of the URL in text, as it is written and as it is meant.
+// password yields the password of the URL or DSN in text, as it is written and as it is meant.
 func (s splitter) password(text string) bool {
-	_, rest, found := strings.Cut(text, "://")
-	if !found {
-		return true
+	for word := range strings.FieldsFuncSeq(text, func(r rune) bool { return strings.ContainsRune(" \t?&;", r) }) {
+		key, value, _ := strings.Cut(word, "=") // as in a query, and in a DSN of libpq or ODBC
+		if value = strings.Trim(value, `'"`); (strings.EqualFold(key, "password") || strings.EqualFold(key, "pwd")) && !s.secret(value) {
+			return false
+		}
 	}
-	authority := rest[:len(rest)-len(strings.TrimLeftFunc(rest, func(r rune) bool { return !strings.ContainsRune("/?# \t\r\n", r) }))]
+	_, authority, isURL := strings.Cut(text, "://")
+	if !isURL {
+		if authority = text; !strings.Contains(text, ")/") { // as in a DSN of MySQL, user:password@tcp(host)/name
+			return true
+		}
+	} else if end := strings.IndexAny(authority, "/?# \t\r\n"); end >= 0 && strings.IndexByte(authority[:end], '@') >= 0 {
+		authority = authority[:end]
+	} // else the password may have what ends an authority
 	at := strings.LastIndexByte(authority, '@')
-	if at < 0 {
-		authority = rest // a password that has what ends an authority
-		at = strings.LastIndexByte(authority, '@')
-	}
-	_, password, found := strings.Cut(authority[:max(0, at)], ":")
-	if !found || password == "" {
-		return true
-	}
-	meant, err := url.PathUnescape(password)
-	return s.yield(password) && (err != nil || meant == password || s.yield(meant))
+	_, password, _ := strings.Cut(authority[:max(0, at)], ":")
+	return s.secret(password)
+}
+
+// secret yields a password, and what it means if it is escaped as in a URL.
+func (s splitter) secret(text string) bool {
+	meant, err := url.PathUnescape(text)
+	return text == "" || s.yield(text) && (err != nil || meant == text || s.yield(meant))
 }
 
 // isFrame reports whether line is that around a PEM block, which is the same for all.

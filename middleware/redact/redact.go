@@ -14,8 +14,8 @@
 //
 // In logs: the values and fields that the Clients of a Redactor have handed out, the current and the previous one of each key.
 // They stay masked for as long as the Redactor lives, also when a Client closes or a key is deleted. A value is found as a whole
-// and by its parts: its lines, the password of a URL in it, and, of a JSON document, each string. Of a document, only its strings
-// are masked.
+// and by its parts: its lines, and the password of a URL or DSN in it. Of a JSON document that was fetched whole, each string is
+// masked; of one field of it, that field.
 //
 // In errors of a backend: the same, and all parts of the documents that the failed call was for, short strings and numbers too.
 //
@@ -28,17 +28,18 @@
 // # Limits
 //
 // Not masked is what no Client has handed out, such as the default of GetOr, and a value that the program cut, reversed,
-// compressed or encrypted. In logs, parts are left alone that are also found in what is no secret: those of less than 8 bytes, of
-// letters alone or of digits alone, the lines that frame a PEM block, and the numbers and keys of a document. A value that becomes
-// such a word when its escapes are undone is found only as it is. If another value is also a word of the log, such as the name of
-// a region, that word is masked.
+// compressed or encrypted. In logs, values and parts are left alone that are also found in what is no secret: those of less than
+// 8 bytes, of letters alone or of digits alone, the lines that frame a PEM block, and the numbers and keys of a document. A value
+// that becomes such a text when its escapes are undone, as pass\word does, is found only as it is. If another value is also a word
+// of the log, such as the name of a region, that word is masked.
 //
 // These forms are not found: base64 and hexadecimal of an escaped value; base64 in lines of less than 40 characters; base32,
-// UTF-16, quoted-printable, %uXXXX, entities without a semicolon. Escapes that are nested three times, and an escaped value
-// directly behind "%", "\" or "&", are missed now and then. A quote or a backslash at the edge of a value may remain.
+// UTF-16, quoted-printable, %uXXXX, entities without a semicolon. Escapes that are nested three times are missed now and then, and
+// so is an escaped value where "%", "\" or "&" stands directly before it, or what completes an escape at its end directly behind
+// it. A quote or a backslash at the edge of a value may remain.
 //
-// The memory is some 0.5 KB for an ordinary value and up to 8 times its size for a document, and 64 MiB in all ([WithMaxBytes]).
-// Lines without escapes cost little; lines that are full of them pass at some 30 MB/s.
+// The memory is some 0.7 KB for an ordinary value, up to 8 times its size for a document, more for a text of many short lines, and
+// 64 MiB in all ([WithMaxBytes]). Lines without escapes cost little; lines that are full of them pass at 10 to 50 MB/s.
 package redact
 
 import (
@@ -54,15 +55,16 @@ import (
 const (
 	mark            = "[REDACTED]"
 	defaultMaxBytes = 64 << 20
+	minMaxBytes     = 64 << 10
 )
 
 // Option configures a [Redactor]. [secrets.New] returns an error for a value out of range.
 type Option func(r *Redactor)
 
-// WithMaxBytes sets how much memory a Redactor takes at most, in bytes: for all its Clients, values and the index of them
-// together. Beyond it, the values that were not fetched for the longest time are no longer masked, those of more than 4 KiB first,
-// and [Stats].Forgotten counts them. A value that would take more than half of it is not masked at all. Default: 64 MiB, which is
-// room for some 100,000 ordinary values.
+// WithMaxBytes sets how much memory a Redactor takes at most, in bytes and about: for all its Clients, values and the index of
+// them together. It must be 64 KiB or more. Beyond it, the values that were not fetched for the longest time are no longer masked,
+// those of more than 4 KiB first, and [Stats].Forgotten counts them. A value that would take more than half of it is not masked at
+// all. Default: 64 MiB, which is room for some 90,000 ordinary values.
 func WithMaxBytes(n int) Option { return func(r *Redactor) { r.maxBytes = n } }
 
 // Redactor is the layer. It may be given to several Clients. It is safe for concurrent use.
@@ -77,7 +79,7 @@ type Redactor struct {
 func New(opts ...Option) *Redactor {
 	r := &Redactor{maxBytes: defaultMaxBytes, faults: faults.List{Prefix: "redact: "}, layers: new(atomic.Uint64)}
 	faults.Apply(&r.faults, opts, func(o Option) { o(r) })
-	r.faults.Checkf(r.maxBytes > 0, "WithMaxBytes: %d is not more than 0", r.maxBytes)
+	r.faults.Checkf(r.maxBytes >= minMaxBytes, "WithMaxBytes: %d bytes are less than %d", r.maxBytes, minMaxBytes)
 	known := newMemory(r.maxBytes)
 	r.known = func() *memory { return known }
 	return r
@@ -102,7 +104,8 @@ var _ secrets.RedactionLayer = (*Redactor)(nil)
 // groups, and in attributes of all kinds but numbers and times, also those of With. The source position is left alone.
 //
 // A string, an error, a TextMarshaler and a Stringer keep their text, with the mark in place of the secret. That is the text
-// which next prints, such as %+v of an error under a [slog.TextHandler]. Any other value, such as a struct or a map, is looked
+// which next prints, such as %+v of an error under a [slog.TextHandler]. A Stringer has none under a [slog.JSONHandler]. Any other
+// value, such as a struct or a map, is looked
 // through as next prints it. If that shows a secret, the mark replaces the value as a whole; if not, next gets the value itself.
 //
 // For a [slog.TextHandler] and a [slog.JSONHandler], the Handler calls only methods that next would call. If next is another
@@ -123,7 +126,8 @@ func (r *Redactor) Handler(next slog.Handler) slog.Handler {
 // for concurrent use.
 //
 // A secret is found wherever calls of Write cut it. What may be the beginning of one is held back until more has come, or Close.
-// A line that ends in a line feed is passed on at once, unless a secret begins with the end of that line.
+// A line that ends in a line feed is passed on at once, unless a secret begins with the end of that line. So a prompt may lack its
+// end until Close.
 //
 // Write returns the error of next, and returns it again from then on, since how much of a secret next has is not known. Close
 // writes what is held back. It does not close next. It may be called more than once; a Write after it fails.
@@ -132,7 +136,7 @@ func (r *Redactor) Writer(next io.Writer) io.WriteCloser {
 	return &writer{s.write}
 }
 
-// Stats are figures of a Redactor.
+// Stats are figures of a Redactor: of what it masks now, but for Forgotten and Masked, which count.
 type Stats struct {
 	// Values is how many values are masked: the current and the previous one of each key.
 	Values int
