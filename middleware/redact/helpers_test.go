@@ -37,8 +37,9 @@ const (
 	canary = "canary-7f3Kq9ZxWv2m"
 )
 
-// full reports whether the longest tests run in full, as in CI: with LONG_TESTS=1 in the environment, and not with -short.
-func full() bool { return os.Getenv("LONG_TESTS") != "" && !testing.Short() }
+// full reports whether the longest tests run in full: LONG_TESTS=1 go test ./middleware/redact. With the race detector, they would
+// take a quarter of an hour.
+func full() bool { return os.Getenv("LONG_TESTS") != "" && !raceDetector && !testing.Short() }
 
 func client(t *testing.T, b secrets.Backend, opts ...secrets.Option) *secrets.Client {
 	t.Helper()
