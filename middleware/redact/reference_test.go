@@ -41,7 +41,7 @@ func compare(n int, mask func(phrases []string) func(pieces ...string) string) (
 		phrases := make([]string, 1+random.IntN(5))
 		for i := range phrases {
 			phrases[i] = "-" + word(letters, 7+random.IntN(9)) + "-" // two digits at its beginning might be those of %2d
-			if i > 0 && random.IntN(3) == 0 { // they share a beginning, or one has the other in it
+			if i > 0 && random.IntN(3) == 0 {                        // they share a beginning, or one has the other in it
 				phrases[i] = phrases[i-1][:1+random.IntN(len(phrases[i-1])-1)] + phrases[i]
 			}
 		}
