@@ -83,6 +83,20 @@ func getAll(t testing.TB, b secrets.Backend, names ...string) []secrets.Result {
 	return results
 }
 
+// An attempt that fails is followed by another, although no pause ends while the clock stands still.
+func TestABubbleThatStandsStillHasRetries(t *testing.T) {
+	still(t, func(t *testing.T) {
+		is := is.New(t)
+		server, names, b := service(t, 3)
+		server.FailNext(1, "*", awstest.Fault("InternalServiceError", ""))
+		for i, r := range getAll(t, b, names...) {
+			is.NoErr(r.Err)
+			is.Equal(r.Secret.Reveal(), valueOf(names[i]))
+		}
+		is.Equal(server.Count("BatchGetSecretValue"), 2)
+	})
+}
+
 func TestBatchesOfAllSizes(t *testing.T) {
 	for n, want := range map[int]struct{ batches, single int }{
 		0: {0, 0}, 1: {0, 1}, 2: {0, 2}, 3: {1, 0}, 19: {1, 0}, 20: {1, 0}, 21: {1, 1}, 22: {1, 2}, 23: {2, 0}, 40: {2, 0}, 41: {2, 1},
