@@ -161,7 +161,7 @@ func (s *Set) search(st *Stream, text []byte, last bool) (open int) {
 }
 
 // look puts the longest pattern at a place of text into found. It returns where one may begin that is not there as a whole, or
-// the end of text.
+// the end of text. A line feed of the source does not count by itself: it must not hold back each line.
 func (st *Stream) look(text []byte, place int) (open int) {
 	p, length, isOpen := st.set.lookup(text[place:])
 	if f := (span{place, place + length}); length > 0 {
@@ -177,7 +177,7 @@ func (st *Stream) look(text []byte, place int) (open int) {
 		st.found = append(st.found, f)
 	}
 	switch {
-	case !isOpen, place == len(text)-1 && text[place] == '\n': // what begins with a line feed must not hold back each line
+	case !isOpen, place == len(text)-1 && text[place] == '\n' && bytes.HasSuffix(st.source, text[place:]):
 		return len(text)
 	case place > 0 && inBase64[text[place-1]]:
 		return place - 1
