@@ -35,7 +35,6 @@ const (
 	// each of so many places, the grams.
 	stride      = 4
 	headSize    = 4
-	headMask    = 1<<(8*headSize) - 1
 	confinedLog = 16                 // of the bits of the filter of a text
 	factor      = 0x9E3779B97F4A7C15 // 2⁶⁴ divided by the golden ratio, which spreads what it is multiplied with
 )
@@ -115,8 +114,7 @@ func (s *Set) Confine(text string) {
 	s.confined = make([]uint64, 1<<confinedLog/64)
 	for _, text := range []string{text, s.canonical(0, text, 0, true), s.canonical(1, text, 0, true)} {
 		for i := 0; i+s.width <= len(text); i++ {
-			bit := prefixOf([]byte(text[i:i+s.width]), s.width) * factor >> (64 - confinedLog)
-			s.confined[bit/64] |= 1 << (bit % 64)
+			set(s.confined, confinedBit(prefixOf([]byte(text[i:i+s.width]), s.width)))
 		}
 	}
 }
@@ -124,12 +122,14 @@ func (s *Set) Confine(text string) {
 // isConfinedTo reports whether p, in one of its forms, may be in the text that s is for.
 func (s *Set) isConfinedTo(p pattern) bool {
 	for one := range p.forms {
-		if bit := one.prefix(s.width) * factor >> (64 - confinedLog); s.confined[bit/64]>>(bit%64)&1 != 0 {
+		if has(s.confined, confinedBit(one.prefix(s.width))) {
 			return true
 		}
 	}
 	return false
 }
+
+func confinedBit(prefix uint64) (bit uint64) { return prefix * factor >> (64 - confinedLog) }
 
 // Changes returns how often something was added.
 func (s *Set) Changes() uint64 { return s.changes.Load() }
@@ -332,17 +332,17 @@ func (s *Set) rebuild(patterns int) {
 func (s *Set) note(prefix uint64) {
 	x := bits.ReverseBytes64(prefix)
 	for k := range stride {
-		bit := s.hash(x >> (8 * k) & s.gramMask)
-		s.grams[bit/64] |= 1 << (bit % 64)
+		set(s.grams, s.hash(x>>(8*k)&s.gramMask))
 	}
 	for _, n := range [...]int{1, 2, 3, headSize, s.width} {
-		bit := s.hash(x & (1<<(8*n) - 1))
-		s.heads[bit/64] |= 1 << (bit % 64)
+		set(s.heads, s.hash(x&(1<<(8*n)-1)))
 	}
 }
 
 // hash returns a bit of the filter, of which there are no more than 2³².
 func (s *Set) hash(x uint64) (bit uint64) { return x * factor >> 32 & s.lastBit }
+
+func set(filter []uint64, bit uint64) { filter[bit/64] |= 1 << (bit % 64) }
 
 func has(filter []uint64, bit uint64) bool { return filter[bit/64]>>(bit%64)&1 != 0 }
 

@@ -148,8 +148,8 @@ func (v *view) undo(source []byte, from int, last bool) (to, end int) {
 		}
 		changed, place := out.undo(in, undoes, last)
 		end = min(end, place)
-		for _, s := range out.sources {
-			if level == 0 {
+		if level == 0 {
+			for _, s := range out.sources {
 				v.note(source, s)
 			}
 		}
