@@ -68,7 +68,7 @@ func (m *memory) handOut(p place, value string) {
 	}
 	if v, _ := all.Get(p); v[0] == value {
 		return
-	} else if memoryOf(value) > m.max/2 {
+	} else if isLarge := len(value) > m.max/100; isLarge && memoryOf(value) > m.max/2 {
 		m.forgotten++
 		return
 	}
