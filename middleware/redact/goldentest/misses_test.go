@@ -12,7 +12,7 @@ import (
 	"al.essio.dev/pkg/shellescape"
 )
 
-// Some encodings are not undone, as the documentation says. One that is found one day belongs into the table of writers.
+// Some encodings are not undone, as the documentation says. One that is found one day belongs in the table of writers.
 func TestKnownMisses(t *testing.T) {
 	css := template.Must(template.New("").Parse(`<style>p { content: "{{.}}" }</style>`))
 	long := strings.Repeat("P@ssw0rd-", 6) + "2024"
@@ -26,7 +26,8 @@ func TestKnownMisses(t *testing.T) {
 		}, "s3cr3t=with=equals-9")},
 		{"UTF-16", "P@ssw0rd!2024", inUTF16("P@ssw0rd!2024")},
 		{"base32", "P@ssw0rd!2024", base32.StdEncoding.EncodeToString([]byte("P@ssw0rd!2024"))},
-		{"%uXXXX of escape in JavaScript", "пароль-9-пароль", "%u043F%u0430%u0440%u043E%u043B%u044C-9-%u043F%u0430%u0440%u043E%u043B%u044C"},
+		{"%uXXXX of escape in JavaScript", "пароль-9-пароль",
+			"%u043F%u0430%u0440%u043E%u043B%u044C-9-%u043F%u0430%u0440%u043E%u043B%u044C"},
 		{"entities without a semicolon", "a<12&34>56b", "a&lt12&amp34&gt56b"},
 		{"base64 of an escaped text", `P@ss"w0rd"2024`, base64.StdEncoding.EncodeToString([]byte(`{"v":"P@ss\"w0rd\"2024"}`))},
 		{"base64 in lines of 32", long, inLines(base64.StdEncoding.EncodeToString([]byte(long)), 32, "\n")},
