@@ -17,6 +17,8 @@ import (
 type Fetch struct {
 	// Fresh says that no memory may answer, and no flight that began before.
 	Fresh bool
+	// Renewal is the look of a handle for a newer value, or nil.
+	Renewal *Renewal
 	// Peek says that only memory may answer: the backend is not asked.
 	Peek bool
 	// Background says that no caller waited for the fetch when it began.

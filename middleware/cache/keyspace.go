@@ -148,10 +148,15 @@ func (k *keyspace) expire(e *entry) {
 
 // Fetch answers from memory, or asks for the secret and waits for it.
 func (k *keyspace) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
-	if fetchctx.Of(ctx).Fresh {
+	fetch := fetchctx.Of(ctx)
+	if fetch.Fresh {
 		return k.next.Fetch(ctx, ref)
 	}
 	found, e, r, waited := k.lookup(ctx, docKeyOf(ref))
+	if fetch.Renewal != nil && found != putOff {
+		r = k.lookAgain(ctx, fetch.Renewal, found, e, r, ref)
+		return r.Secret, r.Err
+	}
 	switch found {
 	case putOff:
 		k.probeAhead(ctx, e)
@@ -218,6 +223,41 @@ func (k *keyspace) renewed(ctx context.Context, e *entry, ref secrets.Ref, waite
 	var r secrets.Result // nothing in memory helps any more
 	r.Secret, r.Err = k.next.Fetch(ctx, ref)
 	return r
+}
+
+// lookAgain answers a look for a newer value than that of e, or than what memory has said of it, which is r. It waits for the fetch
+// however long that takes: who looks holds a value.
+func (k *keyspace) lookAgain(
+	ctx context.Context, look *fetchctx.Renewal, found finding, e *entry, r secrets.Result, ref secrets.Ref,
+) secrets.Result {
+	d := docKeyOf(ref)
+	isFresh := e != nil && r.Err == nil && !r.Secret.Meta().Stale && !e.isBackingOff()
+	if found == answer && !isFresh {
+		if r.Err == nil {
+			look.Fail(k.whyNoNewer(d))
+		}
+		return r
+	}
+	k.misses.Add(1)
+	r.Secret, r.Err = k.next.Fetch(ctx, ref)
+	if errors.Is(r.Err, secrets.ErrUnavailable) {
+		look.Fail(r.Err)
+		if old, ok := k.recollect(d); ok {
+			return old
+		}
+	}
+	return r
+}
+
+// whyNoNewer returns why d is not asked for at present, or nil.
+func (k *keyspace) whyNoNewer(d docKey) error {
+	if o := k.breakerOf(d).opening(); o != nil {
+		return o.failure(d.ref(), k.clock.now())
+	}
+	if e, found := k.index.Load(d); found {
+		return e.troubles().unavailable
+	}
+	return nil
 }
 
 // recollect returns the value of d that memory has after a fetch that came to nothing, as long as that may be served. An
