@@ -29,29 +29,37 @@ func (c *Client) GetMany(ctx context.Context, keys ...string) (map[string]Secret
 	}
 	clear(found)
 	reads, errs := parse(keys)
-	group := fetchctx.NewGroup(0)
-	defer group.Close()
-	ctx = fetchctx.With(ctx, fetchctx.Fetch{Group: group})
-	sets := c.together(reads)
-	c.recall(reads, sets)
-	c.fetchMany(ctx, group, reads)
-	for dropOver(reads, sets, time.Now()) {
-		group.RenewAll()
-		c.fetchMany(ctx, group, reads)
-	}
-	c.oneSource(group, reads, sets)
-	for i := range reads {
-		r := &reads[i]
+	c.getMany(ctx, fetchctx.Fetch{}, reads)
+	for _, r := range reads {
 		if r.err != nil {
 			errs[r.key] = r.err
-			continue
-		}
-		found[r.key] = r.secret
-		if !r.recalled {
-			c.delivered(ctx, r.key, r.ref, r.secret)
+		} else {
+			found[r.key] = r.secret
 		}
 	}
 	return found, collect(keys, errs)
+}
+
+// getMany sets the answers of reads. The fetches are what f says, and members of one group.
+func (c *Client) getMany(ctx context.Context, f fetchctx.Fetch, reads []read) {
+	f.Group = fetchctx.NewGroup(0)
+	defer f.Group.Close()
+	ctx = fetchctx.With(ctx, f)
+	sets := c.together(reads)
+	if f.Renewal == nil {
+		c.recall(reads, sets)
+	}
+	c.fetchMany(ctx, f.Group, reads)
+	for dropOver(reads, sets, time.Now()) {
+		f.Group.RenewAll()
+		c.fetchMany(ctx, f.Group, reads)
+	}
+	c.oneSource(f.Group, reads, sets)
+	for _, r := range reads {
+		if r.err == nil && !r.recalled {
+			c.delivered(ctx, r.key, r.ref, r.secret)
+		}
+	}
 }
 
 // read is the read of one key in a GetMany.
