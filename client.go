@@ -24,6 +24,9 @@ type Client struct {
 	leases  bool // a read of one of the backends may make a lease
 	inTurn  bool // nothing below ever waits: GetMany needs no goroutines
 	closed  atomic.Bool
+	watches *watches
+	// What consumers have refused of what Do has given them.
+	refusals refusals
 
 	shutdown func() error
 	done     chan struct{} // closed when shutdown has returned closeErr
@@ -54,6 +57,8 @@ func New(backend Backend, opts ...Option) (*Client, error) {
 	running := inflight.New()
 	cfg.events = newEvents(cfg.logLost)
 	c := &Client{done: make(chan struct{}), inTurn: len(cfg.around) == 0}
+	c.watches = newWatches(c)
+	cfg.watches = c.watches
 	for _, b := range backends {
 		s := cfg.newStack(life, b, running)
 		c.stacks = append(c.stacks, s)
@@ -79,7 +84,9 @@ func New(backend Backend, opts ...Option) (*Client, error) {
 	c.shutdown = func() error {
 		running.Close()
 		end()
+		c.watches.end()
 		errs := []error{within(cfg.timeout, "a backend or layer", func() error {
+			<-c.watches.looks.Idle()
 			errs := c.closeLayers()
 			<-running.Idle()
 			return errors.Join(errs...)
@@ -165,6 +172,7 @@ func (c *Client) Invalidate(keys ...string) {
 	for _, s := range c.stacks {
 		s.invalidate(refs)
 	}
+	c.watches.invalidated(refs)
 }
 
 // Close ends the Client: it refuses new calls, ends those under way with [ErrClosed], and closes layers and backends,
@@ -240,6 +248,9 @@ func (c *Client) fetch(ctx context.Context, key string, f fetchctx.Fetch) (Secre
 		return Secret{}, failureOf(ctx, r.Err, "", key)
 	}
 	c.delivered(ctx, key, ref, r.Secret)
+	if f.Fresh {
+		c.watches.refreshed(ref, r.Secret)
+	}
 	return r.Secret, nil
 }
 

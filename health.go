@@ -153,6 +153,17 @@ func (h *health) replaced(ctx context.Context, s Secret, ref Ref) {
 	}
 }
 
+// watched notes that the handles of a document keep a value that they could not renew, or that they have renewed it: then err is nil.
+func (h *health) watched(ctx context.Context, err *Error, doc Ref) {
+	switch {
+	case h == nil:
+	case err == nil:
+		h.tell(ctx, slog.LevelInfo, "secrets: watched secret renewed again", doc)
+	default:
+		h.tell(ctx, slog.LevelWarn, "secrets: watched secret not renewed", doc, reason(err)...)
+	}
+}
+
 // reason returns the class and the detail of err, which is an error of the guard: redaction has scrubbed it.
 func reason(err error) []slog.Attr {
 	class := slog.String("class", classText(err))
@@ -195,12 +206,15 @@ func line(ctx context.Context, log *slog.Logger, level slog.Level, message strin
 //	INFO   secrets: backend available again                backend, after
 //	ERROR  secrets: backend refuses the credentials        backend, class, detail
 //	INFO   secrets: backend accepts the credentials again  backend
+//	WARN   secrets: watched secret not renewed             backend, class, detail
+//	INFO   secrets: watched secret renewed again           backend
 //	WARN   secrets: events lost                            count
 //
 // class and detail are those of the error that the caller gets, such as "unavailable" and "no answer within 5s". The detail may name
 // a path or an address. It is absent if the error has none, and cut to 200 bytes. [WithRedaction] takes values out of it. The other
 // attributes hold no value, and no key unless [WithLoggedKeys] is given. A flapping backend is logged at most every 10 seconds.
-// "serving stale values" is logged only while the backend is unavailable or its circuit breaker is open.
+// "serving stale values" is logged only while the backend is unavailable or its circuit breaker is open. The lines about a watched
+// secret are for failures of one document, such as a denial: once for each, however many handles it has.
 //
 // The handler runs on a goroutine of the Client, one line at a time, in the order of the changes. It holds no call, and may use the
 // Client itself, except Close. Its context has the values of the caller's context, and does not end. While the handler blocks, at

@@ -36,6 +36,7 @@ type config struct {
 	logger        *slog.Logger
 	loggedKeys    bool
 	events        *events    // made by New
+	watches       *watches   // the same
 	defaults      [][]Option // of each WithDefaults
 	faults        faults.List
 }

@@ -2,7 +2,9 @@ package secrets
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/seed-5482dd03/secrets/internal/faults"
 	"github.com/seed-5482dd03/secrets/internal/fetchctx"
@@ -13,10 +15,11 @@ import (
 type stack struct {
 	*document
 
-	dedup     Dedup     // or nil, as are those below
-	cache     Cache     //
-	redaction Redaction //
-	closers   []closer  // outermost first
+	dedup     Dedup        // or nil, as are those below
+	cache     Cache        //
+	redaction Redaction    //
+	closers   []closer     // outermost first
+	listen    func() error // makes the backend tell of changes, if it has not begun to
 }
 
 // closer is a part of a stack that is to be closed.
@@ -76,10 +79,28 @@ func (c *config) newStack(life context.Context, b described, running *inflight.C
 	if s.redaction != nil {
 		s.closers = append(s.closers, closer{"the redaction layer", s.redaction.Close})
 	}
-	if info.OnChange != nil {
-		c.try("backend "+info.Name+": OnChange", func() { info.OnChange(s.forget) })
+	s.listen = sync.OnceValue(func() error { return s.onChange(c.watches) })
+	if info.OnChange != nil && !info.Local { // of a Local one, only handles want to know
+		c.faults.Add(s.listen())
 	}
 	return s
+}
+
+// onChange makes the backend tell s and w of changes. A panic is an error.
+func (s *stack) onChange(w *watches) (err error) {
+	if s.info.OnChange == nil {
+		return nil
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("secrets: backend %s: OnChange: a panic with a %T", s.info.Name, p)
+		}
+	}()
+	s.info.OnChange(func(docs ...Ref) {
+		s.forget(docs...)
+		w.changed(s, docs)
+	})
+	return nil
 }
 
 // remember puts cache and deduplication around below. The cache has two halves, and dedup stands between them: so nobody who comes

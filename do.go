@@ -1,0 +1,194 @@
+package secrets
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/seed-5482dd03/secrets/internal/faults"
+	"github.com/seed-5482dd03/secrets/internal/fetchctx"
+)
+
+// ErrRejected says that a consumer of a credential, such as a database, has refused it. The function given to [Client.Do] returns an
+// error that wraps it, so that Do tries another credential. It is no class of an [Error].
+var ErrRejected = errors.New("secrets: the consumer rejected the credential")
+
+// Do calls f with the secret that key names. If the consumer refuses the credential, so that the error of f wraps [ErrRejected] or
+// [RejectedIf] says so, Do calls f with the next candidate, until one is accepted:
+//
+//  1. the secret of [Client.Get];
+//  2. that of [Client.Refresh];
+//  3. other versions, where the backend names them ([Info.Alternates]): AWSPENDING and AWSPREVIOUS of AWS Secrets Manager, and the
+//     version before the current one of Vault's KV version 2. A key with a version has none.
+//
+// Each value is tried once. [Meta] of the secret that f gets says which version it is. A user name and a password that belong together
+// are read from one document, or they are of two versions.
+//
+//	err := client.Do(ctx, "database", func(ctx context.Context, s secrets.Secret) error {
+//		return login(ctx, s) // which wraps secrets.ErrRejected if the server says that the password is wrong
+//	})
+//
+// Callers whose credential is refused at the same time share what is asked for. If no candidate is accepted, the backend is not asked
+// again for a second, then two, up to ten, however often Do is called: the candidates are those that are known. A version that was
+// accepted in place of the current one is tried first for a minute, as long as the current one is the one that was refused.
+//
+// The error is that of Get, as an [*Error], or that of f, as it is: if all candidates were refused, that for the current version, joined
+// with the error of Refresh if that has failed. f may be called with an old version; it must do nothing twice that it has done in part.
+func (c *Client) Do(ctx context.Context, key string, f func(context.Context, Secret) error, opts ...DoOption) error {
+	d := do{client: c, key: key, f: f, faults: faults.List{Prefix: "secrets: Do: "}}
+	d.faults.Checkf(f != nil, "a nil function")
+	faults.Apply(&d.faults, opts, func(o DoOption) { o(&d) })
+	if err := d.faults.Err(); err != nil {
+		return err
+	}
+	s, err := c.Get(ctx, key)
+	if err != nil {
+		return err
+	}
+	var end time.Time
+	for {
+		done, err := d.pass(ctx, s)
+		if done || d.budget == 0 {
+			return err
+		}
+		if end.IsZero() {
+			end = time.Now().Add(d.budget)
+		}
+		if !d.rest(ctx, s, end) {
+			return errors.Join(err, ctx.Err())
+		}
+		if next, err := c.Get(ctx, key); err == nil { // in an outage it goes on with what it has
+			s = next
+		}
+	}
+}
+
+// DoOption configures a [Client.Do].
+type DoOption func(d *do)
+
+// RejectedIf makes Do take an error of f for a refusal if is reports true, beside those that wrap [ErrRejected]. It may be given several
+// times.
+func RejectedIf(is func(error) bool) DoOption {
+	return func(d *do) {
+		d.faults.Checkf(is != nil, "RejectedIf: a nil function")
+		d.rejectedIf = append(d.rejectedIf, is)
+	}
+}
+
+// Bridge makes Do go on when no candidate is accepted, as long as ctx allows and for budget at the most. It pauses for a second, then
+// two, up to ten, and then tries all candidates again. It bridges the time in which a rotation has changed the consumer and not yet the
+// backend, or the other way round. By default, Do tries each candidate once.
+func Bridge(budget time.Duration) DoOption {
+	return func(d *do) {
+		d.budget = budget
+		d.faults.CheckDuration("Bridge", budget)
+		d.faults.Checkf(budget > 0, "Bridge: %v is not more than 0", budget)
+	}
+}
+
+// do is one call of Do.
+type do struct {
+	client     *Client
+	key        string
+	f          func(context.Context, Secret) error
+	rejectedIf []func(error) bool
+	budget     time.Duration
+	faults     faults.List
+}
+
+func (d *do) isRejected(err error) bool {
+	return err != nil &&
+		(errors.Is(err, ErrRejected) || slices.ContainsFunc(d.rejectedIf, func(is func(error) bool) bool { return is(err) }))
+}
+
+// pass tries s and the candidates after it, and reports whether f has accepted one, or failed for another reason.
+func (d *do) pass(ctx context.Context, s Secret) (done bool, err error) {
+	var tried []Secret
+	try := func(candidate Secret) (rejected bool, err error) {
+		tried = append(tried, candidate)
+		err = d.f(ctx, candidate)
+		return d.isRejected(err), err
+	}
+	known := d.client.refusals.find(d.key, s)
+	if instead := known.accepted(); !instead.IsZero() {
+		if rejected, err := try(instead); !rejected {
+			return true, err
+		}
+		known.accept(Secret{})
+	}
+	rejected, refusal := try(s)
+	if !rejected {
+		return true, refusal
+	}
+	r := d.client.refusals.begin(d.key, s)
+	for i := 0; ; i++ {
+		candidate, more, err := r.candidate(ctx, d.client, i)
+		if err != nil {
+			return false, errors.Join(refusal, err)
+		}
+		if !more {
+			return false, refusal
+		}
+		if candidate.IsZero() || slices.ContainsFunc(tried, candidate.Equal) {
+			continue
+		}
+		rejected, err := try(candidate)
+		switch {
+		case !rejected:
+			if err == nil {
+				r.accept(candidate)
+			}
+			return true, err
+		case i == 0:
+			refusal = err // it is the current version
+		}
+	}
+}
+
+// rest waits until the candidates are to be asked for again after s was refused, and reports whether there is time for that before end.
+func (d *do) rest(ctx context.Context, s Secret, end time.Time) bool {
+	now := time.Now()
+	if !now.Before(end) {
+		return false
+	}
+	at := now.Add(firstRound)
+	if r := d.client.refusals.find(d.key, s); r != nil && now.Before(r.end()) {
+		at = r.end()
+	}
+	timer := time.NewTimer(min(at.Sub(now), end.Sub(now)))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return ctx.Err() == nil
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// alternates returns the refs of the other versions of key that the backend of s names. s is the current version.
+func (c *Client) alternates(key string, s Secret) (refs []Ref) {
+	ref, err := ParseRef(key)
+	i := slices.IndexFunc(c.stacks, func(stack *stack) bool { return stack.info.Name == s.Meta().Backend })
+	if err != nil || ref.Version != "" || i < 0 || c.stacks[i].info.Alternates == nil {
+		return nil
+	}
+	defer func() { _ = recover() }() // a backend that cannot name them has none
+	doc := c.stacks[i].place(ref)
+	doc.Version = s.Meta().Version
+	for _, other := range c.stacks[i].info.Alternates(doc) {
+		if other.Version != "" {
+			refs = append(refs, Ref{Path: ref.Path, Version: other.Version, Field: ref.Field, Whole: ref.Whole})
+		}
+	}
+	return refs
+}
+
+// alternate fetches another version of what current is of. What another backend has is none.
+func (c *Client) alternate(ctx context.Context, ref Ref, current Secret) Secret {
+	s, err := c.fetch(ctx, ref.String(), fetchctx.Fetch{Fresh: true})
+	if err != nil || s.Meta().Backend != current.Meta().Backend {
+		return Secret{} // it may not exist, or not be for us
+	}
+	return s
+}

@@ -1,0 +1,284 @@
+package secrets
+
+import (
+	"errors"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed-5482dd03/secrets/internal/faults"
+)
+
+// Live holds a T that is made of the current value of a [Handle], such as a connection pool, a TLS configuration or a parsed document.
+// When the value changes, it is made anew. Make one with [Derive]. It is safe for concurrent use.
+type Live[T any] struct {
+	core   *live[T]
+	handle *Handle // which the program may have no other reference to
+}
+
+// Derive calls build with the current value of h, and again after each change, and returns a Live that holds what build has made last.
+// build runs once at a time. If it fails, the Live keeps the T that it has, [Live.Err] returns the error, and build is tried again after
+// a second, then after two, up to a minute, or when the next change comes. A panic of build is an error of class [ErrUnknown].
+//
+// The Live ends with [Live.Close] and with h. One that the program drops without Close is not made anew, and its last T does not end,
+// since somebody may use it.
+//
+// The error is that of the first build, as it is, or tells the faults of opts, or is [ErrClosed] if h has ended.
+func Derive[T any](h *Handle, build func(Secret) (T, error), opts ...DeriveOption[T]) (*Live[T], error) {
+	cfg := deriveConfig[T]{faults: faults.List{Prefix: "secrets: Derive: "}}
+	cfg.faults.Checkf(h != nil, "a nil Handle")
+	cfg.faults.Checkf(build != nil, "a nil build")
+	faults.Apply(&cfg.faults, opts, func(o DeriveOption[T]) { o(&cfg) })
+	if err := cfg.faults.Err(); err != nil {
+		return nil, err
+	}
+	core := &live[T]{from: h.f, make: build, end: cfg.end}
+	if err := h.Err(); errors.Is(err, ErrClosed) {
+		return nil, err
+	}
+	s := h.Secret()
+	value, err := core.build(s)
+	if err != nil {
+		return nil, err
+	}
+	core.current.Store(newVersion(value))
+	core.built = s
+	core.silence = h.f.listen(core)
+	core.changed() // the value may have changed before we listened
+	l := &Live[T]{core, h}
+	runtime.AddCleanup(l, func(dropped *atomic.Bool) { dropped.Store(true) }, &core.dropped)
+	return l, nil
+}
+
+// Load returns the current T, without counting who uses it: for a T that needs no end. It never blocks. After Close it is the last one.
+func (l *Live[T]) Load() T { return l.core.current.Load().value }
+
+// Use calls f with the current T, which does not end before f returns, also if it is replaced meanwhile. f must not keep it. Use returns
+// what f does, or [ErrClosed] without calling f if the Live has ended.
+func (l *Live[T]) Use(f func(T) error) error {
+	v, err := l.core.acquire()
+	if err != nil {
+		return err
+	}
+	defer l.core.release(v)
+	return f(v.value)
+}
+
+// Err returns why the T is not of a fresh value: the error of build as it is, if it failed for the current value, else that of
+// [Handle.Err]. It is nil if all is well, and [ErrClosed] once the Live has ended.
+func (l *Live[T]) Err() error {
+	if l.core.closed.Load() {
+		return l.core.closedError()
+	}
+	if err := l.core.failure.Load(); err != nil {
+		return *err
+	}
+	return l.handle.Err()
+}
+
+// Changed returns a channel that is closed when the T of this moment is replaced, or when the Live ends: then Err is [ErrClosed]. Take
+// it before the T is read, as with [Handle].
+func (l *Live[T]) Changed() <-chan struct{} { return l.core.current.Load().replaced }
+
+// Close ends the Live. Its T ends after its last user, for which Close does not wait. The handle goes on. Close may be called often, and
+// returns nil.
+func (l *Live[T]) Close() error {
+	l.core.close()
+	l.core.silence()
+	return nil
+}
+
+// DeriveOption configures a [Live].
+type DeriveOption[T any] func(c *deriveConfig[T])
+
+type deriveConfig[T any] struct {
+	end    func(T)
+	faults faults.List
+}
+
+// Closing makes the Live call end once for each T: when it was replaced or the Live has ended, and the last [Live.Use] of it has returned.
+// end runs on the goroutine of the last of these: of Use, of Close of the Live, its handle or the Client, or on one of the Live. By
+// default, nothing is called.
+func Closing[T any](end func(T)) DeriveOption[T] {
+	return func(c *deriveConfig[T]) {
+		c.end = end
+		c.faults.Checkf(end != nil, "Closing: a nil function")
+	}
+}
+
+const (
+	firstRebuild = time.Second // after a build that failed
+	maxRebuild   = time.Minute
+)
+
+// live is the state of a Live, which its handle knows. It holds no Live: that must be free to be collected.
+type live[T any] struct {
+	from    *follower
+	make    func(Secret) (T, error)
+	end     func(T)
+	silence func() // ends what tells of changes
+
+	current atomic.Pointer[version[T]]
+	failure atomic.Pointer[error] // of the last build, or nil
+	closed  atomic.Bool           // written under mu
+	dropped atomic.Bool           // the program has lost the Live
+
+	mu       sync.Mutex
+	built    Secret // what current is made of
+	building bool
+	again    bool // there was a change since the build began
+	failures int  // of builds, in a row
+	retry    *time.Timer
+}
+
+// version is one T, and who uses it.
+type version[T any] struct {
+	value    T
+	users    atomic.Int64  // the Live itself is one; at 0 the T has ended
+	replaced chan struct{} // closed when it is not the current one any more
+}
+
+func newVersion[T any](value T) *version[T] {
+	v := &version[T]{value: value, replaced: make(chan struct{})}
+	v.users.Store(1)
+	return v
+}
+
+// acquire returns the current version, which release must follow.
+func (l *live[T]) acquire() (*version[T], error) {
+	for {
+		v := l.current.Load()
+		for n := v.users.Load(); n > 0; n = v.users.Load() {
+			if v.users.CompareAndSwap(n, n+1) {
+				return v, nil
+			}
+		}
+		if l.closed.Load() {
+			return nil, l.closedError()
+		}
+	}
+}
+
+func (l *live[T]) closedError() error { return closedError(l.from.key) }
+
+// release notes that v has a user less. The last one ends it. The caller holds no lock.
+func (l *live[T]) release(v *version[T]) {
+	if v.users.Add(-1) == 0 && l.end != nil {
+		l.end(v.value)
+	}
+}
+
+// changed notes that there may be another value. It does not block.
+func (l *live[T]) changed() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.closed.Load():
+	case l.building:
+		l.again = true
+	default:
+		l.building = true
+		go l.follow()
+	}
+}
+
+// follow builds until the Live is up to date.
+func (l *live[T]) follow() {
+	for {
+		s, needed := l.next()
+		if l.dropped.Load() {
+			l.silence()
+		}
+		if !needed {
+			return
+		}
+		var value T
+		err := error(errEnded)
+		done := make(chan struct{})
+		go func() { // for build may end its goroutine
+			defer close(done)
+			value, err = l.build(s)
+		}()
+		<-done
+		old, more := l.install(s, value, err)
+		if old != nil {
+			l.release(old)
+		}
+		if !more {
+			return
+		}
+	}
+}
+
+// next returns the value to build from, if one is needed.
+func (l *live[T]) next() (s Secret, needed bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s, l.again = l.from.held.Load().secret, false
+	switch {
+	case l.closed.Load() || l.dropped.Load():
+	case !isReplaced(l.built, s):
+		l.failures = 0
+		l.failure.Store(nil)
+	default:
+		if l.retry != nil {
+			l.retry.Stop()
+		}
+		return s, true
+	}
+	l.building = false
+	return s, false
+}
+
+// build makes a T of s.
+func (l *live[T]) build(s Secret) (value T, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = panicked(p)
+		}
+	}()
+	return l.make(s)
+}
+
+// install puts the T that was built of s in the place of the current one. old is a version that is to be released. more says that
+// there may be another value by now.
+func (l *live[T]) install(s Secret, value T, err error) (old *version[T], more bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case err == nil && l.closed.Load():
+		return newVersion(value), true // next knows that it is closed
+	case err == nil:
+		l.failures, l.built = 0, s
+		l.failure.Store(nil)
+		old = l.current.Swap(newVersion(value))
+		close(old.replaced)
+		return old, true
+	}
+	l.failure.Store(&err)
+	l.failures++
+	if l.building = l.again && !l.closed.Load(); l.building || l.closed.Load() {
+		return nil, l.building
+	}
+	l.retry = time.AfterFunc(min(maxRebuild, firstRebuild<<min(l.failures-1, 8)), l.changed)
+	return nil, false
+}
+
+// close ends the Live.
+func (l *live[T]) close() {
+	l.mu.Lock()
+	if l.closed.Swap(true) {
+		l.mu.Unlock()
+		return
+	}
+	if l.retry != nil {
+		l.retry.Stop()
+	}
+	v := l.current.Load()
+	close(v.replaced)
+	l.mu.Unlock()
+	if !l.dropped.Load() {
+		l.release(v)
+	}
+}
