@@ -42,7 +42,7 @@ func TestAlternates(t *testing.T) {
 	}
 }
 
-// A rotation that changes the password of one user, step by step: in each, one of the alternates is what the database takes.
+// What the alternates of the current version hold, step by step of a rotation.
 func TestAlternatesInARotation(t *testing.T) {
 	is := is.New(t)
 	server := awstest.NewServer(t)
