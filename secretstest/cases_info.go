@@ -71,30 +71,45 @@ func infoCases() []testCase {
 				})
 			}
 		}},
-		{"info/alternates", "they are other versions of what was asked for, and nothing else", func(c *check) {
-			alternates := c.info(c.backend(nil)).Alternates
+		{"info/alternates", "Client.Do reads them where a consumer has refused the version that it got", func(c *check) {
+			b := c.backend(nil)
+			alternates := c.info(b).Alternates
 			if alternates == nil {
 				return
 			}
-			for _, ref := range slices.Concat(goodRefs(), fieldRefs()) {
+			s, err := c.fetch(c.t.Context(), b, "database")
+			c.wantValue("Fetch", s, err, database)
+			refused, _ := locate(b, parse("database"))
+			refused.Version = s.Meta().Version
+			for _, ref := range slices.Concat(goodRefs(), fieldRefs(), []secrets.Ref{refused}) {
 				c.do("Info.Alternates of "+shortRef(ref), func() {
-					for _, other := range alternates(ref) {
+					others := alternates(ref)
+					for _, other := range others {
 						if other.Path != ref.Path || other.Field != ref.Field || other.Version == ref.Version {
 							c.errorf("Info.Alternates of %s has %s, which is no other version of it", shortRef(ref), shortRef(other))
 						}
 					}
+					if !slices.Equal(others, alternates(ref)) {
+						c.errorf("Info.Alternates of %s has two answers", shortRef(ref))
+					}
 				})
 			}
 		}},
-		{"info/on-change", "New calls it once, before the first call", func(c *check) {
-			b := c.backend(nil)
-			onChange := c.info(b).OnChange
-			if onChange == nil {
-				return
+		{"info/on-change", "the Client calls it once: in New, or later, at the first Watch", func(c *check) {
+			for before := range 2 {
+				b := c.backend(nil)
+				onChange := c.info(b).OnChange
+				if onChange == nil {
+					return
+				}
+				for range before {
+					s, err := c.fetch(c.t.Context(), b, "database")
+					c.wantValue("Fetch before Info.OnChange", s, err, database)
+				}
+				c.do("Info.OnChange", func() { onChange(func(...secrets.Ref) {}) })
+				s, err := c.fetch(c.t.Context(), b, "database")
+				c.wantValue("Fetch after Info.OnChange", s, err, database)
 			}
-			c.do("Info.OnChange", func() { onChange(func(...secrets.Ref) {}) })
-			s, err := c.fetch(c.t.Context(), b, "database")
-			c.wantValue("Fetch after Info.OnChange", s, err, database)
 		}},
 	}
 }

@@ -55,10 +55,51 @@ func infoVariants() []variant {
 			info.Alternates = func(ref secrets.Ref) []secrets.Ref { return []secrets.Ref{ref} }
 		}),
 		{
+			name: "an alternate is the version that was read",
+			damage: both(onMeta(func(meta *secrets.Meta) { meta.Version = "read" }), onInfo(func(info *secrets.Info) {
+				info.Alternates = func(ref secrets.Ref) []secrets.Ref {
+					return []secrets.Ref{{Path: ref.Path, Field: ref.Field, Version: "read"}}
+				}
+			})),
+			caught: []string{"info/alternates"},
+		},
+		info("the alternates change", "info/alternates", func(info *secrets.Info) {
+			info.Alternates = func(ref secrets.Ref) []secrets.Ref {
+				return []secrets.Ref{{Path: ref.Path, Field: ref.Field, Version: fmt.Sprint("version-", n.Add(1))}}
+			}
+		}),
+		info("there are alternates at times", "info/alternates", func(info *secrets.Info) {
+			info.Alternates = func(ref secrets.Ref) []secrets.Ref {
+				if ref.Version += "-previous"; n.Add(1)%2 == 0 {
+					return []secrets.Ref{ref}
+				}
+				return nil
+			}
+		}),
+		{
 			name: "who is told of changes breaks the backend",
 			damage: func(b *broken) {
 				onInfo(func(info *secrets.Info) {
 					info.OnChange = func(func(...secrets.Ref)) { b.inner.Fail(secrets.ErrUnavailable) }
+				})(b)
+			},
+			caught: []string{"info/on-change"},
+		},
+		{
+			name: "who is told of changes after a call breaks the backend",
+			damage: func(b *broken) {
+				var asked atomic.Bool
+				fetch := b.fetch
+				b.fetch = func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+					asked.Store(true)
+					return fetch(ctx, ref)
+				}
+				onInfo(func(info *secrets.Info) {
+					info.OnChange = func(func(...secrets.Ref)) {
+						if asked.Load() {
+							b.inner.Fail(secrets.ErrUnavailable)
+						}
+					}
 				})(b)
 			},
 			caught: []string{"info/on-change"},

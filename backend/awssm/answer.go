@@ -9,8 +9,12 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// currentStage is the stage that is read where none is asked for.
-const currentStage = "AWSCURRENT"
+// The stages that the service itself sets: https://docs.aws.amazon.com/secretsmanager/latest/userguide/whats-in-a-secret.html.
+const (
+	currentStage  = "AWSCURRENT" // which is read where none is asked for
+	pendingStage  = "AWSPENDING"
+	previousStage = "AWSPREVIOUS"
+)
 
 // answer is what the service says of one secret:
 // https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html#API_GetSecretValue_ResponseSyntax.

@@ -42,7 +42,7 @@ func New(ctx context.Context, opts ...Option) (*Backend, error) {
 
 // Info describes the backend.
 func (b *Backend) Info() secrets.Info {
-	info := secrets.Info{Name: b.name, Batch: maxIDs, Endpoint: b.endpoint}
+	info := secrets.Info{Name: b.name, Batch: maxIDs, Endpoint: b.endpoint, Alternates: alternates}
 	if b.noBatch {
 		info.Batch = 1
 	}
@@ -55,6 +55,24 @@ func (b *Backend) endpoint(ref secrets.Ref) string {
 		return q.region
 	}
 	return b.region
+}
+
+// alternates returns ref with the stages of a rotation. Where a secret has one user, only AWSPENDING works from setSecret, which changes
+// the password, to finishSecret, which makes the new version the current one. AWSPREVIOUS is for a consumer that has not learned of the
+// new password yet: https://docs.aws.amazon.com/secretsmanager/latest/userguide/rotation-strategy.html and, for the steps,
+// https://docs.aws.amazon.com/secretsmanager/latest/userguide/rotate-secrets_lambda-functions.html.
+//
+// A version ID does not tell which stages it has, so that an alternate may be the version that ref names.
+func alternates(ref secrets.Ref) []secrets.Ref {
+	var others []secrets.Ref
+	for _, stage := range []string{pendingStage, previousStage} {
+		if stage != ref.Version {
+			other := ref
+			other.Version = stage
+			others = append(others, other)
+		}
+	}
+	return others
 }
 
 // Fetch returns the secret at ref.Path behind the prefix, or with that ARN: its SecretString, byte for byte, or the bytes of

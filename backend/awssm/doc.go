@@ -61,6 +61,17 @@
 // A call is tried three times in all, within the time that its context has, or 30 seconds. What lasts longer is for the
 // layers above: the cache with its stale values and its back-off, and the next backend.
 //
+// # Rotation
+//
+// A rotation changes the password in the database at setSecret, and moves AWSCURRENT to the new version at finishSecret. In between, about
+// a minute, a secret with one user has only one version that works, AWSPENDING. When a consumer refuses a secret, the backend names
+// the stages AWSPENDING and AWSPREVIOUS as worth a try ([secrets.Info] Alternates). Each is read with a GetSecretValue of its own. A stage
+// that no version has is secrets.ErrNotFound.
+//
+// To read AWSPENDING, the program needs secretsmanager:GetSecretValue without a condition on secretsmanager:VersionStage, or with one
+// that names AWSCURRENT, AWSPENDING and AWSPREVIOUS. A policy that names AWSCURRENT alone makes the others secrets.ErrPermissionDenied. See
+// https://docs.aws.amazon.com/service-authorization/latest/reference/list_awssecretsmanager.html.
+//
 // # Errors
 //
 // Each is a [secrets.Error] of one class, or the error of the context. The Detail is of this package's own words and the

@@ -33,6 +33,9 @@
 // grant read on M/data/PATH for version 2, and on M/PATH for version 1. Versions can be pinned on version 2 only. Keys have no
 // data/ in them, with either version.
 //
+// When a consumer refuses a secret of version 2, the backend names the version before it as worth a try ([secrets.Info] Alternates). That
+// version may be deleted or gone: max_versions bounds what the server keeps.
+//
 // # Tokens
 //
 // The token is one of [WithToken] and [WithTokenFile], or a login brings it: [WithAuth] with [AppRole], [Kubernetes], [JWT]

@@ -51,6 +51,33 @@ func TestRealRefresh(t *testing.T) {
 	})
 }
 
+// Version 2 keeps what was there before the version that a consumer refuses. Version 1 keeps nothing.
+func TestRealAlternates(t *testing.T) {
+	eachVersion(t, func(t *testing.T, s *store) {
+		is := is.New(t)
+		b := s.backend()
+		s.put("app", `{"password":"first"}`)
+		s.put("app", `{"password":"second"}`)
+		second, err := b.Fetch(t.Context(), secrets.Ref{Path: "app"})
+		is.NoErr(err)
+		is.Equal(second.Reveal(), `{"password":"second"}`)
+		others := b.Info().Alternates(secrets.Ref{Path: "app", Version: second.Meta().Version})
+		if s.version == 1 {
+			is.Equal(len(others), 0)
+			return
+		}
+		is.Equal(others, []secrets.Ref{{Path: "app", Version: "1"}})
+		first, err := b.Fetch(t.Context(), others[0])
+		is.NoErr(err)
+		is.Equal(first.Reveal(), `{"password":"first"}`)
+		is.Equal(len(b.Info().Alternates(secrets.Ref{Path: "app", Version: first.Meta().Version})), 0)
+
+		s.do("destroy", "app", 1)
+		_, err = b.Fetch(t.Context(), others[0])
+		is.Equal(secrets.Class(err), secrets.ErrDeleted)
+	})
+}
+
 // A user and a password never come from two versions, however fast a secret is rotated.
 func TestRealNoTornPair(t *testing.T) {
 	const during = 3 * time.Second

@@ -236,8 +236,27 @@ func ownDuration(fields map[string]json.RawMessage) bool {
 
 // checkVersion refuses what names no version of a secret. The server takes 0 and negative numbers for the latest.
 func checkVersion(version string) error {
-	if n, err := strconv.ParseUint(version, 10, 32); version != "" && (err != nil || n == 0 || strings.HasPrefix(version, "0")) {
+	if _, ok := number(version); version != "" && !ok {
 		return invalid("?version= must be a number from 1 on")
 	}
 	return nil
+}
+
+// number returns the number that a version of KV version 2 is.
+func number(version string) (n uint64, ok bool) {
+	n, err := strconv.ParseUint(version, 10, 32)
+	return n, err == nil && n > 0 && !strings.HasPrefix(version, "0")
+}
+
+// alternates returns the version of ref before its own, which KV version 2 keeps, and numbers one by one:
+// https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v2#read-secret-version. A consumer that refuses the one may not have
+// learned of it yet. Where the version of the mount is not known, the form decides: a version of KV version 1 is a fingerprint, with
+// more digits than a number has.
+func (b *Backend) alternates(ref secrets.Ref) []secrets.Ref {
+	n, ok := number(ref.Version)
+	if !ok || n == 1 || b.mount.known() == kv1 {
+		return nil
+	}
+	ref.Version = strconv.FormatUint(n-1, 10)
+	return []secrets.Ref{ref}
 }

@@ -71,6 +71,13 @@ func (m *mount) find(ctx context.Context, s *server, t token) (kvVersion, error)
 	}
 }
 
+// known returns the version as far as it is known. It asks nobody, and nobody holds the lock while they ask.
+func (m *mount) known() kvVersion {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.version
+}
+
 // join returns the version if it is known, and else the query for it. If mine is true, the caller has to run it, with t.
 func (m *mount) join(t token) (version kvVersion, q *query, mine bool) {
 	m.mu.Lock()

@@ -44,7 +44,11 @@ func New(opts ...Option) (*Backend, error) {
 
 // Info describes the backend.
 func (b *Backend) Info() secrets.Info {
-	return secrets.Info{Name: b.name, Leases: b.anything, Resolve: resolve, OnChange: b.leases.onEnd}
+	info := secrets.Info{Name: b.name, Leases: b.anything, Resolve: resolve, OnChange: b.leases.onEnd}
+	if !b.anything {
+		info.Alternates = b.alternates
+	}
+	return info
 }
 
 // Fetch returns the secret at ref.Path, as the JSON object that the server keeps. With a ref.Version, it is that version of
