@@ -61,13 +61,21 @@ type poll struct {
 	told      string    // the last failure that was logged
 }
 
-// add lets a poll follow for f.
-func (w *watches) add(f *follower) error {
+// listen makes all backends tell of changes.
+func (w *watches) listen() error {
+	if w == nil { // of a Client that New has not made
+		return NewError(ErrClosed, "")
+	}
 	for _, s := range w.client.stacks {
-		if err := s.listen(); err != nil {
-			return err
+		if fault := s.listen(); fault != "" {
+			return &Error{Backend: s.info.Name, Err: ErrUnknown, Detail: fault}
 		}
 	}
+	return nil
+}
+
+// add lets a poll follow for f.
+func (w *watches) add(f *follower) error {
 	doc := w.client.stacks[0].place(f.ref)
 	w.mu.Lock()
 	defer w.mu.Unlock()
