@@ -15,10 +15,10 @@ import (
 type stack struct {
 	*document
 
-	dedup     Dedup        // or nil, as are those below
-	cache     Cache        //
-	redaction Redaction    //
-	closers   []closer     // outermost first
+	dedup     Dedup                 // or nil, as are those below
+	cache     Cache                 //
+	redaction Redaction             //
+	closers   []closer              // outermost first
 	listen    func() (fault string) // makes the backend tell of changes, if it has not begun to
 }
 
