@@ -19,21 +19,24 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// TestReadme holds README.md to code that compiles: each block of Go in it stands, line by line, in one file of the
+// TestReadme holds README.md and docs/ to code that compiles: each block of Go in them stands, line by line, in one file of the
 // examples. A line "// …" leaves lines out.
 func TestReadme(t *testing.T) {
 	is := is.New(t)
-	readme, err := os.ReadFile("README.md")
+	pages, err := filepath.Glob("docs/*.md")
 	is.NoErr(err)
-	sources := exampleSources(t)
-
-	blocks := goBlocks(string(readme))
-	is.True(len(blocks) > 10) // the README has blocks of Go
-	for _, block := range blocks {
-		if !shownIn(sources, block) {
-			t.Errorf("no example has this block of README.md:\n%s", block)
+	sources, n := exampleSources(t), 0
+	for _, page := range append(pages, "README.md") {
+		text, err := os.ReadFile(page)
+		is.NoErr(err)
+		for _, block := range goBlocks(string(text)) {
+			n++
+			if !shownIn(sources, block) {
+				t.Errorf("no example has this block of %s:\n%s", page, block)
+			}
 		}
 	}
+	is.True(n > 20) // blocks were found
 }
 
 // The check must be able to fail.
