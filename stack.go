@@ -79,13 +79,19 @@ func (c *config) newStack(life context.Context, b described, running *inflight.C
 	if s.redaction != nil {
 		s.closers = append(s.closers, closer{"the redaction layer", s.redaction.Close})
 	}
-	s.listen = sync.OnceValue(func() string { return s.onChange(c.watches) })
-	if !info.Local { // of a Local one, only handles want to know
-		if fault := s.listen(); fault != "" {
-			c.faults.Addf("backend %s: %s", info.Name, fault)
-		}
-	}
+	c.listen(s)
 	return s
+}
+
+// listen lets the backend of s tell of changes: now, or if only handles want to know, at the first of them.
+func (c *config) listen(s *stack) {
+	s.listen = sync.OnceValue(func() string { return s.onChange(c.watches) })
+	if s.info.Local {
+		return
+	}
+	if fault := s.listen(); fault != "" {
+		c.faults.Addf("backend %s: %s", s.info.Name, fault)
+	}
 }
 
 // onChange makes the backend tell s and w of changes.

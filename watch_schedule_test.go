@@ -59,7 +59,9 @@ func (c *times) are(w *watching, slack float64, want ...time.Duration) {
 }
 
 // exact has no jitter.
-func exact() secrets.Option { return middleware.Standard(cache.WithJitter(0), cache.WithTTL(100*time.Second)) }
+func exact() secrets.Option {
+	return middleware.Standard(cache.WithJitter(0), cache.WithTTL(100*time.Second))
+}
 
 func TestAHandleLooksEvery30Seconds(t *testing.T) {
 	watch(t, func(w *watching) {

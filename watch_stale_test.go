@@ -71,8 +71,8 @@ func TestAnOutageWithoutACache(t *testing.T) {
 		w.shows("one", secrets.ErrUnavailable)
 		w.errText("the test told the fake backend to fail")
 		got := calls.take()
-		for i, step := range []time.Duration{1, 2, 4, 8, 16} {
-			w.Equal(got[i+1]-got[i], step*time.Second)
+		for i, step := range []int{1, 2, 4, 8, 16} {
+			w.Equal(got[i+1]-got[i], time.Duration(step)*time.Second)
 		}
 		for i := 6; i < len(got); i++ {
 			w.True(got[i]-got[i-1] > 26*time.Second && got[i]-got[i-1] <= 30*time.Second)
@@ -136,10 +136,9 @@ func TestTheEndOfALease(t *testing.T) {
 					var err error
 					w.handle, err = w.client.Watch(t.Context(), "db")
 					w.NoErr(err)
-					end := w.handle.Secret().Meta().ExpiresAt
 					w.backend.SetLease("db", time.Minute)
 					elapse(50 * time.Minute)
-					end = w.handle.Secret().Meta().ExpiresAt
+					end := w.handle.Secret().Meta().ExpiresAt
 					fault(w.backend)
 					elapse(time.Until(end) + 150*time.Millisecond) // two looks are 100 ms apart
 					w.shows("one", secrets.ErrUnavailable)
@@ -186,7 +185,7 @@ func TestFailuresOfHandlesAreLoggedOnce(t *testing.T) {
 			`level=WARN msg="secrets: watched secret not renewed" backend=fake class=deleted detail="Delete was called for the document `+
 				`\"db\"" key=db`)
 		w.NoErr(w.client.Close())
-	}, func() secrets.Option { return secrets.WithLogger(logger) }, func() secrets.Option { return secrets.WithLoggedKeys() })
+	}, func() secrets.Option { return secrets.WithLogger(logger) }, secrets.WithLoggedKeys)
 }
 
 // A handle follows a chain as Get does: the stale value of the first source beats that of the next one.
@@ -195,7 +194,8 @@ func TestHandleOfAChain(t *testing.T) {
 		is := is.New(t)
 		first := secretstest.NewBackend(map[string]string{"db": "first"}, secretstest.WithName("first"))
 		second := secretstest.NewBackend(map[string]string{"db": "second", "only": "second"}, secretstest.WithName("second"))
-		client := open(t, first, secrets.WithFallback(&chain{backends: []secrets.Backend{second}, goesOn: []error{secrets.ErrNotFound, secrets.ErrUnavailable}}), exact())
+		policy := &chain{backends: []secrets.Backend{second}, goesOn: []error{secrets.ErrNotFound, secrets.ErrUnavailable}}
+		client := open(t, first, secrets.WithFallback(policy), exact())
 		db, err := client.Watch(t.Context(), "db")
 		is.NoErr(err)
 		only, err := client.Watch(t.Context(), "only")

@@ -139,7 +139,7 @@ func TestFaultsOfWatch(t *testing.T) {
 func TestWhatIsAChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
-		answer := func(value string, meta secrets.Meta) secrets.Secret { return secrets.NewSecret(value, meta) }
+		answer := secrets.NewSecret
 		var current atomic.Pointer[secrets.Secret]
 		set := func(s secrets.Secret) { current.Store(&s) }
 		set(answer("one", secrets.Meta{Version: "1"}))

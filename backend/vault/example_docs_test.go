@@ -9,45 +9,43 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware"
 )
 
-// These are the blocks of docs/vault.md that no other example has. They need a server.
+// These are the blocks of docs/vault.md that need servers, so that they are compiled and not run.
+var _ = []any{withPings, inTwoNamespaces, ofTwoMounts}
 
-func ExampleWithHTTPClient_pings() {
+func withPings() (secrets.Backend, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone() // keeps HTTPS_PROXY and the timeouts; a bare http.Transport has neither
 	transport.HTTP2 = &http.HTTP2Config{SendPingTimeout: 10 * time.Second, PingTimeout: 5 * time.Second}
 	backend, err := vault.New(vault.WithHTTPClient(&http.Client{Transport: transport}))
-	show(backend, err)
+	return backend, err
 }
 
-func ExampleWithAuthNamespace_team() {
+func inTwoNamespaces() (secrets.Backend, error) {
 	backend, err := vault.New(
 		vault.WithNamespace("team/shop"),
 		vault.WithAuth(vault.Kubernetes("web", vault.WithAuthNamespace("team"))),
 	)
-	show(backend, err)
+	return backend, err
 }
 
-func ExampleWithMount_severalMounts() {
-	run := func() error {
-		shopBackend, err := vault.New(vault.WithMount("shop/kv"), vault.WithName("shop"))
-		if err != nil {
-			return err
-		}
-		shop, err := secrets.New(shopBackend, middleware.Standard())
-		if err != nil {
-			return err
-		}
-		defer shop.Close()
-
-		billingBackend, err := vault.New(vault.WithMount("billing/kv"), vault.WithName("billing"))
-		if err != nil {
-			return err
-		}
-		billing, err := secrets.New(billingBackend, middleware.Standard())
-		if err != nil {
-			return err
-		}
-		defer billing.Close()
-		return nil
+func ofTwoMounts(use func(shop, billing *secrets.Client) error) error {
+	shopBackend, err := vault.New(vault.WithMount("shop/kv"), vault.WithName("shop"))
+	if err != nil {
+		return err
 	}
-	_ = run()
+	shop, err := secrets.New(shopBackend, middleware.Standard())
+	if err != nil {
+		return err
+	}
+	defer shop.Close()
+
+	billingBackend, err := vault.New(vault.WithMount("billing/kv"), vault.WithName("billing"))
+	if err != nil {
+		return err
+	}
+	billing, err := secrets.New(billingBackend, middleware.Standard())
+	if err != nil {
+		return err
+	}
+	defer billing.Close()
+	return use(shop, billing)
 }
