@@ -56,10 +56,18 @@ func (c *Client) Do(ctx context.Context, key string, f func(context.Context, Sec
 			end = time.Now().Add(d.budget)
 		}
 		if !d.rest(ctx, s, end) {
-			return errors.Join(err, ctx.Err())
+			return err
 		}
-		if next, err := c.Get(ctx, key); err == nil { // in an outage it goes on with what it has
+		next, failure := c.Get(ctx, key)
+		switch class := Class(failure); {
+		case failure == nil:
 			s = next
+		case class != ErrClosed && ctx.Err() == nil: //nolint:errorlint // a class is a sentinel
+			// In an outage it goes on with what it has.
+		case errors.Is(err, class):
+			return err
+		default:
+			return errors.Join(err, failure)
 		}
 	}
 }
@@ -147,6 +155,7 @@ func (d *do) pass(ctx context.Context, s Secret) (done bool, err error) {
 }
 
 // rest waits until the candidates are to be asked for again after s was refused, and reports whether there is time for that before end.
+// It does not wait past the end of ctx, or of the Client.
 func (d *do) rest(ctx context.Context, s Secret, end time.Time) bool {
 	now := time.Now()
 	if !now.Before(end) {
@@ -160,10 +169,10 @@ func (d *do) rest(ctx context.Context, s Secret, end time.Time) bool {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return ctx.Err() == nil
 	case <-ctx.Done():
-		return false
+	case <-d.client.watches.ctx.Done():
 	}
+	return true
 }
 
 // alternates returns the refs of the other versions of key that the backend of s names. s is the current version.
