@@ -62,7 +62,7 @@ func (c *Client) Do(ctx context.Context, key string, f func(context.Context, Sec
 		switch class := Class(failure); {
 		case failure == nil:
 			s = next
-		case class != ErrClosed && ctx.Err() == nil: //nolint:errorlint // a class is a sentinel
+		case class != ErrClosed && ctx.Err() == nil:
 			// In an outage it goes on with what it has.
 		case errors.Is(err, class):
 			return err

@@ -284,7 +284,7 @@ func TestRejectedIf(t *testing.T) {
 				return c.err
 			}, secrets.RejectedIf(func(err error) bool { return errors.Is(err, badPassword) }),
 				secrets.RejectedIf(func(err error) bool { return errors.Is(err, noRole) }))
-			d.True(err == c.err) //nolint:errorlint // it is the same
+			d.True(err == c.err)
 			d.Equal(tries, c.tries)
 		})
 	}

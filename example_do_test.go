@@ -17,7 +17,7 @@ func ExampleClient_Do() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer client.Close() //nolint:errcheck // the fake has nothing that fails
+	defer client.Close()
 	ctx := context.Background()
 	_, _ = client.Get(ctx, "database")
 	backend.Set("database", "new password")

@@ -176,7 +176,9 @@ var (
 		return db.login(ctx, s)
 	}
 	do = func(opts ...secrets.DoOption) func(ctx context.Context, c *secrets.Client, db *database) error {
-		return func(ctx context.Context, c *secrets.Client, db *database) error { return c.Do(ctx, "db", db.login, opts...) }
+		return func(ctx context.Context, c *secrets.Client, db *database) error {
+			return c.Do(ctx, "db", db.login, opts...)
+		}
 	}
 )
 
@@ -192,7 +194,8 @@ func TestDoInARotation(t *testing.T) {
 		_, _ = fmt.Fprintf(&table, "\n%-40s %6d %7d %10d %12d %16d %8v", name, r.done, r.failed, r.inWindow, r.calls-control.calls, r.refused,
 			r.longest) // a Builder never fails
 	}
-	_, _ = fmt.Fprintf(&table, "\n%-40s %6s %7s %10s %12s %16s %8s", "", "calls", "failed", "in window", "extra calls", "refused attempts", "longest")
+	_, _ = fmt.Fprintf(&table, "\n%-40s %6s %7s %10s %12s %16s %8s",
+		"", "calls", "failed", "in window", "extra calls", "refused attempts", "longest")
 	line("no rotation", control)
 	for _, c := range []struct {
 		name   string

@@ -153,7 +153,7 @@ func (k *keyspace) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, 
 		return k.next.Fetch(ctx, ref)
 	}
 	found, e, r, waited := k.lookup(ctx, docKeyOf(ref))
-	if fetch.Renewal != nil && found != putOff {
+	if fetch.Renewal != nil {
 		r = k.lookAgain(ctx, fetch.Renewal, found, e, r, ref)
 		return r.Secret, r.Err
 	}
@@ -231,8 +231,12 @@ func (k *keyspace) lookAgain(
 	ctx context.Context, look *fetchctx.Renewal, found finding, e *entry, r secrets.Result, ref secrets.Ref,
 ) secrets.Result {
 	d := docKeyOf(ref)
-	isFresh := e != nil && r.Err == nil && !r.Secret.Meta().Stale && !e.isBackingOff()
-	if found == answer && !isFresh {
+	switch {
+	case found == putOff:
+		look.Fail(k.whyNoNewer(d))
+		k.probeAhead(ctx, e)
+		return r
+	case found == answer && !k.isFresh(e): // that of a probe, or what is served in place of one
 		if r.Err == nil {
 			look.Fail(k.whyNoNewer(d))
 		}
@@ -247,6 +251,11 @@ func (k *keyspace) lookAgain(
 		}
 	}
 	return r
+}
+
+// isFresh reports whether e is a value within its TTL, which no back-off keeps from being renewed.
+func (k *keyspace) isFresh(e *entry) bool {
+	return e != nil && e.isValue() && k.clock.now() < e.expireAt && !e.isBackingOff()
 }
 
 // whyNoNewer returns why d is not asked for at present, or nil.
