@@ -20,7 +20,8 @@ var ErrRejected = errors.New("secrets: the consumer rejected the credential")
 //  1. the secret of [Client.Get];
 //  2. that of [Client.Refresh];
 //  3. other versions, where the backend names them ([Info.Alternates]): AWSPENDING and AWSPREVIOUS of AWS Secrets Manager, and the
-//     version before the current one of Vault's KV version 2. A key with a version has none.
+//     version before the current one of Vault's KV version 2. One that cannot be had is passed over, such as AWSPENDING where a policy
+//     hides it. A key with a version has none.
 //
 // Each value is tried once. [Meta] of the secret that f gets says which version it is. A user name and a password that belong together
 // are read from one document, or they are of two versions.
@@ -86,7 +87,8 @@ func RejectedIf(is func(error) bool) DoOption {
 
 // Bridge makes Do go on when no candidate is accepted, as long as ctx allows and for budget at the most. It pauses for a second, then
 // two, up to ten, and then tries all candidates again. It bridges the time in which a rotation has changed the consumer and not yet the
-// backend, or the other way round. By default, Do tries each candidate once.
+// backend, or the other way round. Each try is an attempt at the consumer, which may lock out who fails too often. By default, Do tries
+// each candidate once.
 func Bridge(budget time.Duration) DoOption {
 	return func(d *do) {
 		d.budget = budget
@@ -138,7 +140,7 @@ func (d *do) pass(ctx context.Context, s Secret) (done bool, err error) {
 		if !more {
 			return false, refusal
 		}
-		if candidate.IsZero() || slices.ContainsFunc(tried, candidate.Equal) {
+		if candidate.IsZero() || isOver(candidate, time.Now()) || slices.ContainsFunc(tried, candidate.Equal) {
 			continue
 		}
 		rejected, err := try(candidate)

@@ -204,6 +204,26 @@ func TestAcceptedAlternateIsTriedFirst(t *testing.T) {
 			d.Equal(d.calls(func() { d.tries("", "2") }), 0)
 		})
 	})
+	t.Run("until its lease ends", func(t *testing.T) {
+		inDo(t, stages, func(d *doing) {
+			const lease = 30 * time.Second
+			d.backend.SetVersion("db", "AWSPENDING", "next")
+			d.backend.SetLease("db", lease)
+			d.consumer.accept("next")
+			d.tries("", "1", "AWSPENDING")
+			time.Sleep(lease - time.Nanosecond)
+			d.Equal(d.calls(func() { d.tries("", "AWSPENDING") }), 1)
+			time.Sleep(time.Nanosecond)
+			d.Equal(d.calls(func() { d.tries("", "1", "AWSPENDING") }), 1+2)
+
+			d.consumer.accept()
+			d.backend.SetLease("db", 100*time.Millisecond)
+			time.Sleep(lease)
+			d.tries("1", "1", "AWSPENDING")
+			time.Sleep(100 * time.Millisecond)
+			d.tries("1", "1") // what was asked for holds no longer than its lease
+		})
+	})
 	t.Run("and another error of it ends nothing", func(t *testing.T) {
 		accepted(t, func(d *doing) {
 			own := errors.New("connection reset")

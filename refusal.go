@@ -80,7 +80,7 @@ func (r *refusal) accepted() Secret {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if time.Now().After(r.until) {
+	if now := time.Now(); now.After(r.until) || isOver(r.chosen, now) {
 		return Secret{}
 	}
 	return r.chosen
