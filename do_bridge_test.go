@@ -281,6 +281,29 @@ func TestCallerThatLeavesSpoilsNothing(t *testing.T) {
 	}
 }
 
+// An alternate that one caller could not wait for is there for the next one.
+func TestCallerThatLeavesAnAlternate(t *testing.T) {
+	inDo(t, stages, func(d *doing) {
+		d.warm()
+		d.backend.SetVersion("db", "AWSPENDING", "next")
+		d.consumer.accept("next")
+		d.backend.OnCall(func(ctx context.Context, refs []secrets.Ref) error {
+			if refs[0].Version == "AWSPENDING" {
+				<-ctx.Done()
+			}
+			return ctx.Err()
+		})
+		ctx, cancel := context.WithTimeout(d.Context(), 500*time.Millisecond)
+		defer cancel()
+		err := d.client.Do(ctx, "db", d.consumer.login)
+		d.True(errors.Is(err, secrets.ErrRejected))
+		d.True(errors.Is(err, context.DeadlineExceeded))
+		d.consumer.take()
+		d.backend.OnCall(nil)
+		d.Equal(d.calls(func() { d.tries("", "1", "AWSPENDING") }), 1)
+	}, middleware.Standard())
+}
+
 // What was asked for may be void while a caller is between two of its candidates, and others have asked again.
 func TestSlowCallerInTheNextRound(t *testing.T) {
 	inDo(t, stages, func(d *doing) {

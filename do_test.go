@@ -1,6 +1,7 @@
 package secrets_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -249,6 +250,17 @@ func TestConsumerThatRefusesEverybodyIsFewCalls(t *testing.T) {
 	}
 }
 
+// What is known of one refused value says nothing of the next one.
+func TestAnotherRefusedValueIsAskedForAnew(t *testing.T) {
+	inDo(t, stages, func(d *doing) {
+		d.tries("1", "1")
+		d.backend.Set("db", "two")
+		d.backend.SetVersion("db", "AWSPENDING", "next")
+		d.consumer.accept("next")
+		d.Equal(d.calls(func() { d.tries("", "2", "AWSPENDING") }), 1+2)
+	})
+}
+
 // Another error of the function ends Do, which returns it as it is.
 func TestAnotherErrorEndsDo(t *testing.T) {
 	inDo(t, stages, func(d *doing) {
@@ -267,6 +279,7 @@ func TestAnotherErrorEndsDo(t *testing.T) {
 			d.Equal(called, 1+slices.Index([]string{"1", "AWSPENDING"}, last))
 		}
 		d.Equal(d.backend.Calls(), 1+3) // two Gets, one refresh and one alternate
+		d.tries("1", "1", "AWSPENDING") // which was not accepted
 	})
 }
 
@@ -362,8 +375,25 @@ func TestBackendThatCannotNameItsAlternates(t *testing.T) {
 			err := open(t, b).Do(t.Context(), "db", func(context.Context, secrets.Secret) error { called++; return refusal })
 			is.True(err == refusal)
 			is.Equal(called, 1)
+			if name == "no version" {
+				is.Equal(b.calls.Load(), int64(2)) // it is the current one, which has been asked for
+			}
 		})
 	}
+}
+
+// A backend may derive the alternates from the version that is current, as Vault's KV version 2 does.
+func TestAlternatesOfTheCurrentVersion(t *testing.T) {
+	is := is.New(t)
+	b := failing(func(_ context.Context, ref secrets.Ref) (secrets.Secret, error) {
+		version := cmp.Or(ref.Version, "7")
+		return secrets.NewSecret("value "+version, secrets.Meta{Version: version}), nil
+	})
+	b.info.Alternates = func(ref secrets.Ref) []secrets.Ref { return []secrets.Ref{{Path: ref.Path, Version: "before " + ref.Version}} }
+	c := &consumer{accepts: func(password string) bool { return password == "value before 7" }}
+	is.NoErr(open(t, b).Do(t.Context(), "db", c.login))
+	tried, _ := c.take()
+	is.Equal(tried, []string{"7", "before 7"})
 }
 
 // Another backend of a chain has no version of what the first one holds.
