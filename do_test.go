@@ -188,7 +188,7 @@ func TestDoTriesNoValueTwice(t *testing.T) {
 	})
 }
 
-// layers are those that a refusal meets.
+// doLayers are the layers that a refusal meets.
 var doLayers = map[string][]secrets.Option{
 	"Standard":    {middleware.Standard()},
 	"dedup alone": {secrets.WithDedup(dedup.New())},
@@ -389,7 +389,9 @@ func TestAlternatesOfTheCurrentVersion(t *testing.T) {
 		version := cmp.Or(ref.Version, "7")
 		return secrets.NewSecret("value "+version, secrets.Meta{Version: version}), nil
 	})
-	b.info.Alternates = func(ref secrets.Ref) []secrets.Ref { return []secrets.Ref{{Path: ref.Path, Version: "before " + ref.Version}} }
+	b.info.Alternates = func(ref secrets.Ref) []secrets.Ref {
+		return []secrets.Ref{{Path: ref.Path, Version: "before " + ref.Version}}
+	}
 	c := &consumer{accepts: func(password string) bool { return password == "value before 7" }}
 	is.NoErr(open(t, b).Do(t.Context(), "db", c.login))
 	tried, _ := c.take()
