@@ -20,7 +20,8 @@ var ErrRejected = errors.New("secrets: the consumer rejected the credential")
 //  1. the secret of [Client.Get];
 //  2. that of [Client.Refresh];
 //  3. other versions, where the backend names them ([Info.Alternates]): AWSPENDING and AWSPREVIOUS of AWS Secrets Manager, and the
-//     version before the current one of Vault's KV version 2. A key with a version has none.
+//     version before the current one of Vault's KV version 2. One that cannot be had is passed over, such as AWSPENDING where a policy
+//     hides it. A key with a version has none.
 //
 // Each value is tried once. [Meta] of the secret that f gets says which version it is. A user name and a password that belong together
 // are read from one document, or they are of two versions.
@@ -56,10 +57,18 @@ func (c *Client) Do(ctx context.Context, key string, f func(context.Context, Sec
 			end = time.Now().Add(d.budget)
 		}
 		if !d.rest(ctx, s, end) {
-			return errors.Join(err, ctx.Err())
+			return err
 		}
-		if next, err := c.Get(ctx, key); err == nil { // in an outage it goes on with what it has
+		next, failure := c.Get(ctx, key)
+		switch class := Class(failure); {
+		case failure == nil:
 			s = next
+		case class != ErrClosed && ctx.Err() == nil:
+			// In an outage it goes on with what it has.
+		case errors.Is(err, class):
+			return err
+		default:
+			return errors.Join(err, failure)
 		}
 	}
 }
@@ -78,7 +87,8 @@ func RejectedIf(is func(error) bool) DoOption {
 
 // Bridge makes Do go on when no candidate is accepted, as long as ctx allows and for budget at the most. It pauses for a second, then
 // two, up to ten, and then tries all candidates again. It bridges the time in which a rotation has changed the consumer and not yet the
-// backend, or the other way round. By default, Do tries each candidate once.
+// backend, or the other way round. Each try is an attempt at the consumer, which may lock out who fails too often. By default, Do tries
+// each candidate once.
 func Bridge(budget time.Duration) DoOption {
 	return func(d *do) {
 		d.budget = budget
@@ -130,7 +140,7 @@ func (d *do) pass(ctx context.Context, s Secret) (done bool, err error) {
 		if !more {
 			return false, refusal
 		}
-		if candidate.IsZero() || slices.ContainsFunc(tried, candidate.Equal) {
+		if candidate.IsZero() || isOver(candidate, time.Now()) || slices.ContainsFunc(tried, candidate.Equal) {
 			continue
 		}
 		rejected, err := try(candidate)
@@ -147,6 +157,7 @@ func (d *do) pass(ctx context.Context, s Secret) (done bool, err error) {
 }
 
 // rest waits until the candidates are to be asked for again after s was refused, and reports whether there is time for that before end.
+// It does not wait past the end of ctx, or of the Client.
 func (d *do) rest(ctx context.Context, s Secret, end time.Time) bool {
 	now := time.Now()
 	if !now.Before(end) {
@@ -160,10 +171,10 @@ func (d *do) rest(ctx context.Context, s Secret, end time.Time) bool {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return ctx.Err() == nil
 	case <-ctx.Done():
-		return false
+	case <-d.client.watches.ctx.Done():
 	}
+	return true
 }
 
 // alternates returns the refs of the other versions of key that the backend of s names. s is the current version.

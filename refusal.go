@@ -2,6 +2,7 @@ package secrets
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 )
@@ -32,7 +33,7 @@ type refusal struct {
 	turn       chan struct{}
 	asked      []Secret // in this round: the current version, then the alternates; zero if it could not be had
 	alternates []Ref    // of the current version
-	failure    error    // of the current version
+	failure    *Error   // of the current version, or nil
 	length     time.Duration
 
 	mu       sync.Mutex
@@ -79,7 +80,7 @@ func (r *refusal) accepted() Secret {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if time.Now().After(r.until) {
+	if now := time.Now(); now.After(r.until) || isOver(r.chosen, now) {
 		return Secret{}
 	}
 	return r.chosen
@@ -101,7 +102,7 @@ func (r *refusal) end() time.Time {
 
 // candidate returns candidate i of the round: 0 is the current version, and the alternates follow. more is false behind the last one. A
 // candidate that could not be had is zero. The error is that of the current version, or of ctx. Callers wait for each other, so that
-// each candidate is asked for once a round.
+// each candidate is asked for once a round. A round goes on while one of its candidates is accepted.
 func (r *refusal) candidate(ctx context.Context, c *Client, i int) (s Secret, more bool, err error) {
 	select {
 	case r.turn <- struct{}{}:
@@ -109,7 +110,7 @@ func (r *refusal) candidate(ctx context.Context, c *Client, i int) (s Secret, mo
 	case <-ctx.Done():
 		return s, false, contextError(ctx, "", r.key)
 	}
-	if i == 0 && !time.Now().Before(r.end()) {
+	if i == 0 && !time.Now().Before(r.end()) && r.accepted().IsZero() {
 		r.asked, r.alternates, r.failure = nil, nil, nil
 	}
 	for len(r.asked) <= i && r.failure == nil {
@@ -130,7 +131,7 @@ func (r *refusal) candidate(ctx context.Context, c *Client, i int) (s Secret, mo
 		r.asked = append(r.asked, other)
 	}
 	if r.failure != nil {
-		return s, false, r.failure
+		return s, false, r.failure.clone() // it is the caller's own
 	}
 	return r.asked[i], true, nil
 }
@@ -145,7 +146,7 @@ func (r *refusal) refresh(ctx context.Context, c *Client) error {
 	r.mu.Lock()
 	r.roundEnd = time.Now().Add(r.length)
 	r.mu.Unlock()
-	if r.failure = err; err == nil {
+	if r.failure, _ = errors.AsType[*Error](err); err == nil {
 		r.asked, r.alternates = []Secret{s}, c.alternates(r.key, s)
 	}
 	return nil

@@ -3,9 +3,9 @@ package fetchctx
 import "sync/atomic"
 
 // Renewal is a look for a newer value, by somebody who holds one and can wait. Memory asks the backend then, also where its value is
-// fresh, unless a back-off or the circuit breaker forbids it. The look joins a fetch that is under way, and never begins one in the
-// background. If the backend is unavailable, the answer is that of memory, and Failure says why it is no newer. The zero value is ready
-// to use, and nil is no look. It is safe for concurrent use.
+// fresh, unless a back-off or the circuit breaker forbids it. The look joins a fetch that is under way, and begins none in the
+// background but a probe. If the backend is unavailable, the answer is that of memory, and Failure says why it is no newer. The zero
+// value is ready to use, and nil is no look. It is safe for concurrent use.
 type Renewal struct {
 	// Passive says that memory answers as it answers everybody. Only Failure is asked for beside that.
 	Passive bool

@@ -153,7 +153,7 @@ func (k *keyspace) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, 
 		return k.next.Fetch(ctx, ref)
 	}
 	found, e, r, waited := k.lookup(ctx, docKeyOf(ref))
-	if fetch.Renewal.Asks() && found != putOff {
+	if fetch.Renewal.Asks() {
 		r = k.lookAgain(ctx, fetch.Renewal, found, e, r, ref)
 	} else {
 		r = k.read(ctx, found, e, r, ref, waited)
@@ -241,19 +241,29 @@ func (k *keyspace) renewed(ctx context.Context, e *entry, ref secrets.Ref, waite
 func (k *keyspace) lookAgain(
 	ctx context.Context, look *fetchctx.Renewal, found finding, e *entry, r secrets.Result, ref secrets.Ref,
 ) secrets.Result {
-	isFresh := e != nil && r.Err == nil && !r.Secret.Meta().Stale && !e.isBackingOff()
-	if found == answer && !isFresh {
+	d := docKeyOf(ref)
+	switch {
+	case found == putOff:
+		look.Fail(k.whyNoNewer(d))
+		k.probeAhead(ctx, e)
+		return r
+	case found == answer && !k.isFresh(e): // that of a probe, or what is served in place of one
 		return r
 	}
 	k.misses.Add(1)
 	r.Secret, r.Err = k.next.Fetch(ctx, ref)
 	if errors.Is(r.Err, secrets.ErrUnavailable) {
 		look.Fail(r.Err)
-		if old, ok := k.recollect(docKeyOf(ref)); ok {
+		if old, ok := k.recollect(d); ok {
 			return old
 		}
 	}
 	return r
+}
+
+// isFresh reports whether e is a value within its TTL, which no back-off keeps from being renewed.
+func (k *keyspace) isFresh(e *entry) bool {
+	return e != nil && e.isValue() && k.clock.now() < e.expireAt && !e.isBackingOff()
 }
 
 // whyNoNewer returns why d is not asked for at present, or nil.

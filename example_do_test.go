@@ -1,0 +1,38 @@
+package secrets_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+
+	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/middleware"
+	"github.com/seed-5482dd03/secrets/secretstest"
+)
+
+// A password is rotated while the client has the old one in its cache. Do tries that, and then the new one.
+func ExampleClient_Do() {
+	backend := secretstest.NewBackend(map[string]string{"database": "old password"})
+	client, err := secrets.New(backend, middleware.Standard())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	ctx := context.Background()
+	_, _ = client.Get(ctx, "database")
+	backend.Set("database", "new password")
+
+	err = client.Do(ctx, "database", func(_ context.Context, s secrets.Secret) error {
+		if s.Reveal() != "new password" { // a database says so with an error of its own, see RejectedIf
+			fmt.Println("version", s.Meta().Version, "refused")
+			return fmt.Errorf("login: %w", secrets.ErrRejected)
+		}
+		fmt.Println("version", s.Meta().Version, "accepted")
+		return nil
+	})
+	fmt.Println(err)
+	// Output:
+	// version 1 refused
+	// version 2 accepted
+	// <nil>
+}
