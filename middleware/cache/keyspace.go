@@ -154,11 +154,11 @@ func (k *keyspace) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, 
 	}
 	found, e, r, waited := k.lookup(ctx, docKeyOf(ref))
 	if fetch.Renewal.Asks() {
-		r = k.lookAgain(ctx, fetch.Renewal, found, e, r, ref)
+		r = k.lookAgain(ctx, found, e, r, ref)
 	} else {
 		r = k.read(ctx, found, e, r, ref, waited)
 	}
-	if fetch.Renewal != nil && r.Err == nil && r.Secret.Meta().Stale {
+	if fetch.Renewal != nil && r.Err == nil {
 		fetch.Renewal.Fail(k.whyNoNewer(docKeyOf(ref)))
 	}
 	return r.Secret, r.Err
@@ -238,13 +238,9 @@ func (k *keyspace) renewed(ctx context.Context, e *entry, ref secrets.Ref, waite
 
 // lookAgain answers a look for a newer value than that of e, or than what memory has said of it, which is r. It waits for the fetch
 // however long that takes: who looks holds a value.
-func (k *keyspace) lookAgain(
-	ctx context.Context, look *fetchctx.Renewal, found finding, e *entry, r secrets.Result, ref secrets.Ref,
-) secrets.Result {
-	d := docKeyOf(ref)
+func (k *keyspace) lookAgain(ctx context.Context, found finding, e *entry, r secrets.Result, ref secrets.Ref) secrets.Result {
 	switch {
 	case found == putOff:
-		look.Fail(k.whyNoNewer(d))
 		k.probeAhead(ctx, e)
 		return r
 	case found == answer && !k.isFresh(e): // that of a probe, or what is served in place of one
@@ -253,8 +249,7 @@ func (k *keyspace) lookAgain(
 	k.misses.Add(1)
 	r.Secret, r.Err = k.next.Fetch(ctx, ref)
 	if errors.Is(r.Err, secrets.ErrUnavailable) {
-		look.Fail(r.Err)
-		if old, ok := k.recollect(d); ok {
+		if old, ok := k.recollect(docKeyOf(ref)); ok {
 			return old
 		}
 	}
