@@ -2,6 +2,7 @@ package secrets
 
 import (
 	"errors"
+	"fmt"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -45,7 +46,9 @@ func Derive[T any](h *Handle, build func(Secret) (T, error), opts ...DeriveOptio
 	core.current.Store(newVersion(value))
 	core.built = s
 	core.silence = h.f.listen(core)
-	core.changed() // the value may have changed before we listened
+	if isReplaced(s, h.Secret()) { // before we listened
+		core.changed()
+	}
 	l := &Live[T]{core, h}
 	runtime.AddCleanup(l, func(dropped *atomic.Bool) { dropped.Store(true) }, &core.dropped)
 	return l, nil
@@ -84,6 +87,7 @@ func (l *Live[T]) Changed() <-chan struct{} { return l.core.current.Load().repla
 // Close ends the Live. Its T ends after its last user, for which Close does not wait. The handle goes on. Close may be called often, and
 // returns nil.
 func (l *Live[T]) Close() error {
+	defer runtime.KeepAlive(l) // else it may be taken for a dropped one meanwhile
 	l.core.close()
 	l.core.silence()
 	return nil
@@ -127,7 +131,7 @@ type live[T any] struct {
 	mu       sync.Mutex
 	built    Secret // what current is made of
 	building bool
-	again    bool // there was a change since the build began
+	again    bool // there was a change since that build began
 	failures int  // of builds, in a row
 	retry    *time.Timer
 }
@@ -147,17 +151,15 @@ func newVersion[T any](value T) *version[T] {
 
 // acquire returns the current version, which release must follow.
 func (l *live[T]) acquire() (*version[T], error) {
-	for {
+	for !l.closed.Load() {
 		v := l.current.Load()
 		for n := v.users.Load(); n > 0; n = v.users.Load() {
 			if v.users.CompareAndSwap(n, n+1) {
 				return v, nil
 			}
 		}
-		if l.closed.Load() {
-			return nil, l.closedError()
-		}
 	}
+	return nil, l.closedError()
 }
 
 func (l *live[T]) closedError() error { return closedError(l.from.key) }
@@ -169,6 +171,9 @@ func (l *live[T]) release(v *version[T]) {
 	}
 }
 
+// isDropped reports whether the program has lost the Live. One that it has keeps the handle, and their cleanups run in any order.
+func (l *live[T]) isDropped() bool { return l.dropped.Load() || l.from.dropped.Load() }
+
 // changed notes that there may be another value. It does not block.
 func (l *live[T]) changed() {
 	l.mu.Lock()
@@ -179,36 +184,27 @@ func (l *live[T]) changed() {
 		l.again = true
 	default:
 		l.building = true
-		go l.follow()
+		go l.rebuild()
 	}
 }
 
-// follow builds until the Live is up to date.
-func (l *live[T]) follow() {
-	for {
-		s, needed := l.next()
-		if l.dropped.Load() {
-			l.silence()
-		}
-		if !needed {
-			return
-		}
-		var value T
-		err := error(errEnded)
-		done := make(chan struct{})
-		go func() { // for build may end its goroutine
-			defer close(done)
-			value, err = l.build(s)
-		}()
-		<-done
-		old, more := l.install(s, value, err)
-		if old != nil {
+// rebuild makes a T of the current value, if it is not made yet. It is the end of its goroutine: what the program gives may end it.
+func (l *live[T]) rebuild() {
+	s, needed := l.next()
+	if l.isDropped() {
+		l.silence()
+	}
+	if !needed {
+		return
+	}
+	var value T
+	err := l.failed("the call ended its goroutine")
+	defer func() {
+		if old := l.install(s, value, err); old != nil {
 			l.release(old)
 		}
-		if !more {
-			return
-		}
-	}
+	}()
+	value, err = l.build(s)
 }
 
 // next returns the value to build from, if one is needed.
@@ -216,15 +212,15 @@ func (l *live[T]) next() (s Secret, needed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s, l.again = l.from.held.Load().secret, false
+	if l.retry != nil {
+		l.retry.Stop()
+	}
 	switch {
-	case l.closed.Load() || l.dropped.Load():
+	case l.closed.Load() || l.isDropped():
 	case !isReplaced(l.built, s):
 		l.failures = 0
 		l.failure.Store(nil)
 	default:
-		if l.retry != nil {
-			l.retry.Stop()
-		}
 		return s, true
 	}
 	l.building = false
@@ -235,34 +231,43 @@ func (l *live[T]) next() (s Secret, needed bool) {
 func (l *live[T]) build(s Secret) (value T, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = panicked(p)
+			err = l.failed(fmt.Sprintf("a panic with a %T", p)) // whose text may quote the value
 		}
 	}()
 	return l.make(s)
 }
 
-// install puts the T that was built of s in the place of the current one. old is a version that is to be released. more says that
-// there may be another value by now.
-func (l *live[T]) install(s Secret, value T, err error) (old *version[T], more bool) {
+func (l *live[T]) failed(what string) error {
+	return &Error{Key: l.from.key, Err: ErrUnknown, Detail: "build: " + what}
+}
+
+// install puts the T that was built of s in the place of the current one, and sees to the next build. old is a version that is to be
+// released, or nil.
+func (l *live[T]) install(s Secret, value T, err error) (old *version[T]) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
-	case err == nil && l.closed.Load():
-		return newVersion(value), true // next knows that it is closed
+	case l.closed.Load():
+		if err == nil {
+			old = newVersion(value)
+		}
+		return old
 	case err == nil:
-		l.failures, l.built = 0, s
+		l.built, l.failures = s, 0
 		l.failure.Store(nil)
 		old = l.current.Swap(newVersion(value))
 		close(old.replaced)
-		return old, true
+	default:
+		l.failures++
+		l.failure.Store(&err)
 	}
-	l.failure.Store(&err)
-	l.failures++
-	if l.building = l.again && !l.closed.Load(); l.building || l.closed.Load() {
-		return nil, l.building
+	switch l.building = l.again; {
+	case l.again:
+		go l.rebuild()
+	case err != nil:
+		l.retry = time.AfterFunc(min(maxRebuild, firstRebuild<<min(l.failures-1, 8)), l.changed)
 	}
-	l.retry = time.AfterFunc(min(maxRebuild, firstRebuild<<min(l.failures-1, 8)), l.changed)
-	return nil, false
+	return old
 }
 
 // close ends the Live.
@@ -278,7 +283,7 @@ func (l *live[T]) close() {
 	v := l.current.Load()
 	close(v.replaced)
 	l.mu.Unlock()
-	if !l.dropped.Load() {
+	if !l.isDropped() {
 		l.release(v)
 	}
 }
