@@ -52,10 +52,14 @@ type Info struct {
 	// Endpoint groups documents that fail together, such as those of one region: they have the same answer. Default: one
 	// endpoint for the backend.
 	Endpoint func(ref Ref) string
-	// Alternates returns other versions of ref that are worth a try when a consumer refuses this one. Default: none.
+	// Alternates returns other versions of the document ref that are worth a try when a consumer refuses the one that ref names, the
+	// most likely first. [Client.Do] calls it after it has read the current version, whose Meta.Version is ref.Version. Each has the
+	// Path and Field of ref. It must not use the network. Default: none.
 	Alternates func(ref Ref) []Ref
 	// OnChange registers a function that the backend calls when documents have changed, or are void before their time, as
-	// leases are that were revoked. No cache serves them from then on. New calls OnChange once. Default: never.
+	// leases are that were revoked. No cache serves them from then on, and handles of [Client.Watch] look at once. The Client calls
+	// OnChange once: New does, or for a Local backend the first Watch, which may be concurrent with calls. The backend may name a
+	// document that has not changed, and calls the function without a lock that a Fetch needs. Default: never.
 	OnChange func(changed func(docs ...Ref))
 	// Fault holds the faults of the backend's options. New returns it.
 	Fault error

@@ -179,8 +179,8 @@ func (c *Client) Invalidate(keys ...string) {
 // which the Client owns. Then it waits until the logger of [WithLogger] has all its lines. It waits for each of these for at most the
 // time of [WithTimeout]. It may be called often and concurrently; every call waits for the first and returns its result.
 //
-// If another Client has one of the backends too, its fetches from it fail with ErrClosed from then on. The backends env and
-// file have nothing to close, and go on.
+// Handles end, and so does what is derived of them. If another Client has one of the backends too, its fetches from it fail with
+// ErrClosed from then on. The backends env and file go on to answer.
 func (c *Client) Close() error {
 	if c.shutdown == nil { // a Client that New has not made
 		return nil

@@ -23,22 +23,14 @@ type Connector struct {
 	Base    driver.Driver
 }
 
-// Connect opens one connection. If the database refuses the cached credentials, and not for any other failure, it asks for
-// new ones, once.
-func (c *Connector) Connect(ctx context.Context) (driver.Conn, error) {
-	document, err := c.Secrets.Get(ctx, c.Key)
-	if err != nil {
-		return nil, err
-	}
-	conn, err := c.login(ctx, document)
-	if err == nil || !c.Refused(err) {
-		return conn, err
-	}
-	fresh, refreshErr := c.Secrets.Refresh(ctx, c.Key)
-	if refreshErr != nil || fresh.Equal(document) {
-		return nil, err
-	}
-	return c.login(ctx, fresh)
+// Connect opens one connection. If the database refuses the cached credentials, and not for any other failure, Do asks for
+// others.
+func (c *Connector) Connect(ctx context.Context) (conn driver.Conn, err error) {
+	err = c.Secrets.Do(ctx, c.Key, func(ctx context.Context, document secrets.Secret) error {
+		conn, err = c.login(ctx, document)
+		return err
+	}, secrets.RejectedIf(c.Refused))
+	return conn, err
 }
 
 // login takes user and password of one document: they are of one version.

@@ -46,7 +46,7 @@ func (c *Client) getMany(ctx context.Context, f fetchctx.Fetch, reads []read) {
 	defer f.Group.Close()
 	ctx = fetchctx.With(ctx, f)
 	sets := c.together(reads)
-	if f.Renewal == nil {
+	if !f.Renewal.Asks() {
 		c.recall(reads, sets)
 	}
 	c.fetchMany(ctx, f.Group, reads)

@@ -2,6 +2,7 @@ package secrets
 
 import (
 	"context"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -10,15 +11,6 @@ import (
 
 	"github.com/seed-5482dd03/secrets/internal/fetchctx"
 	"github.com/seed-5482dd03/secrets/internal/inflight"
-)
-
-const (
-	// defaultInterval is how often a handle looks where no cache says when.
-	defaultInterval = 30 * time.Second
-	// minPause is the least time between two looks at a document, for a backend or a cache that asks for more of them.
-	minPause = 100 * time.Millisecond
-	// firstRetry is how long after a look that failed the next one comes, where no cache says when. It doubles up to the interval.
-	firstRetry = time.Second
 )
 
 // watches are the polls of a Client.
@@ -50,9 +42,8 @@ type poll struct {
 	followers map[*follower]struct{} // never empty while the poll is in the table
 	timer     *time.Timer
 	looking   bool
-	woken     bool      // there may be news
-	at        time.Time // of the next look
-	force     bool      // it asks past a cache that holds a fresh value
+	woken     bool // there may be news
+	next      plan
 	usual     bool      // a handle leaves it to the cache when to look
 	looked    time.Time // when the last look ended, or the poll began
 	pause     time.Time // the next look is not before it
@@ -61,13 +52,21 @@ type poll struct {
 	told      string    // the last failure that was logged
 }
 
-// add lets a poll follow for f.
-func (w *watches) add(f *follower) error {
+// listen makes all backends tell of changes.
+func (w *watches) listen() error {
+	if w == nil { // of a Client that New has not made
+		return NewError(ErrClosed, "")
+	}
 	for _, s := range w.client.stacks {
-		if err := s.listen(); err != nil {
-			return err
+		if fault := s.listen(); fault != "" {
+			return &Error{Backend: s.info.Name, Err: ErrUnknown, Detail: fault}
 		}
 	}
+	return nil
+}
+
+// add lets a poll follow for f.
+func (w *watches) add(f *follower) error {
 	doc := w.client.stacks[0].place(f.ref)
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -163,8 +162,8 @@ func (w *watches) refreshed(ref Ref, s Secret) {
 	w.wake(func(f *follower) bool { return f.ref == ref && isReplaced(f.held.Load().secret, s) })
 }
 
-// wake makes those polls look at once that have a handle for which is is true.
-func (w *watches) wake(is func(f *follower) bool) {
+// wake makes those polls look at once that have a handle which matches.
+func (w *watches) wake(matches func(f *follower) bool) {
 	if w == nil { // of a Client that New has not made
 		return
 	}
@@ -172,7 +171,7 @@ func (w *watches) wake(is func(f *follower) bool) {
 	defer w.mu.Unlock()
 	for _, p := range w.polls {
 		for f := range p.followers {
-			if is(f) {
+			if matches(f) {
 				p.woken = true
 				p.schedule()
 				break
@@ -186,19 +185,20 @@ func (p *poll) schedule() {
 	if p.looking || p.of.polls[p.doc] != p {
 		return // it is scheduled at the end of the look
 	}
-	now := time.Now()
-	if p.at, p.force = p.plan(now); p.woken {
-		p.at, p.force = now, false
+	c := p.circumstances()
+	p.usual = c.usual
+	if p.next = c.plan(); p.woken {
+		p.next = plan{at: c.now}
 	}
-	if p.at.Before(p.pause) {
-		p.at = p.pause
+	if p.next.at.Before(p.pause) {
+		p.next.at = p.pause
 	}
 	p.arm()
 }
 
 // arm sets the timer. Where a machine sleeps, timers stand still: so it looks at the clock every defaultInterval.
 func (p *poll) arm() {
-	wait := min(max(time.Until(p.at), 0), defaultInterval)
+	wait := min(max(time.Until(p.next.at), 0), defaultInterval)
 	if p.timer == nil {
 		p.timer = time.AfterFunc(wait, p.look)
 	} else {
@@ -212,114 +212,6 @@ func hasCome(t time.Time) bool {
 	return !now.Before(t) || !now.Round(0).Before(t.Round(0))
 }
 
-// plan returns when the next look is to be, and whether it asks past a cache that holds a fresh value. The caller holds watches.mu.
-func (p *poll) plan(now time.Time) (at time.Time, force bool) {
-	earlier := func(t time.Time, forced bool) {
-		if at.IsZero() || t.Before(at) {
-			at, force = t, forced
-		}
-	}
-	interval := p.intervals()
-	one := p.any()
-	renewAt, known, all := p.of.client.renewAt(one.ref, one.held.Load().secret.Meta().Backend)
-	leaseEnd, leases := p.lease(now)
-	if known && (p.usual || leases || p.failures > 0) {
-		earlier(renewAt, false)
-	}
-	if !all && p.usual && !leases {
-		earlier(p.looked.Add(p.jittered(defaultInterval)), false)
-	}
-	if interval > 0 && !leases {
-		earlier(p.looked.Add(p.jittered(interval)), true)
-	}
-	if !leaseEnd.IsZero() {
-		if !known || !renewAt.Before(leaseEnd) {
-			const most = 0.8 // of the time that is left
-			earlier(p.looked.Add(time.Duration(float64(leaseEnd.Sub(p.looked))*(most-p.share))), true)
-		}
-		earlier(leaseEnd, true)
-	}
-	if p.failures > 0 && (!known || renewAt.Before(now)) {
-		most := defaultInterval
-		if interval > 0 {
-			most = min(most, interval)
-		}
-		earlier(p.looked.Add(min(most, firstRetry<<min(p.failures-1, 8))), true)
-	}
-	return at, force
-}
-
-// jittered returns d, or up to a tenth less: programs that were started together do not ask together.
-func (p *poll) jittered(d time.Duration) time.Duration {
-	return time.Duration(float64(d) * (1 - p.share))
-}
-
-// any returns one of the handles.
-func (p *poll) any() *follower {
-	for f := range p.followers {
-		return f
-	}
-	return nil
-}
-
-// intervals returns the shortest interval that a handle asks for, or 0, and notes whether there are handles that ask for none.
-func (p *poll) intervals() (shortest time.Duration) {
-	p.usual = false
-	for f := range p.followers {
-		switch {
-		case f.interval == 0:
-			p.usual = true
-		case shortest == 0 || f.interval < shortest:
-			shortest = f.interval
-		}
-	}
-	return shortest
-}
-
-// lease returns the first end of a lease that is to come, and whether a fetch would make another lease.
-func (p *poll) lease(now time.Time) (end time.Time, makes bool) {
-	for f := range p.followers {
-		meta := f.held.Load().secret.Meta()
-		if meta.ExpiresAt.IsZero() || isOver(f.held.Load().secret, now) || !end.IsZero() && end.Before(meta.ExpiresAt) {
-			continue
-		}
-		end = meta.ExpiresAt.Round(0)
-		makes = p.of.client.makesLeases(meta.Backend)
-	}
-	return end, makes
-}
-
-// makesLeases reports whether a read of that backend may make a lease.
-func (c *Client) makesLeases(backend string) bool {
-	return slices.ContainsFunc(c.stacks, func(s *stack) bool { return s.info.Name == backend && s.info.Leases })
-}
-
-// renewAt returns the first time at which a cache of the chain, as far as the backend that answered, may bring another value. all says
-// that each of these sources has such a time.
-func (c *Client) renewAt(ref Ref, answered string) (at time.Time, known, all bool) {
-	all = true
-	for _, s := range c.stacks {
-		next, ok := s.renewAt(ref)
-		if ok && (!known || next.Before(at)) {
-			at, known = next, true
-		}
-		all = all && ok
-		if s.info.Name == answered {
-			break
-		}
-	}
-	return at, known, all
-}
-
-// renewAt asks the cache, which may be a program's own, and panic.
-func (s *stack) renewAt(ref Ref) (at time.Time, known bool) {
-	if s.cache == nil {
-		return at, false
-	}
-	defer func() { _ = recover() }()
-	return s.cache.RenewAt(s.constantLocation(ref).doc)
-}
-
 // look asks for the values of all handles, and shows what it gets.
 func (p *poll) look() {
 	w := p.of
@@ -329,7 +221,7 @@ func (p *poll) look() {
 	defer w.looks.End()
 	w.mu.Lock()
 	lost := p.dropLost()
-	if p.looking || w.polls[p.doc] != p || !hasCome(p.at) {
+	if p.looking || w.polls[p.doc] != p || !hasCome(p.next.at) {
 		if !p.looking && w.polls[p.doc] == p {
 			p.arm()
 		}
@@ -340,12 +232,10 @@ func (p *poll) look() {
 		return
 	}
 	p.looking, p.woken = true, false
-	force := p.force
-	followers := make([]*follower, 0, len(p.followers))
-	for f := range p.followers {
-		followers = append(followers, f)
-	}
-	leaseEnd, _ := p.lease(time.Now())
+	c := p.circumstances()
+	isDue := !c.renewAt.IsZero() && !c.renewAt.After(c.now)
+	look := &fetchctx.Renewal{Passive: !p.next.force && !isDue}
+	followers := slices.Collect(maps.Keys(p.followers))
 	w.mu.Unlock()
 	for _, f := range lost {
 		f.end()
@@ -361,7 +251,7 @@ func (p *poll) look() {
 		}
 		p.schedule()
 	}()
-	failed = p.ask(followers, force, leaseEnd)
+	failed = p.ask(followers, look, c.leaseEnd)
 }
 
 // dropLost takes the handles from p that the program has dropped, and returns them. The caller holds watches.mu.
@@ -378,18 +268,12 @@ func (p *poll) dropLost() (lost []*follower) {
 
 // ask gets the values of followers, and reports whether one of them is not fresh. A look ends with the lease, so that the value is
 // marked then.
-func (p *poll) ask(followers []*follower, force bool, leaseEnd time.Time) (failed bool) {
+func (p *poll) ask(followers []*follower, look *fetchctx.Renewal, leaseEnd time.Time) (failed bool) {
 	ctx := p.ctx
 	if !leaseEnd.IsZero() {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, leaseEnd)
 		defer cancel()
-	}
-	var f fetchctx.Fetch
-	one := followers[0]
-	renewAt, known, _ := p.of.client.renewAt(one.ref, one.held.Load().secret.Meta().Backend)
-	if force || known && !renewAt.After(time.Now()) {
-		f.Renewal = new(fetchctx.Renewal)
 	}
 	reads, byKey := make([]read, 0, 1), make(map[string][]*follower)
 	for _, f := range followers {
@@ -398,14 +282,14 @@ func (p *poll) ask(followers []*follower, force bool, leaseEnd time.Time) (faile
 		}
 		byKey[f.key] = append(byKey[f.key], f)
 	}
-	p.of.client.getMany(ctx, f, reads)
+	p.of.client.getMany(ctx, fetchctx.Fetch{Renewal: look}, reads)
 	if p.ctx.Err() != nil {
 		return false // the handles have ended
 	}
 	var first *Error
 	for i := range reads {
 		r := &reads[i]
-		err := r.lookError(f.Renewal)
+		err := r.lookError(look)
 		for _, f := range byKey[r.key] {
 			if r.secret.IsZero() {
 				f.fail(err)
@@ -432,8 +316,8 @@ func (r *read) lookError(look *fetchctx.Renewal) *Error {
 		return nil
 	}
 	err := error(NewError(ErrUnavailable, "no answer came in time"))
-	if look != nil && look.Failure() != nil {
-		err = look.Failure()
+	if failure := look.Failure(); failure != nil {
+		err = failure
 	}
 	return failureOf(context.Background(), err, r.secret.Meta().Backend, r.key)
 }
@@ -464,5 +348,5 @@ func (p *poll) tell(err *Error) {
 
 // isOfBackend reports whether a failure of that class is one of the backend, and not of a document.
 func isOfBackend(class error) bool {
-	return class == ErrUnavailable || class == ErrUnauthenticated || class == ErrClosed //nolint:errorlint // it is a sentinel itself
+	return class == ErrUnavailable || class == ErrUnauthenticated || class == ErrClosed
 }

@@ -11,6 +11,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/matryer/is"
 
@@ -19,21 +21,24 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// TestReadme holds README.md to code that compiles: each block of Go in it stands, line by line, in one file of the
+// TestReadme holds README.md and docs/ to code that compiles: each block of Go in them stands, line by line, in one file of the
 // examples. A line "// …" leaves lines out.
 func TestReadme(t *testing.T) {
 	is := is.New(t)
-	readme, err := os.ReadFile("README.md")
+	pages, err := filepath.Glob("docs/*.md")
 	is.NoErr(err)
-	sources := exampleSources(t)
-
-	blocks := goBlocks(string(readme))
-	is.True(len(blocks) > 10) // the README has blocks of Go
-	for _, block := range blocks {
-		if !shownIn(sources, block) {
-			t.Errorf("no example has this block of README.md:\n%s", block)
+	sources, n := exampleSources(t), 0
+	for _, page := range append(pages, "README.md") {
+		text, err := os.ReadFile(page)
+		is.NoErr(err)
+		for _, block := range goBlocks(string(text)) {
+			n++
+			if !shownIn(sources, block) {
+				t.Errorf("no example has this block of %s:\n%s", page, block)
+			}
 		}
 	}
+	is.True(n > 20) // blocks were found
 }
 
 // The check must be able to fail.
@@ -172,39 +177,42 @@ func TestPay(t *testing.T) {
 
 // The Connector that README.md shows asks the backend anew for credentials that were refused, and for no other failure.
 func TestConnector(t *testing.T) {
-	is := is.New(t)
-	backend := secretstest.NewBackend(map[string]string{"database": `{"user":"app","password":"first"}`})
-	client, err := secrets.New(backend, middleware.Standard())
-	is.NoErr(err)
-	defer client.Close()
-	down := errors.New("connection reset")
-	fails := down
-	logins := 0
-	connector := &Connector{
-		Secrets: client, Key: "database", Refused: refused,
-		Open: func(context.Context, string, string) (driver.Conn, error) { logins++; return nil, fails },
-	}
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		backend := secretstest.NewBackend(map[string]string{"database": `{"user":"app","password":"first"}`})
+		client, err := secrets.New(backend, middleware.Standard())
+		is.NoErr(err)
+		defer client.Close()
+		down := errors.New("connection reset")
+		fails := down
+		logins := 0
+		connector := &Connector{
+			Secrets: client, Key: "database", Refused: refused,
+			Open: func(context.Context, string, string) (driver.Conn, error) { logins++; return nil, fails },
+		}
 
-	_, err = connector.Connect(t.Context())
-	is.Equal(err, down)
-	is.Equal(backend.Calls(), 1) // the first Get
-	for range 10 {
 		_, err = connector.Connect(t.Context())
 		is.Equal(err, down)
-	}
-	is.Equal(backend.Calls(), 1) // an outage of the database is none of the backend's business
-	is.Equal(logins, 11)
+		is.Equal(backend.Calls(), 1) // the first Get
+		for range 10 {
+			_, err = connector.Connect(t.Context())
+			is.Equal(err, down)
+		}
+		is.Equal(backend.Calls(), 1) // an outage of the database is none of the backend's business
+		is.Equal(logins, 11)
 
-	fails = errRefused
-	_, err = connector.Connect(t.Context())
-	is.Equal(err, errRefused)
-	is.Equal(backend.Calls(), 2)
-	is.Equal(logins, 12) // the same credentials are not tried again
+		fails = errRefused
+		_, err = connector.Connect(t.Context())
+		is.Equal(err, errRefused)
+		is.Equal(backend.Calls(), 2)
+		is.Equal(logins, 12) // the same credentials are not tried again
 
-	backend.Set("database", `{"user":"app","password":"second"}`)
-	_, err = connector.Connect(t.Context())
-	is.Equal(err, errRefused)
-	is.Equal(logins, 14)
+		time.Sleep(time.Second) // until then, the backend is not asked again
+		backend.Set("database", `{"user":"app","password":"second"}`)
+		_, err = connector.Connect(t.Context())
+		is.Equal(err, errRefused)
+		is.Equal(logins, 14)
+	})
 }
 
 // TestStore holds the backend of ExampleBackend to what a backend promises.

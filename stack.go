@@ -15,11 +15,11 @@ import (
 type stack struct {
 	*document
 
-	dedup     Dedup        // or nil, as are those below
-	cache     Cache        //
-	redaction Redaction    //
-	closers   []closer     // outermost first
-	listen    func() error // makes the backend tell of changes, if it has not begun to
+	dedup     Dedup                 // or nil, as are those below
+	cache     Cache                 //
+	redaction Redaction             //
+	closers   []closer              // outermost first
+	listen    func() (fault string) // makes the backend tell of changes, if it has not begun to
 }
 
 // closer is a part of a stack that is to be closed.
@@ -79,28 +79,36 @@ func (c *config) newStack(life context.Context, b described, running *inflight.C
 	if s.redaction != nil {
 		s.closers = append(s.closers, closer{"the redaction layer", s.redaction.Close})
 	}
-	s.listen = sync.OnceValue(func() error { return s.onChange(c.watches) })
-	if info.OnChange != nil && !info.Local { // of a Local one, only handles want to know
-		c.faults.Add(s.listen())
-	}
+	c.listen(s)
 	return s
 }
 
-// onChange makes the backend tell s and w of changes. A panic is an error.
-func (s *stack) onChange(w *watches) (err error) {
+// listen lets the backend of s tell of changes: now, or if only handles want to know, at the first of them.
+func (c *config) listen(s *stack) {
+	s.listen = sync.OnceValue(func() string { return s.onChange(c.watches) })
+	if s.info.Local {
+		return
+	}
+	if fault := s.listen(); fault != "" {
+		c.faults.Addf("backend %s: %s", s.info.Name, fault)
+	}
+}
+
+// onChange makes the backend tell s and w of changes.
+func (s *stack) onChange(w *watches) (fault string) {
 	if s.info.OnChange == nil {
-		return nil
+		return ""
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("secrets: backend %s: OnChange: a panic with a %T", s.info.Name, p)
+			fault = fmt.Sprintf("OnChange: a panic with a %T", p)
 		}
 	}()
 	s.info.OnChange(func(docs ...Ref) {
 		s.forget(docs...)
 		w.changed(s, docs)
 	})
-	return nil
+	return ""
 }
 
 // remember puts cache and deduplication around below. The cache has two halves, and dedup stands between them: so nobody who comes

@@ -55,6 +55,9 @@ func (c *Client) Watch(ctx context.Context, key string, opts ...WatchOption) (*H
 	if err := cfg.faults.Err(); err != nil {
 		return nil, err
 	}
+	if err := c.watches.listen(); err != nil { // before the first fetch, so that no change comes in between
+		return nil, failureOf(ctx, err, "", key)
+	}
 	s, err := c.Get(ctx, key)
 	if err != nil {
 		return nil, err

@@ -37,8 +37,8 @@ func watch(t *testing.T, test func(w *watching), opts ...any) {
 		)
 		for _, o := range opts {
 			switch o := o.(type) {
-			case secrets.Option:
-				clientOpts = append(clientOpts, o)
+			case func() secrets.Option: // a layer must be made in the bubble
+				clientOpts = append(clientOpts, o())
 			case secrets.WatchOption:
 				watchOpts = append(watchOpts, o)
 			}
@@ -139,7 +139,7 @@ func TestFaultsOfWatch(t *testing.T) {
 func TestWhatIsAChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
-		answer := func(value string, meta secrets.Meta) secrets.Secret { return secrets.NewSecret(value, meta) }
+		answer := secrets.NewSecret
 		var current atomic.Pointer[secrets.Secret]
 		set := func(s secrets.Secret) { current.Store(&s) }
 		set(answer("one", secrets.Meta{Version: "1"}))
@@ -247,6 +247,6 @@ func TestHandlesEndTogether(t *testing.T) {
 			go cancel()
 			go w.client.Invalidate("db")
 			w.NoErr(w.client.Close())
-		}, middleware.Standard(cache.WithTTL(time.Second)))
+		}, func() secrets.Option { return middleware.Standard(cache.WithTTL(time.Second)) })
 	}
 }

@@ -67,6 +67,18 @@
 // A directory in D, or a link to one, may also be replaced by one rename. What one call reads is then of one of them, too. Files that are
 // replaced one by one belong to no one update. A file that is written where it lies can be read half: rename complete ones into place.
 //
+// # Changes
+//
+// A handle of [secrets.Client.Watch] sees a change within about half a second. From the first handle on, the backend reads the documents
+// that were asked for every 500 ms and compares the answers, errors among them. So it sees whatever Get would see: a swap of Kubernetes,
+// a directory that is deleted and made again, a rename, a file that is written where it lies, a volume that is unmounted. What one look
+// finds is reported together.
+//
+// The backend looks at the 100 documents that were fetched last; handles on others see a change at their own interval. With
+// [WithCaching], it never looks. No handle sees a value that changes and changes back between two looks. NFS is looked at like any file
+// system, but its client may keep the names in a directory for up to a minute: see acdirmax in nfs(5). A look that hangs on a dead file
+// system stops later looks and nothing else.
+//
 // # Errors
 //
 // Each is a [secrets.Error], whose Detail may hold the names of files and never what is in them, or the error of the
@@ -130,6 +142,7 @@ type Backend struct {
 	version func(path, content string) string
 	batcher *secrets.Batcher
 	mounts  mounts
+	watch   watch
 }
 
 // New returns a Backend for the directory dir. A relative dir is taken from the working directory of this moment. The
@@ -170,9 +183,13 @@ func (c *config) directory(dir string) string {
 }
 
 // Info describes the backend: a Local one, unless [WithCaching] is given. Every call reads the files, so that its answer is
-// current, and a cache could only hold one half of an update.
+// current, and a cache could only hold one half of an update. A Local one tells handles of changes.
 func (b *Backend) Info() secrets.Info {
-	return secrets.Info{Name: b.name, Local: !b.caching, Batch: maxTogether, Resolve: b.resolve, Hint: hint}
+	info := secrets.Info{Name: b.name, Local: !b.caching, Batch: maxTogether, Resolve: b.resolve, Hint: hint}
+	if !b.caching {
+		info.OnChange = b.onChange
+	}
+	return info
 }
 
 // hint says where a file is that is no field of its directory.
@@ -183,30 +200,45 @@ func hint(ref secrets.Ref) string {
 	return "dot files and backups of editors are no fields; the key of such a file is " + ref.Path + "/" + ref.Field
 }
 
-// Close does nothing.
-func (b *Backend) Close() error { return nil }
+// Close ends the looks for changes. It does not wait for one that is under way, since a file system may hang. Fetch still works
+// afterwards. If two Clients share the Backend, the first one to close ends the looks for both: the handles of the other one then see a
+// change at their own interval.
+func (b *Backend) Close() error {
+	b.watch.stop()
+	return nil
+}
 
 // Fetch returns the content of the file that ref.Path names, or the document of the directory of that name. Its
 // Meta.Version changes when the content changes; it means nothing to another Backend. What one GetMany of a Client asks for
 // is read together.
 func (b *Backend) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
-	return b.batcher.Fetch(ctx, ref)
+	s, err := b.batcher.Fetch(ctx, ref)
+	b.note(ref, s, err)
+	return s, err
 }
 
 // fetchTogether answers refs in order. What they name below one ..data link of Kubernetes is read from one state of it.
 func (b *Backend) fetchTogether(ctx context.Context, refs []secrets.Ref) []secrets.Result {
 	results := make([]secrets.Result, len(refs))
-	err := b.look(ctx, appearing, func(s *snapshot) {
+	b.read(ctx, appearing, refs, func(i int, s secrets.Secret, err error) { results[i] = secrets.Result{Secret: s, Err: err} })
+	return results
+}
+
+// read calls take with the answer to each of refs, by its place, from one look with patience. The last answer to a ref counts.
+func (b *Backend) read(
+	ctx context.Context, patience time.Duration, refs []secrets.Ref, take func(i int, s secrets.Secret, err error),
+) {
+	err := b.look(ctx, patience, func(s *snapshot) {
 		for i, ref := range refs {
-			results[i].Secret, results[i].Err = b.fetch(ctx, s, ref)
+			value, err := b.fetch(ctx, s, ref)
+			take(i, value, err)
 		}
 	})
 	if err != nil {
-		for i := range results {
-			results[i] = secrets.Result{Err: err}
+		for i := range refs {
+			take(i, secrets.Secret{}, err)
 		}
 	}
-	return results
 }
 
 // resolve returns for path#field, if path is a directory, the ref path/field of that file, so that nothing is asked of the other

@@ -52,6 +52,9 @@ func WithRawBytes() Option {
 // update, and none of them can be read beside a file that is not UTF-8: that is [secrets.ErrMalformed], and the file is to
 // be named by its path, as database/password. Documents of their own, as two such paths are, may be cached from two
 // updates of a Kubernetes mount, if they are not fetched together.
+//
+// The backend does not look for changes then, which would ask the slow file system twice a second. A handle sees a change when the
+// cache renews the document.
 func WithCaching() Option {
 	return func(c *config) { c.caching = true }
 }

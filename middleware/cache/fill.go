@@ -69,7 +69,7 @@ func (f *filler) secondLook(fetch fetchctx.Fetch, d docKey, b *breaker) (secrets
 			if e.holds() {
 				return secrets.Result{Err: e.failure()}, true
 			}
-		case now < until && fetch.Renewal == nil:
+		case now < until && !fetch.Renewal.Asks():
 			return secrets.Result{Secret: e.secret}, true
 		case !fetch.Probe:
 			if t := e.troubles(); now < t.retryAt {

@@ -153,10 +153,21 @@ func (k *keyspace) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, 
 		return k.next.Fetch(ctx, ref)
 	}
 	found, e, r, waited := k.lookup(ctx, docKeyOf(ref))
-	if fetch.Renewal != nil && found != putOff {
+	if fetch.Renewal.Asks() && found != putOff {
 		r = k.lookAgain(ctx, fetch.Renewal, found, e, r, ref)
-		return r.Secret, r.Err
+	} else {
+		r = k.read(ctx, found, e, r, ref, waited)
 	}
+	if fetch.Renewal != nil && r.Err == nil && r.Secret.Meta().Stale {
+		fetch.Renewal.Fail(k.whyNoNewer(docKeyOf(ref)))
+	}
+	return r.Secret, r.Err
+}
+
+// read answers a read of ref with what lookup has found, or waits for a fetch.
+func (k *keyspace) read(
+	ctx context.Context, found finding, e *entry, r secrets.Result, ref secrets.Ref, waited time.Duration,
+) secrets.Result {
 	switch found {
 	case putOff:
 		k.probeAhead(ctx, e)
@@ -169,7 +180,7 @@ func (k *keyspace) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, 
 		k.misses.Add(1)
 		r.Secret, r.Err = k.next.Fetch(ctx, ref)
 	}
-	return r.Secret, r.Err
+	return r
 }
 
 // maxPatience is for how long a reader waits for a fetch at the most, if there is a stale value, or if the fetch is a probe.
@@ -230,19 +241,15 @@ func (k *keyspace) renewed(ctx context.Context, e *entry, ref secrets.Ref, waite
 func (k *keyspace) lookAgain(
 	ctx context.Context, look *fetchctx.Renewal, found finding, e *entry, r secrets.Result, ref secrets.Ref,
 ) secrets.Result {
-	d := docKeyOf(ref)
 	isFresh := e != nil && r.Err == nil && !r.Secret.Meta().Stale && !e.isBackingOff()
 	if found == answer && !isFresh {
-		if r.Err == nil {
-			look.Fail(k.whyNoNewer(d))
-		}
 		return r
 	}
 	k.misses.Add(1)
 	r.Secret, r.Err = k.next.Fetch(ctx, ref)
 	if errors.Is(r.Err, secrets.ErrUnavailable) {
 		look.Fail(r.Err)
-		if old, ok := k.recollect(d); ok {
+		if old, ok := k.recollect(docKeyOf(ref)); ok {
 			return old
 		}
 	}

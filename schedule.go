@@ -1,0 +1,140 @@
+package secrets
+
+import (
+	"slices"
+	"time"
+)
+
+const (
+	// defaultInterval is how often a handle looks where no cache says when.
+	defaultInterval = 30 * time.Second
+	// minPause is the least time between two looks at a document, for a backend or a cache that asks for more of them.
+	minPause = 100 * time.Millisecond
+	// firstRetry is how long after a look that failed the next one comes, where no cache says when. It doubles up to the interval.
+	firstRetry = time.Second
+)
+
+// plan is when a document is looked at next. force says that the look asks past a cache that holds a fresh value.
+type plan struct {
+	at    time.Time
+	force bool
+}
+
+// earlier makes at the time, unless an earlier one is planned.
+func (n *plan) earlier(at time.Time, force bool) {
+	if n.at.IsZero() || at.Before(n.at) {
+		n.at, n.force = at, force
+	}
+}
+
+// circumstances are what the time of the next look depends on.
+type circumstances struct {
+	now      time.Time
+	looked   time.Time     // when the last look ended
+	share    float64       // of the jitter: between 0 and 0.1
+	failures int           // of looks, in a row
+	usual    bool          // a handle leaves it to the cache when to look
+	interval time.Duration // the shortest that a handle asks for, or 0
+	renewAt  time.Time     // when a cache may bring another value, or zero if none says so
+	all      bool          // each source that was asked for the value has such a time
+	leaseEnd time.Time     // the first end of a lease that is to come, or zero
+	leases   bool          // a fetch makes another lease
+}
+
+// plan returns when the next look is to be.
+func (c *circumstances) plan() (next plan) {
+	known := !c.renewAt.IsZero()
+	if known && (c.usual || c.leases || c.failures > 0) {
+		next.earlier(c.renewAt, false)
+	}
+	if !c.leases && c.usual && !c.all {
+		next.earlier(c.after(defaultInterval), false)
+	}
+	if !c.leases && c.interval > 0 {
+		next.earlier(c.after(c.interval), true)
+	}
+	if !c.leaseEnd.IsZero() {
+		if !known || !c.renewAt.Before(c.leaseEnd) {
+			const most = 0.8 // of the time that is left
+			next.earlier(c.looked.Add(time.Duration(float64(c.leaseEnd.Sub(c.looked))*(most-c.share))), true)
+		}
+		next.earlier(c.leaseEnd, true)
+	}
+	if c.failures > 0 && !c.renewAt.After(c.now) {
+		next.earlier(c.looked.Add(c.retry()), true)
+	}
+	return next
+}
+
+// after returns the time of a look that follows the last one after d, or up to a tenth sooner: programs that were started together do
+// not ask together.
+func (c *circumstances) after(d time.Duration) time.Time {
+	return c.looked.Add(time.Duration(float64(d) * (1 - c.share)))
+}
+
+// retry is the pause after a look that failed.
+func (c *circumstances) retry() time.Duration {
+	most := defaultInterval
+	if c.interval > 0 {
+		most = min(most, c.interval)
+	}
+	return min(most, firstRetry<<min(c.failures-1, 8))
+}
+
+// circumstances returns what the time of the next look depends on. The caller holds watches.mu.
+func (p *poll) circumstances() circumstances {
+	c := circumstances{now: time.Now(), looked: p.looked, share: p.share, failures: p.failures}
+	for f := range p.followers {
+		switch {
+		case f.interval == 0:
+			c.usual = true
+		case c.interval == 0 || f.interval < c.interval:
+			c.interval = f.interval
+		}
+		s := f.held.Load().secret
+		if end := s.Meta().ExpiresAt.Round(0); !end.IsZero() && !isOver(s, c.now) && (c.leaseEnd.IsZero() || end.Before(c.leaseEnd)) {
+			c.leaseEnd, c.leases = end, p.of.client.makesLeases(s.Meta().Backend)
+		}
+	}
+	c.renewAt, c.all = p.renewAt()
+	return c
+}
+
+// renewAt returns the first time at which a cache may bring another value of the document, or zero. The caller holds watches.mu.
+func (p *poll) renewAt() (at time.Time, all bool) {
+	for f := range p.followers { // they are of one document
+		return p.of.client.renewAt(f.ref, f.held.Load().secret.Meta().Backend)
+	}
+	return at, false
+}
+
+// makesLeases reports whether a read of that backend may make a lease.
+func (c *Client) makesLeases(backend string) bool {
+	return slices.ContainsFunc(c.stacks, func(s *stack) bool { return s.info.Name == backend && s.info.Leases })
+}
+
+// renewAt returns the first time at which a cache of the chain, as far as the backend that answered, may bring another value, or zero.
+// all says that each of these sources has such a time.
+func (c *Client) renewAt(ref Ref, answered string) (at time.Time, all bool) {
+	all = true
+	for _, s := range c.stacks {
+		next, known := s.renewAt(ref)
+		if known && (at.IsZero() || next.Before(at)) {
+			at = next
+		}
+		all = all && known
+		if s.info.Name == answered {
+			break
+		}
+	}
+	return at, all
+}
+
+// renewAt asks the cache, which may be a program's own, and panic.
+func (s *stack) renewAt(ref Ref) (at time.Time, known bool) {
+	if s.cache == nil {
+		return at, false
+	}
+	defer func() { _ = recover() }()
+	return s.cache.RenewAt(s.constantLocation(ref).doc)
+}
