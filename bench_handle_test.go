@@ -55,6 +55,7 @@ func BenchmarkHandle(b *testing.B) {
 		all := make([]*secrets.Handle, handles)
 		for b.Loop() {
 			client := benchClient(b, backend)
+			clear(all)
 			before := heap()
 			for i := range all {
 				var err error

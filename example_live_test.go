@@ -6,47 +6,46 @@ import (
 	"log"
 
 	"github.com/seed-5482dd03/secrets"
-	"github.com/seed-5482dd03/secrets/middleware"
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// Pool stands for a pool of connections, such as a *sql.DB.
-type Pool struct{ version string }
+// DB stands for a pool of connections, such as a *sql.DB.
+type DB struct{ version string }
 
-func OpenPool(s secrets.Secret) (*Pool, error) { return &Pool{s.Meta().Version}, nil }
-func (p *Pool) Query() error                   { fmt.Println("query with version", p.version); return nil }
-func (p *Pool) Close()                         { fmt.Println("closed: version", p.version) }
+func OpenDB(s secrets.Secret) (*DB, error) { return &DB{s.Meta().Version}, nil }
+func (db *DB) Query() error                { fmt.Println("query with version", db.version); return nil }
+func (db *DB) Close()                      { fmt.Println("close version", db.version) }
 
 // The old pool is closed when nobody uses it any more.
 func ExampleDerive() {
-	backend := secretstest.NewBackend(map[string]string{"database": `{"user":"app","password":"correct horse"}`})
-	client, err := secrets.New(backend, middleware.Standard())
+	backend := secretstest.NewBackend(map[string]string{"database": "correct horse"})
+	client, err := secrets.New(backend)
 	if err != nil {
 		log.Panic(err)
 	}
 	defer client.Close()
 
-	database, err := client.Watch(context.Background(), "database")
+	credentials, err := client.Watch(context.Background(), "database")
 	if err != nil {
 		log.Panic(err)
 	}
-	pool, err := secrets.Derive(database, OpenPool, secrets.Closing((*Pool).Close))
+	db, err := secrets.Derive(credentials, OpenDB, secrets.Closing((*DB).Close))
 	if err != nil {
 		log.Panic(err)
 	}
-	defer pool.Close()
+	defer db.Close()
 
-	_ = pool.Use(func(p *Pool) error {
-		changed := pool.Changed()
-		backend.Set("database", `{"user":"app","password":"battery staple"}`) // somebody rotates the password
-		client.Invalidate("database")                                         // without it, it is seen a little later
+	_ = db.Use(func(old *DB) error {
+		changed := db.Changed()
+		backend.Set("database", "battery staple") // somebody rotates the password
+		client.Invalidate("database")             // without it, the change is seen a little later
 		<-changed
-		return p.Query() // still with the old one
+		return old.Query()
 	})
-	_ = pool.Use((*Pool).Query)
+	_ = db.Use((*DB).Query)
 	// Output:
 	// query with version 1
-	// closed: version 1
+	// close version 1
 	// query with version 2
-	// closed: version 2
+	// close version 2
 }

@@ -7,14 +7,13 @@ import (
 	"log"
 
 	"github.com/seed-5482dd03/secrets"
-	"github.com/seed-5482dd03/secrets/middleware"
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
 // The loop calls apply with the current value, and again after each change, until the handle ends.
 func ExampleClient_Watch() {
 	backend := secretstest.NewBackend(map[string]string{"api/token": "correct horse"})
-	client, err := secrets.New(backend, middleware.Standard())
+	client, err := secrets.New(backend)
 	if err != nil {
 		log.Panic(err)
 	}
