@@ -29,7 +29,7 @@ func ExampleClient_Watch() {
 			backend.Set("api/token", "battery staple")
 			client.Invalidate("api/token")
 		} else {
-			token.Close()
+			_ = token.Close()
 		}
 	}
 	for !errors.Is(token.Err(), secrets.ErrClosed) {

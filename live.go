@@ -2,7 +2,6 @@ package secrets
 
 import (
 	"errors"
-	"fmt"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -102,8 +101,8 @@ type deriveConfig[T any] struct {
 }
 
 // Closing makes the Live call end once for each T: when it was replaced or the Live has ended, and the last [Live.Use] of it has returned.
-// end runs on the goroutine of the last of these: of Use, of Close of the Live, its handle or the Client, or on one of the Live. By
-// default, nothing is called.
+// end runs on the goroutine of the last of these: of Use, of Close of the Live, its handle or the Client, or on one of the Live. It must
+// not close the Client, whose Close waits for it. By default, nothing is called.
 func Closing[T any](end func(T)) DeriveOption[T] {
 	return func(c *deriveConfig[T]) {
 		c.end = end
@@ -149,6 +148,9 @@ func newVersion[T any](value T) *version[T] {
 	return v
 }
 
+// leave notes that v has a user less, and reports whether it was the last one.
+func (v *version[T]) leave() (last bool) { return v.users.Add(-1) == 0 }
+
 // acquire returns the current version, which release must follow.
 func (l *live[T]) acquire() (*version[T], error) {
 	for !l.closed.Load() {
@@ -164,10 +166,17 @@ func (l *live[T]) acquire() (*version[T], error) {
 
 func (l *live[T]) closedError() error { return closedError(l.from.key) }
 
-// release notes that v has a user less. The last one ends it. The caller holds no lock.
+// release notes that v has a user less. The last one ends it.
 func (l *live[T]) release(v *version[T]) {
-	if v.users.Add(-1) == 0 && l.end != nil {
-		l.end(v.value)
+	if v.leave() {
+		l.finish(v.value)
+	}
+}
+
+// finish ends value. The caller holds no lock.
+func (l *live[T]) finish(value T) {
+	if l.end != nil {
+		l.end(value)
 	}
 }
 
@@ -188,7 +197,7 @@ func (l *live[T]) changed() {
 	}
 }
 
-// rebuild makes a T of the current value, if it is not made yet. It is the end of its goroutine: what the program gives may end it.
+// rebuild makes a T of the current value, if it is not made yet. It has a goroutine of its own, which build or end may end.
 func (l *live[T]) rebuild() {
 	s, needed := l.next()
 	if l.isDropped() {
@@ -198,10 +207,10 @@ func (l *live[T]) rebuild() {
 		return
 	}
 	var value T
-	err := l.failed("the call ended its goroutine")
+	err := l.failed(errEnded)
 	defer func() {
-		if old := l.install(s, value, err); old != nil {
-			l.release(old)
+		if over, isOver := l.install(s, value, err); isOver {
+			l.finish(over)
 		}
 	}()
 	value, err = l.build(s)
@@ -231,31 +240,30 @@ func (l *live[T]) next() (s Secret, needed bool) {
 func (l *live[T]) build(s Secret) (value T, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = l.failed(fmt.Sprintf("a panic with a %T", p)) // whose text may quote the value
+			err = l.failed(panicked(p))
 		}
 	}()
 	return l.make(s)
 }
 
-func (l *live[T]) failed(what string) error {
-	return &Error{Key: l.from.key, Err: ErrUnknown, Detail: "build: " + what}
+// failed returns the error of a build that has not returned.
+func (l *live[T]) failed(why *Error) error {
+	return &Error{Key: l.from.key, Err: why.Err, Detail: "build: " + why.Detail}
 }
 
-// install puts the T that was built of s in the place of the current one, and sees to the next build. old is a version that is to be
-// released, or nil.
-func (l *live[T]) install(s Secret, value T, err error) (old *version[T]) {
+// install puts the T that was built of s in the place of the current one, and sees to the next build. over is a T that nobody
+// uses, if isOver.
+func (l *live[T]) install(s Secret, value T, err error) (over T, isOver bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
 	case l.closed.Load():
-		if err == nil {
-			old = newVersion(value)
-		}
-		return old
+		return value, err == nil
 	case err == nil:
 		l.built, l.failures = s, 0
 		l.failure.Store(nil)
-		old = l.current.Swap(newVersion(value))
+		old := l.current.Swap(newVersion(value))
+		over, isOver = old.value, old.leave() // before anybody learns of it: a user who does and leaves is the last one
 		close(old.replaced)
 	default:
 		l.failures++
@@ -267,7 +275,7 @@ func (l *live[T]) install(s Secret, value T, err error) (old *version[T]) {
 	case err != nil:
 		l.retry = time.AfterFunc(min(maxRebuild, firstRebuild<<min(l.failures-1, 8)), l.changed)
 	}
-	return old
+	return over, isOver
 }
 
 // close ends the Live.
@@ -281,9 +289,10 @@ func (l *live[T]) close() {
 		l.retry.Stop()
 	}
 	v := l.current.Load()
+	isOver := !l.isDropped() && v.leave()
 	close(v.replaced)
 	l.mu.Unlock()
-	if !l.isDropped() {
-		l.release(v)
+	if isOver {
+		l.finish(v.value)
 	}
 }

@@ -174,6 +174,29 @@ func TestATEndsAfterItsLastUser(t *testing.T) {
 	})
 }
 
+// Whoever has seen the change and is the last user ends the T, before Use returns. It does not happen at some time later.
+func TestTheLastUserEndsTheT(t *testing.T) {
+	for range 200 {
+		derive(t, func(d *deriving) {
+			d.NoErr(d.live.Use(func(*pool) error {
+				changed := d.live.Changed()
+				d.backend.Set("db", "two")
+				d.client.Invalidate("db")
+				<-changed
+				return nil
+			}))
+			d.Equal(d.ends(), []int64{1, 0})
+			d.NoErr(d.live.Use(func(*pool) error {
+				changed := d.live.Changed()
+				go d.live.Close()
+				<-changed
+				return nil
+			}))
+			d.Equal(d.ends(), []int64{1, 1})
+		})
+	}
+}
+
 func TestUseReturnsWhatFDoes(t *testing.T) {
 	derive(t, func(d *deriving) {
 		own := errors.New("query failed")

@@ -253,9 +253,9 @@ func TestAFailedBuildKeepsTheLastT(t *testing.T) {
 
 func TestWhenAFailedBuildIsTriedAgain(t *testing.T) {
 	derive(t, func(d *deriving) {
-		pauses := []time.Duration{1, 2, 4, 8, 16, 32, 60, 60, 60}
-		for i := range pauses {
-			pauses[i] *= time.Second
+		var pauses []time.Duration
+		for _, s := range []int{1, 2, 4, 8, 16, 32, 60, 60, 60} {
+			pauses = append(pauses, time.Duration(s)*time.Second)
 		}
 		own := errors.New("connection refused")
 		for range 2 { // a build that succeeds begins anew

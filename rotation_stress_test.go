@@ -160,7 +160,7 @@ func (r *rotation) replaceAtOnce(d *rotated) {
 func (r *rotation) read(changing <-chan *rotated, one func(d *rotated) login) {
 	last := make(map[*rotated]int)
 	for d := range changing {
-		for range 4 {
+		for range 2 {
 			n, same := one(d).version()
 			if !same {
 				r.torn.Add(1)
