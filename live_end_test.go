@@ -188,7 +188,7 @@ func TestTheLastUserEndsTheT(t *testing.T) {
 			d.Equal(d.ends(), []int64{1, 0})
 			d.NoErr(d.live.Use(func(*pool) error {
 				changed := d.live.Changed()
-				go d.live.Close()
+				go func() { _ = d.live.Close() }()
 				<-changed
 				return nil
 			}))
