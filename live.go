@@ -45,7 +45,9 @@ func Derive[T any](h *Handle, build func(Secret) (T, error), opts ...DeriveOptio
 	core.current.Store(newVersion(value))
 	core.built = s
 	core.silence = h.f.listen(core)
-	core.changed() // the value may have changed before we listened
+	if isReplaced(s, h.Secret()) { // before we listened
+		core.changed()
+	}
 	l := &Live[T]{core, h}
 	runtime.AddCleanup(l, func(dropped *atomic.Bool) { dropped.Store(true) }, &core.dropped)
 	return l, nil
@@ -84,6 +86,7 @@ func (l *Live[T]) Changed() <-chan struct{} { return l.core.current.Load().repla
 // Close ends the Live. Its T ends after its last user, for which Close does not wait. The handle goes on. Close may be called often, and
 // returns nil.
 func (l *Live[T]) Close() error {
+	defer runtime.KeepAlive(l) // else it may be taken for a dropped one meanwhile
 	l.core.close()
 	l.core.silence()
 	return nil
@@ -98,8 +101,8 @@ type deriveConfig[T any] struct {
 }
 
 // Closing makes the Live call end once for each T: when it was replaced or the Live has ended, and the last [Live.Use] of it has returned.
-// end runs on the goroutine of the last of these: of Use, of Close of the Live, its handle or the Client, or on one of the Live. By
-// default, nothing is called.
+// end runs on the goroutine of the last of these: of Use, of Close of the Live, its handle or the Client, or on one of the Live. It must
+// not close the Client, whose Close waits for it. By default, nothing is called.
 func Closing[T any](end func(T)) DeriveOption[T] {
 	return func(c *deriveConfig[T]) {
 		c.end = end
@@ -127,7 +130,7 @@ type live[T any] struct {
 	mu       sync.Mutex
 	built    Secret // what current is made of
 	building bool
-	again    bool // there was a change since the build began
+	again    bool // there was a change since that build began
 	failures int  // of builds, in a row
 	retry    *time.Timer
 }
@@ -145,29 +148,40 @@ func newVersion[T any](value T) *version[T] {
 	return v
 }
 
+// leave notes that v has a user less, and reports whether it was the last one.
+func (v *version[T]) leave() (last bool) { return v.users.Add(-1) == 0 }
+
 // acquire returns the current version, which release must follow.
 func (l *live[T]) acquire() (*version[T], error) {
-	for {
+	for !l.closed.Load() {
 		v := l.current.Load()
 		for n := v.users.Load(); n > 0; n = v.users.Load() {
 			if v.users.CompareAndSwap(n, n+1) {
 				return v, nil
 			}
 		}
-		if l.closed.Load() {
-			return nil, l.closedError()
-		}
 	}
+	return nil, l.closedError()
 }
 
 func (l *live[T]) closedError() error { return closedError(l.from.key) }
 
-// release notes that v has a user less. The last one ends it. The caller holds no lock.
+// release notes that v has a user less. The last one ends it.
 func (l *live[T]) release(v *version[T]) {
-	if v.users.Add(-1) == 0 && l.end != nil {
-		l.end(v.value)
+	if v.leave() {
+		l.finish(v.value)
 	}
 }
+
+// finish ends value. The caller holds no lock.
+func (l *live[T]) finish(value T) {
+	if l.end != nil {
+		l.end(value)
+	}
+}
+
+// isDropped reports whether the program has lost the Live. One that it has keeps the handle, and their cleanups run in any order.
+func (l *live[T]) isDropped() bool { return l.dropped.Load() || l.from.dropped.Load() }
 
 // changed notes that there may be another value. It does not block.
 func (l *live[T]) changed() {
@@ -179,36 +193,27 @@ func (l *live[T]) changed() {
 		l.again = true
 	default:
 		l.building = true
-		go l.follow()
+		go l.rebuild()
 	}
 }
 
-// follow builds until the Live is up to date.
-func (l *live[T]) follow() {
-	for {
-		s, needed := l.next()
-		if l.dropped.Load() {
-			l.silence()
-		}
-		if !needed {
-			return
-		}
-		var value T
-		err := error(errEnded)
-		done := make(chan struct{})
-		go func() { // for build may end its goroutine
-			defer close(done)
-			value, err = l.build(s)
-		}()
-		<-done
-		old, more := l.install(s, value, err)
-		if old != nil {
-			l.release(old)
-		}
-		if !more {
-			return
-		}
+// rebuild makes a T of the current value, if it is not made yet. It has a goroutine of its own, which build or end may end.
+func (l *live[T]) rebuild() {
+	s, needed := l.next()
+	if l.isDropped() {
+		l.silence()
 	}
+	if !needed {
+		return
+	}
+	var value T
+	err := l.failed(errEnded)
+	defer func() {
+		if over, isOver := l.install(s, value, err); isOver {
+			l.finish(over)
+		}
+	}()
+	value, err = l.build(s)
 }
 
 // next returns the value to build from, if one is needed.
@@ -216,15 +221,15 @@ func (l *live[T]) next() (s Secret, needed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s, l.again = l.from.held.Load().secret, false
+	if l.retry != nil {
+		l.retry.Stop()
+	}
 	switch {
-	case l.closed.Load() || l.dropped.Load():
+	case l.closed.Load() || l.isDropped():
 	case !isReplaced(l.built, s):
 		l.failures = 0
 		l.failure.Store(nil)
 	default:
-		if l.retry != nil {
-			l.retry.Stop()
-		}
 		return s, true
 	}
 	l.building = false
@@ -235,34 +240,42 @@ func (l *live[T]) next() (s Secret, needed bool) {
 func (l *live[T]) build(s Secret) (value T, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = panicked(p)
+			err = l.failed(panicked(p))
 		}
 	}()
 	return l.make(s)
 }
 
-// install puts the T that was built of s in the place of the current one. old is a version that is to be released. more says that
-// there may be another value by now.
-func (l *live[T]) install(s Secret, value T, err error) (old *version[T], more bool) {
+// failed returns the error of a build that has not returned.
+func (l *live[T]) failed(why *Error) error {
+	return &Error{Key: l.from.key, Err: why.Err, Detail: "build: " + why.Detail}
+}
+
+// install puts the T that was built of s in the place of the current one, and sees to the next build. over is a T that nobody
+// uses, if isOver.
+func (l *live[T]) install(s Secret, value T, err error) (over T, isOver bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
-	case err == nil && l.closed.Load():
-		return newVersion(value), true // next knows that it is closed
+	case l.closed.Load():
+		return value, err == nil
 	case err == nil:
-		l.failures, l.built = 0, s
+		l.built, l.failures = s, 0
 		l.failure.Store(nil)
-		old = l.current.Swap(newVersion(value))
+		old := l.current.Swap(newVersion(value))
+		over, isOver = old.value, old.leave() // before anybody learns of it: a user who does and leaves is the last one
 		close(old.replaced)
-		return old, true
+	default:
+		l.failures++
+		l.failure.Store(&err)
 	}
-	l.failure.Store(&err)
-	l.failures++
-	if l.building = l.again && !l.closed.Load(); l.building || l.closed.Load() {
-		return nil, l.building
+	switch l.building = l.again; {
+	case l.again:
+		go l.rebuild()
+	case err != nil:
+		l.retry = time.AfterFunc(min(maxRebuild, firstRebuild<<min(l.failures-1, 8)), l.changed)
 	}
-	l.retry = time.AfterFunc(min(maxRebuild, firstRebuild<<min(l.failures-1, 8)), l.changed)
-	return nil, false
+	return over, isOver
 }
 
 // close ends the Live.
@@ -276,9 +289,10 @@ func (l *live[T]) close() {
 		l.retry.Stop()
 	}
 	v := l.current.Load()
+	isOver := !l.isDropped() && v.leave()
 	close(v.replaced)
 	l.mu.Unlock()
-	if !l.dropped.Load() {
-		l.release(v)
+	if isOver {
+		l.finish(v.value)
 	}
 }
