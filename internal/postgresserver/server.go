@@ -107,7 +107,7 @@ func newServer() (*Server, error) {
 
 // programs returns the directory of initdb, postgres and psql. Debian keeps those of each version in one of its own, outside of PATH.
 func programs() (string, error) {
-	dirs, _ := filepath.Glob("/usr/lib/postgresql/*/bin") //nolint:errcheck // the pattern is valid
+	dirs, _ := filepath.Glob("/usr/lib/postgresql/*/bin")                         //nolint:errcheck // the pattern is valid
 	slices.SortFunc(dirs, func(a, b string) int { return strings.Compare(b, a) }) // the newest first
 	dirs = append(dirs, filepath.SplitList(os.Getenv("PATH"))...)
 	for _, dir := range dirs {
@@ -261,24 +261,24 @@ func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 func (s *Server) log() string { return filepath.Join(s.dir, "log") }
 
 func (s *Server) logTail() string {
-	log, _ := os.ReadFile(s.log()) //nolint:errcheck,gosec // it is for a person; dir is ours
+	log, _ := os.ReadFile(s.log()) //nolint:errcheck // it is for a person
 	return string(log[max(0, len(log)-logTail):])
 }
 
 // Stop ends the server with its connections, and removes its files. It may be called more than once.
 func (s *Server) Stop() {
 	if s.process != nil {
-		_ = s.process.Signal(stopNow) // it may have ended
+		_ = s.process.Signal(stopNow) //nolint:errcheck // it may have ended
 		timer := time.NewTimer(stopTimeout)
 		defer timer.Stop()
 		select {
 		case <-s.done:
 		case <-timer.C:
-			_ = s.process.Kill() // the server's own processes end with it
+			_ = s.process.Kill() //nolint:errcheck // it may have ended; its own processes end with it
 			<-s.done
 		}
 	}
-	_ = os.RemoveAll(s.dir)
+	_ = os.RemoveAll(s.dir) //nolint:errcheck // nobody is left who writes to it
 }
 
 // Query logs in as a user with a password, runs a query, and returns what psql prints: a line for each row, with | between columns. The

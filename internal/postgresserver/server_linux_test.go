@@ -26,7 +26,7 @@ func TestServerDiesWithTheTests(t *testing.T) {
 		select {} // until it is killed
 	}
 	is := is.New(t)
-	dir, err := os.MkdirTemp("", "postgres-test-")
+	dir, err := os.MkdirTemp("", "postgres-test-") //nolint:usetesting // the other user cannot enter what t makes
 	is.NoErr(err)
 	defer os.RemoveAll(dir)
 	is.NoErr(os.Chmod(dir, 0o711))

@@ -17,7 +17,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestServer(t *testing.T) {
 	is := is.New(t)
-	dir, err := os.MkdirTemp("", "postgres-test-") // the other user cannot enter that of t
+	dir, err := os.MkdirTemp("", "postgres-test-") //nolint:usetesting // the other user cannot enter what t makes
 	is.NoErr(err)
 	defer os.Remove(dir)
 	is.NoErr(os.Chmod(dir, 0o711))
