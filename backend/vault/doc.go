@@ -73,6 +73,10 @@
 // cache if that is before the end of the lease; give the cache a TTL of at least the lease. A cache that renews in the background
 // serves the old one meanwhile, perhaps with a moment left: see Meta.ExpiresAt.
 //
+// A static role has no lease. Its Meta.ExpiresAt is when Vault is to change the password, give or take a second. Vault may be late: it
+// looks every 5 seconds. As long as it is, the password is good, and Meta.ExpiresAt is a second ahead. The field ttl of its answer is not
+// in the document, or the document would change each second. [secrets.Client.Do] bridges the moment of the change.
+//
 // # Errors
 //
 // Each is a [secrets.Error] of one class, or the error of the context. The Detail is of this package's own words: neither

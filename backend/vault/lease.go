@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"maps"
 	"sync"
@@ -30,9 +31,26 @@ func (b *Backend) dynamic(ctx context.Context, t token, ref secrets.Ref) (secret
 	_, periodic := fields["rotation_period"]
 	_, scheduled := fields["rotation_schedule"]
 	if periodic || scheduled {
-		rotation = began.Add(seconds(fields["ttl"]))
+		rotation = began.Add(max(seconds(fields["ttl"]), leastRotation))
+		a.data = without(fields, "ttl") // each answer would be another version
 	}
 	return b.leased(t, ref, a, began, rotation)
+}
+
+// leastRotation is for how long a password of a static role is good if its rotation is due. Vault looks for what is due every 5 s, and
+// again if the database did not answer. Until it has rotated, it says that the ttl is 0. See CredentialTTL and runTicker in
+// https://github.com/hashicorp/vault/tree/v1.21.0/builtin/logical/database
+const leastRotation = time.Second
+
+// without returns fields as JSON, but for one of them.
+func without(fields map[string]json.RawMessage, name string) json.RawMessage {
+	fields = maps.Clone(fields)
+	delete(fields, name)
+	text, err := json.Marshal(fields)
+	if err != nil {
+		return nil // what was parsed is valid
+	}
+	return text
 }
 
 // errVoid says that the token ended while it was used to get a lease, which ended with it.

@@ -72,6 +72,39 @@ func TestDynamicSecrets(t *testing.T) {
 	is.Equal(len(f.seen()), 0)
 }
 
+// The password of a static role whose rotation is due is good until Vault has rotated, though it says that the ttl is 0. What the ttl
+// says is no part of the secret: one that is asked for later is not another one.
+func TestTheRotationOfAStaticRoleIsDue(t *testing.T) {
+	is := is.New(t)
+	f := newFake(t)
+	reply := func(password string, ttl int) {
+		f.reply("database/static-creds/app", http.StatusOK, fmt.Sprintf(`{"lease_id":"","lease_duration":0,"data":{"username":"u",`+
+			`"password":%q,"last_vault_rotation":"2026-11-28T14:39:40.135Z","rotation_period":86400,"ttl":%d}}`, password, ttl))
+	}
+	c := client(t, f.backend(t, vault.WithMount("database"), vault.WithDynamicSecrets()))
+	get := func() secrets.Secret {
+		t.Helper()
+		s, err := c.Get(t.Context(), "static-creds/app#")
+		is.NoErr(err)
+		return s
+	}
+	reply("old <&>", 7)
+	early := get()
+	reply("old <&>", 0)
+	due := get()
+	is.True(time.Until(due.Meta().ExpiresAt) > 0)
+	is.True(time.Until(due.Meta().ExpiresAt) <= time.Second)
+	is.True(due.Equal(early))
+	is.Equal(due.Meta().Version, early.Meta().Version)
+	password, err := due.Field("password")
+	is.NoErr(err)
+	is.Equal(password.Reveal(), "old <&>")
+
+	reply("new", 86400)
+	is.True(!get().Equal(due))
+	is.True(get().Meta().Version != due.Meta().Version)
+}
+
 // TestLeasesEndWithTheirToken has the token replaced while what it brought is in the cache.
 func TestLeasesEndWithTheirToken(t *testing.T) {
 	is := is.New(t)

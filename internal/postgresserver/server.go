@@ -1,0 +1,332 @@
+//go:build unix
+
+package postgresserver
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// TB is what this package needs of a *testing.T or a *testing.B. It keeps package testing out of what is no test.
+type TB interface {
+	Helper()
+	Logf(format string, args ...any)
+	Fatalf(format string, args ...any)
+	Failed() bool
+	Cleanup(f func())
+}
+
+const (
+	host         = "127.0.0.1"
+	superuser    = "superuser"
+	database     = "postgres"              // each server has one of that name
+	startTimeout = time.Minute             // A server starts in less than a second; a busy machine takes longer.
+	queryTimeout = 30 * time.Second        // of [Server.Must]
+	stopTimeout  = 10 * time.Second        // A server ends in milliseconds.
+	pollInterval = 20 * time.Millisecond   // How often a starting server is looked at.
+	portAttempts = 5                       // How often a start is repeated since another process took the port.
+	logTail      = 4 << 10                 // How much of its log tells why a server did not start.
+	otherUser    = "nobody"                // PostgreSQL refuses to run as root.
+	refusal      = "authentication failed" // says the server of a password that is wrong, and of a role that does not exist
+	newFile      = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
+	private      = 0o600
+
+	// exitOfConnection is how psql ends if there is no connection, https://www.postgresql.org/docs/15/app-psql.html#id-1.9.4.20.7
+	exitOfConnection = 2
+	// stopNow makes the server abort its connections and end: https://www.postgresql.org/docs/15/server-shutdown.html
+	// It gives back its shared memory, which SIGKILL would leave to the system.
+	stopNow = syscall.SIGQUIT
+)
+
+// A Server is a PostgreSQL server. It asks for passwords with SCRAM-SHA-256, and has no TLS. Its methods are safe for concurrent use.
+type Server struct {
+	// Addr is the address of the server, as 127.0.0.1:5432.
+	Addr string
+	// User and Password are those of the superuser.
+	User, Password string
+
+	bin        string              // the directory of the programs
+	dir        string              // of the files
+	credential *syscall.Credential // of who runs the server, or nil
+	process    *os.Process
+	done       chan struct{} // closed at its end
+	err        error         // how it ended, once done is closed
+}
+
+// Start starts a server for t, and stops it when t ends. The end of a failed test shows the end of the server's log.
+func Start(t TB) *Server {
+	t.Helper()
+	s, err := newServer()
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the end of the log of the PostgreSQL server at %s:\n%s", s.Addr, s.logTail())
+		}
+		s.Stop()
+	})
+	return s
+}
+
+func newServer() (*Server, error) {
+	s := &Server{User: superuser, Password: rand.Text()}
+	var err error
+	if s.bin, err = programs(); err != nil {
+		return nil, err
+	}
+	if s.credential, err = runAs(); err != nil {
+		return nil, err
+	}
+	if s.dir, err = os.MkdirTemp("", "postgresserver-"); err != nil {
+		return nil, fmt.Errorf("postgresserver: %w", err)
+	}
+	if err = s.initialize(); err == nil {
+		err = s.launch()
+	}
+	if err != nil {
+		s.Stop()
+		return nil, err
+	}
+	return s, nil
+}
+
+// programs returns the directory of initdb, postgres and psql. Debian keeps those of each version in one of its own, outside of PATH.
+func programs() (string, error) {
+	dirs, _ := filepath.Glob("/usr/lib/postgresql/*/bin")                         //nolint:errcheck // the pattern is valid
+	slices.SortFunc(dirs, func(a, b string) int { return strings.Compare(b, a) }) // the newest first
+	dirs = append(dirs, filepath.SplitList(os.Getenv("PATH"))...)
+	for _, dir := range dirs {
+		if !slices.ContainsFunc([]string{"initdb", "postgres", "psql"}, func(program string) bool {
+			_, err := exec.LookPath(filepath.Join(dir, program))
+			return err != nil
+		}) {
+			return dir, nil
+		}
+	}
+	return "", errors.New("postgresserver: no initdb, postgres and psql in /usr/lib/postgresql/*/bin or PATH; install the package postgresql")
+}
+
+// runAs returns the user that runs the server, or nil for that of the tests.
+func runAs() (*syscall.Credential, error) {
+	if os.Geteuid() != 0 {
+		return nil, nil //nolint:nilnil // It is what SysProcAttr takes.
+	}
+	other, err := user.Lookup(otherUser)
+	if err != nil {
+		return nil, fmt.Errorf("postgresserver: %w", err)
+	}
+	const bits = 32
+	uid, uidErr := strconv.ParseUint(other.Uid, 10, bits)
+	gid, gidErr := strconv.ParseUint(other.Gid, 10, bits)
+	if err := errors.Join(uidErr, gidErr); err != nil {
+		return nil, fmt.Errorf("postgresserver: %w", err)
+	}
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+}
+
+// initialize makes the files of the server.
+func (s *Server) initialize() error {
+	passwordFile := filepath.Join(s.dir, "password")
+	if err := os.WriteFile(passwordFile, []byte(s.Password), private); err != nil {
+		return fmt.Errorf("postgresserver: %w", err)
+	}
+	if s.credential != nil {
+		for _, name := range []string{s.dir, passwordFile} {
+			if err := os.Chown(name, int(s.credential.Uid), int(s.credential.Gid)); err != nil {
+				return fmt.Errorf("postgresserver: %w", err)
+			}
+		}
+	}
+	if err := s.start("initdb", "--pgdata="+s.data(), "--username="+s.User, "--pwfile="+passwordFile, "--auth=scram-sha-256",
+		"--encoding=UTF8", "--locale=C", "--no-sync"); err != nil {
+		return err
+	}
+	<-s.done
+	if s.err != nil {
+		return fmt.Errorf("postgresserver: initdb: %w\n%s", s.err, s.logTail())
+	}
+	return os.Remove(passwordFile)
+}
+
+// launch starts the server on a free port and waits until it serves.
+func (s *Server) launch() error {
+	for attempt := 1; ; attempt++ {
+		port, err := freePort()
+		if err != nil {
+			return err
+		}
+		s.Addr = net.JoinHostPort(host, port)
+		// A socket or shared memory outside of dir would be left by a server that is killed. Nothing here has to survive a crash.
+		err = s.start("postgres", "-D", s.data(), "-h", host, "-p", port, "-c", "unix_socket_directories=", "-c", "ssl=off",
+			"-c", "password_encryption=scram-sha-256", "-c", "dynamic_shared_memory_type=mmap", "-c", "fsync=off",
+			"-c", "shared_buffers=16MB", "-c", "log_timezone=UTC")
+		if err == nil {
+			err = s.await()
+		}
+		if err == nil || attempt == portAttempts || !strings.Contains(s.logTail(), "Address already in use") {
+			return err
+		}
+	}
+}
+
+// freePort returns a port that was free a moment ago.
+func freePort() (string, error) {
+	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", net.JoinHostPort(host, "0"))
+	if err != nil {
+		return "", fmt.Errorf("postgresserver: %w", err)
+	}
+	defer listener.Close() //nolint:errcheck // nothing was written
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	return port, err
+}
+
+// await waits until the server serves.
+func (s *Server) await() error {
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	tick := time.NewTicker(pollInterval)
+	defer tick.Stop()
+	for {
+		_, err := s.Query(ctx, s.User, s.Password, "SELECT 1")
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-s.done:
+			return fmt.Errorf("postgresserver: the server ended at once: %w\n%s", s.err, s.logTail())
+		case <-ctx.Done():
+			return fmt.Errorf("postgresserver: the server does not serve after %v: %w\n%s", startTimeout, err, s.logTail())
+		}
+	}
+}
+
+// start starts a program whose output goes to the log.
+func (s *Server) start(program string, args ...string) error {
+	log, err := os.OpenFile(s.log(), newFile, private)
+	if err != nil {
+		return fmt.Errorf("postgresserver: %w", err)
+	}
+	defer log.Close() //nolint:errcheck // the child has its own handle
+
+	cmd := exec.Command(filepath.Join(s.bin, program), args...) //nolint:noctx,gosec // of PostgreSQL; Stop ends it
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = s.dir, environment(), log, log
+	cmd.SysProcAttr = attributes(s.credential)
+	s.process, s.done = nil, make(chan struct{})
+	started := make(chan error)
+	go func() {
+		// The kernel tells the child to stop when the thread that started it ends, so that thread waits for it.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer close(s.done)
+		err := cmd.Start()
+		s.process = cmd.Process
+		started <- err
+		if err == nil {
+			s.err = cmd.Wait()
+		}
+	}()
+	if err := <-started; err != nil {
+		<-s.done
+		return fmt.Errorf("postgresserver: %w; does %s let every user in?", err, filepath.Dir(s.dir))
+	}
+	return nil
+}
+
+// environment is that of the tests, but for what would configure PostgreSQL or translate what it says.
+func environment(more ...string) []string {
+	env := slices.DeleteFunc(os.Environ(), func(variable string) bool {
+		return strings.HasPrefix(variable, "PG") || strings.HasPrefix(variable, "LC_") || strings.HasPrefix(variable, "LANG")
+	})
+	return append(append(env, "LC_ALL=C"), more...)
+}
+
+func (s *Server) data() string { return filepath.Join(s.dir, "data") }
+
+func (s *Server) log() string { return filepath.Join(s.dir, "log") }
+
+func (s *Server) logTail() string {
+	log, _ := os.ReadFile(s.log()) //nolint:errcheck // it is for a person
+	return string(log[max(0, len(log)-logTail):])
+}
+
+// Stop ends the server with its connections, and removes its files. It may be called more than once.
+func (s *Server) Stop() {
+	if s.process != nil {
+		_ = s.process.Signal(stopNow) //nolint:errcheck // it may have ended
+		timer := time.NewTimer(stopTimeout)
+		defer timer.Stop()
+		select {
+		case <-s.done:
+		case <-timer.C:
+			_ = s.process.Kill() //nolint:errcheck // it may have ended; its own processes end with it
+			<-s.done
+		}
+	}
+	_ = os.RemoveAll(s.dir) //nolint:errcheck // nobody is left who writes to it
+}
+
+// Query logs in as a user with a password, runs a query, and returns what psql prints: a line for each row, with | between columns. The
+// error is an [*Error], or that of ctx.
+func (s *Server) Query(ctx context.Context, user, password, query string) (string, error) {
+	_, port, err := net.SplitHostPort(s.Addr)
+	if err != nil {
+		return "", fmt.Errorf("postgresserver: %w", err)
+	}
+	//nolint:gosec // psql of PostgreSQL
+	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, "psql"), "--no-psqlrc", "--no-password", "--tuples-only", "--no-align", "--quiet",
+		"--set=ON_ERROR_STOP=1", "--host="+host, "--port="+port, "--username="+user, "--dbname="+database, "--file=-")
+	cmd.Env = environment("PGPASSWORD="+password, "PGSSLMODE=disable", "PGGSSENCMODE=disable")
+	var output, text bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(query), &output, &text
+	switch err := cmd.Run(); {
+	case err == nil:
+		return strings.TrimSpace(output.String()), nil
+	case ctx.Err() != nil:
+		return "", ctx.Err()
+	case cmd.ProcessState == nil:
+		return "", fmt.Errorf("postgresserver: %w", err)
+	}
+	return "", &Error{Exit: cmd.ProcessState.ExitCode(), Text: strings.TrimSpace(text.String())}
+}
+
+// Must runs a query as the superuser, and ends the test if it fails.
+func (s *Server) Must(t TB, query string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), queryTimeout)
+	defer cancel()
+	output, err := s.Query(ctx, s.User, s.Password, query)
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	return output
+}
+
+// Error is how psql failed.
+type Error struct {
+	Exit int
+	Text string
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("psql ended with %d: %s", e.Exit, e.Text) }
+
+// IsRefused reports whether the server has refused the user or the password.
+func IsRefused(err error) bool {
+	var failure *Error
+	return errors.As(err, &failure) && failure.Exit == exitOfConnection && strings.Contains(failure.Text, refusal)
+}
