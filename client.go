@@ -84,11 +84,12 @@ func New(backend Backend, opts ...Option) (*Client, error) {
 	c.shutdown = func() error {
 		running.Close()
 		end()
-		c.watches.end()
-		errs := []error{within(cfg.timeout, "a backend or layer", func() error {
-			<-c.watches.looks.Idle()
+		// Handles end with what the program has derived of them, and so with code of the program.
+		handles := closer{"a handle", func() error { c.watches.end(); return nil }}
+		errs := []error{within(cfg.timeout, handles.what, handles.run), within(cfg.timeout, "a backend or layer", func() error {
 			errs := c.closeLayers()
 			<-running.Idle()
+			<-c.watches.looks.Idle()
 			return errors.Join(errs...)
 		})}
 		for _, b := range backends {

@@ -4,10 +4,15 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/matryer/is"
+
 	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
 // ending is a way to end a Live.
@@ -318,6 +323,44 @@ func TestAnEndThatTakesLong(t *testing.T) {
 				w.Equal(f.ends(), []int64{1, 1, 1, 0})
 				elapse(2 * time.Hour)
 				w.Equal(f.ends(), []int64{1, 1, 1, 0})
+				go live.Close() //nolint:errcheck // it has none to return
+				elapse(2 * time.Hour)
+				w.Equal(f.ends(), []int64{1, 1, 1, 1})
+			})
+		})
+	}
+}
+
+// The Client closes its backends though the end of a T goes wrong, ends the others, and says what happened.
+func TestAnEndThatBreaksClose(t *testing.T) {
+	for name, tc := range map[string]struct {
+		end  func()
+		says string
+	}{
+		"panics":             {func() { panic("canary") }, "secrets: close a handle: a panic with a string"},
+		"ends its goroutine": {runtime.Goexit, "secrets: close a handle: it ended its goroutine"},
+		"hangs":              {func() { time.Sleep(time.Hour) }, "secrets: close: a handle still runs after 5s"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				backend := secretstest.NewBackend(map[string]string{"a": "1", "b": "2"})
+				client, err := secrets.New(backend)
+				is.NoErr(err)
+				var ends atomic.Int64
+				for _, key := range []string{"a", "a", "b"} {
+					h, err := client.Watch(t.Context(), key)
+					is.NoErr(err)
+					for range 2 {
+						_, err := secrets.Derive(h, func(s secrets.Secret) (string, error) { return s.Reveal(), nil },
+							secrets.Closing(func(string) { ends.Add(1); tc.end() }))
+						is.NoErr(err)
+					}
+				}
+				is.Equal(client.Close().Error(), tc.says)
+				is.True(backend.Closed())
+				elapse(24 * time.Hour)
+				is.Equal(ends.Load(), int64(6))
 			})
 		})
 	}

@@ -129,17 +129,22 @@ func (w *watches) end() {
 	w.cancel()
 	w.looks.Close()
 	for _, f := range all {
-		f.end()
+		defer f.end() // each, also if one runs code that panics or ends the goroutine
 	}
 }
 
 // changed notes that s says that docs have changed.
 func (w *watches) changed(s *stack, docs []Ref) {
-	w.wake(func(f *follower) bool {
-		place := s.place(f.ref)
-		return slices.ContainsFunc(docs, func(doc Ref) bool {
-			return doc == place || s.info.Local && (isWithin(doc.Path, place.Path) || isWithin(place.Path, doc.Path))
-		})
+	w.wake(func(p *poll) bool {
+		for f := range p.followers {
+			place := s.place(f.ref)
+			if slices.ContainsFunc(docs, func(doc Ref) bool {
+				return doc == place || s.info.Local && (isWithin(doc.Path, place.Path) || isWithin(place.Path, doc.Path))
+			}) {
+				return true
+			}
+		}
+		return false
 	})
 }
 
@@ -151,31 +156,38 @@ func isWithin(path, dir string) bool {
 
 // invalidated notes that refs are not in memory any more.
 func (w *watches) invalidated(refs []Ref) {
-	w.wake(func(f *follower) bool {
-		place := w.client.stacks[0].place(f.ref)
-		return slices.ContainsFunc(refs, func(ref Ref) bool { return w.client.stacks[0].place(ref) == place })
+	w.wake(func(p *poll) bool {
+		return slices.ContainsFunc(refs, func(ref Ref) bool { return w.client.stacks[0].place(ref) == p.doc })
 	})
 }
 
 // refreshed notes that a Refresh of ref has brought s.
 func (w *watches) refreshed(ref Ref, s Secret) {
-	w.wake(func(f *follower) bool { return f.ref == ref && isReplaced(f.held.Load().secret, s) })
+	doc := w.client.stacks[0].place(ref)
+	w.wake(func(p *poll) bool {
+		if p.doc != doc {
+			return false
+		}
+		for f := range p.followers {
+			if f.ref == ref && isReplaced(f.held.Load().secret, s) {
+				return true
+			}
+		}
+		return false
+	})
 }
 
-// wake makes those polls look at once that have a handle which matches.
-func (w *watches) wake(matches func(f *follower) bool) {
+// wake makes those polls look at once that match.
+func (w *watches) wake(matches func(p *poll) bool) {
 	if w == nil { // of a Client that New has not made
 		return
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, p := range w.polls {
-		for f := range p.followers {
-			if matches(f) {
-				p.woken = true
-				p.schedule()
-				break
-			}
+		if matches(p) {
+			p.woken = true
+			p.schedule()
 		}
 	}
 }

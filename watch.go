@@ -86,7 +86,8 @@ func (h *Handle) Secret() Secret { return h.f.held.Load().secret }
 func (h *Handle) Err() error { return h.f.held.Load().failure() }
 
 // Changed returns a channel that is closed when the value of this moment is replaced by another value or version, or when the handle
-// ends: then Err is [ErrClosed]. A change of Meta.Stale, of a lease, or of Err is none. For the loop, see [Handle].
+// ends: then Err is [ErrClosed]. A change of Meta.Stale, of a lease, or of Err is none. For the loop, see [Handle]. Keep the handle while
+// you wait: one that the program has dropped ends.
 func (h *Handle) Changed() <-chan struct{} { return h.f.held.Load().changed }
 
 // Close ends the handle. Secret goes on to return the last value. It may be called often, and returns nil.
@@ -188,10 +189,12 @@ type listener interface {
 func (f *follower) listen(l listener) (stop func()) {
 	f.mu.Lock()
 	ended := f.ended
-	if f.listeners == nil {
-		f.listeners = make(map[listener]struct{})
+	if !ended {
+		if f.listeners == nil {
+			f.listeners = make(map[listener]struct{})
+		}
+		f.listeners[l] = struct{}{}
 	}
-	f.listeners[l] = struct{}{}
 	f.mu.Unlock()
 	if ended {
 		l.close()
@@ -250,6 +253,6 @@ func (f *follower) end() {
 	f.listeners = nil
 	f.mu.Unlock()
 	for l := range listeners {
-		l.close()
+		defer l.close() // each, also if one runs code that panics or ends the goroutine
 	}
 }
