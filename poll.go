@@ -2,6 +2,7 @@ package secrets
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -46,6 +47,9 @@ type poll struct {
 	next      plan
 	usual     bool      // a handle leaves it to the cache when to look
 	looked    time.Time // when the last look ended, or the poll began
+	asked     time.Time // the same, of looks that are no mere read of a cache
+	absent    bool      // the last look has found that there is no such secret
+	news      int       // counts the values that handles got beside a look
 	pause     time.Time // the next look is not before it
 	share     float64   // of the jitter: between 0 and 0.1, drawn for each look
 	failures  int       // of looks, in a row
@@ -75,7 +79,8 @@ func (w *watches) add(f *follower) error {
 	}
 	p := w.polls[doc]
 	if p == nil {
-		p = &poll{of: w, doc: doc, followers: make(map[*follower]struct{}), looked: time.Now()}
+		now := time.Now()
+		p = &poll{of: w, doc: doc, followers: make(map[*follower]struct{}), looked: now, asked: now}
 		p.ctx, p.cancel = context.WithCancel(w.ctx)
 		w.polls[doc] = p
 	}
@@ -161,20 +166,25 @@ func (w *watches) invalidated(refs []Ref) {
 	})
 }
 
-// refreshed notes that a Refresh of ref has brought s.
+// refreshed shows s, which a Refresh of ref has brought, in the handles of ref, and makes those of other fields look.
 func (w *watches) refreshed(ref Ref, s Secret) {
 	doc := w.client.stacks[0].place(ref)
-	w.wake(func(p *poll) bool {
-		if p.doc != doc {
-			return false
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p := w.polls[doc]
+	if p == nil {
+		return
+	}
+	for f := range p.followers {
+		if f.ref == ref && !s.Meta().FetchedAt.Before(f.held.Load().secret.Meta().FetchedAt) {
+			f.follow(s, nil)
+			p.news++ // a look that runs may have an older value
+		} else {
+			p.woken = true
 		}
-		for f := range p.followers {
-			if f.ref == ref && isReplaced(f.held.Load().secret, s) {
-				return true
-			}
-		}
-		return false
-	})
+	}
+	p.woken = p.woken || p.looking
+	p.schedule()
 }
 
 // wake makes those polls look at once that match.
@@ -212,7 +222,7 @@ func (p *poll) schedule() {
 func (p *poll) arm() {
 	wait := min(max(time.Until(p.next.at), 0), defaultInterval)
 	if p.timer == nil {
-		p.timer = time.AfterFunc(wait, p.look)
+		p.timer = time.AfterFunc(wait, p.tick)
 	} else {
 		p.timer.Reset(wait)
 	}
@@ -224,46 +234,54 @@ func hasCome(t time.Time) bool {
 	return !now.Before(t) || !now.Round(0).Before(t.Round(0))
 }
 
-// look asks for the values of all handles, and shows what it gets.
-func (p *poll) look() {
-	w := p.of
-	if !w.looks.Begin() {
+// look is one look at a document.
+type look struct {
+	fetchctx.Renewal
+
+	followers []*follower
+	until     time.Time // the end of a lease, or zero
+	news      int       // that of the poll, when the look began
+	answers   []read    // one for each key
+	err       *Error    // the first of those that the handles show, or nil
+}
+
+// tick looks for new values, if it is time.
+func (p *poll) tick() {
+	if !p.of.looks.Begin() {
 		return
 	}
-	defer w.looks.End()
-	w.mu.Lock()
-	lost := p.dropLost()
-	if p.looking || w.polls[p.doc] != p || !hasCome(p.next.at) {
-		if !p.looking && w.polls[p.doc] == p {
-			p.arm()
-		}
-		w.mu.Unlock()
-		for _, f := range lost {
-			f.end()
-		}
-		return
-	}
-	p.looking, p.woken = true, false
-	c := p.circumstances()
-	isDue := !c.renewAt.IsZero() && !c.renewAt.After(c.now)
-	look := &fetchctx.Renewal{Passive: !p.next.force && !isDue}
-	followers := slices.Collect(maps.Keys(p.followers))
-	w.mu.Unlock()
+	defer p.of.looks.End()
+	l, lost := p.begin()
 	for _, f := range lost {
 		f.end()
 	}
-	failed := true // if middleware ends the goroutine
-	defer func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		p.looking, p.looked, p.share = false, time.Now(), 0.1*rand.Float64() //nolint:gosec // it need not be secret
-		p.pause = p.looked.Add(minPause)
-		if p.failures++; !failed {
-			p.failures = 0
-		}
-		p.schedule()
-	}()
-	failed = p.ask(followers, look, c.leaseEnd)
+	if l == nil {
+		return
+	}
+	defer p.end(l) // also if middleware ends the goroutine
+	p.ask(l)
+	p.show(l)
+	p.tell(l.err)
+}
+
+// begin returns a look, if it is time for one, and the handles that the program has dropped.
+func (p *poll) begin() (l *look, lost []*follower) {
+	w := p.of
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	lost = p.dropLost()
+	switch {
+	case p.looking || w.polls[p.doc] != p:
+		return nil, lost
+	case !hasCome(p.next.at):
+		p.arm()
+		return nil, lost
+	}
+	p.looking, p.woken = true, false
+	c := p.circumstances()
+	l = &look{followers: slices.Collect(maps.Keys(p.followers)), until: c.leaseEnd, news: p.news, err: errEnded}
+	l.Passive = !p.next.force && c.renewAt.After(c.now)
+	return l, lost
 }
 
 // dropLost takes the handles from p that the program has dropped, and returns them. The caller holds watches.mu.
@@ -278,43 +296,67 @@ func (p *poll) dropLost() (lost []*follower) {
 	return lost
 }
 
-// ask gets the values of followers, and reports whether one of them is not fresh. A look ends with the lease, so that the value is
-// marked then.
-func (p *poll) ask(followers []*follower, look *fetchctx.Renewal, leaseEnd time.Time) (failed bool) {
+// end ends l, and plans the next look.
+func (p *poll) end(l *look) {
+	p.of.mu.Lock()
+	defer p.of.mu.Unlock()
+	now := time.Now()
+	p.looking, p.looked, p.pause, p.share = false, now, now.Add(minPause), 0.1*rand.Float64() //nolint:gosec // it need not be secret
+	if !l.Passive {
+		p.asked = now
+	}
+	if p.failures++; l.err == nil {
+		p.failures = 0
+	}
+	p.absent = l.err != nil && errors.Is(l.err, ErrNotFound)
+	p.schedule()
+}
+
+// ask gets the answers of l: the fields of the document are of one version. It ends with the lease, so that the value is marked then.
+func (p *poll) ask(l *look) {
 	ctx := p.ctx
-	if !leaseEnd.IsZero() {
+	if !l.until.IsZero() {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, leaseEnd)
+		ctx, cancel = context.WithDeadline(ctx, l.until)
 		defer cancel()
 	}
-	reads, byKey := make([]read, 0, 1), make(map[string][]*follower)
-	for _, f := range followers {
-		if byKey[f.key] == nil {
-			reads = append(reads, read{key: f.key, ref: f.ref})
+	asked := make(map[string]bool, 1)
+	for _, f := range l.followers {
+		if !asked[f.key] {
+			asked[f.key] = true
+			l.answers = append(l.answers, read{key: f.key, ref: f.ref})
 		}
-		byKey[f.key] = append(byKey[f.key], f)
 	}
-	p.of.client.getMany(ctx, fetchctx.Fetch{Renewal: look}, reads)
-	if p.ctx.Err() != nil {
-		return false // the handles have ended
+	p.of.client.getMany(ctx, fetchctx.Fetch{Renewal: &l.Renewal}, l.answers)
+}
+
+// show makes the handles of l show its answers, unless they have got news meanwhile.
+func (p *poll) show(l *look) {
+	p.of.mu.Lock()
+	defer p.of.mu.Unlock()
+	l.err = nil
+	if p.ctx.Err() != nil || p.news != l.news {
+		return // the handles have ended, or there is to be another look
 	}
-	var first *Error
-	for i := range reads {
-		r := &reads[i]
-		err := r.lookError(look)
-		for _, f := range byKey[r.key] {
-			if r.secret.IsZero() {
-				f.fail(err)
-			} else {
-				f.follow(r.secret, err)
+	answers := make(map[string]*read, len(l.answers))
+	reasons := make(map[string]*Error)
+	for i := range l.answers {
+		r := &l.answers[i]
+		answers[r.key] = r
+		if err := r.lookError(&l.Renewal); err != nil {
+			reasons[r.key] = err
+			if l.err == nil {
+				l.err = err
 			}
 		}
-		if first == nil {
-			first = err
+	}
+	for _, f := range l.followers {
+		if s := answers[f.key].secret; s.IsZero() {
+			f.fail(reasons[f.key])
+		} else {
+			f.follow(s, reasons[f.key])
 		}
 	}
-	p.tell(first)
-	return first != nil
 }
 
 // lookError returns why the answer of r is no fresh value, or nil.

@@ -14,7 +14,8 @@ const (
 	firstRetry = time.Second
 )
 
-// plan is when a document is looked at next. force says that the look asks past a cache that holds a fresh value.
+// plan is when a document is looked at next. force says that the look asks past a cache that holds a fresh value. Any other look is a
+// read like that of a program.
 type plan struct {
 	at    time.Time
 	force bool
@@ -31,45 +32,46 @@ func (n *plan) earlier(at time.Time, force bool) {
 type circumstances struct {
 	now      time.Time
 	looked   time.Time     // when the last look ended
+	asked    time.Time     // when the last one ended that was no mere read of a cache
+	absent   bool          // the last look has found that there is no such secret
 	share    float64       // of the jitter: between 0 and 0.1
 	failures int           // of looks, in a row
 	usual    bool          // a handle leaves it to the cache when to look
 	interval time.Duration // the shortest that a handle asks for, or 0
 	renewAt  time.Time     // when a cache may bring another value, or zero if none says so
-	all      bool          // each source that was asked for the value has such a time
 	leaseEnd time.Time     // the first end of a lease that is to come, or zero
 	leases   bool          // a fetch makes another lease
 }
 
 // plan returns when the next look is to be.
 func (c *circumstances) plan() (next plan) {
-	known := !c.renewAt.IsZero()
+	known := !c.renewAt.IsZero() && !c.absent // a cache remembers for seconds that there is no secret
 	if known && (c.usual || c.leases || c.failures > 0) {
 		next.earlier(c.renewAt, false)
 	}
-	if !c.leases && c.usual && !c.all {
-		next.earlier(c.after(defaultInterval), false)
+	if c.usual && (known || !c.leases) { // what a Get has learned meanwhile; where no cache is, another value
+		next.earlier(c.after(c.looked, defaultInterval), false)
 	}
 	if !c.leases && c.interval > 0 {
-		next.earlier(c.after(c.interval), true)
+		next.earlier(c.after(c.asked, c.interval), true)
 	}
 	if !c.leaseEnd.IsZero() {
 		if !known || !c.renewAt.Before(c.leaseEnd) {
 			const most = 0.8 // of the time that is left
-			next.earlier(c.looked.Add(time.Duration(float64(c.leaseEnd.Sub(c.looked))*(most-c.share))), true)
+			next.earlier(c.asked.Add(time.Duration(float64(c.leaseEnd.Sub(c.asked))*(most-c.share))), true)
 		}
 		next.earlier(c.leaseEnd, true)
 	}
-	if c.failures > 0 && !c.renewAt.After(c.now) {
+	if c.failures > 0 && (!known || !c.renewAt.After(c.now)) {
 		next.earlier(c.looked.Add(c.retry()), true)
 	}
 	return next
 }
 
-// after returns the time of a look that follows the last one after d, or up to a tenth sooner: programs that were started together do
-// not ask together.
-func (c *circumstances) after(d time.Duration) time.Time {
-	return c.looked.Add(time.Duration(float64(d) * (1 - c.share)))
+// after returns the time of a look that follows the one at last after d, or up to a tenth sooner: programs that were started together
+// do not ask together.
+func (c *circumstances) after(last time.Time, d time.Duration) time.Time {
+	return last.Add(time.Duration(float64(d) * (1 - c.share)))
 }
 
 // retry is the pause after a look that failed.
@@ -83,7 +85,9 @@ func (c *circumstances) retry() time.Duration {
 
 // circumstances returns what the time of the next look depends on. The caller holds watches.mu.
 func (p *poll) circumstances() circumstances {
-	c := circumstances{now: time.Now(), looked: p.looked, share: p.share, failures: p.failures}
+	c := circumstances{
+		now: time.Now(), looked: p.looked, asked: p.asked, absent: p.absent, share: p.share, failures: p.failures,
+	}
 	for f := range p.followers {
 		switch {
 		case f.interval == 0:
@@ -96,16 +100,16 @@ func (p *poll) circumstances() circumstances {
 			c.leaseEnd, c.leases = end, p.of.client.makesLeases(s.Meta().Backend)
 		}
 	}
-	c.renewAt, c.all = p.renewAt()
+	c.renewAt = p.renewAt()
 	return c
 }
 
 // renewAt returns the first time at which a cache may bring another value of the document, or zero. The caller holds watches.mu.
-func (p *poll) renewAt() (at time.Time, all bool) {
+func (p *poll) renewAt() time.Time {
 	for f := range p.followers { // they are of one document
 		return p.of.client.renewAt(f.ref, f.held.Load().secret.Meta().Backend)
 	}
-	return at, false
+	return time.Time{}
 }
 
 // makesLeases reports whether a read of that backend may make a lease.
@@ -114,20 +118,16 @@ func (c *Client) makesLeases(backend string) bool {
 }
 
 // renewAt returns the first time at which a cache of the chain, as far as the backend that answered, may bring another value, or zero.
-// all says that each of these sources has such a time.
-func (c *Client) renewAt(ref Ref, answered string) (at time.Time, all bool) {
-	all = true
+func (c *Client) renewAt(ref Ref, answered string) (at time.Time) {
 	for _, s := range c.stacks {
-		next, known := s.renewAt(ref)
-		if known && (at.IsZero() || next.Before(at)) {
+		if next, known := s.renewAt(ref); known && (at.IsZero() || next.Before(at)) {
 			at = next
 		}
-		all = all && known
 		if s.info.Name == answered {
 			break
 		}
 	}
-	return at, all
+	return at
 }
 
 // renewAt asks the cache, which may be a program's own, and panic.
