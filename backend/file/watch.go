@@ -19,27 +19,27 @@ const (
 	maxWatched = 100
 )
 
-// watch is what a Backend knows of documents that others may hold, to tell them of changes. It keeps versions and classes, no values.
+// watch finds changes of documents that a Client may hold, and reports them. It keeps versions and classes of errors, no values.
 //
-// Looks read the documents. Neither inotify nor the times of files would do: inotify does not see what other machines write to NFS
-// (https://man7.org/linux/man-pages/man7/inotify.7.html), and opening a file is what makes a client of NFS ask the server
+// A look reads the documents. Neither inotify nor the times of files would do. inotify does not see what other machines write to NFS
+// (https://man7.org/linux/man-pages/man7/inotify.7.html). Only opening a file makes an NFS client ask the server
 // (https://man7.org/linux/man-pages/man5/nfs.5.html, "Close-to-open cache consistency").
 type watch struct {
 	mu      sync.Mutex
-	changed []func(docs ...secrets.Ref) // if there is none, nothing is noted and nobody looks
-	docs    []watched                   // the one fetched last at the end
+	changed []func(docs ...secrets.Ref) // without one, nothing is noted and no look runs
+	docs    []watched                   // in order of their last Fetch
 	timer   *time.Timer                 // of the next look
 	looking bool                        // a look is due or under way
 }
 
-// watched is a document that was asked for.
+// watched is a document that somebody has fetched.
 type watched struct {
 	path    string // as Fetch got it
-	answer  answer // of the last look; before the first one, of the first Fetch
-	differs bool   // a Fetch since then got another answer, so that not everybody holds this one
+	answer  answer // of the last look, or of the first Fetch if there was no look yet
+	differs bool   // a Fetch since then got another answer: two holders may differ
 }
 
-// answer tells the answers to a document apart.
+// answer identifies what a Fetch of a document returned.
 type answer struct {
 	version string
 	class   error
@@ -89,8 +89,8 @@ func (w *watch) find(path string) int {
 	return slices.IndexFunc(w.docs, func(d watched) bool { return d.path == path })
 }
 
-// lookLater sets the timer of the next look. Between looks there is no goroutine, and the timer does not keep a Backend alive that
-// nobody has any more. The caller holds b.watch.mu.
+// lookLater sets the timer of the next look. Between looks there is no goroutine. The timer does not keep a dropped Backend alive. The
+// caller holds b.watch.mu.
 func (b *Backend) lookLater() {
 	backend := weak.Make(b)
 	b.watch.looking = true
@@ -101,7 +101,7 @@ func (b *Backend) lookLater() {
 	})
 }
 
-// lookAgain looks for changes, and then sets the timer of the next look, so that two never run at a time.
+// lookAgain looks for changes. Then it sets the timer of the next look: two looks never run at the same time.
 func (b *Backend) lookAgain() {
 	b.findChanges()
 	w := &b.watch
@@ -112,12 +112,12 @@ func (b *Backend) lookAgain() {
 	}
 }
 
-// findChanges reads the documents, all in one snapshot, and tells of those that have changed. While it reads, it holds no lock: on a
-// dead NFS server, that may take for ever.
+// findChanges reads all documents in one snapshot and reports those that have changed. It holds no lock meanwhile: on a dead NFS server,
+// a read may take forever.
 func (b *Backend) findChanges() {
 	refs := b.watch.refs()
 	answers := make([]answer, len(refs))
-	const patience = 0 // what is about to appear is a change of the next look
+	const patience = 0 // the next look reports what appears later
 	b.read(context.Background(), patience, refs, func(i int, s secrets.Secret, err error) { answers[i] = answerOf(s, err) })
 	docs, changed := b.watch.compare(refs, answers)
 	if len(docs) == 0 {
@@ -138,7 +138,8 @@ func (w *watch) refs() []secrets.Ref {
 	return refs
 }
 
-// compare notes the answers of a look to refs. It returns the documents that somebody may hold another answer of, and whom to tell.
+// compare stores the answers of a look to refs. It returns the documents of which a Client may hold another answer, and the functions to
+// call.
 func (w *watch) compare(refs []secrets.Ref, answers []answer) (docs []secrets.Ref, changed []func(docs ...secrets.Ref)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -156,7 +157,7 @@ func (w *watch) compare(refs []secrets.Ref, answers []answer) (docs []secrets.Re
 	return docs, slices.Clone(w.changed)
 }
 
-// stop ends the looks, and forgets who is to be told. One that is under way tells nobody any more, unless it has begun to.
+// stop ends the looks and drops the functions to call. A look under way calls none of them, unless it has already begun to.
 func (w *watch) stop() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

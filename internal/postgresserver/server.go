@@ -38,8 +38,8 @@ const (
 	queryTimeout = 30 * time.Second        // of [Server.Must]
 	stopTimeout  = 10 * time.Second        // A server ends in milliseconds.
 	pollInterval = 20 * time.Millisecond   // How often a starting server is looked at.
-	portAttempts = 5                       // How often a start is repeated since another process took the port.
-	logTail      = 4 << 10                 // How much of its log tells why a server did not start.
+	portAttempts = 5                       // How often a start is tried while other processes take its port.
+	logTail      = 4 << 10                 // How much of the log an error shows.
 	otherUser    = "nobody"                // PostgreSQL refuses to run as root.
 	refusal      = "authentication failed" // says the server of a password that is wrong, and of a role that does not exist
 	newFile      = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
@@ -48,7 +48,7 @@ const (
 	// exitOfConnection is how psql ends if there is no connection, https://www.postgresql.org/docs/15/app-psql.html#id-1.9.4.20.7
 	exitOfConnection = 2
 	// stopNow makes the server abort its connections and end: https://www.postgresql.org/docs/15/server-shutdown.html
-	// It gives back its shared memory, which SIGKILL would leave to the system.
+	// The server then frees its shared memory; after SIGKILL it would stay.
 	stopNow = syscall.SIGQUIT
 )
 
@@ -67,7 +67,7 @@ type Server struct {
 	err        error         // how it ended, once done is closed
 }
 
-// Start starts a server for t, and stops it when t ends. The end of a failed test shows the end of the server's log.
+// Start starts a server for t, and stops it when t ends. If t has failed, it logs the end of the server's log.
 func Start(t TB) *Server {
 	t.Helper()
 	s, err := newServer()
@@ -105,7 +105,7 @@ func newServer() (*Server, error) {
 	return s, nil
 }
 
-// programs returns the directory of initdb, postgres and psql. Debian keeps those of each version in one of its own, outside of PATH.
+// programs returns the directory of initdb, postgres and psql. Debian has one for each version, outside of PATH.
 func programs() (string, error) {
 	dirs, _ := filepath.Glob("/usr/lib/postgresql/*/bin")                         //nolint:errcheck // the pattern is valid
 	slices.SortFunc(dirs, func(a, b string) int { return strings.Compare(b, a) }) // the newest first
@@ -171,7 +171,7 @@ func (s *Server) launch() error {
 			return err
 		}
 		s.Addr = net.JoinHostPort(host, port)
-		// A socket or shared memory outside of dir would be left by a server that is killed. Nothing here has to survive a crash.
+		// A killed server would leave a socket or shared memory outside of dir. Nothing here has to survive a crash.
 		err = s.start("postgres", "-D", s.data(), "-h", host, "-p", port, "-c", "unix_socket_directories=", "-c", "ssl=off",
 			"-c", "password_encryption=scram-sha-256", "-c", "dynamic_shared_memory_type=mmap", "-c", "fsync=off",
 			"-c", "shared_buffers=16MB", "-c", "log_timezone=UTC")
@@ -248,7 +248,7 @@ func (s *Server) start(program string, args ...string) error {
 	return nil
 }
 
-// environment is that of the tests, but for what would configure PostgreSQL or translate what it says.
+// environment returns that of the tests, without the variables that configure PostgreSQL or translate its messages.
 func environment(more ...string) []string {
 	env := slices.DeleteFunc(os.Environ(), func(variable string) bool {
 		return strings.HasPrefix(variable, "PG") || strings.HasPrefix(variable, "LC_") || strings.HasPrefix(variable, "LANG")
