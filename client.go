@@ -22,6 +22,7 @@ type Client struct {
 	primary *health // of the first of several backends, or nil
 	stacks  []*stack
 	leases  bool // a read of one of the backends may make a lease
+	around  bool // there is user middleware
 	inTurn  bool // nothing below ever waits: GetMany needs no goroutines
 	closed  atomic.Bool
 	watches *watches
@@ -74,7 +75,7 @@ func New(backend Backend, opts ...Option) (*Client, error) {
 		c.memory = cache
 	}
 	if len(cfg.around) > 0 {
-		c.memory = nil // user middleware sees every call
+		c.memory, c.around = nil, true // user middleware sees every call
 		c.top = cfg.wrapAll("WithMiddleware", cfg.around, refuseInvalid().Wrap(c.top))
 	}
 	if err := cfg.faults.Err(); err != nil {

@@ -30,12 +30,12 @@ var ErrRejected = errors.New("secrets: the consumer rejected the credential")
 //		return login(ctx, s) // which wraps secrets.ErrRejected if the server says that the password is wrong
 //	})
 //
-// Callers whose credential is refused at the same time share what is asked for. If no candidate is accepted, the backend is not asked
-// again for a second, then two, up to ten, however often Do is called: the candidates are those that are known. A version that was
-// accepted in place of the current one is tried first for a minute, as long as the current one is the one that was refused.
+// Concurrent callers with the same refused value share the calls to the backend. If f accepts no candidate, Do does not ask the backend
+// again for 1 s, 2 s, up to 10 s: until then, calls of Do try the known candidates. If f accepts another version than the current one, Do
+// tries that version first for a minute, while the current one stays the same. It must be safe to call f again, and with an old version.
 //
-// The error is that of Get, as an [*Error], or that of f, as it is: if all candidates were refused, that for the current version, joined
-// with the error of Refresh if that has failed. f may be called with an old version; it must do nothing twice that it has done in part.
+// The error is that of Get, an [*Error], or that of f, as it is. If f refuses all candidates, it is that for the current version, joined
+// with the error of Refresh if that has failed.
 func (c *Client) Do(ctx context.Context, key string, f func(context.Context, Secret) error, opts ...DoOption) error {
 	d := do{client: c, key: key, f: f, faults: faults.List{Prefix: "secrets: Do: "}}
 	d.faults.Checkf(f != nil, "a nil function")
@@ -63,8 +63,8 @@ func (c *Client) Do(ctx context.Context, key string, f func(context.Context, Sec
 		switch class := Class(failure); {
 		case failure == nil:
 			s = next
-		case class != ErrClosed && ctx.Err() == nil:
-			// In an outage it goes on with what it has.
+		case class == ErrUnavailable && ctx.Err() == nil:
+			// In an outage it goes on with what it has. After a denial or a deletion, nothing is tried any more.
 		case errors.Is(err, class):
 			return err
 		default:
@@ -76,8 +76,8 @@ func (c *Client) Do(ctx context.Context, key string, f func(context.Context, Sec
 // DoOption configures a [Client.Do].
 type DoOption func(d *do)
 
-// RejectedIf makes Do take an error of f for a refusal if is reports true, beside those that wrap [ErrRejected]. It may be given several
-// times.
+// RejectedIf makes Do take an error of f for a refusal if is reports true. It may be given several times. Default: only errors that wrap
+// [ErrRejected], which always count.
 func RejectedIf(is func(error) bool) DoOption {
 	return func(d *do) {
 		d.faults.Checkf(is != nil, "RejectedIf: a nil function")
@@ -85,10 +85,9 @@ func RejectedIf(is func(error) bool) DoOption {
 	}
 }
 
-// Bridge makes Do go on when no candidate is accepted, as long as ctx allows and for budget at the most. It pauses for a second, then
-// two, up to ten, and then tries all candidates again. It bridges the time in which a rotation has changed the consumer and not yet the
-// backend, or the other way round. Each try is an attempt at the consumer, which may lock out who fails too often. By default, Do tries
-// each candidate once.
+// Bridge makes Do try again if f accepts no candidate, for at most budget, and no longer than ctx. Do pauses for 1 s, 2 s, up to 10 s, and
+// then tries all candidates again. It stops at a denial or a deletion. So Do waits while a rotation has changed only one of consumer and
+// backend. Each try is a login; a consumer may lock out who fails too often. budget must be at least 1 ms. Default: each candidate once.
 func Bridge(budget time.Duration) DoOption {
 	return func(d *do) {
 		d.budget = budget

@@ -416,3 +416,21 @@ func TestNoErrorOfDoShowsAValue(t *testing.T) {
 		d.True(len(secretstest.Leaks(one, loud)) > 0) // the control: the error of the function is the program's own
 	}, middleware.Standard())
 }
+
+// What the store denies or has deleted is not tried again.
+func TestBridgeEndsWithADenial(t *testing.T) {
+	for _, class := range []error{
+		secrets.ErrPermissionDenied, secrets.ErrUnauthenticated, secrets.ErrDeleted, secrets.ErrNotFound,
+	} {
+		inDo(t, nil, func(d *doing) {
+			err := d.client.Do(d.Context(), "db", func(ctx context.Context, s secrets.Secret) error {
+				d.backend.Fail(class)
+				return d.consumer.login(ctx, s)
+			}, secrets.Bridge(time.Minute))
+			tried, errs := d.consumer.take()
+			d.Equal(tried, []string{"1"})
+			d.Equal(strings.Count(err.Error(), class.Error()[len("secrets: "):]), 1)
+			d.True(strings.Contains(err.Error(), errs[0].Error()))
+		}, middleware.Standard())
+	}
+}

@@ -41,6 +41,12 @@
 // caller's own context has ended, the class is [context.Canceled] or [context.DeadlineExceeded]. A denial or an outage is never
 // "not found": [Client.GetOr] and [Client.Has] can rely on that. No error holds a value, or wraps an error of an SDK or a parser.
 //
+// # When a secret changes
+//
+// A program that calls [Client.Get] at each use has the current value within the TTL of the cache. [Client.Watch] returns a [Handle], which
+// holds the current value and tells of the next one; [Derive] builds something from it, such as a pool, and builds it again after each
+// change. [Client.Do] logs in with a credential, also in the middle of a rotation.
+//
 // # The order of layers
 //
 // The Client puts the layers in this order, whatever the order of the options:

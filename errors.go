@@ -40,7 +40,8 @@ var (
 	ErrMalformed error = &class{text: "malformed"}
 	// ErrUnknown says that something failed that no rule names; a panic in a backend is one such case.
 	ErrUnknown error = &class{text: "unknown failure"}
-	// ErrClosed says that the [Client] was closed, or a backend that it shares with another Client.
+	// ErrClosed says that the [Client] was closed, or a backend that it shares with another Client, or that a [Handle] or [Live] has
+	// ended.
 	ErrClosed error = &class{text: "closed"}
 )
 

@@ -38,7 +38,7 @@ func ExampleDerive() {
 	_ = db.Use(func(old *DB) error {
 		changed := db.Changed()
 		backend.Set("database", "battery staple") // somebody rotates the password
-		client.Invalidate("database")             // without it, the change is seen a little later
+		client.Invalidate("database")             // without it, the change is seen within 30 s
 		<-changed
 		return old.Query()
 	})

@@ -25,7 +25,7 @@ func ExampleClient_Watch() {
 	}
 	apply := func(s secrets.Secret) {
 		fmt.Println("version", s.Meta().Version)
-		if s.Meta().Version == "1" { // somebody rotates the token; without Invalidate, it is seen a little later
+		if s.Meta().Version == "1" { // somebody rotates the token; without Invalidate, it is seen within 30 s
 			backend.Set("api/token", "battery staple")
 			client.Invalidate("api/token")
 		} else {

@@ -54,7 +54,9 @@ func (c *Client) getMany(ctx context.Context, f fetchctx.Fetch, reads []read) {
 		f.Group.RenewAll()
 		c.fetchMany(ctx, f.Group, reads)
 	}
-	c.oneSource(f.Group, reads, sets)
+	if f.Renewal == nil { // each handle follows what a Get of its key returns
+		c.oneSource(f.Group, reads, sets)
+	}
 	for _, r := range reads {
 		if r.err == nil && !r.recalled {
 			c.delivered(ctx, r.key, r.ref, r.secret)

@@ -30,7 +30,7 @@ type Cache interface {
 	Memorize(key string, doc Ref, field string)
 	// Peek returns what Fetch would return for doc, if that is known without a fetch.
 	Peek(doc Ref) (r Result, known bool)
-	// RenewAt returns the time from which a Fetch of doc may bring another value, if doc is in memory.
+	// RenewAt returns the time from which a Fetch of doc may bring another value, if doc is in memory. It must not block.
 	RenewAt(doc Ref) (at time.Time, known bool)
 }
 

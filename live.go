@@ -10,21 +10,21 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/faults"
 )
 
-// Live holds a T that is made of the current value of a [Handle], such as a connection pool, a TLS configuration or a parsed document.
-// When the value changes, it is made anew. Make one with [Derive]. It is safe for concurrent use.
+// Live holds a T that is built from the current value of a [Handle], such as a connection pool, a TLS configuration or a parsed document.
+// When the value changes, it is built again. Make one with [Derive]. It is safe for concurrent use.
 type Live[T any] struct {
 	core   *live[T]
 	handle *Handle // which the program may have no other reference to
 }
 
-// Derive calls build with the current value of h, and again after each change, and returns a Live that holds what build has made last.
-// build runs once at a time. If it fails, the Live keeps the T that it has, [Live.Err] returns the error, and build is tried again after
-// a second, then after two, up to a minute, or when the next change comes. A panic of build is an error of class [ErrUnknown].
+// Derive calls build with the current value of h, and again after each change. The Live holds the last T. The Live runs one build at a
+// time, on a goroutine of its own after the first. If build fails, the Live keeps its T, and [Live.Err] returns the error. It tries again
+// after 1 s, 2 s, up to a minute, or at the next change. A panic of build is an error of class [ErrUnknown].
 //
-// The Live ends with [Live.Close] and with h. One that the program drops without Close is not made anew, and its last T does not end,
-// since somebody may use it.
+// The Live ends with [Live.Close] and with h. Neither waits for a build under way, whose T then ends at once. If the program drops a Live
+// without Close, no build follows, and its last T does not end: somebody may use it.
 //
-// The error is that of the first build, as it is, or tells the faults of opts, or is [ErrClosed] if h has ended.
+// The error is that of the first build, as it is, or names the faults of opts, or is [ErrClosed] if h has ended.
 func Derive[T any](h *Handle, build func(Secret) (T, error), opts ...DeriveOption[T]) (*Live[T], error) {
 	cfg := deriveConfig[T]{faults: faults.List{Prefix: "secrets: Derive: "}}
 	cfg.faults.Checkf(h != nil, "a nil Handle")
@@ -56,8 +56,8 @@ func Derive[T any](h *Handle, build func(Secret) (T, error), opts ...DeriveOptio
 // Load returns the current T, without counting who uses it: for a T that needs no end. It never blocks. After Close it is the last one.
 func (l *Live[T]) Load() T { return l.core.current.Load().value }
 
-// Use calls f with the current T, which does not end before f returns, also if it is replaced meanwhile. f must not keep it. Use returns
-// what f does, or [ErrClosed] without calling f if the Live has ended.
+// Use calls f with the current T. The T does not end before f returns, even if it is replaced meanwhile. f must not keep it. Use returns
+// the error of f as it is, or [ErrClosed] without a call of f if the Live has ended.
 func (l *Live[T]) Use(f func(T) error) error {
 	v, err := l.core.acquire()
 	if err != nil {
@@ -67,8 +67,8 @@ func (l *Live[T]) Use(f func(T) error) error {
 	return f(v.value)
 }
 
-// Err returns why the T is not of a fresh value: the error of build as it is, if it failed for the current value, else that of
-// [Handle.Err]. It is nil if all is well, and [ErrClosed] once the Live has ended.
+// Err returns the error of the last build, as it is, if that failed for the current value, and otherwise that of [Handle.Err]. Once the
+// Live has ended, it is [ErrClosed].
 func (l *Live[T]) Err() error {
 	if l.core.closed.Load() {
 		return l.core.closedError()
@@ -87,8 +87,11 @@ func (l *Live[T]) Changed() <-chan struct{} { return l.core.current.Load().repla
 // returns nil.
 func (l *Live[T]) Close() error {
 	defer runtime.KeepAlive(l) // else it may be taken for a dropped one meanwhile
-	l.core.close()
+	last := l.core.close()
 	l.core.silence()
+	if last != nil {
+		last()
+	}
 	return nil
 }
 
@@ -100,9 +103,9 @@ type deriveConfig[T any] struct {
 	faults faults.List
 }
 
-// Closing makes the Live call end once for each T: when it was replaced or the Live has ended, and the last [Live.Use] of it has returned.
-// end runs on the goroutine of the last of these: of Use, of Close of the Live, its handle or the Client, or on one of the Live. It must
-// not close the Client, whose Close waits for it. By default, nothing is called.
+// Closing makes the Live call end once for each T: after the T was replaced or the Live has ended, and the last [Live.Use] has returned.
+// Any goroutine that calls Use, or Close of the Live, its handle or the Client, may run end, and so may one of the Live. end must not
+// close the Client, whose Close waits for it. Default: the Live calls nothing.
 func Closing[T any](end func(T)) DeriveOption[T] {
 	return func(c *deriveConfig[T]) {
 		c.end = end
@@ -129,6 +132,7 @@ type live[T any] struct {
 
 	mu       sync.Mutex
 	built    Secret // what current is made of
+	tried    Secret // what the last build that failed was of
 	building bool
 	again    bool // there was a change since that build began
 	failures int  // of builds, in a row
@@ -230,6 +234,9 @@ func (l *live[T]) next() (s Secret, needed bool) {
 		l.failures = 0
 		l.failure.Store(nil)
 	default:
+		if isReplaced(l.tried, s) { // it deserves pauses of its own
+			l.failures = 0
+		}
 		return s, true
 	}
 	l.building = false
@@ -268,6 +275,7 @@ func (l *live[T]) install(s Secret, value T, err error) (over T, isOver bool) {
 	default:
 		l.failures++
 		l.failure.Store(&err)
+		l.tried = s
 	}
 	switch l.building = l.again; {
 	case l.again:
@@ -278,12 +286,12 @@ func (l *live[T]) install(s Secret, value T, err error) (over T, isOver bool) {
 	return over, isOver
 }
 
-// close ends the Live.
-func (l *live[T]) close() {
+// close ends the Live. last ends the T, if nobody uses it.
+func (l *live[T]) close() (last func()) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.closed.Swap(true) {
-		l.mu.Unlock()
-		return
+		return nil
 	}
 	if l.retry != nil {
 		l.retry.Stop()
@@ -291,8 +299,8 @@ func (l *live[T]) close() {
 	v := l.current.Load()
 	isOver := !l.isDropped() && v.leave()
 	close(v.replaced)
-	l.mu.Unlock()
-	if isOver {
-		l.finish(v.value)
+	if !isOver {
+		return nil
 	}
+	return func() { l.finish(v.value) }
 }

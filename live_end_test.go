@@ -401,3 +401,71 @@ func TestLivesEndInAnyOrder(t *testing.T) {
 		})
 	}
 }
+
+// The Client tells all handles and Lives of their end before it ends a T.
+func TestAnEndThatHangsHoldsUpNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		b := secretstest.NewBackend(map[string]string{"db": "one", "other": "x"})
+		c, err := secrets.New(b, secrets.WithTimeout(time.Second))
+		is.NoErr(err)
+		release := make(chan struct{})
+		h, err := c.Watch(t.Context(), "db")
+		is.NoErr(err)
+		_, err = secrets.Derive(h, func(secrets.Secret) (int, error) { return 1, nil }, secrets.Closing(func(int) { <-release }))
+		is.NoErr(err)
+		var others []*secrets.Handle
+		for range 20 {
+			other, err := c.Watch(t.Context(), "other")
+			is.NoErr(err)
+			others = append(others, other)
+		}
+		var lives []*secrets.Live[int]
+		for range 5 {
+			l, err := secrets.Derive(h, func(secrets.Secret) (int, error) { return 1, nil }, secrets.Closing(func(int) {}))
+			is.NoErr(err)
+			lives = append(lives, l)
+		}
+		is.True(c.Close() != nil)
+		elapse(time.Hour)
+		open := 0
+		for _, o := range others {
+			if !isClosed(o.Changed()) {
+				open++
+			}
+		}
+		openLives := 0
+		for _, l := range lives {
+			if !isClosed(l.Changed()) {
+				openLives++
+			}
+		}
+		close(release)
+		synctest.Wait()
+		is.Equal(open, 0)
+		is.Equal(openLives, 0)
+	})
+}
+
+// Lives that the program has dropped are freed at the next look, though the value does not change.
+func TestDroppedLivesAreFreed(t *testing.T) {
+	is := is.New(t)
+	b := secretstest.NewBackend(map[string]string{"db": "one"})
+	c := open(t, b)
+	h, err := c.Watch(t.Context(), "db", secrets.WatchInterval(time.Millisecond))
+	is.NoErr(err)
+	var freed atomic.Int64
+	for range 1000 {
+		_, err := secrets.Derive(h, func(secrets.Secret) (*[1 << 14]byte, error) {
+			p := new([1 << 14]byte)
+			runtime.AddCleanup(p, func(int) { freed.Add(1) }, 0)
+			return p, nil
+		})
+		is.NoErr(err)
+	}
+	for freed.Load() < 900 && t.Context().Err() == nil {
+		runtime.GC()
+		runtime.Gosched()
+	}
+	runtime.KeepAlive(h)
+}

@@ -443,3 +443,27 @@ func TestNoGoroutineBetweenChanges(t *testing.T) {
 		d.Equal(running(), 0) // also while it waits to try again
 	})
 }
+
+// A new value is built anew after a second, however long the old one could not be built.
+func TestANewValueBeginsThePausesAnew(t *testing.T) {
+	watch(t, func(w *watching) {
+		var fail atomic.Bool
+		l, err := secrets.Derive(w.handle, func(s secrets.Secret) (string, error) {
+			if fail.Load() {
+				return "", errors.New("not yet")
+			}
+			return s.Reveal(), nil
+		})
+		w.NoErr(err)
+		fail.Store(true)
+		w.backend.Set("db", "two")
+		elapse(time.Hour)
+		w.backend.Set("db", "three")
+		changed := w.handle.Changed()
+		<-changed
+		synctest.Wait() // the first build of the new value has failed
+		fail.Store(false)
+		elapse(5 * time.Second)
+		w.Equal(l.Load(), "three")
+	})
+}

@@ -24,6 +24,7 @@ type watches struct {
 	mu     sync.Mutex
 	closed bool
 	polls  map[Ref]*poll
+	news   int // counts what may have made values old
 }
 
 func newWatches(c *Client) *watches {
@@ -45,32 +46,35 @@ type poll struct {
 	looking   bool
 	woken     bool // there may be news
 	next      plan
-	usual     bool      // a handle leaves it to the cache when to look
-	looked    time.Time // when the last look ended, or the poll began
-	asked     time.Time // the same, of looks that are no mere read of a cache
-	absent    bool      // the last look has found that there is no such secret
-	news      int       // counts the values that handles got beside a look
-	pause     time.Time // the next look is not before it
-	share     float64   // of the jitter: between 0 and 0.1, drawn for each look
-	failures  int       // of looks, in a row
-	told      string    // the last failure that was logged
+	last      circumstances // when it was planned
+	looked    time.Time     // when the last look ended, or the poll began
+	asked     time.Time     // the same, of looks that are no mere read of a cache
+	absent    bool          // the last look has found that there is no such secret
+	news      int           // counts the values that handles got beside a look
+	pause     time.Time     // the next look is not before it
+	jitter    float64       // between 0 and 0.1, drawn for each look
+	failures  int           // of looks, in a row
+	logged    string        // the last failure that was, or ""
+	loggedFor *stack        // its backend
 }
 
-// listen makes all backends tell of changes.
-func (w *watches) listen() error {
-	if w == nil { // of a Client that New has not made
-		return NewError(ErrClosed, "")
+// listen makes all backends tell of changes, and returns how many there were.
+func (w *watches) listen() (news int, err error) {
+	if w == nil || w.client.closed.Load() { // nil: of a Client that New has not made
+		return 0, NewError(ErrClosed, "")
 	}
 	for _, s := range w.client.stacks {
 		if fault := s.listen(); fault != "" {
-			return &Error{Backend: s.info.Name, Err: ErrUnknown, Detail: fault}
+			return 0, &Error{Backend: s.info.Name, Err: ErrUnknown, Detail: fault}
 		}
 	}
-	return nil
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.news, nil
 }
 
-// add lets a poll follow for f.
-func (w *watches) add(f *follower) error {
+// add lets a poll follow for f, whose value was fetched when there had been that many news.
+func (w *watches) add(f *follower, news int) error {
 	doc := w.client.stacks[0].place(f.ref)
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -80,14 +84,15 @@ func (w *watches) add(f *follower) error {
 	p := w.polls[doc]
 	if p == nil {
 		now := time.Now()
-		p = &poll{of: w, doc: doc, followers: make(map[*follower]struct{}), looked: now, asked: now}
+		p = &poll{of: w, doc: doc, followers: make(map[*follower]struct{}), looked: now, asked: now, jitter: drawJitter()}
 		p.ctx, p.cancel = context.WithCancel(w.ctx)
 		w.polls[doc] = p
 	}
 	f.poll = p
 	p.followers[f] = struct{}{}
-	if usual := f.interval == 0 && f.held.Load().secret.Meta().ExpiresAt.IsZero(); p.timer == nil || !usual || !p.usual {
-		p.schedule() // others change nothing: there may be thousands
+	p.woken = p.woken || news != w.news
+	if p.timer == nil || p.woken || p.last.changesWith(f) {
+		p.schedule() // most change nothing: there may be thousands
 	}
 	return nil
 }
@@ -133,9 +138,11 @@ func (w *watches) end() {
 	w.mu.Unlock()
 	w.cancel()
 	w.looks.Close()
+	var last []func()
 	for _, f := range all {
-		defer f.end() // each, also if one runs code that panics or ends the goroutine
+		last = append(last, f.end()...)
 	}
+	runAll(last)
 }
 
 // changed notes that s says that docs have changed.
@@ -161,9 +168,26 @@ func isWithin(path, dir string) bool {
 
 // invalidated notes that refs are not in memory any more.
 func (w *watches) invalidated(refs []Ref) {
-	w.wake(func(p *poll) bool {
-		return slices.ContainsFunc(refs, func(ref Ref) bool { return w.client.stacks[0].place(ref) == p.doc })
-	})
+	if w == nil { // of a Client that New has not made
+		return
+	}
+	for _, s := range w.client.stacks {
+		places := make(map[Ref]bool, len(refs))
+		for _, ref := range refs {
+			places[s.place(ref)] = true
+		}
+		w.wake(func(p *poll) bool {
+			for f := range p.followers {
+				if places[s.place(f.ref)] {
+					return true
+				}
+				if s == w.client.stacks[0] {
+					return false // all of them are there
+				}
+			}
+			return false
+		})
+	}
 }
 
 // refreshed shows s, which a Refresh of ref has brought, in the handles of ref, and makes those of other fields look.
@@ -171,15 +195,17 @@ func (w *watches) refreshed(ref Ref, s Secret) {
 	doc := w.client.stacks[0].place(ref)
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.news++
 	p := w.polls[doc]
 	if p == nil {
 		return
 	}
 	for f := range p.followers {
-		if f.ref == ref && !s.Meta().FetchedAt.Before(f.held.Load().secret.Meta().FetchedAt) {
+		switch h := f.held.Load(); {
+		case f.ref == ref && !s.Meta().FetchedAt.Before(h.secret.Meta().FetchedAt):
 			f.follow(s, nil)
 			p.news++ // a look that runs may have an older value
-		} else {
+		case h.err != nil || !isSameVersion(h.secret, s):
 			p.woken = true
 		}
 	}
@@ -187,13 +213,17 @@ func (w *watches) refreshed(ref Ref, s Secret) {
 	p.schedule()
 }
 
+// isSameVersion reports whether two fields are of one version of their document, as far as the backend has versions.
+func isSameVersion(a, b Secret) bool {
+	one, other := a.Meta(), b.Meta()
+	return one.Version != "" && one.Version == other.Version && one.Backend == other.Backend
+}
+
 // wake makes those polls look at once that match.
 func (w *watches) wake(matches func(p *poll) bool) {
-	if w == nil { // of a Client that New has not made
-		return
-	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.news++
 	for _, p := range w.polls {
 		if matches(p) {
 			p.woken = true
@@ -207,10 +237,9 @@ func (p *poll) schedule() {
 	if p.looking || p.of.polls[p.doc] != p {
 		return // it is scheduled at the end of the look
 	}
-	c := p.circumstances()
-	p.usual = c.usual
-	if p.next = c.plan(); p.woken {
-		p.next = plan{at: c.now}
+	p.last = p.circumstances()
+	if p.next = p.last.plan(); p.woken {
+		p.next = plan{at: p.last.now}
 	}
 	if p.next.at.Before(p.pause) {
 		p.next.at = p.pause
@@ -239,7 +268,7 @@ type look struct {
 	fetchctx.Renewal
 
 	followers []*follower
-	until     time.Time // the end of a lease, or zero
+	until     time.Time // it ends then
 	news      int       // that of the poll, when the look began
 	answers   []read    // one for each key
 	err       *Error    // the first of those that the handles show, or nil
@@ -253,7 +282,7 @@ func (p *poll) tick() {
 	defer p.of.looks.End()
 	l, lost := p.begin()
 	for _, f := range lost {
-		f.end()
+		runAll(f.end())
 	}
 	if l == nil {
 		return
@@ -279,14 +308,21 @@ func (p *poll) begin() (l *look, lost []*follower) {
 	}
 	p.looking, p.woken = true, false
 	c := p.circumstances()
-	l = &look{followers: slices.Collect(maps.Keys(p.followers)), until: c.leaseEnd, news: p.news, err: errEnded}
+	l = &look{followers: slices.Collect(maps.Keys(p.followers)), until: c.now.Add(maxLook), news: p.news, err: errEnded}
+	if !c.leaseEnd.IsZero() && c.leaseEnd.Before(l.until) {
+		l.until = c.leaseEnd
+	}
 	l.Passive = !p.next.force && c.renewAt.After(c.now)
 	return l, lost
 }
 
+// drawJitter returns the part of an interval by which a look is sooner.
+func drawJitter() float64 { return 0.1 * rand.Float64() } //nolint:gosec // it need not be secret
+
 // dropLost takes the handles from p that the program has dropped, and returns them. The caller holds watches.mu.
 func (p *poll) dropLost() (lost []*follower) {
 	for f := range p.followers {
+		f.dropLost()
 		if f.dropped.Load() {
 			delete(p.followers, f)
 			lost = append(lost, f)
@@ -301,7 +337,7 @@ func (p *poll) end(l *look) {
 	p.of.mu.Lock()
 	defer p.of.mu.Unlock()
 	now := time.Now()
-	p.looking, p.looked, p.pause, p.share = false, now, now.Add(minPause), 0.1*rand.Float64() //nolint:gosec // it need not be secret
+	p.looking, p.looked, p.pause, p.jitter = false, now, now.Add(minPause), drawJitter()
 	if !l.Passive {
 		p.asked = now
 	}
@@ -313,13 +349,10 @@ func (p *poll) end(l *look) {
 }
 
 // ask gets the answers of l: the fields of the document are of one version. It ends with the lease, so that the value is marked then.
+// Middleware that waits for ever ends it, too, or there would be no other look.
 func (p *poll) ask(l *look) {
-	ctx := p.ctx
-	if !l.until.IsZero() {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, l.until)
-		defer cancel()
-	}
+	ctx, cancel := context.WithDeadline(p.ctx, l.until)
+	defer cancel()
 	asked := make(map[string]bool, 1)
 	for _, f := range l.followers {
 		if !asked[f.key] {
@@ -327,6 +360,7 @@ func (p *poll) ask(l *look) {
 			l.answers = append(l.answers, read{key: f.key, ref: f.ref})
 		}
 	}
+	slices.SortFunc(l.answers, func(a, b read) int { return strings.Compare(a.key, b.key) }) // the first error is to be the same each time
 	p.of.client.getMany(ctx, fetchctx.Fetch{Renewal: &l.Renewal}, l.answers)
 }
 
@@ -363,15 +397,15 @@ func (p *poll) show(l *look) {
 func (r *read) lookError(look *fetchctx.Renewal) *Error {
 	switch {
 	case r.err != nil && isBareContextError(r.err.Err):
-		return &Error{Backend: r.err.Backend, Key: r.key, Err: ErrUnavailable, Detail: "the lease ended before there was another"}
+		return &Error{Backend: r.err.Backend, Key: r.key, Err: ErrUnavailable, Detail: "no answer came in time"}
 	case r.err != nil:
 		return r.err
 	case !r.secret.Meta().Stale:
 		return nil
 	}
-	err := error(NewError(ErrUnavailable, "no answer came in time"))
-	if failure := look.Failure(); failure != nil {
-		err = failure
+	err := look.Failure()
+	if err == nil {
+		err = NewError(ErrUnavailable, "no answer came in time")
 	}
 	return failureOf(context.Background(), err, r.secret.Meta().Backend, r.key)
 }
@@ -386,18 +420,19 @@ func (p *poll) tell(err *Error) {
 	}
 	w := p.of
 	w.mu.Lock()
-	last := p.told
-	p.told = text
-	w.mu.Unlock()
-	if text == last {
+	defer w.mu.Unlock()
+	if text == p.logged {
 		return
 	}
-	stacks := w.client.stacks
-	of := 0
+	p.logged = text
 	if err != nil {
-		of = max(0, slices.IndexFunc(stacks, func(s *stack) bool { return s.info.Name == err.Backend }))
+		stacks := w.client.stacks
+		p.loggedFor = stacks[max(0, slices.IndexFunc(stacks, func(s *stack) bool { return s.info.Name == err.Backend }))]
+		if w.client.around { // user middleware may have made it, and nothing has taken values out of it
+			err = &Error{Backend: err.Backend, Err: err.Err}
+		}
 	}
-	stacks[of].health.watched(p.ctx, err, p.doc)
+	p.loggedFor.health.watched(p.ctx, err, p.doc)
 }
 
 // isOfBackend reports whether a failure of that class is one of the backend, and not of a document.

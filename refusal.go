@@ -46,10 +46,21 @@ type refusal struct {
 func (r *refusals) find(key string, s Secret) *refusal {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if known := r.byKey[key]; known != nil && known.refused.Equal(s) {
+	known := r.byKey[key]
+	if known != nil && known.refused.Equal(s) {
 		return known
 	}
+	if known != nil && known.isOld(time.Now()) {
+		delete(r.byKey, key) // it holds values
+	}
 	return nil
+}
+
+// isOld reports whether nobody can want to know of r any more.
+func (r *refusal) isOld(now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return now.After(r.roundEnd.Add(acceptedFor)) && now.After(r.until)
 }
 
 // begin notes that s was refused as the value of key.

@@ -10,8 +10,12 @@ const (
 	defaultInterval = 30 * time.Second
 	// minPause is the least time between two looks at a document, for a backend or a cache that asks for more of them.
 	minPause = 100 * time.Millisecond
+	// maxLook bounds a look. It is more than a chain takes whose backends do not answer.
+	maxLook = time.Minute
 	// firstRetry is how long after a look that failed the next one comes, where no cache says when. It doubles up to the interval.
 	firstRetry = time.Second
+	// maxDoubled is how often a pause doubles at most. It is more than any interval needs.
+	maxDoubled = 30
 )
 
 // plan is when a document is looked at next. force says that the look asks past a cache that holds a fresh value. Any other look is a
@@ -34,7 +38,7 @@ type circumstances struct {
 	looked   time.Time     // when the last look ended
 	asked    time.Time     // when the last one ended that was no mere read of a cache
 	absent   bool          // the last look has found that there is no such secret
-	share    float64       // of the jitter: between 0 and 0.1
+	jitter   float64       // between 0 and 0.1
 	failures int           // of looks, in a row
 	usual    bool          // a handle leaves it to the cache when to look
 	interval time.Duration // the shortest that a handle asks for, or 0
@@ -56,11 +60,7 @@ func (c *circumstances) plan() (next plan) {
 		next.earlier(c.after(c.asked, c.interval), true)
 	}
 	if !c.leaseEnd.IsZero() {
-		if !known || !c.renewAt.Before(c.leaseEnd) {
-			const most = 0.8 // of the time that is left
-			next.earlier(c.asked.Add(time.Duration(float64(c.leaseEnd.Sub(c.asked))*(most-c.share))), true)
-		}
-		next.earlier(c.leaseEnd, true)
+		next.earlier(c.replaceLease(known), true)
 	}
 	if c.failures > 0 && (!known || !c.renewAt.After(c.now)) {
 		next.earlier(c.looked.Add(c.retry()), true)
@@ -68,25 +68,42 @@ func (c *circumstances) plan() (next plan) {
 	return next
 }
 
+// replaceLease returns when a lease is to be replaced: before its end, or at its end if a cache does that before.
+func (c *circumstances) replaceLease(known bool) time.Time {
+	const latest = 0.8 // of the time that is left
+	at := c.asked.Add(time.Duration(float64(c.leaseEnd.Sub(c.asked)) * (latest - c.jitter)))
+	if known && c.renewAt.Before(c.leaseEnd) || at.After(c.leaseEnd) {
+		return c.leaseEnd
+	}
+	return at
+}
+
 // after returns the time of a look that follows the one at last after d, or up to a tenth sooner: programs that were started together
 // do not ask together.
 func (c *circumstances) after(last time.Time, d time.Duration) time.Time {
-	return last.Add(time.Duration(float64(d) * (1 - c.share)))
+	return last.Add(d - time.Duration(float64(d)*c.jitter))
 }
 
 // retry is the pause after a look that failed.
 func (c *circumstances) retry() time.Duration {
-	most := defaultInterval
-	if c.interval > 0 {
-		most = min(most, c.interval)
+	maxPause := defaultInterval
+	if c.interval > 0 && (!c.usual || c.interval < maxPause) {
+		maxPause = c.interval
 	}
-	return min(most, firstRetry<<min(c.failures-1, 8))
+	return min(maxPause, firstRetry<<min(c.failures-1, maxDoubled))
+}
+
+// changesWith reports whether the next look may be sooner for f.
+func (c *circumstances) changesWith(f *follower) bool {
+	end := f.held.Load().secret.Meta().ExpiresAt
+	return f.interval == 0 && !c.usual || f.interval > 0 && (c.interval == 0 || f.interval < c.interval) ||
+		!end.IsZero() && (c.leaseEnd.IsZero() || end.Before(c.leaseEnd))
 }
 
 // circumstances returns what the time of the next look depends on. The caller holds watches.mu.
 func (p *poll) circumstances() circumstances {
 	c := circumstances{
-		now: time.Now(), looked: p.looked, asked: p.asked, absent: p.absent, share: p.share, failures: p.failures,
+		now: time.Now(), looked: p.looked, asked: p.asked, absent: p.absent, jitter: p.jitter, failures: p.failures,
 	}
 	for f := range p.followers {
 		switch {
@@ -105,11 +122,18 @@ func (p *poll) circumstances() circumstances {
 }
 
 // renewAt returns the first time at which a cache may bring another value of the document, or zero. The caller holds watches.mu.
-func (p *poll) renewAt() time.Time {
-	for f := range p.followers { // they are of one document
-		return p.of.client.renewAt(f.ref, f.held.Load().secret.Meta().Backend)
+func (p *poll) renewAt() (at time.Time) {
+	seen := make(map[Ref]bool, 1)
+	for f := range p.followers {
+		if seen[f.ref] {
+			continue
+		}
+		seen[f.ref] = true
+		if next := p.of.client.renewAt(f.ref, f.held.Load().secret.Meta().Backend); !next.IsZero() && (at.IsZero() || next.Before(at)) {
+			at = next
+		}
 	}
-	return time.Time{}
+	return at
 }
 
 // makesLeases reports whether a read of that backend may make a lease.
@@ -136,5 +160,6 @@ func (s *stack) renewAt(ref Ref) (at time.Time, known bool) {
 		return at, false
 	}
 	defer func() { _ = recover() }()
-	return s.cache.RenewAt(s.constantLocation(ref).doc)
+	at, known = s.cache.RenewAt(s.constantLocation(ref).doc)
+	return at, known && !at.IsZero()
 }

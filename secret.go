@@ -52,7 +52,7 @@ type Meta struct {
 	// ExpiresAt is the end of the lease, or the zero time if the secret has none.
 	ExpiresAt time.Time
 	// Stale says that the value is older than the cache's TTL, and served because the backend is unavailable or has not answered in
-	// time.
+	// time. In a [Handle], it says that Err is not nil.
 	Stale bool
 }
 

@@ -32,43 +32,44 @@ type Handle struct {
 	f *follower
 }
 
-// Watch returns a Handle for key. It gets the secret as [Client.Get] does, and fails as that does. Then the Client looks for changes:
-// when its cache says that a fetch may bring another value, and every 30 s where there is no cache, or as [WatchInterval] says. It looks
-// at once if the backend tells that the document has changed (see [Info.OnChange]), and after an [Client.Invalidate] or [Client.Refresh]
-// of the key. A lease is renewed when about three quarters of its time are over. All handles of one document share these looks, each of
-// which is one fetch.
+// Watch returns a Handle for key. It gets the secret as [Client.Get] does, and fails as Get does. Then the Client polls: when the cache
+// says that a fetch may bring another value (at 0.8 of its TTL), every 30 s without a cache, or as [WatchInterval] says. It polls at once
+// when the backend reports a change (see [Info.OnChange]), and after [Client.Invalidate]. What [Client.Refresh] brings is in the handle
+// when it returns. When 70 to 80 % of a lease have passed, the Client fetches a new one. All handles of one document share its polls;
+// a poll is one fetch. Polls go through user middleware, with a context of the Client.
 //
-// The handle ends with [Handle.Close], with ctx, and with the Client. So ctx is that of the service, and not of a request. A handle that
-// the program drops ends too.
+// The handle ends with [Handle.Close], with ctx, and with the Client. So ctx must be that of the service, not that of a request. A
+// handle that the program drops ends too.
 //
-// A handle is the program's own copy: it keeps its last value after a denial, after a deletion, and after the end of a lease or of the
-// time for which a cache serves stale values. Then [Meta].Stale is set, and [Handle.Err] says why. A program that must not use
-// such a value has two ways: it checks Err or Stale before each use, or it calls Get at each use, which then fails.
+// A handle is the program's own copy. It keeps its last value after a denial, a deletion, the end of a lease, and the end of the time for
+// which a cache serves stale values. Then [Meta].Stale is set, and [Handle.Err] says why. A program that must not use such a value can
+// check Err or Stale before each use. Or it calls Get at each use, which then fails.
 //
-// Two handles change one after the other. A user and a password that must match are read from one handle, of the document that
-// holds both. With the backend env they are two documents, and no handle has both.
+// Two handles change one after the other. Read a user and a password that must match from one handle, of the document that holds both.
+// With the backend env they are two documents, and no handle holds both.
 //
-// The error is that of Get, or tells the faults of opts.
+// The error is that of Get, or names the faults of opts. It is of class [ErrUnknown] if [Info.OnChange] of a Local backend panics.
 func (c *Client) Watch(ctx context.Context, key string, opts ...WatchOption) (*Handle, error) {
 	cfg := watchConfig{faults: faults.List{Prefix: "secrets: Watch: "}}
 	faults.Apply(&cfg.faults, opts, func(o WatchOption) { o(&cfg) })
 	if err := cfg.faults.Err(); err != nil {
 		return nil, err
 	}
-	if err := c.watches.listen(); err != nil { // before the first fetch, so that no change comes in between
+	ref, err := ParseRef(key)
+	if err != nil {
+		return nil, err
+	}
+	news, err := c.watches.listen()
+	if err != nil {
 		return nil, failureOf(ctx, err, "", key)
 	}
 	s, err := c.Get(ctx, key)
 	if err != nil {
 		return nil, err
 	}
-	ref, err := ParseRef(key)
-	if err != nil {
-		return nil, err // user middleware has answered what is no key
-	}
 	f := &follower{key: key, ref: ref, interval: cfg.interval}
-	f.held.Store(&held{secret: s, changed: make(chan struct{})})
-	if err := c.watches.add(f); err != nil {
+	f.held.Store(&held{s, (&read{key: key, secret: s}).lookError(nil), make(chan struct{})})
+	if err := c.watches.add(f, news); err != nil {
 		return nil, failureOf(ctx, err, "", key)
 	}
 	f.endWith(ctx)
@@ -78,19 +79,20 @@ func (c *Client) Watch(ctx context.Context, key string, opts ...WatchOption) (*H
 	return h, nil
 }
 
-// Secret returns the current value: that of the last look which brought one. It takes one atomic load, never blocks and never fails.
+// Secret returns the current value: that of the last poll that brought one. It takes one atomic load, never blocks and never fails.
 func (h *Handle) Secret() Secret { return h.f.held.Load().secret }
 
-// Err returns why the value is not fresh, and nil if it is: the error of the last look, or [ErrClosed] once the handle has ended. It is
-// an [*Error]. An outage shows when the cache's TTL is over, and at the next look without a cache. Any other failure shows at once.
+// Err returns nil while the value is fresh. Otherwise it returns an [*Error]: that of the last poll, or [ErrClosed] once the handle has
+// ended. An outage shows when the cache's TTL is over; any other failure, or an outage without a cache, shows with the poll that met it.
 func (h *Handle) Err() error { return h.f.held.Load().failure() }
 
-// Changed returns a channel that is closed when the value of this moment is replaced by another value or version, or when the handle
-// ends: then Err is [ErrClosed]. A change of Meta.Stale, of a lease, or of Err is none. For the loop, see [Handle]. Keep the handle while
-// you wait: one that the program has dropped ends.
+// Changed returns a channel that is closed when another value or version replaces the current one, or when the handle ends; then Err is
+// [ErrClosed]. A change of Meta.Stale, of a lease, or of Err does not close it. Take the channel before you read the value: see [Handle].
+// Keep the handle while you wait: one that the program has dropped ends.
 func (h *Handle) Changed() <-chan struct{} { return h.f.held.Load().changed }
 
-// Close ends the handle. Secret goes on to return the last value. It may be called often, and returns nil.
+// Close ends the handle, and each [Live] of it. Secret still returns the last value, with Meta.Stale set. Close may be called more than
+// once, and returns nil.
 func (h *Handle) Close() error {
 	h.f.close()
 	return nil
@@ -104,9 +106,9 @@ type watchConfig struct {
 	faults   faults.List
 }
 
-// WatchInterval makes the Client look for a change every d, minus up to a tenth, past a cache that holds the value. It takes the place
-// of the time that the cache says, and of 30 s. Of the handles of one document, the shortest interval counts. A lease is renewed as
-// without it, since each fetch would make another. d must be at least 1 ms.
+// WatchInterval makes the Client poll every d, minus up to a tenth, also while a cache holds a fresh value. Of the handles of one
+// document, the shortest interval counts; polls are at least 100 ms apart. Values with a lease are polled as without it, because each
+// fetch creates another lease. d must be at least 1 ms. Default: when the cache says so, or 30 s.
 func WatchInterval(d time.Duration) WatchOption {
 	return func(c *watchConfig) {
 		c.interval = d
@@ -179,10 +181,22 @@ func (f *follower) show(change func(old *held) held) {
 	}
 }
 
-// listener is what follows a follower.
+// dropLost lets those listeners go that the program has dropped. Others would stay until the value changes, which may take months.
+func (f *follower) dropLost() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for l := range f.listeners {
+		if l.isDropped() {
+			delete(f.listeners, l)
+		}
+	}
+}
+
+// listener is what follows a follower. Its methods do not block, and call no code of the program.
 type listener interface {
-	changed() // is called under follower.mu, and does not block
-	close()   // the handle has ended
+	changed()             // the value has changed
+	close() (last func()) // the handle has ended; last, if not nil, runs code of the program, under no lock
+	isDropped() bool      // the program has lost it
 }
 
 // listen makes f tell l of changes until stop is called, and of its end.
@@ -197,7 +211,9 @@ func (f *follower) listen(l listener) (stop func()) {
 	}
 	f.mu.Unlock()
 	if ended {
-		l.close()
+		if last := l.close(); last != nil {
+			last()
+		}
 	}
 	return func() {
 		f.mu.Lock()
@@ -232,15 +248,15 @@ func (f *follower) endWith(ctx context.Context) {
 // close ends f and takes it from its poll.
 func (f *follower) close() {
 	f.poll.remove(f)
-	f.end()
+	runAll(f.end())
 }
 
-// end ends f, which its poll has let go.
-func (f *follower) end() {
+// end ends f, which its poll has let go. What it returns is to be called under no lock.
+func (f *follower) end() (last []func()) {
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	if f.ended {
-		f.mu.Unlock()
-		return
+		return nil
 	}
 	f.ended = true
 	old := f.held.Load()
@@ -249,10 +265,18 @@ func (f *follower) end() {
 	if f.leave != nil {
 		f.leave()
 	}
-	listeners := f.listeners
+	for l := range f.listeners {
+		if end := l.close(); end != nil {
+			last = append(last, end)
+		}
+	}
 	f.listeners = nil
-	f.mu.Unlock()
-	for l := range listeners {
-		defer l.close() // each, also if one runs code that panics or ends the goroutine
+	return last
+}
+
+// runAll calls all of last, also if one of them panics or ends the goroutine.
+func runAll(last []func()) {
+	for _, f := range last {
+		defer f()
 	}
 }

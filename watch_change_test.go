@@ -2,10 +2,13 @@ package secrets_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,6 +19,7 @@ import (
 	"github.com/seed-5482dd03/secrets/backend/env"
 	"github.com/seed-5482dd03/secrets/backend/file"
 	"github.com/seed-5482dd03/secrets/middleware"
+	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
 // telling is a backend that tells of changes.
@@ -271,5 +275,122 @@ func TestADroppedHandleInABubble(t *testing.T) {
 		w.True(w.backend.Fetches("other") < 100)
 		w.True(w.backend.Fetches("db") >= 100)
 		runtime.KeepAlive(w)
+	})
+}
+
+// A change may be told between the first fetch of Watch and its return.
+func TestAChangeDuringWatch(t *testing.T) {
+	for _, how := range []string{"OnChange", "Invalidate", "Refresh"} {
+		t.Run(how, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				var tell func(...secrets.Ref)
+				var value atomic.Value
+				value.Store("one")
+				b := failing(func(context.Context, secrets.Ref) (secrets.Secret, error) {
+					return secrets.NewSecret(value.Load().(string), secrets.Meta{}), nil
+				})
+				b.info.OnChange = func(changed func(...secrets.Ref)) { tell = changed }
+				var c *secrets.Client
+				var once atomic.Bool
+				late := secrets.Intercept(func(ctx context.Context, ref secrets.Ref, next secrets.Fetcher) (secrets.Secret, error) {
+					s, err := next.Fetch(ctx, ref)
+					if once.CompareAndSwap(false, true) {
+						value.Store("two")
+						switch how {
+						case "OnChange":
+							tell(secrets.Ref{Path: "db"})
+						case "Invalidate":
+							c.Invalidate("db")
+						case "Refresh":
+							_, _ = c.Refresh(ctx, "db")
+						}
+					}
+					return s, err
+				})
+				c = open(t, b, secrets.WithMiddleware(late))
+				h, err := c.Watch(t.Context(), "db", secrets.WatchInterval(24*time.Hour))
+				is.NoErr(err)
+				is.Equal(h.Secret().Reveal(), "one")
+				elapse(time.Hour)
+				is.Equal(h.Secret().Reveal(), "two")
+			})
+		})
+	}
+}
+
+// A Refresh of one field brings the whole document, so that handles of the others follow.
+func TestARefreshOfAnotherField(t *testing.T) {
+	for name, layers := range map[string][]func() secrets.Option{"without layers": nil, "with a cache": {exact}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				backend := secretstest.NewBackend(map[string]string{"db": `{"user":"u1","password":"p1"}`})
+				var opts []secrets.Option
+				for _, layer := range layers {
+					opts = append(opts, layer())
+				}
+				client := open(t, backend, opts...)
+				h, err := client.Watch(t.Context(), "db")
+				is.NoErr(err)
+				refresh := func() int {
+					calls := backend.Calls()
+					_, err := client.Refresh(t.Context(), "db#password")
+					is.NoErr(err)
+					elapse(time.Second)
+					return backend.Calls() - calls
+				}
+				is.Equal(refresh(), 1) // nothing new: no further call
+				backend.Set("db", `{"user":"u2","password":"p2"}`)
+				refresh()
+				is.True(strings.Contains(h.Secret().Reveal(), "u2"))
+			})
+		})
+	}
+}
+
+// A Refresh that succeeds after a denial makes a handle fresh, also if the value is the same.
+func TestARefreshAfterADenial(t *testing.T) {
+	watch(t, func(w *watching) {
+		w.backend.Fail(secrets.ErrPermissionDenied)
+		elapse(time.Hour)
+		w.shows("one", secrets.ErrPermissionDenied)
+		w.backend.Recover()
+		_, err := w.client.Refresh(w.Context(), "db")
+		w.NoErr(err)
+		elapse(time.Millisecond)
+		w.shows("one", nil)
+	})
+}
+
+func TestNoWatchRegistersAfterClose(t *testing.T) {
+	is := is.New(t)
+	backend := newTelling("db", "one")
+	backend.info.Local = true
+	client := open(t, backend)
+	is.NoErr(client.Close())
+	_, err := client.Watch(t.Context(), "db")
+	is.Equal(secrets.Class(err), secrets.ErrClosed)
+	is.Equal(backend.times, 0)
+}
+
+// The handle has what the Refresh has brought: another fetch would make another lease.
+func TestARefreshMakesOneLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		var n atomic.Int64
+		b := failing(func(context.Context, secrets.Ref) (secrets.Secret, error) {
+			return secrets.NewSecret(fmt.Sprint(n.Add(1)), secrets.Meta{ExpiresAt: time.Now().Add(time.Hour)}), nil
+		})
+		b.info.Leases = true
+		c := open(t, b)
+		h, err := c.Watch(t.Context(), "db")
+		is.NoErr(err)
+		elapse(time.Minute)
+		s, err := c.Refresh(t.Context(), "db")
+		is.NoErr(err)
+		elapse(time.Minute)
+		is.Equal(n.Load(), int64(2))
+		is.Equal(h.Secret().Reveal(), s.Reveal())
 	})
 }

@@ -3,6 +3,7 @@ package secrets_test
 import (
 	"context"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"testing"
@@ -338,4 +339,36 @@ func TestLooksHaveAPause(t *testing.T) {
 		w.True(w.backend.Calls() > 50)
 		w.True(w.backend.Calls() <= 101)
 	})
+}
+
+// The first looks are spread, too: programs are started together.
+func TestFirstLooksAreSpread(t *testing.T) {
+	different := map[time.Duration]bool{}
+	for range 20 {
+		watch(t, func(w *watching) {
+			calls := timesOf(w.backend)
+			elapse(30 * time.Second)
+			different[calls.take()[0]] = true
+		})
+	}
+	is.New(t).True(len(different) > 10)
+}
+
+func TestTheLongestInterval(t *testing.T) {
+	watch(t, func(w *watching) {
+		w.backend.ResetCounts()
+		elapse(time.Hour)
+		w.Equal(w.backend.Calls(), 0)
+	}, secrets.WatchInterval(math.MaxInt64))
+}
+
+// Pauses after a failure double up to the interval, also a long one.
+func TestARemovedSecretWithALongInterval(t *testing.T) {
+	watch(t, func(w *watching) {
+		w.backend.Remove("db")
+		elapse(25 * time.Hour)
+		w.backend.ResetCounts()
+		elapse(24 * time.Hour)
+		w.True(w.backend.Calls() < 100)
+	}, secrets.WatchInterval(12*time.Hour))
 }

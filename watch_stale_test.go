@@ -1,10 +1,8 @@
 package secrets_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"log/slog"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -148,46 +146,6 @@ func TestTheEndOfALease(t *testing.T) {
 	}
 }
 
-// What is about one secret is logged once, and its end. What is about the backend is logged as its state, which needs no handle.
-func TestFailuresOfHandlesAreLoggedOnce(t *testing.T) {
-	var lines bytes.Buffer
-	logger := slog.New(slog.NewTextHandler(&lines, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-		if a.Key == slog.TimeKey || a.Key == "after" {
-			return slog.Attr{}
-		}
-		return a
-	}}))
-	watch(t, func(w *watching) {
-		for range 10 {
-			_, err := w.client.Watch(w.Context(), "db")
-			w.NoErr(err)
-		}
-		step := func(change func(), want ...string) {
-			w.Helper()
-			change()
-			elapse(10 * time.Minute)
-			got := strings.TrimSpace(lines.String())
-			lines.Reset()
-			w.Equal(got, strings.Join(want, "\n"))
-		}
-		step(func() {})
-		step(func() { w.backend.FailPath("db", secrets.ErrPermissionDenied) },
-			`level=WARN msg="secrets: watched secret not renewed" backend=fake class="permission denied" `+
-				`detail="the test told the fake backend to fail" key=db`)
-		step(func() {})
-		step(func() { w.backend.FailPath("db", secrets.NewError(secrets.ErrPermissionDenied, "another policy")) },
-			`level=WARN msg="secrets: watched secret not renewed" backend=fake class="permission denied" detail="another policy" key=db`)
-		step(func() { w.backend.Recover() }, `level=INFO msg="secrets: watched secret renewed again" backend=fake key=db`)
-		step(func() { w.backend.Fail(secrets.NewError(secrets.ErrUnavailable, "no route")) },
-			`level=WARN msg="secrets: backend unavailable" backend=fake class=unavailable detail="no route" key=db`)
-		step(func() { w.backend.Recover() }, `level=INFO msg="secrets: backend available again" backend=fake key=db`)
-		step(func() { w.backend.Delete("db") },
-			`level=WARN msg="secrets: watched secret not renewed" backend=fake class=deleted detail="Delete was called for the document `+
-				`\"db\"" key=db`)
-		w.NoErr(w.client.Close())
-	}, func() secrets.Option { return secrets.WithLogger(logger) }, secrets.WithLoggedKeys)
-}
-
 // A handle follows a chain as Get does: the stale value of the first source beats that of the next one.
 func TestHandleOfAChain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -257,4 +215,60 @@ func TestMiddlewareThatBreaksALook(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A Watch in an outage may begin with a stale value. Err says so at once.
+func TestWatchInAnOutage(t *testing.T) {
+	watch(t, func(w *watching) {
+		w.NoErr(w.handle.Close())
+		_, err := w.client.Get(w.Context(), "db")
+		w.NoErr(err)
+		w.backend.Fail(secrets.NewError(secrets.ErrUnavailable, "no route"))
+		elapse(10 * time.Minute)
+		h, err := w.client.Watch(w.Context(), "db")
+		w.NoErr(err)
+		w.True(h.Secret().Meta().Stale) // the control
+		w.True(h.Err() != nil)          // at once
+	}, exact)
+}
+
+// Middleware that waits for its context alone ends a look, and not the handle.
+func TestALookThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		var calls atomic.Int64
+		stuck := secrets.Intercept(func(ctx context.Context, ref secrets.Ref, next secrets.Fetcher) (secrets.Secret, error) {
+			if calls.Add(1) == 2 {
+				<-ctx.Done()
+				return secrets.Secret{}, ctx.Err()
+			}
+			return next.Fetch(ctx, ref)
+		})
+		b := secretstest.NewBackend(map[string]string{"db": "one"})
+		c := open(t, b, secrets.WithMiddleware(stuck))
+		h, err := c.Watch(t.Context(), "db")
+		is.NoErr(err)
+		b.Set("db", "two")
+		elapse(24 * time.Hour)
+		is.True(h.Secret().Reveal() == "two" || h.Err() != nil)
+	})
+}
+
+func TestATimeoutOfMiddlewareIsNoLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		short := secrets.Intercept(func(ctx context.Context, ref secrets.Ref, next secrets.Fetcher) (secrets.Secret, error) {
+			ctx, cancel := context.WithTimeout(ctx, time.Second)
+			defer cancel()
+			return next.Fetch(ctx, ref)
+		})
+		b := secretstest.NewBackend(map[string]string{"db": "one"})
+		c := open(t, b, secrets.WithMiddleware(short))
+		h, err := c.Watch(t.Context(), "db")
+		is.NoErr(err)
+		b.SetLatency(3 * time.Second)
+		elapse(time.Minute)
+		is.True(h.Err() != nil)
+		is.True(!strings.Contains(h.Err().Error(), "lease"))
+	})
 }

@@ -250,3 +250,15 @@ func TestHandlesEndTogether(t *testing.T) {
 		}, func() secrets.Option { return middleware.Standard(cache.WithTTL(time.Second)) })
 	}
 }
+
+// It is what a program does at each use of a secret.
+func TestReadingAHandleAllocatesNothing(t *testing.T) {
+	is := is.New(t)
+	client := open(t, newFake("db", "one"))
+	h, err := client.Watch(t.Context(), "db")
+	is.NoErr(err)
+	live, err := secrets.Derive(h, func(s secrets.Secret) (string, error) { return s.Reveal(), nil })
+	is.NoErr(err)
+	use := func(string) error { return nil }
+	is.Equal(testing.AllocsPerRun(100, func() { _, _, _ = h.Secret(), live.Load(), live.Use(use) }), 0.0)
+}

@@ -75,7 +75,7 @@
 //
 // A static role has no lease. Its Meta.ExpiresAt is when Vault is to change the password, give or take a second. Vault may be late: it
 // looks every 5 seconds. As long as it is, the password is good, and Meta.ExpiresAt is a second ahead. The field ttl of its answer is not
-// in the document, or the document would change each second. [secrets.Client.Do] bridges the moment of the change.
+// in the document, or the document would change each second. [secrets.Client.Do] with secrets.Bridge lasts through the change.
 //
 // # Errors
 //

@@ -25,6 +25,9 @@ func (r *Renewal) Fail(err error) {
 
 // Failure returns the last error that Fail was called with, or nil.
 func (r *Renewal) Failure() error {
+	if r == nil {
+		return nil
+	}
 	if err := r.failure.Load(); err != nil {
 		return *err
 	}
