@@ -51,3 +51,24 @@ func TestACacheThatKnowsNoTime(t *testing.T) {
 		})
 	}
 }
+
+// A cache that was made outside of a bubble, as in a table of options, knows the time of its own clock, and what passes by that of the
+// bubble. Readers and handles agree.
+func TestACacheThatWasMadeOutsideOfTheBubble(t *testing.T) {
+	layer := exact()
+	watch(t, func(w *watching) {
+		w.backend.Set("db", "two")
+		for range 90 {
+			_, err := w.client.Get(w.Context(), "db")
+			w.NoErr(err)
+			elapse(time.Second)
+		}
+		s, err := w.client.Get(w.Context(), "db")
+		w.NoErr(err)
+		w.Equal(s.Reveal(), "two")
+		w.shows("two", nil)
+		w.backend.Set("db", "three")
+		elapse(90 * time.Second) // the handle alone
+		w.shows("three", nil)
+	}, func() secrets.Option { return layer })
+}

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// age is a point in time, in nanoseconds since the cache was made.
+// age is a point in time, in nanoseconds since [headStart] before the cache was made. It is more than 0: of what has no time, the age is 0.
 //
 // There are two time scales. The one for TTLs, leases and back-offs goes on while the machine sleeps: see [clock.now]. The other one,
 // awake, is the monotonic clock of the system. MaxStale is measured by it: a wall clock that is set at boot must not take away what
@@ -24,6 +24,9 @@ const (
 	// jump is how far the wall clock must get ahead of the monotonic one, to show that the machine has slept. A clock that NTP
 	// slews is slower than that.
 	jump = time.Second
+	// headStart is the age of a cache when it is made. The clock of a bubble of testing/synctest begins in the year 2000: a cache that
+	// was made outside of it, as in a table of options, is older than that.
+	headStart = century / 2
 )
 
 // clock tells whether a deadline has passed. Reading the time costs more than everything else in a cached read, so it is
@@ -34,7 +37,7 @@ const (
 // between calls, it may be that of the time before for as long as the timer takes to fire: a tick, or two at the most.
 type clock struct {
 	read   func() (wall, monotonic time.Duration) // since any point in time; tests have clocks of their own
-	origin time.Duration                          // the monotonic time at which the cache was made
+	origin time.Duration                          // the monotonic time headStart before the cache was made
 	ahead  atomic.Int64                           // how far the wall clock was ahead of the monotonic one when that was last noted
 	slept  atomic.Int64                           // the sum of the forward jumps of the wall clock
 	coarse atomic.Int64                           // the age at the last tick, or asleep
@@ -53,7 +56,7 @@ func systemClock() func() (wall, monotonic time.Duration) {
 
 func newClock(read func() (wall, monotonic time.Duration)) *clock {
 	wall, monotonic := read()
-	c := &clock{read: read, origin: monotonic}
+	c := &clock{read: read, origin: monotonic - headStart}
 	c.ahead.Store(int64(wall - monotonic))
 	c.coarse.Store(int64(asleep))
 	c.timer = time.AfterFunc(math.MaxInt64, c.tick)
