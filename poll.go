@@ -20,6 +20,7 @@ type watches struct {
 	ctx    context.Context //nolint:containedctx // of all looks: no call carries it
 	cancel context.CancelFunc
 	looks  *inflight.Calls // that run
+	limit  time.Duration   // of a look
 
 	mu     sync.Mutex
 	closed bool
@@ -308,7 +309,7 @@ func (p *poll) begin() (l *look, lost []*follower) {
 	}
 	p.looking, p.woken = true, false
 	c := p.circumstances()
-	l = &look{followers: slices.Collect(maps.Keys(p.followers)), until: c.now.Add(maxLook), news: p.news, err: errEnded}
+	l = &look{followers: slices.Collect(maps.Keys(p.followers)), until: c.now.Add(w.limit), news: p.news, err: errEnded}
 	if !c.leaseEnd.IsZero() && c.leaseEnd.Before(l.until) {
 		l.until = c.leaseEnd
 	}

@@ -10,8 +10,8 @@ const (
 	defaultInterval = 30 * time.Second
 	// minPause is the least time between two looks at a document, for a backend or a cache that asks for more of them.
 	minPause = 100 * time.Millisecond
-	// maxLook bounds a look. It is more than a chain takes whose backends do not answer.
-	maxLook = time.Minute
+	// moreThanFetches is for how long a look may take beside the fetches of its sources.
+	moreThanFetches = 10 * time.Second
 	// firstRetry is how long after a look that failed the next one comes, where no cache says when. It doubles up to the interval.
 	firstRetry = time.Second
 	// maxDoubled is how often a pause doubles at most. It is more than any interval needs.
