@@ -66,7 +66,8 @@ func New(backend Backend, opts ...Option) (*Client, error) {
 		c.leases = c.leases || b.info.Leases
 		c.inTurn = c.inTurn && s.guard.inline
 	}
-	c.watches.limit = moreThanFetches + 2*min(cfg.timeout, time.Hour)*time.Duration(len(c.stacks)) // a lease may need a second fetch
+	const fetches = 2 // of each source: a lease may be over when it arrives
+	c.watches.limit = moreThanFetches + fetches*min(cfg.timeout, time.Hour)*time.Duration(len(c.stacks))
 	c.top = c.stacks[0]
 	if cfg.fallback != nil {
 		chain := cfg.newChain(c.stacks)

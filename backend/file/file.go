@@ -70,9 +70,9 @@
 // # Changes
 //
 // A handle of [secrets.Client.Watch] sees a change within about half a second. From the first handle until Close, the backend reads the
-// documents that were asked for every 500 ms and compares the answers, errors among them. So it sees whatever Get would see: a swap of Kubernetes,
-// a directory that is deleted and made again, a rename, a file that is written where it lies, a volume that is unmounted. What one look
-// finds is reported together.
+// documents that were asked for every 500 ms and compares the answers, errors among them. So it sees whatever Get would see: a swap of
+// Kubernetes, a directory that is deleted and made again, a rename, a file that is written where it lies, a volume that is unmounted.
+// What one look finds is reported together.
 //
 // The backend looks at the 100 documents that were fetched last; handles on others see a change at their own interval. With
 // [WithCaching], it never looks. No handle sees a value that changes and changes back between two looks. NFS is looked at like any file
