@@ -57,11 +57,6 @@ func (c *Client) getMany(ctx context.Context, f fetchctx.Fetch, reads []read) {
 	if f.Renewal == nil { // each handle follows what a Get of its key returns
 		c.oneSource(f.Group, reads, sets)
 	}
-	for _, r := range reads {
-		if r.err == nil && !r.recalled {
-			c.delivered(ctx, r.key, r.ref, r.secret)
-		}
-	}
 }
 
 // read is the read of one key in a GetMany.
@@ -218,6 +213,7 @@ func (c *Client) answer(ctx context.Context, r *read) {
 			return
 		}
 		r.secret = answer.Secret
+		c.delivered(ctx, r.key, r.ref, r.secret) // before leases are looked at for the last time: it takes some time
 	}()
 	c.ask(ctx, r.ref, &answer)
 }
