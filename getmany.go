@@ -183,6 +183,16 @@ func (c *Client) fetchMany(ctx context.Context, group *fetchctx.Group, reads []r
 			open = append(open, r)
 		}
 	}
+	c.answerAll(ctx, group, open)
+	for _, r := range open { // before leases are looked at for the last time: it takes some time
+		if r.err == nil {
+			c.delivered(ctx, r.key, r.ref, r.secret)
+		}
+	}
+}
+
+// answerAll sets the answers of open.
+func (c *Client) answerAll(ctx context.Context, group *fetchctx.Group, open []*read) {
 	if c.inTurn {
 		for _, r := range open {
 			c.answer(ctx, r)
@@ -213,7 +223,6 @@ func (c *Client) answer(ctx context.Context, r *read) {
 			return
 		}
 		r.secret = answer.Secret
-		c.delivered(ctx, r.key, r.ref, r.secret) // before leases are looked at for the last time: it takes some time
 	}()
 	c.ask(ctx, r.ref, &answer)
 }
