@@ -204,7 +204,7 @@ func (d *database) testDynamic(t *testing.T, opts ...secrets.Option) {
 	slices.Sort(versions)
 	is.Equal(len(slices.Compact(slices.Clone(versions))), len(versions))
 	is.True(once.of["refused"] > 0)
-	is.Equal(once.of["failed"], 0)
+	is.True(once.of["failed"] <= 1) // the one under way when Vault drops the role may fail with another error
 }
 
 // With Do no login fails while Vault changes the password of a static role, and a handle tells of each change. The period is none of
