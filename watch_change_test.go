@@ -285,7 +285,7 @@ func TestAChangeDuringWatch(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				is := is.New(t)
 				var tell func(...secrets.Ref)
-				var value atomic.Value
+				var value, first atomic.Value
 				value.Store("one")
 				b := failing(func(context.Context, secrets.Ref) (secrets.Secret, error) {
 					return secrets.NewSecret(value.Load().(string), secrets.Meta{}), nil
@@ -296,6 +296,7 @@ func TestAChangeDuringWatch(t *testing.T) {
 				late := secrets.Intercept(func(ctx context.Context, ref secrets.Ref, next secrets.Fetcher) (secrets.Secret, error) {
 					s, err := next.Fetch(ctx, ref)
 					if once.CompareAndSwap(false, true) {
+						first.Store(s.Reveal())
 						value.Store("two")
 						switch how {
 						case "OnChange":
@@ -311,7 +312,7 @@ func TestAChangeDuringWatch(t *testing.T) {
 				c = open(t, b, secrets.WithMiddleware(late))
 				h, err := c.Watch(t.Context(), "db", secrets.WatchInterval(24*time.Hour))
 				is.NoErr(err)
-				is.Equal(h.Secret().Reveal(), "one")
+				is.Equal(first.Load(), "one") // the control: the change came after the first fetch
 				elapse(time.Hour)
 				is.Equal(h.Secret().Reveal(), "two")
 			})
