@@ -33,15 +33,14 @@ type TB interface {
 const (
 	host         = "127.0.0.1"
 	superuser    = "superuser"
-	database     = "postgres"              // each server has one of that name
-	startTimeout = time.Minute             // A server starts in less than a second; a busy machine takes longer.
-	queryTimeout = 30 * time.Second        // of [Server.Must]
-	stopTimeout  = 10 * time.Second        // A server ends in milliseconds.
-	pollInterval = 20 * time.Millisecond   // How often a starting server is looked at.
-	portAttempts = 5                       // How often a start is tried while other processes take its port.
-	logTail      = 4 << 10                 // How much of the log an error shows.
-	otherUser    = "nobody"                // PostgreSQL refuses to run as root.
-	refusal      = "authentication failed" // says the server of a password that is wrong, and of a role that does not exist
+	database     = "postgres"            // each server has one of that name
+	startTimeout = time.Minute           // A server starts in less than a second; a busy machine takes longer.
+	queryTimeout = 30 * time.Second      // of [Server.Must]
+	stopTimeout  = 10 * time.Second      // A server ends in milliseconds.
+	pollInterval = 20 * time.Millisecond // How often a starting server is looked at.
+	portAttempts = 5                     // How often a start is tried while other processes take its port.
+	logTail      = 4 << 10               // How much of the log an error shows.
+	otherUser    = "nobody"              // PostgreSQL refuses to run as root.
 	newFile      = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
 	private      = 0o600
 
@@ -328,5 +327,10 @@ func (e *Error) Error() string { return fmt.Sprintf("psql ended with %d: %s", e.
 // IsRefused reports whether the server has refused the user or the password.
 func IsRefused(err error) bool {
 	var failure *Error
-	return errors.As(err, &failure) && failure.Exit == exitOfConnection && strings.Contains(failure.Text, refusal)
+	if !errors.As(err, &failure) || failure.Exit != exitOfConnection {
+		return false
+	}
+	_, of, isRole := strings.Cut(failure.Text, `FATAL:  role "`)
+	return strings.Contains(failure.Text, "authentication failed") || // a wrong password, or no such role
+		isRole && strings.HasSuffix(of, `" does not exist`) // it was dropped while it logged in
 }

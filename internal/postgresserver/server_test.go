@@ -46,3 +46,36 @@ func TestServer(t *testing.T) {
 	is.NoErr(err)
 	is.Equal(len(left), 0)
 }
+
+// A role may be dropped while it logs in, or just after. The second text is what a server said then.
+func TestARoleThatIsDropped(t *testing.T) {
+	is := is.New(t)
+	const failed = `psql: error: connection to server at "127.0.0.1", port 5432 failed: FATAL:  `
+	for text, refused := range map[string]bool{
+		failed + `password authentication failed for user "app"`:       true,
+		failed + `role "app" does not exist`:                           true,
+		failed + `database "app" does not exist`:                       false,
+		failed + `sorry, too many clients already`:                     false,
+		`psql: error: connection to server failed: Connection refused`: false,
+	} {
+		is.Equal(postgresserver.IsRefused(&postgresserver.Error{Exit: 2, Text: text}), refused)
+		is.True(!postgresserver.IsRefused(&postgresserver.Error{Exit: 3, Text: text}))
+	}
+
+	server := postgresserver.Start(t)
+	for range 20 {
+		server.Must(t, `CREATE ROLE app LOGIN PASSWORD 'hunter2'`)
+		dropped := make(chan error, 1)
+		go func() {
+			_, err := server.Query(t.Context(), server.User, server.Password, `DROP ROLE app`)
+			dropped <- err
+		}()
+		user, err := server.Query(t.Context(), "app", "hunter2", "SHOW session_authorization")
+		is.NoErr(<-dropped)
+		if err != nil {
+			is.True(postgresserver.IsRefused(err))
+		} else {
+			is.Equal(user, "app")
+		}
+	}
+}
