@@ -13,22 +13,17 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/seed-5482dd03/secrets/internal/child"
 )
 
-// TB is what this package needs of a *testing.T or a *testing.B. It keeps package testing out of what is no test.
-type TB interface {
-	Helper()
-	Logf(format string, args ...any)
-	Fatalf(format string, args ...any)
-	Failed() bool
-	Cleanup(f func())
-}
+// TB is what this package needs of a *testing.T or a *testing.B.
+type TB = child.TB
 
 const (
 	host         = "127.0.0.1"
@@ -61,9 +56,7 @@ type Server struct {
 	bin        string              // the directory of the programs
 	dir        string              // of the files
 	credential *syscall.Credential // of who runs the server, or nil
-	process    *os.Process
-	done       chan struct{} // closed at its end
-	err        error         // how it ended, once done is closed
+	process    *child.Process      // that was started last, or nil
 }
 
 // Start starts a server for t, and stops it when t ends. If t has failed, it logs the end of the server's log.
@@ -155,9 +148,9 @@ func (s *Server) initialize() error {
 		"--encoding=UTF8", "--locale=C", "--no-sync"); err != nil {
 		return err
 	}
-	<-s.done
-	if s.err != nil {
-		return fmt.Errorf("postgresserver: initdb: %w\n%s", s.err, s.logTail())
+	<-s.process.Done
+	if err := s.process.Err; err != nil {
+		return fmt.Errorf("postgresserver: initdb: %w\n%s", err, s.logTail())
 	}
 	return os.Remove(passwordFile)
 }
@@ -207,8 +200,8 @@ func (s *Server) await() error {
 		}
 		select {
 		case <-tick.C:
-		case <-s.done:
-			return fmt.Errorf("postgresserver: the server ended at once: %w\n%s", s.err, s.logTail())
+		case <-s.process.Done:
+			return fmt.Errorf("postgresserver: the server ended at once: %w\n%s", s.process.Err, s.logTail())
 		case <-ctx.Done():
 			return fmt.Errorf("postgresserver: the server does not serve after %v: %w\n%s", startTimeout, err, s.logTail())
 		}
@@ -216,32 +209,10 @@ func (s *Server) await() error {
 }
 
 // start starts a program whose output goes to the log.
-func (s *Server) start(program string, args ...string) error {
-	log, err := os.OpenFile(s.log(), newFile, private)
-	if err != nil {
-		return fmt.Errorf("postgresserver: %w", err)
-	}
-	defer log.Close() //nolint:errcheck // the child has its own handle
-
+func (s *Server) start(program string, args ...string) (err error) {
 	cmd := exec.Command(filepath.Join(s.bin, program), args...) //nolint:noctx,gosec // of PostgreSQL; Stop ends it
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = s.dir, environment(), log, log
-	cmd.SysProcAttr = attributes(s.credential)
-	s.process, s.done = nil, make(chan struct{})
-	started := make(chan error)
-	go func() {
-		// The kernel tells the child to stop when the thread that started it ends, so that thread waits for it.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		defer close(s.done)
-		err := cmd.Start()
-		s.process = cmd.Process
-		started <- err
-		if err == nil {
-			s.err = cmd.Wait()
-		}
-	}()
-	if err := <-started; err != nil {
-		<-s.done
+	cmd.Dir, cmd.Env, cmd.SysProcAttr = s.dir, environment(), attributes(s.credential)
+	if s.process, err = child.Start(cmd, s.log()); err != nil {
 		return fmt.Errorf("postgresserver: %w; does %s let every user in?", err, filepath.Dir(s.dir))
 	}
 	return nil
@@ -267,14 +238,14 @@ func (s *Server) logTail() string {
 // Stop ends the server with its connections, and removes its files. It may be called more than once.
 func (s *Server) Stop() {
 	if s.process != nil {
-		_ = s.process.Signal(stopNow) //nolint:errcheck // it may have ended
+		_ = s.process.OS.Signal(stopNow) //nolint:errcheck // it may have ended
 		timer := time.NewTimer(stopTimeout)
 		defer timer.Stop()
 		select {
-		case <-s.done:
+		case <-s.process.Done:
 		case <-timer.C:
-			_ = s.process.Kill() //nolint:errcheck // it may have ended; its own processes end with it
-			<-s.done
+			_ = s.process.OS.Kill() //nolint:errcheck // it may have ended; its own processes end with it
+			<-s.process.Done
 		}
 	}
 	_ = os.RemoveAll(s.dir) //nolint:errcheck // nobody is left who writes to it

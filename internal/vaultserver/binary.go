@@ -107,10 +107,10 @@ func buildOnce(module, binary string) error {
 	if err != nil {
 		return err
 	}
-	<-build.done
-	if build.err != nil {
+	<-build.Done
+	if build.Err != nil {
 		output, err := os.ReadFile(log)
-		return fmt.Errorf("vaultserver: building the server: %w\n%s", errors.Join(build.err, err), bytes.TrimSpace(output))
+		return fmt.Errorf("vaultserver: building the server: %w\n%s", errors.Join(build.Err, err), bytes.TrimSpace(output))
 	}
 	if err := os.Rename(temporary, binary); err != nil {
 		return fmt.Errorf("vaultserver: %w", err)

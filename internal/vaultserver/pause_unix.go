@@ -4,6 +4,6 @@ package vaultserver
 
 import "syscall"
 
-func (p *process) pause() error { return p.os.Signal(syscall.SIGSTOP) }
+func (p *process) pause() error { return p.OS.Signal(syscall.SIGSTOP) }
 
-func (p *process) resume() error { return p.os.Signal(syscall.SIGCONT) }
+func (p *process) resume() error { return p.OS.Signal(syscall.SIGCONT) }

@@ -32,16 +32,12 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/seed-5482dd03/secrets/internal/child"
 )
 
-// TB is what this package needs of a *testing.T, a *testing.B or a *testing.F. It keeps package testing out of what is no test.
-type TB interface {
-	Helper()
-	Logf(format string, args ...any)
-	Fatalf(format string, args ...any)
-	Failed() bool
-	Cleanup(f func())
-}
+// TB is what this package needs of a *testing.T, a *testing.B or a *testing.F.
+type TB = child.TB
 
 const (
 	startTimeout   = time.Minute           // A server starts in half a second; ten of them on a busy machine take longer.
@@ -276,11 +272,11 @@ func (s *Server) await(process *process) error {
 		}
 		select {
 		case <-tick.C:
-		case <-process.done:
+		case <-process.Done:
 			if log := s.logTail(); strings.Contains(log, "Error initializing listener") {
 				return fmt.Errorf("%w:\n%s", errPortTaken, log)
 			}
-			return fmt.Errorf("vaultserver: the server ended at once: %w\n%s", process.err, s.logTail())
+			return fmt.Errorf("vaultserver: the server ended at once: %w\n%s", process.Err, s.logTail())
 		case <-ctx.Done():
 			return fmt.Errorf("vaultserver: the server does not serve after %v\n%s", startTimeout, s.logTail())
 		}
