@@ -164,7 +164,8 @@ func (h *health) watched(ctx context.Context, err *Error, doc Ref) {
 	}
 }
 
-// reason returns the class and the detail of err, which is an error of the guard: redaction has scrubbed it.
+// reason returns the class and the detail of err, which redaction has scrubbed: it is an error of the guard, or of a read that no user
+// middleware has seen.
 func reason(err error) []slog.Attr {
 	class := slog.String("class", classText(err))
 	e, ok := err.(*Error)
@@ -214,7 +215,8 @@ func line(ctx context.Context, log *slog.Logger, level slog.Level, message strin
 // a path or an address. It is absent if the error has none, and cut to 200 bytes. [WithRedaction] takes values out of it. The other
 // attributes hold no value, and no key unless [WithLoggedKeys] is given. A flapping backend is logged at most every 10 seconds.
 // "serving stale values" is logged only while the backend is unavailable or its circuit breaker is open. The lines about a watched
-// secret are for failures of one document, such as a denial: once for each, however many handles it has.
+// secret are for failures of one document, such as a denial: once for each, however many handles it has. With [WithMiddleware], these
+// lines have no detail, since nothing takes values out of what that says.
 //
 // The handler runs on a goroutine of the Client, one line at a time, in the order of the changes. It holds no call, and may use the
 // Client itself, except Close. Its context has the values of the caller's context, and does not end. While the handler blocks, at

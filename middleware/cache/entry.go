@@ -78,9 +78,6 @@ func (e *entry) troubles() trouble {
 	return *t
 }
 
-// isBackingOff reports whether it is too early to ask for the document of e again.
-func (e *entry) isBackingOff() bool { return e.keyspace.clock.now() < e.troubles().retryAt }
-
 // holds reports whether e, which is an error, is the answer still.
 func (e *entry) holds() bool {
 	c := e.keyspace.clock

@@ -246,6 +246,7 @@ func (k *keyspace) lookAgain(ctx context.Context, found finding, e *entry, r sec
 	case found == answer && !k.isFresh(e): // that of a probe, or what is served in place of one
 		return r
 	}
+	// The half that fills asks nobody in a back-off.
 	k.misses.Add(1)
 	r.Secret, r.Err = k.next.Fetch(ctx, ref)
 	if errors.Is(r.Err, secrets.ErrUnavailable) {
@@ -256,10 +257,8 @@ func (k *keyspace) lookAgain(ctx context.Context, found finding, e *entry, r sec
 	return r
 }
 
-// isFresh reports whether e is a value within its TTL, which no back-off keeps from being renewed.
-func (k *keyspace) isFresh(e *entry) bool {
-	return e != nil && e.isValue() && k.clock.now() < e.expireAt && !e.isBackingOff()
-}
+// isFresh reports whether e is a value within its TTL.
+func (k *keyspace) isFresh(e *entry) bool { return e != nil && e.isValue() && k.clock.now() < e.expireAt }
 
 // whyNoNewer returns why d is not asked for at present, or nil.
 func (k *keyspace) whyNoNewer(d docKey) error {
