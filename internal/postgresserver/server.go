@@ -36,7 +36,6 @@ const (
 	portAttempts = 5                     // How often a start is tried while other processes take its port.
 	logTail      = 4 << 10               // How much of the log an error shows.
 	otherUser    = "nobody"              // PostgreSQL refuses to run as root.
-	newFile      = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
 	private      = 0o600
 
 	// exitOfConnection is how psql ends if there is no connection, https://www.postgresql.org/docs/15/app-psql.html#id-1.9.4.20.7
