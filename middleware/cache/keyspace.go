@@ -258,7 +258,9 @@ func (k *keyspace) lookAgain(ctx context.Context, found finding, e *entry, r sec
 }
 
 // isFresh reports whether e is a value within its TTL.
-func (k *keyspace) isFresh(e *entry) bool { return e != nil && e.isValue() && k.clock.now() < e.expireAt }
+func (k *keyspace) isFresh(e *entry) bool {
+	return e != nil && e.isValue() && k.clock.now() < e.expireAt
+}
 
 // whyNoNewer returns why d is not asked for at present, or nil.
 func (k *keyspace) whyNoNewer(d docKey) error {
