@@ -15,62 +15,23 @@ import (
 
 	"github.com/seed-5482dd03/secrets"
 	"github.com/seed-5482dd03/secrets/backend/vault"
+	"github.com/seed-5482dd03/secrets/internal/databaseserver"
 	"github.com/seed-5482dd03/secrets/internal/postgresserver"
 	"github.com/seed-5482dd03/secrets/internal/vaultserver"
 	"github.com/seed-5482dd03/secrets/middleware"
 )
 
-// databaseMount is where the database secrets engine is.
-const databaseMount = "database"
-
 // pauseOfLogins is how often a program under test logs in.
 const pauseOfLogins = 150 * time.Millisecond
 
 // database is a PostgreSQL server whose users a Vault server manages.
-type database struct {
-	sql   *postgresserver.Server
-	vault *vaultserver.Server
-}
-
-// newDatabase starts both, Vault last, so that it ends first: it would miss the other.
-func newDatabase(t testing.TB) *database {
-	t.Helper()
-	d := &database{sql: postgresserver.Start(t), vault: vaultserver.Start(t)}
-	d.vault.Must(t, http.MethodPost, "sys/mounts/"+databaseMount, map[string]any{"type": "database"})
-	d.vault.Must(t, http.MethodPost, databaseMount+"/config/postgres", map[string]any{
-		"plugin_name": "postgresql-database-plugin", "allowed_roles": "*", "username": d.sql.User, "password": d.sql.Password,
-		"connection_url": "postgresql://{{username}}:{{password}}@" + d.sql.Addr + "/postgres?sslmode=disable",
-	})
-	return d
-}
-
-// dynamicRole makes a role of which each read makes a user that lives for ttl.
-func (d *database) dynamicRole(t testing.TB, ttl string) (role string) {
-	t.Helper()
-	role = unique("role")
-	d.vault.Must(t, http.MethodPost, databaseMount+"/roles/"+role, map[string]any{
-		"db_name": "postgres", "default_ttl": ttl, "max_ttl": ttl,
-		"creation_statements": `CREATE ROLE "{{name}}" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'`,
-	})
-	return role
-}
-
-// staticRole makes a user whose password Vault changes after each period.
-func (d *database) staticRole(t testing.TB, period string) (role string) {
-	t.Helper()
-	role = unique("static")
-	d.sql.Must(t, `CREATE ROLE "`+role+`" LOGIN`)
-	d.vault.Must(t, http.MethodPost, databaseMount+"/static-roles/"+role, map[string]any{
-		"db_name": "postgres", "username": role, "rotation_period": period,
-	})
-	return role
-}
+type database struct{ *databaseserver.Server }
 
 // client returns a client for the credentials of the database, and what its requests go through.
 func (d *database) client(t testing.TB, opts ...secrets.Option) (*secrets.Client, *vaultserver.Recorder) {
 	t.Helper()
-	recorder := d.vault.Record(t)
-	b := open(t, recorder.Addr, vault.WithToken(d.vault.RootToken), vault.WithMount(databaseMount), vault.WithDynamicSecrets())
+	recorder := d.Vault.Record(t)
+	b := open(t, recorder.Addr, vault.WithToken(d.Vault.RootToken), vault.WithMount(databaseserver.Mount), vault.WithDynamicSecrets())
 	return client(t, b, opts...), recorder
 }
 
@@ -92,7 +53,7 @@ func (d *database) login(ctx context.Context, s secrets.Secret) error {
 		return err
 	}
 	// Not current_user: the server looks for that in its catalog, and Vault may just have dropped the role.
-	user, err := d.sql.Query(ctx, u.Username, u.Password, "SHOW session_authorization")
+	user, err := d.SQL.Query(ctx, u.Username, u.Password, "SHOW session_authorization")
 	if err == nil && user != u.Username {
 		return errors.New("the server knows the user by another name")
 	}
@@ -142,7 +103,7 @@ func (c *counts) noteLogin(err error) {
 // A program stays logged in while what it logs in with changes every few seconds.
 func TestRealDatabase(t *testing.T) {
 	t.Parallel()
-	d := newDatabase(t)
+	d := &database{databaseserver.Start(t)}
 	t.Run("static role", d.testStatic)
 	t.Run("dynamic credentials, with Standard", func(t *testing.T) { d.testDynamic(t, middleware.Standard()) })
 	t.Run("dynamic credentials, without a cache", func(t *testing.T) { d.testDynamic(t) })
@@ -155,7 +116,7 @@ func (d *database) testDynamic(t *testing.T, opts ...secrets.Option) {
 	t.Parallel()
 	is := is.New(t)
 	const during, ttl = 20 * time.Second, 4 * time.Second
-	role := d.dynamicRole(t, "4s")
+	role := d.DynamicRole(t, "4s", databaseserver.DropsRole)
 	c, recorder := d.client(t, opts...)
 	h, err := c.Watch(t.Context(), whole("creds/"+role))
 	is.NoErr(err)
@@ -195,7 +156,7 @@ func (d *database) testDynamic(t *testing.T, opts ...secrets.Option) {
 		is.True(!s.Meta().Stale)
 	})
 	running.Wait()
-	leases := recorder.Count(http.MethodGet, "/v1/"+databaseMount+"/creds/"+role)
+	leases := recorder.Count(http.MethodGet, "/v1/"+databaseserver.Mount+"/creds/"+role)
 	t.Logf("handle: %v, %v before the end of a lease or earlier; %d leases in %v; %d changes", logins.of, least.Round(time.Millisecond),
 		leases, during, len(versions)-1)
 	t.Logf("the first credential: %v", once.of)
@@ -214,7 +175,7 @@ func (d *database) testStatic(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	const during, workers, rotations = 33 * time.Second, 3, 3
-	role := d.staticRole(t, "8s")
+	role := d.StaticRole(t, "8s")
 	key := whole("static-creds/" + role)
 	var running sync.WaitGroup
 	ctx, cancel := context.WithTimeout(t.Context(), during)
@@ -283,7 +244,7 @@ func (d *database) testStatic(t *testing.T) {
 		}
 	}
 	running.Wait()
-	calls := func(r *vaultserver.Recorder) int { return r.Count("", "/v1/"+databaseMount+"/static-creds/") }
+	calls := func(r *vaultserver.Recorder) int { return r.Count("", "/v1/"+databaseserver.Mount+"/static-creds/") }
 	t.Logf("Do: %v, the longest in %v; logins: %v; %d calls to Vault", dos.of, longest.Round(time.Millisecond), attempts.of, calls(doRecorder))
 	t.Logf("Get: %v; %d calls to Vault. The first password: %v", gets.of, calls(getRecorder), once.of)
 	t.Logf("handle: %v after each rotation; %d calls to Vault", delays, calls(watchRecorder))
@@ -295,29 +256,14 @@ func (d *database) testStatic(t *testing.T) {
 	is.True(once.of["refused"] > 0)
 }
 
-// revokeLeases ends all leases of a dynamic role, as an operator does.
-func (d *database) revokeLeases(t testing.TB, role string) {
-	t.Helper()
-	prefix := databaseMount + "/creds/" + role + "/"
-	_, answer := d.vault.Do(t, "LIST", "sys/leases/lookup/"+prefix, nil)
-	data, _ := answer["data"].(map[string]any)
-	keys, _ := data["keys"].([]any)
-	if len(keys) == 0 {
-		t.Fatal("there is no lease to revoke")
-	}
-	for _, key := range keys {
-		d.vault.Must(t, http.MethodPost, "sys/leases/revoke", map[string]any{"lease_id": prefix + key.(string), "sync": true})
-	}
-}
-
 // Nobody tells a handle that an operator has revoked its lease. Invalidate makes it look at once, and so does Do.
 func (d *database) testRevocation(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
-	role := d.dynamicRole(t, "1h")
+	role := d.DynamicRole(t, "1h", databaseserver.DropsRole)
 	key := whole("creds/" + role)
 	c, recorder := d.client(t, middleware.Standard())
-	leases := func() int { return recorder.Count(http.MethodGet, "/v1/"+databaseMount+"/creds/") }
+	leases := func() int { return recorder.Count(http.MethodGet, "/v1/"+databaseserver.Mount+"/creds/") }
 	h, err := c.Watch(t.Context(), key)
 	is.NoErr(err)
 	is.NoErr(d.login(t.Context(), h.Secret()))
@@ -327,7 +273,7 @@ func (d *database) testRevocation(t *testing.T) {
 		"Do":         func() { is.NoErr(c.Do(t.Context(), key, d.login, secrets.RejectedIf(postgresserver.IsRefused))) },
 	} {
 		changed, revoked, before := h.Changed(), h.Secret(), leases()
-		d.revokeLeases(t, role)
+		d.RevokeLeases(t, role)
 		is.True(postgresserver.IsRefused(d.login(t.Context(), revoked)))
 		is.True(h.Secret().Equal(revoked))
 		is.True(!h.Secret().Meta().Stale)
