@@ -21,6 +21,7 @@
 //
 // All processes see the new key within [Interval], before any of them signs with it. So none meets an id that it does not know.
 //
-// The id is the version that the backend names, such as "7" of Vault's KV version 2, or a VersionId of AWS Secrets Manager. It is public, and
-// the same in all processes. [Open] refuses what has no such version: environment variables, files, KV version 1, and secrets with a lease.
+// The id is the version that the backend names, such as "7" of Vault's KV version 2, or a VersionId of AWS Secrets Manager. It is public,
+// and the same in all processes. [Open] refuses what has no such version: environment variables, files, KV version 1, and secrets with a
+// lease. Their versions are missing, or fingerprints that differ between processes.
 package secretkeys

@@ -39,10 +39,11 @@ type Keys struct {
 // request. Keys that the program drops stop following.
 //
 // The error is that of Get or of [secrets.Client.Refresh], or names the faults of opts, or says that the secret has no version that all
-// processes share.
+// processes share. A version of 16 hexadecimal digits is taken for a fingerprint, which they do not share.
 //
 // A process that starts within Interval after a rotation may sign with a key that others do not know until their next look: nothing tells
 // it how old the current version is. For the same reason it accepts the previous version for Overlap, even if that was replaced long ago.
+// It knows no older one, so the time between two rotations must be more than Overlap and Interval together.
 // To end a key that has leaked, delete its version in the backend, or rotate twice, and restart all processes.
 func Open(ctx context.Context, client *secrets.Client, key string, opts ...Option) (*Keys, error) {
 	c := config{interval: defaultInterval, overlap: defaultOverlap, faults: faults.List{Prefix: "secretkeys: "}}
@@ -51,8 +52,8 @@ func Open(ctx context.Context, client *secrets.Client, key string, opts ...Optio
 	if !c.hasActivateAfter {
 		c.activateAfter = 2 * c.interval
 	}
-	c.faults.Checkf(c.overlap >= c.activateAfter, "Overlap: %v is less than ActivateAfter, %v: peers may sign with a replaced key so much longer",
-		c.overlap, c.activateAfter)
+	c.faults.Checkf(c.overlap >= c.activateAfter,
+		"Overlap: %v is less than ActivateAfter, %v: peers may sign with a replaced key so much longer", c.overlap, c.activateAfter)
 	if err := c.faults.Err(); err != nil {
 		return nil, err
 	}

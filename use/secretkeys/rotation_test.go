@@ -48,7 +48,7 @@ func TestCacheDoesNotDelayTheKeys(t *testing.T) {
 		client := open(t, backend, middleware.Standard())
 		keys, err := secretkeys.Open(t.Context(), client, "signing")
 		is.NoErr(err)
-		defer keys.Close() //nolint:errcheck // it returns nil
+		defer keys.Close()
 		backend.Set("signing", "key 2")
 		s, err := client.Get(t.Context(), "signing")
 		is.NoErr(err)
@@ -191,7 +191,7 @@ func TestOpenCostsFewCallsAndDoesNotDisturbDo(t *testing.T) {
 		client := open(t, backend, middleware.Standard())
 		keys, err := secretkeys.Open(t.Context(), client, "signing")
 		is.NoErr(err)
-		defer keys.Close()           //nolint:errcheck // it returns nil
+		defer keys.Close()
 		is.Equal(backend.Calls(), 3) // Watch, Refresh and version 1
 		var tried string
 		is.NoErr(client.Do(t.Context(), "signing", func(_ context.Context, s secrets.Secret) error {

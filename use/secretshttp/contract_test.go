@@ -104,7 +104,7 @@ func TestErrorOfBaseComesBackAsItIs(t *testing.T) {
 					return nil, own
 				}), client, "api", bearer, secretshttp.Hosts("api.example"))
 				_, err := rt.RoundTrip(request(t, http.MethodGet, "https://api.example", http.NoBody)) //nolint:bodyclose // there is none
-				is.True(err == own)                                                                    //nolint:errorlint // as it is
+				is.True(err == own)
 				is.Equal(refused.closed, refuse)
 			})
 		}
@@ -182,7 +182,7 @@ func TestBodyEndsWithTheContextOfTheRequest(t *testing.T) {
 	defer cancel()
 	resp, err := rt.RoundTrip(request(t, http.MethodGet, s.URL, http.NoBody).WithContext(ctx))
 	is.NoErr(err)
-	defer resp.Body.Close() //nolint:errcheck // the test ends
+	defer resp.Body.Close()
 	lines := bufio.NewReader(resp.Body)
 	for _, want := range []string{"one\n", "two\n"} {
 		line, err := lines.ReadString('\n')

@@ -47,7 +47,12 @@ func Example() {
 		secretshttp.Hosts(server.URL), // "billing.example.com" for https://billing.example.com
 	)}
 	defer client.CloseIdleConnections()
-	resp, err := client.Get(server.URL + "/invoices")
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+"/invoices", http.NoBody)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	resp, err := client.Do(request)
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -119,7 +119,7 @@ func TestMalformedHostsAreFaults(t *testing.T) {
 		"*.example.com":                     "there are no wildcards",
 		"*":                                 "there are no wildcards",
 		"api.example.com/v1":                notName,
-		"api.example.com ":                  notName,
+		"api.example .com":                  notName,
 		"user:" + first + "@api.example":    "its port is not a number from 1 to 65535",
 		first + "@api.example":              notName,
 		"https://u:" + first + "@a.example": "it has a scheme",

@@ -25,7 +25,7 @@ var ways = map[string]func(*http.Request, secrets.Secret) error{
 		return nil
 	},
 	"a cookie": func(r *http.Request, s secrets.Secret) error {
-		r.AddCookie(&http.Cookie{Name: "session", Value: s.Reveal()}) //nolint:gosec // the attributes are for responses
+		r.AddCookie(&http.Cookie{Name: "session", Value: s.Reveal()})
 		return nil
 	},
 	"a query parameter": func(r *http.Request, s secrets.Secret) error {
@@ -119,7 +119,7 @@ func TestNoErrorQuotesTheCredential(t *testing.T) {
 	fail := func(rt http.RoundTripper) error {
 		const malformed = "http://["
 		c := &http.Client{Transport: rt}
-		resp, err := c.Do(request(t, http.MethodGet, elsewhere(ours, malformed), http.NoBody))
+		resp, err := c.Do(request(t, http.MethodGet, elsewhere(ours, malformed), http.NoBody)) //nolint:bodyclose // there is none
 		is.True(resp == nil)
 		is.True(strings.Contains(err.Error(), "Location"))
 		_, _, dump := ours.take()

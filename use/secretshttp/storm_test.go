@@ -42,7 +42,7 @@ func storm(t *testing.T, wrap func(base http.RoundTripper, client *secrets.Clien
 				failures.Add(1)
 				return
 			}
-			defer resp.Body.Close() //nolint:errcheck // it holds nothing
+			defer resp.Body.Close()
 			if resp.StatusCode != http.StatusOK {
 				failures.Add(1)
 			}

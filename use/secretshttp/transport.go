@@ -144,7 +144,7 @@ func (e *exchange) try(ctx context.Context, s secrets.Secret) error {
 	}
 	e.discard()
 	e.sent = true
-	e.response, e.err = e.base.RoundTrip(clone)
+	e.response, e.err = e.base.RoundTrip(clone) //nolint:bodyclose // the caller closes it, or discard
 	switch {
 	case e.err != nil:
 		return errEnded
