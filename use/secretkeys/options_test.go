@@ -3,6 +3,7 @@ package secretkeys_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -97,17 +98,17 @@ func TestCloseEndsALookAtOtherVersions(t *testing.T) {
 	inBubble(t, func(t *testing.T, backend *shared, keys *secretkeys.Keys) {
 		is := is.New(t)
 		backend.Set("signing", "key 2")
-		hangs := false
+		var hangs atomic.Bool
 		backend.OnCall(func(ctx context.Context, refs []secrets.Ref) error {
 			if refs[0].Version == "" {
 				return nil
 			}
-			hangs = true
+			hangs.Store(true)
 			<-ctx.Done()
 			return ctx.Err()
 		})
 		after(seen)
-		is.True(hangs)
+		is.True(hangs.Load())
 		is.Equal(known(t, keys), "12") // the new one does not wait for that
 		is.NoErr(keys.Close())
 	})

@@ -236,15 +236,15 @@ func TestOtherVersionsAreAskedForAgain(t *testing.T) {
 		is := is.New(t)
 		backend.Set("signing", "key 2")
 		backend.Set("signing", "key 3")
-		fetches := 0
+		var fetches atomic.Int64
 		backend.OnCall(func(context.Context, []secrets.Ref) error {
-			if fetches++; fetches == 1 { // that of the look
+			if fetches.Add(1) == 1 { // that of the look
 				return nil
 			}
 			return secrets.ErrUnavailable
 		})
 		after(30 * time.Second)
-		is.True(fetches > 1)
+		is.True(fetches.Load() > 1)
 		is.True(errors.Is(keys.Err(), secrets.ErrUnavailable))
 		is.Equal(known(t, keys), "13")
 		backend.OnCall(nil)

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -66,16 +67,20 @@ func TestIDIsAVersionThatAllProcessesShare(t *testing.T) {
 func TestVersionThatIsNoIDIsNotTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
-		version := "1"
+		var unnamed atomic.Bool
 		backend := secrets.NewBackend(secrets.Info{Name: "own"}, func(context.Context, secrets.Ref) (secrets.Secret, error) {
-			return secrets.NewSecret("key 1", secrets.Meta{Version: version}), nil
+			meta := secrets.Meta{Version: "1"}
+			if unnamed.Load() {
+				meta.Version = ""
+			}
+			return secrets.NewSecret("key 1", meta), nil
 		})
 		keys := keysOf(t, backend)
-		version = ""
+		unnamed.Store(true)
 		after(seen)
 		is.True(strings.HasPrefix(keys.Err().Error(), noVersion))
 		is.Equal(active(t, keys), "1")
-		version = "1"
+		unnamed.Store(false)
 		after(seen)
 		is.NoErr(keys.Err())
 		is.Equal(known(t, keys), "1")
