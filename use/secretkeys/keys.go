@@ -1,0 +1,145 @@
+package secretkeys
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/internal/faults"
+)
+
+const (
+	defaultInterval = 30 * time.Second
+	// defaultOverlap is the lifetime of most access tokens, or more: an hour at Google and Okta, at most a day at Auth0 by default:
+	// https://auth0.com/docs/secure/tokens/access-tokens/update-access-token-lifetime.
+	defaultOverlap = 24 * time.Hour
+)
+
+// Keys are the versions of one secret key. Make them with [Open]. They are safe for concurrent use.
+type Keys struct {
+	ring   *ring
+	handle *secrets.Handle
+	live   *secrets.Live[struct{}] // which follows the handle
+	stop   context.CancelFunc
+}
+
+// Open returns the keys of the secret that key names. It gets the current version as [secrets.Client.Get] does, and then looks for a new
+// one every [Interval]. Other versions that the backend names ([secrets.Info.Alternates]) verify from the beginning: AWSPENDING and
+// AWSPREVIOUS of AWS Secrets Manager, and the version before the current one of Vault's KV version 2. So a process that starts knows the
+// key that was replaced last. It costs two to four calls of the backend, once more after each change.
+//
+// The current version signs at once. A version that comes later signs after [ActivateAfter]. If another one comes meanwhile, each has its
+// turn. After a rollback, the old version signs after ActivateAfter as a new one does. If it signs still, it goes on, and the version that
+// was taken back never signs here.
+//
+// The keys follow until [Keys.Close], until ctx ends, and until the Client closes. So ctx must be that of the service, not that of a
+// request. Keys that the program drops stop following.
+//
+// The error is that of Get or of [secrets.Client.Refresh], or names the faults of opts, or says that the secret has no version that all
+// processes share. A version of 16 hexadecimal digits is taken for a fingerprint, which they do not share.
+//
+// A process that starts within Interval after a rotation may sign with a key that others do not know until their next look: nothing tells
+// it how old the current version is. For the same reason it accepts the previous version for Overlap, even if that was replaced long ago.
+// It knows no older one, so the time between two rotations must be more than Overlap and Interval together.
+// To end a key that has leaked, delete its version in the backend, or rotate twice, and restart all processes.
+func Open(ctx context.Context, client *secrets.Client, key string, opts ...Option) (*Keys, error) {
+	c := config{interval: defaultInterval, overlap: defaultOverlap, faults: faults.List{Prefix: "secretkeys: "}}
+	c.faults.Checkf(client != nil, "a nil *secrets.Client")
+	faults.Apply(&c.faults, opts, func(o Option) { o(&c) })
+	if !c.hasActivateAfter {
+		c.activateAfter = 2 * c.interval
+	}
+	c.faults.Checkf(c.overlap >= c.activateAfter,
+		"Overlap: %v is less than ActivateAfter, %v: peers may sign with a replaced key so much longer", c.overlap, c.activateAfter)
+	if err := c.faults.Err(); err != nil {
+		return nil, err
+	}
+	handle, err := client.Watch(ctx, key, secrets.WatchInterval(c.interval))
+	if err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	r := &ring{activateAfter: c.activateAfter, overlap: c.overlap, start: time.Now()}
+	live, err := secrets.Derive(handle, func(s secrets.Secret) (none struct{}, err error) {
+		if err := r.follow(s); err != nil {
+			return none, err
+		}
+		return none, r.collect(ctx, client, key)
+	})
+	if err != nil {
+		stop()
+		return nil, errors.Join(err, handle.Close())
+	}
+	return &Keys{r, handle, live, stop}, nil
+}
+
+// Active returns the key to sign or encrypt with, and its id. It takes no lock and never fails.
+func (k *Keys) Active() (id string, key secrets.Secret) { return k.ring.active() }
+
+// ByID returns the key with that id, to verify or decrypt with. It is found if it signs, is to sign, or was replaced at most [Overlap] ago.
+// ByID takes no lock and asks no backend, so that id may come from anybody.
+func (k *Keys) ByID(id string) (key secrets.Secret, ok bool) { return k.ring.byID(id) }
+
+// Err returns nil while the keys are up to date. Otherwise it is the error of the last look, as of [secrets.Handle.Err]: Active and ByID
+// go on with the keys that they have, also after a denial or a deletion. It says so too if the new version cannot be used. After Close it
+// is [secrets.ErrClosed].
+func (k *Keys) Err() error { return k.live.Err() }
+
+// Close stops following. Active and ByID go on with the keys that they have. Close may be called more than once, and returns nil.
+func (k *Keys) Close() error {
+	k.stop()
+	return errors.Join(k.live.Close(), k.handle.Close())
+}
+
+// Option configures [Keys].
+type Option func(c *config)
+
+type config struct {
+	interval, activateAfter, overlap time.Duration
+	hasActivateAfter                 bool
+	faults                           faults.List
+}
+
+func (c *config) check(option string, d time.Duration) {
+	c.faults.CheckDuration(option, d)
+	c.faults.Checkf(d > 0, "%s: %v is not more than 0", option, d)
+}
+
+// Interval makes a process look for a new key every d, minus up to a tenth, also while a cache holds a fresh value. All processes must have
+// the same. d must be at least 1 ms. Default: 30 s, which is 120 calls of the backend an hour.
+func Interval(d time.Duration) Option {
+	return func(c *config) {
+		c.interval = d
+		c.check("Interval", d)
+	}
+}
+
+// ActivateAfter makes a new key sign d after this process has seen it. Peers must have seen it by then, so d is to be more than [Interval]
+// and the time for which the backend may be away. All processes must have the same. d must be at least 1 ms. Default: twice Interval.
+func ActivateAfter(d time.Duration) Option {
+	return func(c *config) {
+		c.activateAfter, c.hasActivateAfter = d, true
+		c.check("ActivateAfter", d)
+	}
+}
+
+// Overlap makes a key verify for d after another one signs in its place. Choose the lifetime of what the keys sign, plus [ActivateAfter],
+// for which a peer may sign longer. It must not be less than ActivateAfter. Default: 24 hours, since most tokens live for a day at most.
+func Overlap(d time.Duration) Option {
+	return func(c *config) {
+		c.overlap = d
+		c.check("Overlap", d)
+	}
+}
+
+// ring is the state of Keys. Its closures reach no Keys: those that the program drops must be free to be collected.
+type ring struct {
+	activateAfter, overlap time.Duration
+	start                  time.Time // the times of a snapshot count from it: time.Since is cheaper than time.Now
+
+	now atomic.Pointer[snapshot]
+	mu  sync.Mutex // of those who write
+}

@@ -1,0 +1,164 @@
+package secretkeys
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/seed-5482dd03/secrets"
+)
+
+// maxKeys bounds the keys that are held. Beyond it the one goes that is the first to be gone anyway.
+const maxKeys = 1000
+
+// never is the end of a key that nothing has replaced.
+const never = time.Duration(1<<63 - 1)
+
+// snapshot is the keys at a time. It is immutable; what changes with time follows from the times in it, which count from ring.start.
+type snapshot struct {
+	byID  map[string]entry
+	turns []turn // the keys that sign, one after the other; the last one is the current version. The first one signs already.
+}
+
+type entry struct {
+	key secrets.Secret
+	end time.Duration // it verifies until then
+}
+
+type turn struct {
+	id    string
+	key   secrets.Secret
+	begin time.Duration // it signs from then on
+}
+
+func (r *ring) active() (id string, key secrets.Secret) {
+	turns := r.now.Load().turns
+	last := len(turns) - 1
+	if last > 0 { // a single one needs no clock
+		now := time.Since(r.start)
+		for last > 0 && turns[last].begin > now {
+			last--
+		}
+	}
+	return turns[last].id, turns[last].key
+}
+
+func (r *ring) byID(id string) (key secrets.Secret, ok bool) {
+	e, ok := r.now.Load().byID[id]
+	if !ok || e.end != never && e.end <= time.Since(r.start) {
+		return secrets.Secret{}, false
+	}
+	return e.key, true
+}
+
+// follow makes s the current version.
+func (r *ring) follow(s secrets.Secret) error {
+	id := s.Meta().Version
+	if err := checkVersion(id); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Since(r.start)
+	old := r.now.Load()
+	if old == nil { // Open: the current version signs at once
+		r.now.Store(&snapshot{map[string]entry{id: {s, never}}, []turn{{id, s, now}}})
+		return nil
+	}
+	next := old.at(now)
+	defer r.install(next)
+	if i := slices.IndexFunc(next.turns, func(t turn) bool { return t.id == id }); i < 0 {
+		next.turns = append(next.turns, turn{id, s, now + r.activateAfter})
+	} else {
+		next.turns[i].key = s // the backend may have lost the version, and have given its name to another value
+		for _, t := range next.turns[i+1:] {
+			// A rollback. Peers that have not seen it yet may sign with this one.
+			next.byID[t.id] = entry{t.key, now + r.activateAfter + r.overlap}
+		}
+		next.turns = next.turns[:i+1]
+	}
+	next.byID[id] = entry{s, never}
+	for i, t := range next.turns[1:] {
+		before := next.turns[i]
+		next.byID[before.id] = entry{before.key, t.begin + r.overlap}
+	}
+	return nil
+}
+
+// at returns a copy of s without what is over at now.
+func (s *snapshot) at(now time.Duration) *snapshot {
+	next := &snapshot{maps.Clone(s.byID), slices.Clone(s.turns)}
+	maps.DeleteFunc(next.byID, func(_ string, e entry) bool { return e.end <= now })
+	for len(next.turns) > 1 && next.turns[1].begin <= now {
+		next.turns = slices.Delete(next.turns, 0, 1)
+	}
+	return next
+}
+
+// install puts next in the place of the snapshot.
+func (r *ring) install(next *snapshot) {
+	for len(next.byID) > maxKeys {
+		first, end := "", never
+		for id, e := range next.byID {
+			if e.end < end {
+				first, end = id, e.end
+			}
+		}
+		delete(next.byID, first)
+		next.turns = slices.DeleteFunc(next.turns, func(t turn) bool { return t.id == first && len(next.turns) > 1 })
+	}
+	r.now.Store(next)
+}
+
+// collect adds the other versions of key that the backend names, to verify with. [secrets.Client.Do] hands each of them to its function if
+// that refuses them all. It costs a Refresh and a fetch for each of the others. What stays behind is that the Client remembers the refused
+// value: a Do of the same key within the next seconds tries these versions before it asks the backend again, as it would after any refusal.
+// A version that cannot be had is passed over by Do, so that a backend without others is no failure.
+func (r *ring) collect(ctx context.Context, client *secrets.Client, key string) error {
+	var others []secrets.Secret
+	err := client.Do(ctx, key, func(_ context.Context, s secrets.Secret) error {
+		others = append(others, s)
+		return secrets.ErrRejected
+	})
+	r.add(others)
+	if failure, ok := errors.AsType[*secrets.Error](err); ok { // of Get or of Refresh: there may be versions that we do not know
+		return failure
+	}
+	return nil
+}
+
+// add makes others verify, unless they do so already.
+func (r *ring) add(others []secrets.Secret) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Since(r.start)
+	next := r.now.Load().at(now)
+	for _, s := range others {
+		id := s.Meta().Version
+		if _, known := next.byID[id]; !known && checkVersion(id) == nil {
+			next.byID[id] = entry{s, now + r.activateAfter + r.overlap} // peers may sign with it for ActivateAfter
+		}
+	}
+	r.install(next)
+}
+
+// checkVersion refuses what is no id that all processes share. Environment variables have no versions. Those of files, of KV version 1, and
+// of secrets with a lease are fingerprints under a key that each process draws: see internal/fingerprint, whose 16 hexadecimal digits no
+// version of AWS (32 characters or more) or KV version 2 (a number up to 32 bits) has.
+func checkVersion(version string) error {
+	const size = 16
+	switch {
+	case version == "":
+		return errors.New("secretkeys: the secret has no version to take as the id of the key; " + where)
+	case len(version) == size && !slices.ContainsFunc([]byte(version), func(b byte) bool {
+		return (b < '0' || b > '9') && (b < 'a' || b > 'f')
+	}):
+		return errors.New("secretkeys: the version of the secret is a fingerprint, which no other process has; " + where)
+	default:
+		return nil
+	}
+}
+
+const where = "keep the key in KV version 2 of Vault or in AWS Secrets Manager"
