@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -21,7 +20,7 @@ import (
 // listen accepts connections with server until the test ends, and writes the serial number of the client's certificate, or "none", to each.
 func listen(t *testing.T, server *tls.Config) (address string) {
 	t.Helper()
-	listener := must(tls.Listen("tcp", "127.0.0.1:0", server))
+	listener := tls.NewListener(loopback(), server)
 	var all sync.WaitGroup
 	all.Go(func() {
 		for {
@@ -41,7 +40,7 @@ func listen(t *testing.T, server *tls.Config) (address string) {
 
 func answer(conn *tls.Conn) {
 	defer conn.Close()
-	if conn.Handshake() != nil {
+	if conn.HandshakeContext(context.Background()) != nil {
 		return
 	}
 	text := "none"
@@ -170,7 +169,7 @@ func TestContextEndsADial(t *testing.T) {
 	is := is.New(t)
 	ca := newAuthority("ca")
 	followed := newSecret(t, kubernetes(ca.issue(1), ca)).follow()
-	silent := must(net.Listen("tcp", "127.0.0.1:0"))
+	silent := loopback()
 	defer silent.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	var all sync.WaitGroup
@@ -199,13 +198,14 @@ func TestHTTPTransport(t *testing.T) {
 	s := newSecret(t, kubernetes(ca.issue(1), ca))
 	var mu sync.Mutex
 	var serial string
-	address := serve(t, &http.Server{TLSConfig: s.follow(secretstls.WithConfig(&tls.Config{ClientAuth: tls.RequireAndVerifyClientCert})).Server(),
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			mu.Lock()
-			serial = r.TLS.PeerCertificates[0].SerialNumber.String()
-			mu.Unlock()
-			_, _ = io.WriteString(w, r.Proto)
-		})})
+	verifying := s.follow(secretstls.WithConfig(&tls.Config{ClientAuth: tls.RequireAndVerifyClientCert}))
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		serial = r.TLS.PeerCertificates[0].SerialNumber.String()
+		mu.Unlock()
+		_, _ = io.WriteString(w, r.Proto)
+	})
+	address := serve(t, &http.Server{TLSConfig: verifying.Server(), Handler: handler})
 	for name, tt := range map[string]struct {
 		protos []string
 		force  bool

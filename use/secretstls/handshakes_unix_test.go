@@ -342,7 +342,7 @@ func (*once) attempts() int { return 3 * each }
 // failures returns how many handshakes fail: of its client, of clients that follow, and of openssl.
 func (o *once) failures() (failed int) {
 	for range each {
-		conn, err := tls.Dial("tcp", o.r.address, o.client)
+		conn, err := (&tls.Dialer{Config: o.client}).DialContext(o.r.t.Context(), "tcp", o.r.address)
 		if err != nil {
 			failed++
 		} else {

@@ -98,17 +98,23 @@ func (o outcome) ok() bool { return o.clientErr == nil && o.serverErr == nil }
 // serial returns the serial number of the certificate of the server.
 func (o outcome) serial() int64 { return o.client.PeerCertificates[0].SerialNumber.Int64() }
 
-// shake does one handshake over the loopback device: a net.Pipe has no buffer, so that both sides may wait to write. The client reads a byte, and with it the tickets of TLS 1.3 and the alert of a refusal.
+// loopback listens on the loopback device.
+func loopback() net.Listener {
+	return must(new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0"))
+}
+
+// shake does one handshake. It is no net.Pipe, which has no buffer: both sides may wait to write. The client reads a byte, and with it the
+// tickets of TLS 1.3 and the alert of a refusal.
 func shake(server, client *tls.Config) (o outcome) {
-	listener := must(net.Listen("tcp", "127.0.0.1:0"))
+	listener := loopback()
 	defer listener.Close()
-	b := must(net.Dial("tcp", listener.Addr().String()))
+	b := must(new(net.Dialer).DialContext(context.Background(), "tcp", listener.Addr().String()))
 	a := must(listener.Accept())
 	s, c := tls.Server(a, server), tls.Client(b, client)
 	var all sync.WaitGroup
 	all.Go(func() {
 		defer a.Close()
-		if o.serverErr = s.Handshake(); o.serverErr == nil {
+		if o.serverErr = s.HandshakeContext(context.Background()); o.serverErr == nil {
 			o.server = s.ConnectionState()
 			_, o.serverErr = s.Write([]byte("x"))
 		}

@@ -59,7 +59,8 @@ func privateKey(name string, field secrets.Secret) (crypto.Signer, *secrets.Erro
 	}
 	key := parseKey(block.Bytes)
 	if key == nil {
-		return nil, malformed("the private key in " + name + " cannot be parsed; it must be an RSA, ECDSA or Ed25519 key in PKCS #8, PKCS #1 or SEC 1")
+		return nil, malformed("the private key in " + name + " cannot be parsed; " +
+			"it must be an RSA, ECDSA or Ed25519 key in PKCS #8, PKCS #1 or SEC 1")
 	}
 	return key, nil
 }
@@ -85,8 +86,10 @@ func blocksOf(name string, field secrets.Secret, what string) ([]*pem.Block, *se
 // parseKey returns the private key that der holds, or nil.
 func parseKey(der []byte) crypto.Signer {
 	if key, err := x509.ParsePKCS8PrivateKey(der); err == nil {
-		signer, _ := key.(crypto.Signer) // a key for X25519 is none
-		return signer
+		if signer, ok := key.(crypto.Signer); ok {
+			return signer
+		}
+		return nil // such as a key for X25519
 	}
 	if key, err := x509.ParsePKCS1PrivateKey(der); err == nil {
 		return key

@@ -3,7 +3,6 @@ package secretstls_test
 import (
 	"crypto/tls"
 	"errors"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -26,8 +25,8 @@ func TestServerFollowsTheSecret(t *testing.T) {
 		followed := s.follow()
 		server := followed.Server()
 		is.Equal(shake(server, trusting(ca)).serial(), int64(1))
-		is.True(current(followed) == current(followed)) // one Config for all connections of a version
 		first := current(followed)
+		is.True(current(followed) == first) // one Config for all connections of a version
 
 		s.set(kubernetes(ca.issue(2), ca))
 		is.Equal(shake(server, trusting(ca)).serial(), int64(2))
@@ -187,7 +186,7 @@ func TestHTTPServers(t *testing.T) {
 // serve serves TLS on the loopback device until the test ends.
 func serve(t *testing.T, server *http.Server) (address string) {
 	t.Helper()
-	listener := must(net.Listen("tcp", "127.0.0.1:0"))
+	listener := loopback()
 	var done sync.WaitGroup
 	done.Go(func() { _ = server.ServeTLS(listener, "", "") })
 	t.Cleanup(func() {

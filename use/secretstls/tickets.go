@@ -32,7 +32,7 @@ func (t *tickets) renew(c *tls.Config) {
 		return
 	}
 	var key [32]byte
-	_, _ = rand.Read(key[:]) //nolint:errcheck // it never fails
+	_, _ = rand.Read(key[:]) // it never fails
 	t.keys = slices.Insert(t.keys, 0, key)
 	t.keys = t.keys[:min(len(t.keys), maxTicketKeys)]
 	t.made = now
