@@ -20,7 +20,7 @@
 // Kubernetes is mounted, or a JSON object of Vault, AWS or an environment variable. Its fields hold PEM:
 //
 //	tls.crt      tls.key      ca.crt                   a Secret of Kubernetes of type kubernetes.io/tls; ca.crt is optional
-//	certificate  private_key  ca_chain or issuing_ca   an answer of Vault's PKI engine
+//	certificate  private_key  ca_chain or issuing_ca   what Vault's PKI engine issues, stored in a KV secret
 //
 // [WithFields] names others. The certificate of the key comes first, and its chain follows. If the chain is not complete, intermediates
 // of the CA field complete it: the certificate of Vault comes alone.
@@ -32,7 +32,8 @@
 //
 // New connections use the new version as soon as a handle sees it: for files, within about half a second. If the new certificate and
 // key do not match or cannot be read, the last good version stays, and [TLS.Err] says why. So two files that are renamed one after the
-// other do no harm. Only [New] fails between the two renames; try it again.
+// other do no harm. Only [New] fails between the two renames; try it again. A version whose CA is missing is not used either, if one
+// before it had a CA: DialTLS would trust the roots of the system instead.
 //
 // To replace a CA, put the old and the new one into the field first. Then replace the certificates everywhere, then remove the old CA.
 //
@@ -44,7 +45,8 @@
 // # Limits
 //
 //   - Open connections stay as they are, with the certificate and the CA that they began with. Bound their age if that matters.
-//   - An expired certificate is not refused, since the clock may be wrong, but its peers will refuse it.
+//   - An expired certificate is not refused, since the clock may be wrong, but its peers will refuse it. To watch for that, read
+//     Certificates[0].Leaf.NotAfter of the Config that GetConfigForClient of [TLS.Server] returns.
 //   - There is no check for revocation: crypto/tls has none.
 //   - A directory is read as a whole. A file in it that is not text, such as a keystore.jks of cert-manager, is an error.
 //   - [http.Transport] does not use DialTLSContext for requests through a proxy.
