@@ -23,9 +23,9 @@ func newConfig(opts []Option) *config {
 }
 
 // WithConfig sets the template of the configurations that [TLS.Server] and [TLS.DialTLS] use: MinVersion, ClientAuth, NextProtos,
-// ServerName and so on. Functions such as VerifyConnection run on both sides. [New] clones it. What the secret decides must not be set: Certificates, RootCAs, ClientCAs,
-// ClientSessionCache and the functions that choose a certificate, a configuration or a session ticket. Session ticket keys of base are
-// not used. InsecureSkipVerify is an error.
+// ServerName and so on. Functions such as VerifyConnection run on both sides. [New] clones it. What the secret decides must not be set:
+// Certificates, RootCAs, ClientCAs, ClientSessionCache and the functions that choose a certificate, a configuration or a session ticket.
+// Session ticket keys of base are not used. InsecureSkipVerify is an error.
 //
 // If ClientAuth is tls.VerifyClientCertIfGiven or tls.RequireAndVerifyClientCert, the document must have a CA.
 //
