@@ -121,7 +121,7 @@ func decodeFloat(v reflect.Value, s secrets.Secret) string {
 // decodeText calls a method of the program.
 func decodeText(v reflect.Value, s secrets.Secret) (detail string) {
 	defer panicking(v, "UnmarshalText", &detail)
-	u, _ := v.Addr().Interface().(encoding.TextUnmarshaler)
+	u, _ := reflect.TypeAssert[encoding.TextUnmarshaler](v.Addr())
 	if u.UnmarshalText(s.Bytes()) != nil {
 		return fmt.Sprintf("the value was refused by UnmarshalText of %v", v.Addr().Type())
 	}

@@ -13,7 +13,7 @@ import (
 
 // PoolSettings is the content of a JSON document.
 type PoolSettings struct {
-	MaxConns int `json:"max_conns"`
+	MaxConns int `json:"maxConns"`
 }
 
 // Config holds all secrets of a service.
@@ -33,7 +33,7 @@ func newClient() (*secrets.Client, *secretstest.Backend) {
 	backend := secretstest.NewBackend(map[string]string{
 		"database":  `{"user":"app","password":"correct horse"}`,
 		"api/token": "battery staple",
-		"pool":      `{"max_conns":20}`,
+		"pool":      `{"maxConns":20}`,
 	})
 	client, err := secrets.New(backend)
 	if err != nil {

@@ -39,21 +39,25 @@ type (
 )
 
 func TestFaultsOfAStruct(t *testing.T) {
-	const options = `; there are optional, json and default=VALUE`
+	const (
+		options = `; there are optional, json and default=VALUE`
+		noTag   = ": no field has a tag such as `secret:\"database#password\"`"
+		noType  = " holds no secret; for a JSON document, add the option json"
+	)
 	for name, test := range map[string]func(t *testing.T){
 		"no struct":         faulty[int]("secrets: bind: int is not a struct"),
 		"a pointer":         faulty[*pointed]("secrets: bind: *bind_test.pointed is not a struct"),
 		"an interface":      faulty[any]("secrets: bind: interface {} is not a struct"),
-		"a leaf":            faulty[time.Time]("secrets: bind: time.Time: no field has a tag such as `secret:\"database#password\"`"),
-		"no tag":            faulty[struct{ V string }]("secrets: bind: struct { V string }: no field has a tag such as `secret:\"database#password\"`"),
-		"no type":           faulty[one[chan int]](fault("V: the type chan int holds no secret; for a JSON document, add the option json")),
-		"a slice":           faulty[one[[]string]](fault("V: the type []string holds no secret; for a JSON document, add the option json")),
-		"a map":             faulty[one[map[string]int]](fault("V: the type map[string]int holds no secret; for a JSON document, add the option json")),
-		"an array":          faulty[one[[4]byte]](fault("V: the type [4]uint8 holds no secret; for a JSON document, add the option json")),
-		"any":               faulty[one[any]](fault("V: the type interface {} holds no secret; for a JSON document, add the option json")),
-		"a uintptr":         faulty[one[uintptr]](fault("V: the type uintptr holds no secret; for a JSON document, add the option json")),
-		"two pointers":      faulty[one[**int]](fault("V: the type **int holds no secret; for a JSON document, add the option json")),
-		"a struct's":        faulty[one[*pointed]](fault("V: the type *bind_test.pointed holds no secret; for a JSON document, add the option json")),
+		"a leaf":            faulty[time.Time]("secrets: bind: time.Time" + noTag),
+		"no tag":            faulty[struct{ V string }]("secrets: bind: struct { V string }" + noTag),
+		"no type":           faulty[one[chan int]](fault("V: the type chan int" + noType)),
+		"a slice":           faulty[one[[]string]](fault("V: the type []string" + noType)),
+		"a map":             faulty[one[map[string]int]](fault("V: the type map[string]int" + noType)),
+		"an array":          faulty[one[[4]byte]](fault("V: the type [4]uint8" + noType)),
+		"any":               faulty[one[any]](fault("V: the type interface {}" + noType)),
+		"a uintptr":         faulty[one[uintptr]](fault("V: the type uintptr" + noType)),
+		"two pointers":      faulty[one[**int]](fault("V: the type **int" + noType)),
+		"a struct's":        faulty[one[*pointed]](fault("V: the type *bind_test.pointed" + noType)),
 		"json of a channel": faulty[oneJSON[chan int]]("secrets: bind: oneJSON[chan int].V: the type chan int holds no JSON value"),
 		"json of a function": faulty[oneJSON[*func()]](
 			"secrets: bind: oneJSON[*func()].V: the type *func() holds no JSON value"),
@@ -106,28 +110,31 @@ func TestFaultsOfAStruct(t *testing.T) {
 			"secrets: bind: F: its default: the value is not a bool such as true or false",
 		),
 		"unexported": faulty[struct {
-			v          string  `secret:"v"`
-			p          pointed `secret:"p"`
-			q          pointed
-			Shown      string `secret:"v"`
-			hidden     string
 			unexported `secret:"v"`
+
+			v      string  `secret:"v"`
+			p      pointed `secret:"p"`
+			q      pointed
+			Shown  string `secret:"v"`
+			hidden string
 		}](
+			"secrets: bind: unexported: it is not exported, and cannot be filled",
 			"secrets: bind: v: it is not exported, and cannot be filled",
 			"secrets: bind: p: it is not exported, and cannot be filled",
 			`secrets: bind: q: it has no tag, but its fields have; tag it with the prefix of their keys, which may be empty, `+
 				`or with "-" to leave it alone`,
-			"secrets: bind: unexported: it is not exported, and cannot be filled",
 		),
 		"prefixes": faulty[struct {
+			*pointed
+
 			A pointed `secret:"a#b"`
 			B pointed `secret:"b?version=2"`
 			C pointed `secret:"c,optional"`
 			D pointed `secret:"d#"`
 			E pointed `secret:"e/"`
 			F pointed
-			*pointed
 		}](
+			`secrets: bind: pointed: fields of an embedded pointer cannot be filled; embed the struct itself`,
 			`secrets: bind: A: "a#b" has a version or a field; a prefix is a path alone`,
 			`secrets: bind: B: "b?version=2" has a version or a field; a prefix is a path alone`,
 			`secrets: bind: C: "c" is the prefix of keys, which takes no options`,
@@ -136,7 +143,6 @@ func TestFaultsOfAStruct(t *testing.T) {
 				`if that is a name in AWS, use its ARN or awssm.WithPrefix, which may hold the slashes`,
 			`secrets: bind: F: it has no tag, but its fields have; tag it with the prefix of their keys, which may be empty, `+
 				`or with "-" to leave it alone`,
-			`secrets: bind: pointed: fields of an embedded pointer cannot be filled; embed the struct itself`,
 		),
 	} {
 		t.Run(name, test)
@@ -148,7 +154,8 @@ func fault(text string) string {
 	field, rest, _ := strings.Cut(text, ":")
 	_, after, _ := strings.Cut(rest, "the type ")
 	name, _, _ := strings.Cut(after, " holds")
-	return "secrets: bind: one[" + strings.ReplaceAll(name, "bind_test.", "github.com/seed-5482dd03/secrets/bind_test.") + "]." + field + ":" + rest
+	name = strings.ReplaceAll(name, "bind_test.", "github.com/seed-5482dd03/secrets/bind_test.")
+	return "secrets: bind: one[" + name + "]." + field + ":" + rest
 }
 
 // tree refers to itself in each way that there is.
@@ -161,7 +168,7 @@ type (
 		JSON *tree `secret:"tree,json,optional"`
 	}
 	loop struct {
-		*loop
+		*loop //nolint:unused // it is there to be found
 
 		Name string `secret:"name"`
 	}
@@ -206,11 +213,12 @@ func TestPrefixes(t *testing.T) {
 		inner `secret:"unexported"`
 
 		Deep struct {
+			inner
+
 			Deeper Inner `secret:"c/d"`
 			Same   struct {
 				V string `secret:"#v"`
 			} `secret:""`
-			inner
 		} `secret:"a/b"`
 		Escaped struct {
 			V string `secret:"#v"`
@@ -220,8 +228,8 @@ func TestPrefixes(t *testing.T) {
 	is.Equal(bind.Keys[Outer](), []string{
 		"embedded#field", "embedded/path", "embedded/path?version=2#field", "embedded#",
 		"unexported/v",
-		"a/b/c/d#field", "a/b/c/d/path", "a/b/c/d/path?version=2#field", "a/b/c/d#",
-		"a/b#v", "a/b/v", "50%25#v",
+		"a/b/v", "a/b/c/d#field", "a/b/c/d/path", "a/b/c/d/path?version=2#field", "a/b/c/d#",
+		"a/b#v", "50%25#v",
 	})
 	docs := make(map[string]string)
 	for _, key := range bind.Keys[Outer]() {

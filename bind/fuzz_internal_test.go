@@ -37,7 +37,8 @@ func fuzzed() map[reflect.Type]string {
 	}
 }
 
-// FuzzLoad fills a field of each type with any tag from any value. Nothing panics, what is accepted is a key, and no error quotes the value.
+// FuzzLoad fills a field of each type with any tag from any value. Nothing panics, what is accepted is a key, and no error quotes the
+// value.
 func FuzzLoad(f *testing.F) {
 	tags := []string{
 		"v", "v#f", "v,optional", "v,json", "v,json,default={}", "v,default=5,6", "", ",", "-", "#", "a/b?version=2#c", "v,x", "v,default=",

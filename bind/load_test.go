@@ -24,6 +24,8 @@ type base struct {
 
 // config is the struct of the package comment, and more.
 type config struct {
+	base
+
 	DB struct {
 		User     string         `secret:"#user"`
 		Password secrets.Secret `secret:"#password"`
@@ -39,7 +41,6 @@ type config struct {
 	Groups struct {
 		Name string `secret:"api/token"` // once more
 	} `secret:""`
-	base
 
 	Plain  string
 	Nested struct{ Name string }
@@ -87,8 +88,8 @@ func TestLoadFillsEachField(t *testing.T) {
 func TestKeysAreInTheOrderOfFieldsAndOnce(t *testing.T) {
 	is := is.New(t)
 	is.Equal(bind.Keys[config](), []string{
-		"database#user", "database#password", "database/replica#user", "database/replica/token", "api/token", "limits#rps", "pool", "debug",
-		"region",
+		"region", "database#user", "database#password", "database/replica#user", "database/replica/token", "api/token", "limits#rps", "pool",
+		"debug",
 	})
 }
 
@@ -96,7 +97,7 @@ func TestKeysAreInTheOrderOfFieldsAndOnce(t *testing.T) {
 func TestKeysMayBeChanged(t *testing.T) {
 	is := is.New(t)
 	clear(bind.Keys[config]())
-	is.Equal(bind.Keys[config]()[0], "database#user")
+	is.Equal(bind.Keys[config]()[0], "region")
 }
 
 // Only what is not there is replaced by a default, or left alone. The rule is that of GetOr.
@@ -143,7 +144,8 @@ func TestOptionalAndDefault(t *testing.T) {
 	t.Run("all is there", func(t *testing.T) {
 		is := is.New(t)
 		client, _ := open(t, map[string]string{
-			"doc": `{"zero":0,"number":1}`, "text": "t", "secret": "s", "list": "l", "empty": "e", "password": "p", "pool": `{"Idle":1}`, "both": "2",
+			"doc": `{"zero":0,"number":1}`, "text": "t", "secret": "s", "list": "l", "empty": "e", "password": "p",
+			"pool": `{"Idle":1}`, "both": "2",
 		})
 		cfg, err := bind.Load[optional](t.Context(), client)
 		is.NoErr(err)

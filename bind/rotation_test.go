@@ -46,6 +46,7 @@ func (p *program) set(n int) {
 
 // rotate replaces the document again and again, and waits until it is seen.
 func (p *program) rotate(t *testing.T) {
+	t.Helper()
 	defer p.done.Store(true)
 	for n := 1; n <= rotationsOfEach; n++ {
 		p.set(n)
@@ -148,7 +149,8 @@ func TestWatchUnderLoad(t *testing.T) {
 		var running sync.WaitGroup
 		for range 4 {
 			running.Go(func() {
-				for live.Use(func(login) error { runtime.Gosched(); return nil }) == nil {
+				for live.Use(func(login) error { return nil }) == nil {
+					runtime.Gosched()
 				}
 			})
 		}

@@ -150,6 +150,7 @@ func TestTypes(t *testing.T) {
 }
 
 func loadsSecret(t *testing.T) {
+	t.Helper()
 	is := is.New(t)
 	client, _ := open(t, map[string]string{"v": "a"})
 	got, err := bind.Load[one[secrets.Secret]](t.Context(), client)
@@ -160,6 +161,7 @@ func loadsSecret(t *testing.T) {
 }
 
 func loadsOwnBytes(t *testing.T) {
+	t.Helper()
 	is := is.New(t)
 	client, _ := open(t, map[string]string{"v": "abc"})
 	got, err := bind.Load[one[[]byte]](t.Context(), client)
@@ -171,6 +173,7 @@ func loadsOwnBytes(t *testing.T) {
 }
 
 func loadsJSON(t *testing.T) {
+	t.Helper()
 	is := is.New(t)
 	type server struct {
 		Host     string
@@ -194,11 +197,19 @@ func loadsJSON(t *testing.T) {
 
 // The errors that Load does not show quote the value: each case has the error of the parser as a control.
 func TestMalformedValues(t *testing.T) {
-	const fits = "the value is not a whole number that fits "
+	const (
+		fits     = "the value is not a whole number that fits "
+		number   = "the value is not a number that fits "
+		boolean  = "the value is not a bool such as true or false"
+		duration = "the value is not a duration such as 300ms or 1h30m"
+		refused  = "the value was refused by UnmarshalText of "
+		mistyped = "the field Max is a string, but the Go type is int"
+		large    = "9223372036854775808"
+	)
 	var p picky
 	for name, test := range map[string]func(t *testing.T){
-		"bool":               refuses[bool]("correct horse", "the value is not a bool such as true or false", second(strconv.ParseBool("correct horse"))),
-		"bool, empty":        refuses[bool]("", "the value is not a bool such as true or false", nil),
+		"bool":               refuses[bool]("correct horse", boolean, second(strconv.ParseBool("correct horse"))),
+		"bool, empty":        refuses[bool]("", boolean, nil),
 		"int":                refuses[int]("hunter2", fits+"int", second(strconv.Atoi("hunter2"))),
 		"int, empty":         refuses[int]("", fits+"int", nil),
 		"int, with a space":  refuses[int](" 5", fits+"int", second(strconv.Atoi(" 5"))),
@@ -207,21 +218,21 @@ func TestMalformedValues(t *testing.T) {
 		"int, with a point":  refuses[int]("1.0", fits+"int", second(strconv.Atoi("1.0"))),
 		"int8, too large":    refuses[int8]("128", fits+"int8", second(strconv.ParseInt("128", 10, 8))),
 		"int8, named":        refuses[level]("-129", fits+"int8", second(strconv.ParseInt("-129", 10, 8))),
-		"int64, too large":   refuses[int64]("9223372036854775808", fits+"int64", second(strconv.ParseInt("9223372036854775808", 10, 64))),
+		"int64, too large":   refuses[int64](large, fits+"int64", second(strconv.ParseInt(large, 10, 64))),
 		"uint, negative":     refuses[uint]("-17", fits+"uint", second(strconv.ParseUint("-17", 10, 64))),
 		"uint16, too large":  refuses[port]("65536", fits+"uint16", second(strconv.ParseUint("65536", 10, 16))),
-		"float32, too large": refuses[float32]("1e39", "the value is not a number that fits float32", second(strconv.ParseFloat("1e39", 32))),
-		"float64":            refuses[float64]("pi", "the value is not a number that fits float64", second(strconv.ParseFloat("pi", 64))),
-		"duration":           refuses[time.Duration]("45", "the value is not a duration such as 300ms or 1h30m", second(time.ParseDuration("45"))),
+		"float32, too large": refuses[float32]("1e39", number+"float32", second(strconv.ParseFloat("1e39", 32))),
+		"float64":            refuses[float64]("pi", number+"float64", second(strconv.ParseFloat("pi", 64))),
+		"duration":           refuses[time.Duration]("45", duration, second(time.ParseDuration("45"))),
 		"duration, named":    refuses[timeout]("5s", fits+"int64", nil),
-		"url":                refuses[url.URL]("http://h:p4ssw0rd/", "the value is not a URL", unwrapped(second(url.Parse("http://h:p4ssw0rd/")))),
+		"url":                refuses[url.URL]("http://h:p4ssw0rd/", "the value is not a URL", second(url.Parse(fmt.Sprint("http://h:p4ssw0rd/")))),
 		"url, by a pointer":  refuses[*url.URL]("\x7f", "the value is not a URL", nil),
-		"text": refuses[picky]("refuse this", "the value was refused by UnmarshalText of *bind_test.picky",
+		"text": refuses[picky]("refuse this", refused+"*bind_test.picky",
 			p.UnmarshalText([]byte("refuse this"))),
-		"text, by a pointer":   refuses[*picky]("refuse this", "the value was refused by UnmarshalText of *bind_test.picky", nil),
-		"text, of the library": refuses[netip.Addr]("hunter2", "the value was refused by UnmarshalText of *netip.Addr", second(netip.ParseAddr("hunter2"))),
+		"text, by a pointer":   refuses[*picky]("refuse this", refused+"*bind_test.picky", nil),
+		"text, of the library": refuses[netip.Addr]("hunter2", refused+"*netip.Addr", second(netip.ParseAddr("hunter2"))),
 		"text, with a panic":   refuses[picky]("panic now", "UnmarshalText of *bind_test.picky panics for the value", panics("panic now")),
-		"json":                 refusesOf[poolSettings, oneJSON[poolSettings]](`{"Max":"hunter2"}`, "the field Max is a string, but the Go type is int", nil),
+		"json":                 refusesOf[poolSettings, oneJSON[poolSettings]](`{"Max":"hunter2"}`, mistyped, nil),
 		"json, broken": refusesOf[poolSettings, oneJSON[poolSettings]](`hunter2`, "the document is not JSON, or not JSON alone",
 			nil),
 		"json, refused": refusesOf[picky, oneJSON[picky]](`"refuse this"`, "the document does not decode into a *bind_test.picky", nil),
@@ -231,9 +242,6 @@ func TestMalformedValues(t *testing.T) {
 		t.Run(name, test)
 	}
 }
-
-// unwrapped returns an error that shows all of a *url.Error.
-func unwrapped(err error) error { return fmt.Errorf("%w", err) }
 
 // panics returns what UnmarshalText panics with.
 func panics(text string) (err error) {
