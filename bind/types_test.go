@@ -225,7 +225,7 @@ func TestMalformedValues(t *testing.T) {
 		"float64":            refuses[float64]("pi", number+"float64", second(strconv.ParseFloat("pi", 64))),
 		"duration":           refuses[time.Duration]("45", duration, second(time.ParseDuration("45"))),
 		"duration, named":    refuses[timeout]("5s", fits+"int64", nil),
-		"url":                refuses[url.URL]("http://h:p4ssw0rd/", "the value is not a URL", second(url.Parse(fmt.Sprint("http://h:p4ssw0rd/")))),
+		"url":                refuses[url.URL]("http://h:p4ss/", "the value is not a URL", second(url.Parse(strings.Clone("http://h:p4ss/")))),
 		"url, by a pointer":  refuses[*url.URL]("\x7f", "the value is not a URL", nil),
 		"text": refuses[picky]("refuse this", refused+"*bind_test.picky",
 			p.UnmarshalText([]byte("refuse this"))),
