@@ -1,0 +1,160 @@
+package bind
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"weak"
+
+	"github.com/seed-5482dd03/secrets"
+)
+
+// Watch returns a [secrets.Live] that holds a T as [Load] returns it, and fails as Load does. It follows all secrets of the T, as
+// [secrets.Client.Watch] does. After a change, it reads all of them again with one GetMany, and replaces the T as a whole: a user and a
+// password of one document are always of one version. If a secret is missing or malformed then, the Live keeps the last good T, Err says
+// why, and it tries again after 1 s, 2 s, up to a minute, or at the next change.
+//
+// The Live ends with Close, with ctx and with client, and Close ends what follows the secrets, too. So ctx must be that of the service,
+// not that of a request. Each read of the T has the values of ctx. All who call Load of the Live share one T: they must not change what
+// it refers to.
+//
+// Missing secrets that are optional are looked for every 30 s. One that is there, and is deleted later, keeps its value until another
+// secret changes: until then, Err is [secrets.ErrNotFound].
+//
+// A test changes a value, and waits until the Live has it:
+//
+//	changed := live.Changed()
+//	backend.Set("database", `{"user":"app","password":"new"}`)
+//	client.Refresh(ctx, "database")
+//	<-changed
+//
+// Secrets of several documents change one after the other: the T may be replaced more than once then, and wait for Changed in a loop.
+// Without a cache, each change costs another fetch of each document, and one more lease where there are leases.
+func Watch[T any](ctx context.Context, client *secrets.Client) (*secrets.Live[T], error) {
+	p, err := planFor[T](client)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := load[T](ctx, client, p); err != nil {
+		return nil, err // of all fields
+	}
+	w := new(watching[T])
+	handles, err := w.follow(ctx, client, p)
+	if err != nil {
+		return nil, err
+	}
+	build := func(secrets.Secret) (T, error) { return load[T](ctx, client, p) }
+	opts := []secrets.DeriveOption[T]{secrets.Closing(func(T) { w.closeAfterLive() })}
+	if len(handles) > 1 {
+		opts = append(opts, secrets.Also[T](handles[1:]...))
+	}
+	live, err := secrets.Derive(handles[0], build, opts...)
+	if err != nil {
+		w.close()
+		return nil, err
+	}
+	w.setLive(live)
+	w.closeAfterLive() // if it has ended meanwhile
+	return live, nil
+}
+
+// watching is what a Watch has begun. Its Live leads to it. So it must not keep the Live and the handles, which the program may drop.
+type watching[T any] struct {
+	mu      sync.Mutex
+	live    weak.Pointer[secrets.Live[T]] // nil until there is one
+	handles []weak.Pointer[secrets.Handle]
+}
+
+// follow returns a handle for each key of p.
+func (w *watching[T]) follow(ctx context.Context, client *secrets.Client, p plan) ([]*secrets.Handle, error) {
+	absent, err := withAbsent(client, w.close)
+	if err != nil {
+		return nil, err
+	}
+	required := make(map[string]bool)
+	for _, f := range p {
+		required[f.key] = required[f.key] || !f.optional
+	}
+	var handles []*secrets.Handle
+	for _, f := range p {
+		isRequired, open := required[f.key]
+		if !open {
+			continue
+		}
+		delete(required, f.key)
+		h, err := client.Watch(ctx, f.key)
+		if !isRequired && errors.Is(err, secrets.ErrNotFound) {
+			h, err = absent.Watch(ctx, f.key)
+		}
+		if err != nil {
+			w.close()
+			if own, ok := errors.AsType[*secrets.Error](err); ok {
+				err = &fieldError{f.name, f.key, own}
+			}
+			return nil, err
+		}
+		handles = append(handles, h)
+		w.add(h)
+	}
+	return handles, nil
+}
+
+func (w *watching[T]) setLive(live *secrets.Live[T]) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.live = weak.Make(live)
+}
+
+func (w *watching[T]) add(h *secrets.Handle) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.handles = append(w.handles, weak.Make(h))
+}
+
+// state returns the Live and the handles. What the program has dropped is nil.
+func (w *watching[T]) state() (live *secrets.Live[T], handles []*secrets.Handle) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, h := range w.handles {
+		handles = append(handles, h.Value())
+	}
+	return w.live.Value(), handles
+}
+
+// closeAfterLive closes the handles if the Live has ended.
+func (w *watching[T]) closeAfterLive() {
+	if live, _ := w.state(); live != nil && errors.Is(live.Err(), secrets.ErrClosed) {
+		w.close()
+	}
+}
+
+// close closes the handles, and so the Live.
+func (w *watching[T]) close() {
+	_, handles := w.state()
+	for _, h := range handles {
+		if h != nil {
+			_ = h.Close() //nolint:errcheck // it returns nil
+		}
+	}
+}
+
+// withAbsent returns a Client that reads from client, and in which a secret that is missing has a value. So a handle can follow it. It is
+// not closed: without handles, nothing of it runs. closed is called once client is found to be closed, which ends its own handles alone.
+func withAbsent(client *secrets.Client, closed func()) (*secrets.Client, error) {
+	get := func(ctx context.Context, ref secrets.Ref, _ secrets.Fetcher) (secrets.Secret, error) {
+		s, err := client.Get(ctx, ref.String())
+		switch {
+		case errors.Is(err, secrets.ErrClosed):
+			closed()
+		case errors.Is(err, secrets.ErrNotFound):
+			return secrets.NewSecret("", secrets.Meta{}), nil
+		case err == nil:
+			s = secrets.NewSecret("="+s.Reveal(), s.Meta()) // which is never ""
+		}
+		return s, err
+	}
+	unused := secrets.NewBackend(secrets.Info{Name: "bind"}, func(context.Context, secrets.Ref) (secrets.Secret, error) {
+		return secrets.Secret{}, secrets.NewError(secrets.ErrUnknown, "")
+	})
+	return secrets.New(unused, secrets.WithMiddleware(secrets.Intercept(get)))
+}
