@@ -205,13 +205,13 @@ func (c *conn) convert(args []driver.NamedValue) ([]driver.NamedValue, error) {
 	for _, v := range args {
 		v.Ordinal = len(converted) + 1
 		err := c.check(&v)
-		if errors.Is(err, driver.ErrSkip) {
+		if err == driver.ErrSkip { //nolint:errorlint // as in database/sql
 			v.Value, err = driver.DefaultParameterConverter.ConvertValue(v.Value)
 		}
 		switch {
 		case err == nil:
 			converted = append(converted, v)
-		case errors.Is(err, driver.ErrRemoveArgument):
+		case err == driver.ErrRemoveArgument: //nolint:errorlint // as in database/sql
 		case v.Name == "":
 			return nil, fmt.Errorf("sql: converting argument $%d type: %w", v.Ordinal, err)
 		default:

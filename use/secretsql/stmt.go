@@ -28,7 +28,13 @@ type stmt struct {
 // convertingStmt is a stmt that converts values by column. database/sql counts arguments in another way for it.
 type convertingStmt struct {
 	stmt
-	driver.ColumnConverter //nolint:staticcheck // some drivers have no other
+
+	converter driver.ColumnConverter //nolint:staticcheck // some drivers have no other
+}
+
+// ColumnConverter asks the statement.
+func (s *convertingStmt) ColumnConverter(i int) driver.ValueConverter {
+	return s.converter.ColumnConverter(i)
 }
 
 // CheckNamedValue asks the statement, or else the connection.
@@ -62,3 +68,10 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 	}
 	return s.Query(values) //nolint:staticcheck // some drivers have no other
 }
+
+var (
+	_ driver.StmtExecContext   = (*stmt)(nil)
+	_ driver.StmtQueryContext  = (*stmt)(nil)
+	_ driver.NamedValueChecker = (*stmt)(nil)
+	_ driver.ColumnConverter   = (*convertingStmt)(nil) //nolint:staticcheck // some drivers have no other
+)
