@@ -36,9 +36,9 @@ type conn struct {
 
 func newConn(c driver.Conn, closer io.Closer) *conn {
 	w := &conn{Conn: c, closer: closer}
-	w.execer, _ = c.(driver.Execer) //nolint:staticcheck // some drivers have no other
+	w.execer, _ = c.(driver.Execer) //nolint:staticcheck,errcheck // some drivers have no other; nil if not
 	w.execerCtx, _ = c.(driver.ExecerContext)
-	w.queryer, _ = c.(driver.Queryer) //nolint:staticcheck // some drivers have no other
+	w.queryer, _ = c.(driver.Queryer) //nolint:staticcheck,errcheck // some drivers have no other; nil if not
 	w.queryCtx, _ = c.(driver.QueryerContext)
 	w.checker, _ = c.(driver.NamedValueChecker)
 	return w
@@ -144,7 +144,7 @@ func (c *conn) begin(ctx context.Context, opts driver.TxOptions) (driver.Tx, err
 	if opts.ReadOnly {
 		return nil, errors.New("sql: driver does not support read-only transactions")
 	}
-	t, err := c.Begin() //nolint:staticcheck // some drivers have no other
+	t, err := c.Begin()
 	if err == nil && ctx.Err() != nil {
 		_ = t.Rollback() //nolint:errcheck // the context says more
 		return nil, ctx.Err()
@@ -157,7 +157,7 @@ func (c *conn) begin(ctx context.Context, opts driver.TxOptions) (driver.Tx, err
 type tx struct {
 	driver.Tx
 
-	ctx context.Context
+	ctx context.Context //nolint:containedctx // database/sql gives it to Begin alone
 }
 
 func (t *tx) Rollback() error {

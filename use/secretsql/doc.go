@@ -42,7 +42,7 @@
 //   - A connection in use does not retire. A transaction or a query that is longer than [Grace] may fail. So may a [database/sql.Conn]
 //     that the program keeps for longer. By default, Vault's revocation drops the role. Connections of the role stay open, and their
 //     queries fail with SQLSTATE 42501, which is no refused login.
-//   - If an operator revokes a lease before its end, nobody tells the pool. Queries fail until [secrets.Client.Refresh], and with
-//     [RetireOnChange] no longer than that.
+//   - If an operator revokes a lease before its end, nobody tells the pool. Queries of its connections fail until the lease would have
+//     ended. With [RetireOnChange], [secrets.Client.Refresh] ends that at once.
 //   - (*sql.Conn).Raw hands out the connection of this package. Use [Raw] to reach the driver's own.
 package secretsql

@@ -348,10 +348,10 @@ func kinds(j *journal) map[string]func() driver.Conn {
 // execs and queries are the legacy interfaces, under names that do not collide.
 type (
 	execs interface {
-		Exec(string, []driver.Value) (driver.Result, error)
+		Exec(query string, args []driver.Value) (driver.Result, error)
 	}
 	queries interface {
-		Query(string, []driver.Value) (driver.Rows, error)
+		Query(query string, args []driver.Value) (driver.Rows, error)
 	}
 	checker struct {
 		minimal

@@ -16,7 +16,7 @@ import (
 )
 
 // everything is each interface of a connection.
-type everything interface {
+type everything interface { //nolint:interfacebloat // it is what database/sql asks for
 	driver.Conn
 	driver.Pinger
 	driver.ExecerContext

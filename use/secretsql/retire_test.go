@@ -146,10 +146,11 @@ func TestConnectionThatWasNeverUsed(t *testing.T) {
 		"Exec": func(t *testing.T, db *sql.DB) error { _, err := db.ExecContext(t.Context(), "query"); return err },
 		"Query": func(t *testing.T, db *sql.DB) error {
 			r, err := db.QueryContext(t.Context(), "query")
-			if err == nil {
-				err = errors.Join(r.Err(), r.Close())
+			if err != nil {
+				return err
 			}
-			return err
+			defer r.Close()
+			return r.Err()
 		},
 		"Begin": func(t *testing.T, db *sql.DB) error {
 			tx, err := db.BeginTx(t.Context(), nil)

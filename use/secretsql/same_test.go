@@ -51,7 +51,7 @@ func battery(j *journal) map[string]func(ctx context.Context, db *sql.DB) (strin
 			return errors.Join(err, c.PingContext(context.Background()))
 		}),
 		"in a transaction": begin(nil, func(tx *sql.Tx) error {
-			_, err := tx.Exec("insert ?", 7)
+			_, err := tx.ExecContext(context.Background(), "insert ?", 7)
 			return errors.Join(err, tx.Commit())
 		}),
 		"statement again": func(ctx context.Context, db *sql.DB) (string, error) {

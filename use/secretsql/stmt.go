@@ -54,7 +54,7 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (drive
 	if err != nil {
 		return nil, err
 	}
-	return s.Exec(values) //nolint:staticcheck // some drivers have no other
+	return s.Exec(values)
 }
 
 // QueryContext executes a query.
@@ -66,7 +66,7 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 	if err != nil {
 		return nil, err
 	}
-	return s.Query(values) //nolint:staticcheck // some drivers have no other
+	return s.Query(values)
 }
 
 var (

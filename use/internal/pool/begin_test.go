@@ -78,7 +78,7 @@ func TestBeginTriesAgain(t *testing.T) {
 func TestMiddlewareThatPanics(t *testing.T) {
 	for name, do := range map[string]func(){
 		"panic":     func() { panic("correct horse") },
-		"nil panic": func() { panic(nil) }, //nolint:govet // it is the case
+		"nil panic": func() { panic(nil) },
 		"Goexit":    runtime.Goexit,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -130,7 +130,7 @@ func TestClose(t *testing.T) {
 		})
 		return polls
 	}
-	begin := func(c *pool.Credential) { _, _ = c.Begin(context.Background()) } //nolint:errcheck // polls says what became of it
+	begin := func(c *pool.Credential) { _, _ = c.Begin(context.Background()) }
 	for name, c := range map[string]struct {
 		when  func(c *pool.Credential, release func())
 		polls bool

@@ -126,7 +126,7 @@ func (c *Credential) begin(ctx context.Context) *watch {
 func (c *Credential) follow(ctx context.Context, w *watch) {
 	w.err = &secrets.Error{Key: c.key, Err: secrets.ErrUnknown, Detail: "a middleware panicked, or ended its goroutine"}
 	defer func() {
-		_ = recover() // err says that there was something, without its text
+		_ = recover() //nolint:errcheck // err says that there was something, without its text
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		close(w.done)
@@ -176,7 +176,7 @@ func (c *Credential) IsRejected(err error) bool {
 // isRefusal reports whether err, or an error that it wraps, has a SQLSTATE of a refusal. errors.AsType finds the first SQLSTATE alone:
 // that of another host, where a driver tries several and joins what they say.
 func isRefusal(err error) bool {
-	if state, ok := err.(sqlState); ok { //nolint:errorlint // it looks at each error of the tree
+	if state, ok := err.(sqlState); ok {
 		switch state.SQLState() {
 		case "28P01", "28000":
 			return true
