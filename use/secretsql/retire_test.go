@@ -56,6 +56,20 @@ func TestConnectionRetires(t *testing.T) {
 	})
 }
 
+// A connection that retires within the next moments does not go back: a query whose last try it is may get it.
+func TestConnectionThatIsSoonOver(t *testing.T) {
+	bubble(t, time.Hour, func(t *testing.T, p *pool) {
+		is := is.New(t)
+		query(t, p)
+		time.Sleep(time.Hour - 30*time.Second - 101*time.Millisecond)
+		is.Equal(query(t, p), int64(1))
+		is.Equal(p.Stats().Idle, 1)
+		time.Sleep(time.Millisecond)
+		is.Equal(query(t, p), int64(1)) // it is not over yet
+		is.Equal(p.Stats().Idle, 0)
+	})
+}
+
 func TestGrace(t *testing.T) {
 	bubble(t, time.Hour, func(t *testing.T, p *pool) {
 		is := is.New(t)

@@ -28,6 +28,7 @@ func Example_postgreSQL() {
 		}))
 	}
 	_ = open
+	// Output:
 }
 
 // MySQL or MariaDB with go-sql-driver. The address and everything else but the login is in base: mysql.NewConfig().
@@ -47,4 +48,5 @@ func Example_mySQL() {
 		})))
 	}
 	_ = open
+	// Output:
 }

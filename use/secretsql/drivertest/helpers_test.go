@@ -241,8 +241,8 @@ func use(t *testing.T, db *sql.DB, placeholder string) (answers []string) {
 	scan(db.QueryRowContext(ctx, "what is that"))
 	s, err := db.PrepareContext(ctx, query)
 	note("Prepare", err)
+	defer s.Close()
 	scan(s.QueryRowContext(ctx, "eight"))
-	note("Close", s.Close())
 	for _, opts := range []*sql.TxOptions{nil, {ReadOnly: true}, {Isolation: sql.LevelSerializable}, {Isolation: sql.LevelLinearizable}} {
 		tx, err := db.BeginTx(ctx, opts)
 		note("Begin", err)

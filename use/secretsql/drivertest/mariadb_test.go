@@ -41,7 +41,7 @@ const first, second = "correct horse", "battery staple"
 func mariaDB(t *testing.T) (addr string, root *sql.DB) {
 	t.Helper()
 	is := is.New(t)
-	dir, err := os.MkdirTemp("", "mariadb-")
+	dir, err := os.MkdirTemp("", "mariadb-") //nolint:usetesting // nobody cannot enter a t.TempDir
 	is.NoErr(err)
 	t.Cleanup(func() { is.NoErr(os.RemoveAll(dir)) })
 	var attributes *syscall.SysProcAttr
@@ -56,17 +56,18 @@ func mariaDB(t *testing.T) (addr string, root *sql.DB) {
 		attributes = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
 	}
 	run := func(program string, args ...string) (*exec.Cmd, *bytes.Buffer) {
-		cmd := exec.Command(program, args...)
+		cmd := exec.Command(program, args...) //nolint:noctx // the cleanup ends it, later than the context of t
 		var output bytes.Buffer
 		cmd.Dir, cmd.SysProcAttr, cmd.Stdout, cmd.Stderr = dir, attributes, &output, &output
 		return cmd, &output
 	}
 	data, socket := filepath.Join(dir, "data"), filepath.Join(dir, "socket")
-	install, output := run("mariadb-install-db", "--no-defaults", "--datadir="+data, "--auth-root-authentication-method=normal", "--skip-test-db")
+	install, output := run("mariadb-install-db", "--no-defaults", "--datadir="+data,
+		"--auth-root-authentication-method=normal", "--skip-test-db")
 	if err := install.Run(); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	is.NoErr(err)
 	addr = listener.Addr().String()
 	_, port, err := net.SplitHostPort(addr)
