@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,10 +25,10 @@ import (
 // The times of a rotation by the single-user strategy, since the start. The steps are those of
 // https://docs.aws.amazon.com/secretsmanager/latest/userguide/rotate-secrets_lambda-functions.html.
 const (
-	createSecret = 2 * time.Second // AWSPENDING appears
-	setSecret    = 3 * time.Second // the database has the new password
-	finishSecret = setSecret + 5*time.Second
-	runEnd       = finishSecret + 4*time.Second
+	createSecret = 2 * time.Second           // AWSPENDING appears
+	setSecret    = 3 * time.Second           // the database has the new password
+	finishSecret = setSecret + 5*time.Second // AWSCURRENT moves, or later on a slow machine
+	runEnd       = 4 * time.Second           // after that
 
 	perSecond = 200 // connections, if the machine can
 )
@@ -58,13 +59,12 @@ func testAWSRotation(t *testing.T, database *postgresserver.Server, hidden bool)
 	open := connectorTo(t, database)
 	key := whole("db")
 	client, naiveClient := awsClient(t, server), awsClient(t, server)
-	ctx, cancel := context.WithTimeout(t.Context(), runEnd)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	began := time.Now()
-	inWindow := func() bool {
-		at := time.Since(began)
-		return at > setSecret+time.Second/2 && at < finishSecret-time.Second/2
-	}
+	var inWindow atomic.Bool
+	failed := make(chan struct{}) // closed when the control has failed in the window
+	fail := sync.OnceFunc(func() { close(failed) })
 
 	var ours, control, controlInWindow tally
 	var running sync.WaitGroup
@@ -73,10 +73,10 @@ func testAWSRotation(t *testing.T, database *postgresserver.Server, hidden bool)
 		db.SetMaxIdleConns(-1) // each query has a connection of its own
 		running.Go(func() {
 			paced(ctx, perSecond, func() {
-				wasInWindow := inWindow()
+				wasInWindow := inWindow.Load()
 				var one int
 				err := db.QueryRowContext(context.WithoutCancel(ctx), "SELECT 1").Scan(&one)
-				note(wasInWindow && inWindow(), err)
+				note(wasInWindow && inWindow.Load(), err)
 			})
 			is.NoErr(db.Close())
 		})
@@ -86,6 +86,9 @@ func testAWSRotation(t *testing.T, database *postgresserver.Server, hidden bool)
 		control.note(err)
 		if wasInWindow {
 			controlInWindow.note(err)
+			if err != nil {
+				fail()
+			}
 		}
 	})
 	for _, step := range []struct {
@@ -93,13 +96,24 @@ func testAWSRotation(t *testing.T, database *postgresserver.Server, hidden bool)
 		do func()
 	}{
 		{createSecret, func() { server.PutVersion("db", document(t, user, after), "AWSPENDING") }},
-		{setSecret, func() { database.Must(t, `ALTER ROLE app PASSWORD '`+after+`'`) }},
-		{finishSecret, func() { server.Promote("db") }},
+		{setSecret, func() {
+			database.Must(t, `ALTER ROLE app PASSWORD '`+after+`'`)
+			inWindow.Store(true)
+		}},
+		{finishSecret, func() {
+			select {
+			case <-failed:
+			case <-time.After(time.Minute): // the end of the test will say so
+			}
+			inWindow.Store(false)
+			server.Promote("db")
+		}},
 	} {
 		timer := time.NewTimer(time.Until(began.Add(step.at)))
 		<-timer.C
 		step.do()
 	}
+	time.AfterFunc(runEnd, cancel)
 	running.Wait()
 	t.Logf("secretsql: %v; %.0f connections a second", &ours, float64(ours.ok)/time.Since(began).Seconds())
 	t.Logf("the naive recipe: %v; in the window %v; %d calls to AWS by both", &control, &controlInWindow, server.Count("*"))
@@ -125,7 +139,7 @@ func paced(ctx context.Context, perSecond int, f func()) {
 	var calls sync.WaitGroup
 	tick := time.NewTicker(time.Second / time.Duration(perSecond))
 	defer tick.Stop()
-	slots := make(chan struct{}, 2*workers) // the server takes 100 connections
+	slots := make(chan struct{}, workers/2) // more of them would only wait for each other
 	for ctx.Err() == nil {
 		select {
 		case <-tick.C:
