@@ -9,7 +9,6 @@ package pool
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -66,9 +65,6 @@ func Bridge(budget time.Duration) Option {
 	}
 }
 
-// errEnded is what a middleware of the program leaves behind that ends the goroutine.
-var errEnded = errors.New("secrets: the goroutine that fetches the secret was ended")
-
 // Credential is a secret that connections log in with. It is safe for concurrent use.
 type Credential struct {
 	client *secrets.Client
@@ -100,7 +96,8 @@ func New(prefix string, client *secrets.Client, key string, opts []Option, check
 }
 
 // Begin begins a login: call it before the credential is read. The first call makes the Client follow the credential. It fails as
-// [secrets.Client.Watch] does, and the next call tries again.
+// [secrets.Client.Watch] does, and the next call tries again. If a middleware of the program panics, that is an error of class
+// [secrets.ErrUnknown].
 func (c *Credential) Begin(ctx context.Context) (*Lifetime, error) {
 	w := c.begin(ctx)
 	select {
@@ -125,9 +122,11 @@ func (c *Credential) begin(ctx context.Context) *watch {
 	return c.watch
 }
 
+// follow runs on a goroutine of its own, where nobody but itself can recover what a middleware panics with.
 func (c *Credential) follow(ctx context.Context, w *watch) {
-	w.err = errEnded
+	w.err = &secrets.Error{Key: c.key, Err: secrets.ErrUnknown, Detail: "a middleware panicked, or ended its goroutine"}
 	defer func() {
+		_ = recover() //nolint:errcheck // err says that there was something, without its text
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		close(w.done)
@@ -168,23 +167,32 @@ func (c *Credential) Do(ctx context.Context, login func(context.Context, secrets
 	return c.client.Do(ctx, c.key, login, opts...)
 }
 
-// IsRejected reports whether err says that a server has refused the credential: SQLSTATE class 28, or as an option says.
+// IsRejected reports whether err says that a server has refused the credential: by SQLSTATE 28P01 or 28000, or as an option says.
 // https://www.postgresql.org/docs/current/errcodes-appendix.html has the codes. A MySQL driver has them in other places.
 func (c *Credential) IsRejected(err error) bool {
-	if state, ok := errors.AsType[sqlState](err); ok {
+	return isRefusal(err) || slices.ContainsFunc(c.config.rejected, func(is func(error) bool) bool { return is(err) })
+}
+
+// isRefusal reports whether err, or an error that it wraps, has a SQLSTATE of a refusal. errors.AsType finds the first SQLSTATE alone:
+// that of another host, where a driver tries several and joins what they say.
+func isRefusal(err error) bool {
+	if state, ok := err.(sqlState); ok {
 		switch state.SQLState() {
 		case "28P01", "28000":
 			return true
 		}
 	}
-	return slices.ContainsFunc(c.config.rejected, func(is func(error) bool) bool { return is(err) })
+	switch wrapper := err.(type) { //nolint:errorlint // as well
+	case interface{ Unwrap() error }:
+		return isRefusal(wrapper.Unwrap())
+	case interface{ Unwrap() []error }:
+		return slices.ContainsFunc(wrapper.Unwrap(), isRefusal)
+	}
+	return false
 }
 
 // sqlState is what errors of PostgreSQL drivers have, such as pgconn.PgError and pq.Error.
-type sqlState interface {
-	error
-	SQLState() string
-}
+type sqlState interface{ SQLState() string }
 
 // Lifetime is how long a connection may live. It is safe for concurrent use once LoggedIn has returned.
 type Lifetime struct {
@@ -192,20 +200,30 @@ type Lifetime struct {
 	handle   *secrets.Handle
 	changed  <-chan struct{} // closed after the value of the time of Begin has changed
 	secret   secrets.Secret
-	retireAt time.Time // or zero
+	end      time.Time // of the lease, or zero
+	retireAt time.Time // if there is an end
 }
 
 // LoggedIn notes which secret the connection has logged in with.
 func (l *Lifetime) LoggedIn(s secrets.Secret) {
-	l.secret = s
-	if end := s.Meta().ExpiresAt.Round(0); !end.IsZero() { // without the monotonic clock, which stands still while a machine sleeps
-		l.retireAt = end.Add(-min(l.config.grace, end.Sub(s.Meta().FetchedAt.Round(0))/maxGraceOfLease))
+	meta := s.Meta()
+	l.secret, l.end = s, meta.ExpiresAt.Round(0) // without the monotonic clock, which stands still while a machine sleeps
+	l.retireAt = l.end.Add(-min(l.config.grace, part(l.end.Sub(meta.FetchedAt.Round(0)))))
+	if now := time.Now().Round(0); !now.Before(l.retireAt) {
+		// No later lease was to be had. With the full grace, each query would log in until the lease ends.
+		l.retireAt = l.end.Add(-part(l.end.Sub(now)))
 	}
 }
 
+// part is the largest grace for what lasts for d.
+func part(d time.Duration) time.Duration { return max(0, d/maxGraceOfLease) }
+
 // IsOver reports whether the connection must retire. It does not block.
-func (l *Lifetime) IsOver() bool {
-	if !l.retireAt.IsZero() && !time.Now().Before(l.retireAt) {
+func (l *Lifetime) IsOver() bool { return l.IsOverIn(0) }
+
+// IsOverIn reports whether the connection must retire now, or because of its lease after d.
+func (l *Lifetime) IsOverIn(d time.Duration) bool {
+	if !l.end.IsZero() && !time.Now().Add(d).Before(l.retireAt) {
 		return true
 	}
 	if !l.config.retireOnChange {
@@ -219,3 +237,6 @@ func (l *Lifetime) IsOver() bool {
 		return false
 	}
 }
+
+// HasEnded reports whether the lease is over: the connection is of no use any more.
+func (l *Lifetime) HasEnded() bool { return !l.end.IsZero() && !time.Now().Before(l.end) }

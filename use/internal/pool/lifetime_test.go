@@ -1,0 +1,107 @@
+package pool_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/matryer/is"
+
+	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/middleware"
+	"github.com/seed-5482dd03/secrets/use/internal/pool"
+)
+
+// A connection retires Grace before its lease ends, and Grace is at most a fifth of the lease.
+func TestGrace(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		lease time.Duration
+		opts  []pool.Option
+		life  time.Duration
+	}{
+		{"by default", time.Hour, nil, time.Hour - 30*time.Second},
+		{"as set", time.Hour, []pool.Option{pool.Grace(time.Minute)}, 59 * time.Minute},
+		{"the last one counts", time.Hour, []pool.Option{pool.Grace(time.Minute), pool.Grace(2 * time.Minute)}, 58 * time.Minute},
+		{"a short lease", 10 * time.Second, nil, 8 * time.Second},
+		{"more than a fifth", time.Hour, []pool.Option{pool.Grace(time.Hour)}, 48 * time.Minute},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				client, backend := open(t)
+				backend.SetLease(key, c.lease)
+				l := logIn(t, credential(t, client, c.opts...))
+				time.Sleep(c.life - time.Second)
+				is.True(!l.IsOver())
+				is.True(!l.IsOverIn(time.Second - 1))
+				is.True(l.IsOverIn(time.Second))
+				time.Sleep(time.Second - 1)
+				is.True(!l.IsOver())
+				time.Sleep(time.Nanosecond)
+				is.True(l.IsOver())
+				is.True(!l.HasEnded())
+				time.Sleep(c.lease - c.life - 1)
+				is.True(!l.HasEnded())
+				time.Sleep(time.Nanosecond)
+				is.True(l.HasEnded())
+			})
+		})
+	}
+}
+
+func TestWithoutALease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		client, backend := open(t)
+		l := logIn(t, credential(t, client))
+		backend.Set(key, "battery staple")
+		time.Sleep(24 * time.Hour)
+		is.True(!l.IsOver())
+		is.True(!l.HasEnded())
+	})
+}
+
+// If no later lease is to be had, a new connection does not retire at once: each query would be a login.
+func TestLateLogin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		client, backend := open(t, middleware.Standard())
+		backend.SetLease(key, time.Hour)
+		c := credential(t, client)
+		first := logIn(t, c)
+		backend.Fail(secrets.ErrUnavailable)
+		time.Sleep(time.Hour - 10*time.Second)
+		is.True(first.IsOver())
+		late := logIn(t, c)
+		is.True(!late.IsOver())
+		time.Sleep(8*time.Second - 1)
+		is.True(!late.IsOver())
+		time.Sleep(time.Nanosecond)
+		is.True(late.IsOver())
+		is.True(!late.HasEnded())
+	})
+}
+
+// A lease that is over, or that ends before it has begun because somebody has set the clock, is no panic and no life.
+func TestLeaseThatIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		client, _ := open(t)
+		l, err := credential(t, client).Begin(t.Context())
+		is.NoErr(err)
+		now := time.Now()
+		for _, fetched := range []time.Time{now.Add(-time.Hour), now, now.Add(time.Hour), {}} {
+			l.LoggedIn(secrets.NewSecret("x", secrets.Meta{FetchedAt: fetched, ExpiresAt: now}))
+			is.True(l.IsOver())
+			is.True(l.HasEnded())
+		}
+		l.LoggedIn(secrets.NewSecret("x", secrets.Meta{FetchedAt: now.Add(time.Hour), ExpiresAt: now.Add(time.Minute)}))
+		is.True(!l.IsOver())
+		time.Sleep(time.Minute)
+		is.True(l.IsOver())
+		l.LoggedIn(secrets.NewSecret("x", secrets.Meta{}))
+		is.True(!l.IsOver())
+		is.True(!l.HasEnded())
+	})
+}
