@@ -143,7 +143,7 @@ func TestAConnectionRetiresBeforeItsLeaseEnds(t *testing.T) {
 				}
 				done, failed = work(t, open(t, control), 10*time.Minute)
 				t.Logf("control: %d done, %d failed", done, failed)
-				is.True(failed > done/2)
+				is.True(failed > done/4)
 			})
 		})
 	}
@@ -205,13 +205,13 @@ func TestGraceIsAPartOfTheLease(t *testing.T) {
 				d := &dynamic{ttl: tc.ttl}
 				s := d.server()
 				cfg := s.configured(t, newClient(t, d.backend(), middleware.Standard()), "", tc.opts...)
-				cfg.MaxConnLifetime = 0
+				cfg.MaxConnLifetime, cfg.MaxConnIdleTime = 0, 24*time.Hour
 				pool := open(t, cfg)
 				is.NoErr(acquire(t, pool))
 				time.Sleep(tc.ttl - tc.want - time.Millisecond)
 				is.NoErr(acquire(t, pool))
 				is.Equal(s.logins(), []string{"v-1:1"})
-				time.Sleep(time.Millisecond)
+				time.Sleep(time.Second) // at 0.8 of the lease, the client may just be about to have another
 				is.NoErr(acquire(t, pool))
 				is.Equal(s.logins(), []string{"v-2:2"})
 			})
@@ -239,7 +239,7 @@ func TestAnOutageAtTheEndOfALease(t *testing.T) {
 		is.True(secrets.Class(acquire(t, pool)) == secrets.ErrUnavailable)
 		is.Equal(len(s.logins()), 0)
 		d.setBroken(false)
-		time.Sleep(10 * time.Second) // the longest back-off
+		time.Sleep(15 * time.Second) // longer than any back-off
 		is.NoErr(hold(t, pool, 0))
 	})
 }
@@ -273,14 +273,14 @@ func TestADroppedConfigIsCollected(t *testing.T) {
 	is := is.New(t)
 	client := newClient(t, secretstest.NewBackend(map[string]string{"db": "one"}), middleware.Standard())
 	s := newServer(only("one"))
-	lost := func() weak.Pointer[secretspgxHook] {
-		hook := &secretspgxHook{}
-		cfg := s.configured(t, client, "", secretspgx.WithCredential(hook.set))
+	lost := func() weak.Pointer[hook] {
+		held := &hook{}
+		cfg := s.configured(t, client, "", secretspgx.WithCredential(held.set))
 		pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
 		is.NoErr(err)
 		defer pool.Close()
 		is.NoErr(acquire(t, pool))
-		return weak.Make(hook)
+		return weak.Make(held)
 	}()
 	for lost.Value() != nil { // the test's deadline ends it
 		runtime.GC()
@@ -289,10 +289,10 @@ func TestADroppedConfigIsCollected(t *testing.T) {
 	is.Equal(slices.Clone(s.logins()), []string{"nobody:one"})
 }
 
-// secretspgxHook is held by what Configure makes.
-type secretspgxHook struct{ calls []string }
+// hook is held by what Configure makes.
+type hook struct{ calls []string }
 
-func (h *secretspgxHook) set(cfg *pgx.ConnConfig, s secrets.Secret) error {
+func (h *hook) set(cfg *pgx.ConnConfig, s secrets.Secret) error {
 	h.calls = append(h.calls, s.Meta().Version)
 	cfg.Password = s.Reveal()
 	return nil
