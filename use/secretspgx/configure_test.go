@@ -28,12 +28,14 @@ func TestFaults(t *testing.T) {
 		opts   []secretspgx.Option
 		want   string
 	}{
-		"a nil Config":           {nil, client, "db", nil, "secretspgx: Configure: a nil Config"},
-		"a Config of one's own":  {&pgxpool.Config{}, client, "db", nil, "a Config without a ConnConfig; make it with pgxpool.ParseConfig"},
-		"a nil Client":           {newServer(nil).config(t, ""), nil, "db", nil, "secretspgx: Configure: a nil Client"},
-		"no key":                 {newServer(nil).config(t, ""), client, "", nil, "secrets: invalid key"},
-		"a nil option":           {newServer(nil).config(t, ""), client, "db", []secretspgx.Option{nil}, "option 1 is nil"},
-		"a zero Grace":           {newServer(nil).config(t, ""), client, "db", []secretspgx.Option{secretspgx.Grace(0)}, "Grace: 0s is not more than 0"},
+		"a nil Config":          {nil, client, "db", nil, "secretspgx: Configure: a nil Config"},
+		"a Config of one's own": {&pgxpool.Config{}, client, "db", nil, "a Config without a ConnConfig; make it with pgxpool.ParseConfig"},
+		"a nil Client":          {newServer(nil).config(t, ""), nil, "db", nil, "secretspgx: Configure: a nil Client"},
+		"no key":                {newServer(nil).config(t, ""), client, "", nil, "secrets: invalid key"},
+		"a nil option":          {newServer(nil).config(t, ""), client, "db", []secretspgx.Option{nil}, "option 1 is nil"},
+		"a zero Grace": {
+			newServer(nil).config(t, ""), client, "db", []secretspgx.Option{secretspgx.Grace(0)}, "Grace: 0s is not more than 0",
+		},
 		"a Grace without a unit": {newServer(nil).config(t, ""), client, "db", []secretspgx.Option{secretspgx.Grace(30)}, "30*time.Second"},
 		"a nil WithRejected": {
 			newServer(nil).config(t, ""), client, "db", []secretspgx.Option{secretspgx.WithRejected(nil)}, "WithRejected: a nil function",
@@ -77,7 +79,7 @@ func TestUserAndPassword(t *testing.T) {
 		`{"user":"app","username":"v-app","password":"hunter2"}`:  "v-app:hunter2",
 		`{"user":"app","username":null,"password":"hunter2"}`:     "app:hunter2",
 		`{"password":"hunter2"}`:                                  "nobody:hunter2",
-		` {"user":"app","password":1234} `:                        "app:1234",
+		"\n" + `{"user":"app","password":1234}` + "\n":            "app:1234",
 		`{"user":"app","password":"` + "\\u0022" + `hunter 2\\"}`: `app:"hunter 2\`,
 		`{hunter2`:                              "nobody:{hunter2", // a password may begin with a brace
 		`{"user":"app","password":"hunter2"`:    `nobody:{"user":"app","password":"hunter2"`,

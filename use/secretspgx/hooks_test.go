@@ -44,6 +44,7 @@ func hooks(cfg *pgxpool.Config, called *[]string) {
 		note("PrepareConn")
 		return true, nil
 	}
+	//nolint:staticcheck // it is deprecated, and programs have it
 	cfg.BeforeAcquire = func(context.Context, *pgx.Conn) bool {
 		note("BeforeAcquire")
 		return true

@@ -55,7 +55,8 @@ func (d *database) dynamicRole(t *testing.T, ttl, revocation string) (role strin
 	t.Helper()
 	role = d.DynamicRole(t, ttl, revocation)
 	d.Vault.Must(t, http.MethodPost, databaseserver.Mount+"/roles/"+role, map[string]any{
-		"db_name": "postgres", "creation_statements": `CREATE ROLE "{{name}}" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}' IN ROLE app`,
+		"db_name":             "postgres",
+		"creation_statements": `CREATE ROLE "{{name}}" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}' IN ROLE app`,
 	})
 	return role
 }
@@ -163,33 +164,32 @@ func TestRealRotation(t *testing.T) {
 			cfg := d.config(t, workers)
 			is.NoErr(secretspgx.Configure(cfg, client, key))
 			pool := open(t, cfg)
-			ctx, cancel := context.WithTimeout(t.Context(), during(t))
-			defer cancel()
-			got := load(ctx, pool, workers, 0)
-			t.Logf("Configure: %d ok, %d failed, %v; the longest took %v; %d connections, %d leases", got.ok, got.failed, got.first,
-				got.longest.Round(time.Millisecond), pool.Stat().NewConnsCount(), recorder.Count(http.MethodGet, "/v1/database/creds/"+role))
-			is.Equal(got.failed, 0)
-			is.True(got.ok > 0)
-			is.True(pool.Stat().NewConnsCount() > 2*workers) // there were rotations
-
 			control, _ := d.client(t)
 			naive := open(t, d.getting(t, control, key, workers))
-			ctx, cancel = context.WithTimeout(t.Context(), during(t))
+
+			ctx, cancel := context.WithTimeout(t.Context(), during(t))
 			defer cancel()
-			got = load(ctx, naive, workers, 10*time.Millisecond) // a failure takes longer than a success
-			t.Logf("Get in BeforeConnect: %d ok, %d failed, the first with %v; %d connections", got.ok, got.failed, got.first,
+			var got, lost tally
+			var running sync.WaitGroup
+			running.Go(func() { lost = load(ctx, naive, workers, 10*time.Millisecond) }) // a failure takes longer than a success
+			got = load(ctx, pool, workers, 0)
+			running.Wait()
+			t.Logf("Configure: %d ok, %d failed, %v; the longest took %v; %d connections, %d leases", got.ok, got.failed, got.first,
+				got.longest.Round(time.Millisecond), pool.Stat().NewConnsCount(), recorder.Count(http.MethodGet, "/v1/database/creds/"+role))
+			t.Logf("Get in BeforeConnect: %d ok, %d failed, the first with %v; %d connections", lost.ok, lost.failed, lost.first,
 				naive.Stat().NewConnsCount())
+			is.Equal(got.failed, 0)
+			is.True(pool.Stat().NewConnsCount() > 2*workers) // there were rotations
 			if revocation == databaseserver.DropsRole {
-				is.True(got.failed > got.ok)
+				is.True(lost.failed > lost.ok)
 			} else {
-				is.True(got.failed > 0) // pgx opens another for one that was ended, so that each fails once
+				is.True(lost.failed > 0) // the pool replaces a connection that was ended, so that each fails once
 			}
 		})
 	}
 }
 
-// Vault changes the password of a static role; open connections live on. A login in the second in which Vault has changed the server and
-// the client does not know yet is refused, which fails one Acquire.
+// Vault changes the password of a static role. After that, and until the client knows of it, logins are refused: each fails one Acquire.
 func TestRealStaticRole(t *testing.T) {
 	const workers = 16
 	d := newDatabase(t)
@@ -197,6 +197,7 @@ func TestRealStaticRole(t *testing.T) {
 	d.SQL.Must(t, `GRANT app TO "`+role+`"`)
 	for name, opts := range map[string][]secretspgx.Option{"by default": nil, "RetireOnChange": {secretspgx.RetireOnChange()}} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			is := is.New(t)
 			client, _ := d.client(t)
 			cfg := d.config(t, workers)
@@ -207,7 +208,7 @@ func TestRealStaticRole(t *testing.T) {
 			got := load(ctx, pool, workers, 0)
 			t.Logf("%d ok, %d failed, %v; the longest took %v; %d connections", got.ok, got.failed, got.first, got.longest.Round(time.Millisecond),
 				pool.Stat().NewConnsCount())
-			is.True(got.ok > 0)
+			is.True(100*got.failed < got.ok)
 		})
 	}
 }
