@@ -27,6 +27,9 @@ const prefix = "secretspgx: Configure: "
 // over for 5 minutes, unless all were: then it begins again with the current secret. So each Acquire makes one login at most. If the
 // secret cannot be read, the error is that of [secrets.Client.Get].
 //
+// A login with a secret that is nearly over asks the backend for a newer one first, for a second at most. If there is none, because of an
+// outage, say, it goes on with what there is.
+//
 // cfg, its copies and all pools of them share what is known of the secret, and are safe for concurrent use. The first login makes client
 // watch key, until client closes or the program has dropped cfg and all pools of it.
 //
@@ -40,7 +43,7 @@ func Configure(cfg *pgxpool.Config, client *secrets.Client, key string, opts ...
 	if err != nil {
 		return err
 	}
-	l := &logins{credential: credential, set: c.set, data: dataPrefix + key}
+	l := &logins{client: client, key: key, credential: credential, set: c.set, data: dataPrefix + key}
 	cfg.BeforeConnect = l.beforeConnect(cfg.BeforeConnect)
 	cfg.PrepareConn = l.prepareConn(cfg.PrepareConn, cfg.BeforeAcquire) //nolint:staticcheck // it is deprecated, and programs have it
 	return nil

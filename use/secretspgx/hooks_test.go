@@ -91,6 +91,7 @@ func TestBeforeAcquireRunsWithoutPrepareConn(t *testing.T) {
 		cfg.PrepareConn = nil
 		is.NoErr(secretspgx.Configure(cfg, newClient(t, secretstest.NewBackend(map[string]string{"db": "one"})), "db"))
 		is.NoErr(acquire(t, open(t, cfg)))
+		synctest.Wait()
 		is.True(slices.Contains(called, "BeforeAcquire"))
 	})
 }

@@ -16,11 +16,16 @@ import (
 // dataPrefix begins the name under which a connection holds its lifetime. The key follows.
 const dataPrefix = "github.com/seed-5482dd03/secrets/use/secretspgx "
 
+// patience is for how long a login waits for a newer secret.
+const patience = time.Second
+
 // errPassedOver makes Do go on to the next candidate.
 var errPassedOver = fmt.Errorf("secretspgx: refused lately: %w", secrets.ErrRejected)
 
 // logins are what the hooks of a Config share.
 type logins struct {
+	client     *secrets.Client
+	key        string
 	credential *pool.Credential
 	set        func(cfg *pgx.ConnConfig, s secrets.Secret) error
 	data       string // under which a connection holds its lifetime
@@ -44,6 +49,7 @@ func (l *logins) beforeConnect(before func(context.Context, *pgx.ConnConfig) err
 		if err != nil {
 			return err
 		}
+		s = l.latest(ctx, lifetime, s)
 		if err := l.set(cfg, s); err != nil {
 			l.refused.add(s)
 			return err
@@ -74,6 +80,26 @@ func (l *logins) candidate(ctx context.Context) (s secrets.Secret, err error) {
 	return s, err
 }
 
+// latest returns s, or what takes its place if a connection that logs in with s would have to retire at once: the Client may be about to
+// have a newer one. It waits for that no longer than half of what is left of s, so that an outage does not cost the login.
+func (l *logins) latest(ctx context.Context, lifetime *pool.Lifetime, s secrets.Secret) secrets.Secret {
+	if s.Meta().ExpiresAt.IsZero() || !isOver(*lifetime, s) {
+		return s
+	}
+	ctx, cancel := context.WithTimeout(ctx, min(patience, time.Until(s.Meta().ExpiresAt)/2))
+	defer cancel()
+	if newer, err := l.client.Refresh(ctx, l.key); err == nil && !l.refused.has(newer) && !isOver(*lifetime, newer) {
+		return newer
+	}
+	return s
+}
+
+// isOver reports whether a connection that logs in with s must retire at once.
+func isOver(lifetime pool.Lifetime, s secrets.Secret) bool {
+	lifetime.LoggedIn(s)
+	return lifetime.IsOver()
+}
+
 // observe makes cfg note how the login with s ends. A login may be several attempts, at several hosts, with and without TLS.
 func (l *logins) observe(cfg *pgconn.Config, lifetime *pool.Lifetime, s secrets.Secret) {
 	onError, afterConnect := cfg.OnPgError, cfg.AfterConnect
@@ -98,7 +124,7 @@ func (l *logins) observe(cfg *pgconn.Config, lifetime *pool.Lifetime, s secrets.
 // log in for each query until then.
 func begun(lifetime pool.Lifetime, s secrets.Secret) *pool.Lifetime {
 	lifetime.LoggedIn(s)
-	if lifetime.IsOver() {
+	if !s.Meta().ExpiresAt.IsZero() && lifetime.IsOver() {
 		meta := s.Meta()
 		meta.FetchedAt = time.Now()
 		lifetime.LoggedIn(secrets.NewSecret(s.Reveal(), meta))
@@ -111,7 +137,7 @@ func (l *logins) prepareConn(prepare func(context.Context, *pgx.Conn) (bool, err
 ) func(context.Context, *pgx.Conn) (bool, error) {
 	return func(ctx context.Context, conn *pgx.Conn) (bool, error) {
 		switch {
-		case l.isOver(conn):
+		case l.mustRetire(conn):
 			return false, nil // the pool closes it, and takes another
 		case prepare != nil:
 			return prepare(ctx, conn)
@@ -123,8 +149,8 @@ func (l *logins) prepareConn(prepare func(context.Context, *pgx.Conn) (bool, err
 	}
 }
 
-// isOver reports whether conn must retire.
-func (l *logins) isOver(conn *pgx.Conn) bool {
+// mustRetire reports whether the time of conn is over.
+func (l *logins) mustRetire(conn *pgx.Conn) bool {
 	lifetime, ok := conn.PgConn().CustomData()[l.data].(*pool.Lifetime)
 	return ok && lifetime.IsOver()
 }
