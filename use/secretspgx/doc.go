@@ -31,8 +31,11 @@
 //     open connections.
 //   - pgx gives no second chance in one Acquire: in a rotation that changes the server before the secret, each Acquire that opens a
 //     connection with the old password fails, until one has failed.
+//   - A static role of Vault is such a rotation: a client learns of the new password up to a second late. Its connections are replaced
+//     then, since its Meta.ExpiresAt is that of the password: up to MaxConns acquires may fail each time.
 //   - MaxConnLifetime is not needed for rotation.
-//   - An idle connection whose time is over stays until it is acquired, or for MaxConnIdleTime.
+//   - A connection whose time is over stays open until it is acquired, or idle for MaxConnIdleTime. [Configure] sets no AfterRelease:
+//     with it, pgxpool takes seven times as long for an acquire, and opens MaxConns connections for a program that needs one.
 //   - A connection of [pgxpool.Conn.Hijack] does not retire. One that is opened with ConnConfig, without the pool, gets no secret.
 //   - pgx hands user and password on: in the configuration of a connection, of a ConnectTracer and of a pgconn.ConnectError. Their
 //     texts hold no password; dumps of them do.

@@ -143,7 +143,7 @@ func TestAConnectionRetiresBeforeItsLeaseEnds(t *testing.T) {
 				}
 				done, failed = work(t, open(t, control), 10*time.Minute)
 				t.Logf("control: %d done, %d failed", done, failed)
-				is.True(failed > done/4)
+				is.True(failed > 0 && (failed > done/4 || !standard)) // without a cache, each connection has a lease of its own
 			})
 		})
 	}
@@ -241,6 +241,25 @@ func TestAnOutageAtTheEndOfALease(t *testing.T) {
 		d.setBroken(false)
 		time.Sleep(15 * time.Second) // longer than any back-off
 		is.NoErr(hold(t, pool, 0))
+	})
+}
+
+// A login with what is nearly over asks for another one first, whatever the Client's own back-off.
+func TestALoginAtTheEndOfALease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		d := &dynamic{ttl: time.Minute}
+		s := d.server()
+		pool := open(t, s.configured(t, newClient(t, d.backend(), middleware.Standard()), ""))
+		is.NoErr(login(t, pool))
+		d.setBroken(true)
+		time.Sleep(47 * time.Second)
+		is.NoErr(login(t, pool))
+		time.Sleep(3 * time.Second)
+		is.NoErr(login(t, pool)) // there is no other
+		d.setBroken(false)
+		is.NoErr(login(t, pool))
+		is.Equal(s.logins(), []string{"v-1:1", "v-1:1", "v-1:1", "v-2:2"})
 	})
 }
 
