@@ -1,0 +1,42 @@
+// Package secretspgx lets a pgxpool.Pool live with rotation. It is a module of its own, so that pgx stays out of the go.mod of package
+// secrets.
+//
+//	cfg, err := pgxpool.ParseConfig("host=db.example.com dbname=shop sslmode=verify-full")
+//	if err != nil {
+//		return err
+//	}
+//	if err := secretspgx.Configure(cfg, client, "creds/app#"); err != nil {
+//		return err
+//	}
+//	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+//
+// Each connection logs in with the current secret, and retires before the lease of its secret ends. If the server refuses a login, the
+// next one uses the next candidate, as secrets.Client.Do does. Make the client with middleware.Standard(): without a cache, each login
+// of a dynamic role creates a lease.
+//
+// # The secret
+//
+// A JSON document has the fields username or user, and password. Vault's database engine, RDS secrets of AWS Secrets Manager and
+// Kubernetes secrets of type basic-auth have them. If it names no user, that of the connection string counts. A secret of any other form
+// is the password. [WithCredential] takes other forms.
+//
+// Host, port and database are those of the connection string: fields such as host, port and dbname are ignored. Whoever can write the
+// secret cannot send the program to another server.
+//
+// # Limits
+//
+//   - A query or transaction that runs for longer than [Grace] may fail. By default, Vault drops the role at the end of the lease: open
+//     connections live on, and their queries fail with SQLSTATE 42501. With pg_terminate_backend in revocation_statements they end.
+//   - An operator who revokes a lease early is noticed by refused logins only. With [RetireOnChange], the first of them also retires the
+//     open connections.
+//   - pgx gives no second chance in one Acquire: in a rotation that changes the server before the secret, each Acquire that opens a
+//     connection with the old password fails, until one has failed.
+//   - A static role of Vault is such a rotation: a client learns of the new password up to a second late. Its connections are replaced
+//     then, since its Meta.ExpiresAt is that of the password: up to MaxConns acquires may fail each time.
+//   - MaxConnLifetime is not needed for rotation.
+//   - A connection whose time is over stays open until it is acquired, or idle for MaxConnIdleTime. [Configure] sets no AfterRelease:
+//     with it, pgxpool takes seven times as long for an acquire, and opens MaxConns connections for a program that needs one.
+//   - A connection of [pgxpool.Conn.Hijack] does not retire. One that is opened with ConnConfig, without the pool, gets no secret.
+//   - pgx hands user and password on: in the configuration of a connection, of a ConnectTracer and of a pgconn.ConnectError. Their
+//     texts hold no password; dumps of them do.
+package secretspgx
