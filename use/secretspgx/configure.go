@@ -27,9 +27,6 @@ const prefix = "secretspgx: Configure: "
 // over for 5 minutes, unless all were: then it begins again with the current secret. So each Acquire makes one login at most. If the
 // secret cannot be read, the error is that of [secrets.Client.Get].
 //
-// A login with a secret that is nearly over asks the backend for a newer one first, for a second at most. If there is none, because of an
-// outage, say, it goes on with what there is.
-//
 // cfg, its copies and all pools of them share what is known of the secret, and are safe for concurrent use. The first login makes client
 // watch key, until client closes or the program has dropped cfg and all pools of it.
 //

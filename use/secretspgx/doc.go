@@ -31,8 +31,8 @@
 //     open connections.
 //   - pgx gives no second chance in one Acquire: in a rotation that changes the server before the secret, each Acquire that opens a
 //     connection with the old password fails, until one has failed.
-//   - A static role of Vault is such a rotation: a client learns of the new password up to a second late. Its connections are replaced
-//     then, since its Meta.ExpiresAt is that of the password: up to MaxConns acquires may fail each time.
+//   - A static role of Vault is such a rotation: a client learns of the new password up to a second late. Open connections live on until
+//     then, so that only an Acquire that needs one more connection in that second can fail.
 //   - MaxConnLifetime is not needed for rotation.
 //   - A connection whose time is over stays open until it is acquired, or idle for MaxConnIdleTime. [Configure] sets no AfterRelease:
 //     with it, pgxpool takes seven times as long for an acquire, and opens MaxConns connections for a program that needs one.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -15,9 +14,6 @@ import (
 
 // dataPrefix begins the name under which a connection holds its lifetime. The key follows.
 const dataPrefix = "github.com/seed-5482dd03/secrets/use/secretspgx "
-
-// patience is for how long a login waits for a newer secret.
-const patience = time.Second
 
 // errPassedOver makes Do go on to the next candidate.
 var errPassedOver = fmt.Errorf("secretspgx: refused lately: %w", secrets.ErrRejected)
@@ -49,7 +45,6 @@ func (l *logins) beforeConnect(before func(context.Context, *pgx.ConnConfig) err
 		if err != nil {
 			return err
 		}
-		s = l.latest(ctx, lifetime, s)
 		if err := l.set(cfg, s); err != nil {
 			l.refused.add(s)
 			return err
@@ -80,26 +75,6 @@ func (l *logins) candidate(ctx context.Context) (s secrets.Secret, err error) {
 	return s, err
 }
 
-// latest returns s, or what takes its place if a connection that logs in with s would have to retire at once: the Client may be about to
-// have a newer one. It waits for that no longer than half of what is left of s, so that an outage does not cost the login.
-func (l *logins) latest(ctx context.Context, lifetime *pool.Lifetime, s secrets.Secret) secrets.Secret {
-	if s.Meta().ExpiresAt.IsZero() || !isOver(*lifetime, s) {
-		return s
-	}
-	ctx, cancel := context.WithTimeout(ctx, min(patience, time.Until(s.Meta().ExpiresAt)/2))
-	defer cancel()
-	if newer, err := l.client.Refresh(ctx, l.key); err == nil && !l.refused.has(newer) && !isOver(*lifetime, newer) {
-		return newer
-	}
-	return s
-}
-
-// isOver reports whether a connection that logs in with s must retire at once.
-func isOver(lifetime pool.Lifetime, s secrets.Secret) bool {
-	lifetime.LoggedIn(s)
-	return lifetime.IsOver()
-}
-
 // observe makes cfg note how the login with s ends. A login may be several attempts, at several hosts, with and without TLS.
 func (l *logins) observe(cfg *pgconn.Config, lifetime *pool.Lifetime, s secrets.Secret) {
 	onError, afterConnect := cfg.OnPgError, cfg.AfterConnect
@@ -111,25 +86,14 @@ func (l *logins) observe(cfg *pgconn.Config, lifetime *pool.Lifetime, s secrets.
 	}
 	cfg.AfterConnect = func(ctx context.Context, conn *pgconn.PgConn) error {
 		l.refused.remove(s)
-		conn.CustomData()[l.data] = begun(*lifetime, s) // a copy: the program may open more connections with cfg
+		own := *lifetime // the program may open more connections with cfg
+		own.LoggedIn(s)
+		conn.CustomData()[l.data] = &own
 		if afterConnect == nil {
 			return nil
 		}
 		return afterConnect(ctx, conn)
 	}
-}
-
-// begun returns the lifetime of a connection that has logged in with s. If it would have to retire at once, there is no newer secret: the
-// backend is down, or it is to change a password at its own time. Then Grace is a part of what is left of the lease. So the pool does not
-// log in for each query until then.
-func begun(lifetime pool.Lifetime, s secrets.Secret) *pool.Lifetime {
-	lifetime.LoggedIn(s)
-	if !s.Meta().ExpiresAt.IsZero() && lifetime.IsOver() {
-		meta := s.Meta()
-		meta.FetchedAt = time.Now()
-		lifetime.LoggedIn(secrets.NewSecret(s.Reveal(), meta))
-	}
-	return &lifetime
 }
 
 // prepareConn returns the hook that runs before each use of a connection. Like the pool, it asks beforeAcquire only if prepare is nil.

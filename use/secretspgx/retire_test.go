@@ -244,25 +244,6 @@ func TestAnOutageAtTheEndOfALease(t *testing.T) {
 	})
 }
 
-// A login with what is nearly over asks for another one first, whatever the Client's own back-off.
-func TestALoginAtTheEndOfALease(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		is := is.New(t)
-		d := &dynamic{ttl: time.Minute}
-		s := d.server()
-		pool := open(t, s.configured(t, newClient(t, d.backend(), middleware.Standard()), ""))
-		is.NoErr(login(t, pool))
-		d.setBroken(true)
-		time.Sleep(47 * time.Second)
-		is.NoErr(login(t, pool))
-		time.Sleep(3 * time.Second)
-		is.NoErr(login(t, pool)) // there is no other
-		d.setBroken(false)
-		is.NoErr(login(t, pool))
-		is.Equal(s.logins(), []string{"v-1:1", "v-1:1", "v-1:1", "v-2:2"})
-	})
-}
-
 func TestRetireOnChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)

@@ -2,6 +2,7 @@ package secretsql_test
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
@@ -24,7 +25,13 @@ func bubble(t *testing.T, lease time.Duration, f func(t *testing.T, p *pool), op
 	synctest.Test(t, func(t *testing.T) {
 		p := &pool{}
 		p.client, p.backend = open(t, middleware.Standard())
-		p.backend.SetLease(key, lease)
+		if lease > 0 {
+			p.backend.SetLease(key, lease)
+			p.backend.OnCall(func(context.Context, []secrets.Ref) error { // each lease is of another credential
+				p.backend.Set(key, rand.Text())
+				return nil
+			})
+		}
 		p.DB = sql.OpenDB(secretsql.Connector(p.client, key, p.database.connector, opts...))
 		defer p.DB.Close()
 		f(t, p)

@@ -1,6 +1,8 @@
 package pool_test
 
 import (
+	"context"
+	"crypto/rand"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -9,8 +11,18 @@ import (
 
 	"github.com/seed-5482dd03/secrets"
 	"github.com/seed-5482dd03/secrets/middleware"
+	"github.com/seed-5482dd03/secrets/secretstest"
 	"github.com/seed-5482dd03/secrets/use/internal/pool"
 )
+
+// leases makes backend answer with another value and another lease each time, as one of dynamic credentials does.
+func leases(backend *secretstest.Backend, lease time.Duration) {
+	backend.SetLease(key, lease)
+	backend.OnCall(func(context.Context, []secrets.Ref) error {
+		backend.Set(key, rand.Text())
+		return nil
+	})
+}
 
 // A connection retires Grace before its lease ends, and Grace is at most a fifth of the lease.
 func TestGrace(t *testing.T) {
@@ -30,7 +42,7 @@ func TestGrace(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				is := is.New(t)
 				client, backend := open(t)
-				backend.SetLease(key, c.lease)
+				leases(backend, c.lease)
 				l := logIn(t, credential(t, client, c.opts...))
 				time.Sleep(c.life - time.Second)
 				is.True(!l.IsOver())
@@ -50,6 +62,30 @@ func TestGrace(t *testing.T) {
 	}
 }
 
+// A password that is fetched again, unchanged, is none of one lease: connections outlive the time at which it is changed.
+func TestAPasswordThatIsChangedInPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		client, backend := open(t, middleware.Standard())
+		began := time.Now()
+		backend.SetExpiry(key, began.Add(time.Hour))
+		l := logIn(t, credential(t, client))
+		time.Sleep(time.Hour - time.Second)
+		is.True(!l.IsOver())
+		is.True(!l.IsOverIn(time.Hour))
+		is.True(!l.HasEnded())
+
+		backend.SetExpiry(key, began.Add(2*time.Hour)) // it is changed late
+		time.Sleep(time.Minute)
+		is.True(!l.IsOver())
+		is.True(!l.HasEnded())
+		backend.Set(key, "battery staple")
+		_, err := client.Refresh(t.Context(), key)
+		is.NoErr(err)
+		is.True(l.IsOver()) // there is another one to log in with
+	})
+}
+
 func TestWithoutALease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -67,7 +103,7 @@ func TestLateLogin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		client, backend := open(t, middleware.Standard())
-		backend.SetLease(key, time.Hour)
+		leases(backend, time.Hour)
 		c := credential(t, client)
 		first := logIn(t, c)
 		backend.Fail(secrets.ErrUnavailable)

@@ -223,7 +223,7 @@ func (l *Lifetime) IsOver() bool { return l.IsOverIn(0) }
 
 // IsOverIn reports whether the connection must retire now, or because of its lease after d.
 func (l *Lifetime) IsOverIn(d time.Duration) bool {
-	if !l.end.IsZero() && !time.Now().Add(d).Before(l.retireAt) {
+	if l.hasPassed(l.retireAt, d) {
 		return true
 	}
 	if !l.config.retireOnChange {
@@ -239,4 +239,17 @@ func (l *Lifetime) IsOverIn(d time.Duration) bool {
 }
 
 // HasEnded reports whether the lease is over: the connection is of no use any more.
-func (l *Lifetime) HasEnded() bool { return !l.end.IsZero() && !time.Now().Before(l.end) }
+func (l *Lifetime) HasEnded() bool { return l.hasPassed(l.end, 0) }
+
+// hasPassed reports whether t will have passed in d, if the connection depends on a lease.
+func (l *Lifetime) hasPassed(t time.Time, d time.Duration) bool {
+	return !l.end.IsZero() && !time.Now().Add(d).Before(t) && !l.isFetchedAgain()
+}
+
+// isFetchedAgain reports whether a later fetch has brought the same value. Then it is not the credential of one lease, which goes with
+// it, but a password that is changed at that time, such as that of a static role of Vault: servers do not ask connections for it again. To
+// retire them all at that time would be many logins while the password changes. The handle fetches when 80 % of a lease have passed.
+func (l *Lifetime) isFetchedAgain() bool {
+	s := l.handle.Secret()
+	return s.Meta().FetchedAt.After(l.secret.Meta().FetchedAt) && s.Equal(l.secret)
+}
