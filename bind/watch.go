@@ -18,8 +18,7 @@ import (
 // not that of a request. Each read of the T has the values of ctx. All who call Load of the Live share one T: they must not change what
 // it refers to.
 //
-// Missing secrets that are optional are looked for every 30 s. One that is there, and is deleted later, keeps its value until another
-// secret changes: until then, Err is [secrets.ErrNotFound].
+// That an optional secret appears or goes away is a change. A missing one is looked for every 30 s.
 //
 // A test changes a value, and waits until the Live has it:
 //
@@ -67,10 +66,6 @@ type watching[T any] struct {
 
 // follow returns a handle for each key of p.
 func (w *watching[T]) follow(ctx context.Context, client *secrets.Client, p plan) ([]*secrets.Handle, error) {
-	absent, err := withAbsent(client, w.close)
-	if err != nil {
-		return nil, err
-	}
 	required := make(map[string]bool)
 	for _, f := range p {
 		required[f.key] = required[f.key] || !f.optional
@@ -82,10 +77,11 @@ func (w *watching[T]) follow(ctx context.Context, client *secrets.Client, p plan
 			continue
 		}
 		delete(required, f.key)
-		h, err := client.Watch(ctx, f.key)
-		if !isRequired && errors.Is(err, secrets.ErrNotFound) {
-			h, err = absent.Watch(ctx, f.key)
+		var opts []secrets.WatchOption
+		if !isRequired {
+			opts = append(opts, secrets.Optional())
 		}
+		h, err := client.Watch(ctx, f.key, opts...)
 		if err != nil {
 			w.close()
 			if own, ok := errors.AsType[*secrets.Error](err); ok {
@@ -136,25 +132,4 @@ func (w *watching[T]) close() {
 			_ = h.Close() //nolint:errcheck // it returns nil
 		}
 	}
-}
-
-// withAbsent returns a Client that reads from client, and in which a secret that is missing has a value. So a handle can follow it. It is
-// not closed: without handles, nothing of it runs. closed is called once client is found to be closed, which ends its own handles alone.
-func withAbsent(client *secrets.Client, closed func()) (*secrets.Client, error) {
-	get := func(ctx context.Context, ref secrets.Ref, _ secrets.Fetcher) (secrets.Secret, error) {
-		s, err := client.Get(ctx, ref.String())
-		switch {
-		case errors.Is(err, secrets.ErrClosed):
-			closed()
-		case errors.Is(err, secrets.ErrNotFound):
-			return secrets.NewSecret("", secrets.Meta{}), nil
-		case err == nil:
-			s = secrets.NewSecret("="+s.Reveal(), s.Meta()) // which is never ""
-		}
-		return s, err
-	}
-	unused := secrets.NewBackend(secrets.Info{Name: "bind"}, func(context.Context, secrets.Ref) (secrets.Secret, error) {
-		return secrets.Secret{}, secrets.NewError(secrets.ErrUnknown, "")
-	})
-	return secrets.New(unused, secrets.WithMiddleware(secrets.Intercept(get)))
 }
