@@ -14,6 +14,7 @@ import (
 	"github.com/matryer/is"
 
 	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/middleware"
 	"github.com/seed-5482dd03/secrets/use/secretsql"
 )
 
@@ -72,6 +73,39 @@ func TestErrorsOfOpen(t *testing.T) {
 		})
 	}
 	is.New(t).Equal(closed.closers, 1)
+}
+
+// The backend is asked anew for a credential that was refused, and for no other failure of the database.
+func TestOnlyARefusalAsksTheBackend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		client, backend := open(t, middleware.Standard())
+		var fails error = errors.New("connection reset")
+		logins := 0
+		c := secretsql.Connector(client, key, func(context.Context, secrets.Secret) (driver.Connector, error) {
+			logins++
+			return nil, fails
+		})
+		for range 11 {
+			_, err := c.Connect(t.Context())
+			is.Equal(err, fails)
+		}
+		is.Equal(backend.Calls(), 1) // the first Get: an outage of the database is none of the backend's business
+		is.Equal(logins, 11)
+
+		fails = refusal{}
+		_, err := c.Connect(t.Context())
+		is.Equal(err, fails)
+		is.Equal(backend.Calls(), 2)
+		is.Equal(logins, 12) // the same credential is not tried again
+
+		time.Sleep(time.Second) // until then, the backend is not asked again
+		backend.Set(key, "battery staple")
+		_, err = c.Connect(t.Context())
+		is.Equal(err, fails)
+		is.Equal(logins, 14)
+		is.NoErr(c.(io.Closer).Close())
+	})
 }
 
 func TestErrorsOfTheClient(t *testing.T) {
