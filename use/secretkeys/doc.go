@@ -19,10 +19,10 @@
 //	1 min        [ActivateAfter]               the new key signs, the old one verifies
 //	24 h 1 min   [Overlap] later               the old key is gone
 //
-// All processes see the new key within [Interval], before any of them signs with it. So none meets an id that it does not know. The limits
-// are at [Open].
+// All processes see the new key within [Interval], before any of them signs with it, also one that starts meanwhile. So none meets an id
+// that it does not know. The limits are at [Open].
 //
 // The id is the version that the backend names, such as "7" of Vault's KV version 2, or a VersionId of AWS Secrets Manager. It is public,
-// and the same in all processes. [Open] refuses what has no such version: environment variables, files, KV version 1, and secrets with a
-// lease. Their versions are missing, or fingerprints that differ between processes.
+// and the same in all processes. Environment variables, files, KV version 1, and secrets with a lease have no such version. There, [Fields]
+// says which field of the secret is the id.
 package secretkeys

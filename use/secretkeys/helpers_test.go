@@ -1,6 +1,7 @@
 package secretkeys_test
 
 import (
+	"context"
 	"strconv"
 	"testing"
 	"testing/synctest"
@@ -35,6 +36,19 @@ func (s *shared) Info() secrets.Info {
 		return refs
 	}
 	return info
+}
+
+// silent is a backend that does not say when a version was created.
+type silent struct{ *shared }
+
+func (s *silent) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+	secret, err := s.shared.Fetch(ctx, ref)
+	if err != nil {
+		return secret, err
+	}
+	meta := secret.Meta()
+	meta.CreatedAt = time.Time{}
+	return secrets.NewSecret(secret.Reveal(), meta), nil
 }
 
 // newShared returns a backend that holds the key signing in version 1.

@@ -27,24 +27,36 @@ type Keys struct {
 }
 
 // Open returns the keys of the secret that key names. It gets the current version as [secrets.Client.Get] does, and then looks for a new
-// one every [Interval]. Other versions that the backend names ([secrets.Info.Alternates]) verify from the beginning: AWSPENDING and
-// AWSPREVIOUS of AWS Secrets Manager, and the version before the current one of Vault's KV version 2. So a process that starts knows the
-// key that was replaced last. It costs two to four calls of the backend, once more after each change.
+// one every [Interval]. Other versions that the backend names ([secrets.Info.Alternates]) verify from the beginning: the version before
+// the current one of Vault's KV version 2, and AWSPENDING and AWSPREVIOUS of AWS Secrets Manager. It costs two to four calls of the
+// backend, once more after each change.
 //
-// The current version signs at once. A version that comes later signs after [ActivateAfter]. If another one comes meanwhile, each has its
-// turn. After a rollback, the old version signs after ActivateAfter as a new one does. If it signs still, it goes on, and the version that
-// was taken back never signs here.
+// A version that comes later signs after [ActivateAfter]. If another one comes meanwhile, each has its turn. After a rollback, the old
+// version signs after ActivateAfter as a new one does. If it signs still, it goes on, and the version that was taken back never signs here.
+//
+// A process that starts does what the others do. If the current version was created less than ActivateAfter ago
+// ([secrets.Meta].CreatedAt), the version before it signs until then. The version before it verifies for ActivateAfter and [Overlap] from
+// that creation on. If there is none before it, the current version signs at once.
 //
 // The keys follow until [Keys.Close], until ctx ends, and until the Client closes. So ctx must be that of the service, not that of a
 // request. Keys that the program drops stop following.
 //
 // The error is that of Get or of [secrets.Client.Refresh], or names the faults of opts, or says that the secret has no version that all
-// processes share. A version of 16 hexadecimal digits is taken for a fingerprint, which they do not share.
+// processes share, or what is wrong with its fields or its key. A version of 16 hexadecimal digits is taken for a fingerprint, which
+// processes do not share.
 //
-// A process that starts within Interval after a rotation may sign with a key that others do not know until their next look: nothing tells
-// it how old the current version is. For the same reason it accepts the previous version for Overlap, even if that was replaced long ago.
-// It knows no older one, so the time between two rotations must be more than Overlap and Interval together.
-// To end a key that has leaked, delete its version in the backend, or rotate twice, and restart all processes.
+// # Limits
+//
+//   - The clocks of the backend and of this process must differ by less than ActivateAfter minus Interval. In no case does a start wait for
+//     more than ActivateAfter.
+//   - AWS says when a version was written, which is before it becomes AWSCURRENT if a function rotates it in steps. Make ActivateAfter
+//     longer than these steps and Interval together.
+//   - The time between two rotations must be more than Overlap and Interval together: a process that starts knows one version before the
+//     current one.
+//   - Files, environment variables and KV version 1 keep no version before the current one, and do not say when it was created. A process
+//     that starts knows the current key alone: it signs at once, maybe before others have seen the key, and refuses what an older key has
+//     signed.
+//   - To end a key that has leaked, delete its version in the backend, or rotate twice, and restart all processes.
 func Open(ctx context.Context, client *secrets.Client, key string, opts ...Option) (*Keys, error) {
 	c := config{interval: defaultInterval, overlap: defaultOverlap, faults: faults.List{Prefix: "secretkeys: "}}
 	c.faults.Checkf(client != nil, "a nil *secrets.Client")
@@ -54,6 +66,7 @@ func Open(ctx context.Context, client *secrets.Client, key string, opts ...Optio
 	}
 	c.faults.Checkf(c.overlap >= c.activateAfter,
 		"Overlap: %v is less than ActivateAfter, %v: peers may sign with a replaced key so much longer", c.overlap, c.activateAfter)
+	c.source.name = key
 	if err := c.faults.Err(); err != nil {
 		return nil, err
 	}
@@ -62,7 +75,7 @@ func Open(ctx context.Context, client *secrets.Client, key string, opts ...Optio
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(ctx)
-	r := &ring{activateAfter: c.activateAfter, overlap: c.overlap, start: time.Now()}
+	r := &ring{source: c.source, activateAfter: c.activateAfter, overlap: c.overlap, start: time.Now()}
 	live, err := secrets.Derive(handle, func(s secrets.Secret) (none struct{}, err error) {
 		if err := r.follow(s); err != nil {
 			return none, err
@@ -100,6 +113,7 @@ type Option func(c *config)
 type config struct {
 	interval, activateAfter, overlap time.Duration
 	hasActivateAfter                 bool
+	source                           source
 	faults                           faults.List
 }
 
@@ -118,7 +132,9 @@ func Interval(d time.Duration) Option {
 }
 
 // ActivateAfter makes a new key sign d after this process has seen it. Peers must have seen it by then, so d is to be more than [Interval]
-// and the time for which the backend may be away. All processes must have the same. d must be at least 1 ms. Default: twice Interval.
+// and the time for which the backend may be away. For files of Kubernetes, take 5 minutes: a node may write them 2 minutes after another,
+// see https://kubernetes.io/docs/tasks/configure-pod-container/configure-pod-configmap/#mounted-configmaps-are-updated-automatically.
+// All processes must have the same. d must be at least 1 ms. Default: twice Interval.
 func ActivateAfter(d time.Duration) Option {
 	return func(c *config) {
 		c.activateAfter, c.hasActivateAfter = d, true
@@ -135,11 +151,31 @@ func Overlap(d time.Duration) Option {
 	}
 }
 
+// Fields makes the secret a JSON document, or a directory of package file, whose field id names the version, and whose field key is the
+// key. So a backend needs no versions of its own:
+//
+//	secretkeys.Open(ctx, client, "signing", secretkeys.Fields("id", "key")) // the files signing/id and signing/key
+//
+// Write both fields in one step, as Kubernetes does, and never an id again: a key with an id that is known takes the place of that key at
+// once. An id is 1 to 128 printable ASCII characters without a space. A file with a key must be text. Default: the version that the
+// backend names is the id, and the whole secret is the key.
+func Fields(id, key string) Option {
+	return func(c *config) {
+		c.source.idField, c.source.keyField = id, key
+		c.faults.Checkf(id != "", "Fields: the field of the id is empty")
+		c.faults.Checkf(key != "", "Fields: the field of the key is empty")
+		c.faults.Checkf(id != key || id == "", "Fields: both fields are %q", id)
+	}
+}
+
 // ring is the state of Keys. Its closures reach no Keys: those that the program drops must be free to be collected.
 type ring struct {
+	source                 source
 	activateAfter, overlap time.Duration
 	start                  time.Time // the times of a snapshot count from it: time.Since is cheaper than time.Now
 
 	now atomic.Pointer[snapshot]
-	mu  sync.Mutex // of those who write
+
+	mu     sync.Mutex // of those who write
+	isOpen bool       // Open has the other versions
 }

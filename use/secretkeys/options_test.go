@@ -39,6 +39,13 @@ func TestFaults(t *testing.T) {
 			[]secretkeys.Option{secretkeys.Overlap(59 * time.Second)},
 			"secretkeys: Overlap: 59s is less than ActivateAfter, 1m0s: peers may sign with a replaced key so much longer",
 		},
+		"no fields": {
+			client,
+			[]secretkeys.Option{secretkeys.Fields("", "")},
+			"secretkeys: Fields: the field of the id is empty\nsecretkeys: Fields: the field of the key is empty",
+		},
+		"no field of the key": {client, []secretkeys.Option{secretkeys.Fields("id", "")}, "secretkeys: Fields: the field of the key is empty"},
+		"one field":           {client, []secretkeys.Option{secretkeys.Fields("key", "key")}, `secretkeys: Fields: both fields are "key"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)

@@ -55,31 +55,31 @@ func (r *ring) byID(id string) (key secrets.Secret, ok bool) {
 
 // follow makes s the current version.
 func (r *ring) follow(s secrets.Secret) error {
-	id := s.Meta().Version
-	if err := checkVersion(id); err != nil {
+	id, key, err := r.source.read(s)
+	if err != nil {
 		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Since(r.start)
 	old := r.now.Load()
-	if old == nil { // Open: the current version signs at once
-		r.now.Store(&snapshot{map[string]entry{id: {s, never}}, []turn{{id, s, now}}})
+	if old == nil { // Open
+		r.now.Store(&snapshot{map[string]entry{id: {key, never}}, []turn{{id, key, now}}})
 		return nil
 	}
 	next := old.at(now)
 	defer r.install(next)
 	if i := slices.IndexFunc(next.turns, func(t turn) bool { return t.id == id }); i < 0 {
-		next.turns = append(next.turns, turn{id, s, now + r.activateAfter})
+		next.turns = append(next.turns, turn{id, key, now + r.activateAfter})
 	} else {
-		next.turns[i].key = s // the backend may have lost the version, and have given its name to another value
+		next.turns[i].key = key // the backend may have lost the version, and have given its name to another value
 		for _, t := range next.turns[i+1:] {
 			// A rollback. Peers that have not seen it yet may sign with this one.
 			next.byID[t.id] = entry{t.key, now + r.activateAfter + r.overlap}
 		}
 		next.turns = next.turns[:i+1]
 	}
-	next.byID[id] = entry{s, never}
+	next.byID[id] = entry{key, never}
 	for i, t := range next.turns[1:] {
 		before := next.turns[i]
 		next.byID[before.id] = entry{before.key, t.begin + r.overlap}
@@ -135,30 +135,45 @@ func (r *ring) add(others []secrets.Secret) {
 	defer r.mu.Unlock()
 	now := time.Since(r.start)
 	next := r.now.Load().at(now)
+	var added []turn
 	for _, s := range others {
-		id := s.Meta().Version
-		if _, known := next.byID[id]; !known && checkVersion(id) == nil {
-			next.byID[id] = entry{s, now + r.activateAfter + r.overlap} // peers may sign with it for ActivateAfter
+		id, key, err := r.source.read(s)
+		if _, known := next.byID[id]; err != nil || known {
+			continue
 		}
+		next.byID[id] = entry{key, now + r.activateAfter + r.overlap} // peers may sign with it for ActivateAfter
+		added = append(added, turn{id, key, now})
+	}
+	if !r.isOpen {
+		r.isOpen = true
+		r.catchUp(next, added, now)
 	}
 	r.install(next)
 }
 
-// checkVersion refuses what is no id that all processes share. Environment variables have no versions. Those of files, of KV version 1, and
-// of secrets with a lease are fingerprints under a key that each process draws: see internal/fingerprint, whose 16 hexadecimal digits no
-// version of AWS (32 characters or more) or KV version 2 (a number up to 32 bits) has.
-func checkVersion(version string) error {
-	const size = 16
-	switch {
-	case version == "":
-		return errors.New("secretkeys: the secret has no version to take as the id of the key; " + where)
-	case len(version) == size && !slices.ContainsFunc([]byte(version), func(b byte) bool {
-		return (b < '0' || b > '9') && (b < 'a' || b > 'f')
-	}):
-		return errors.New("secretkeys: the version of the secret is a fingerprint, which no other process has; " + where)
-	default:
-		return nil
+// catchUp makes of the keys at Open what they are in the processes that have run since the current version was created: it signs
+// activateAfter later, and until then the one before it. Where the backend does not say when that was, or there is none before it, the
+// current version signs at once.
+func (r *ring) catchUp(next *snapshot, others []turn, now time.Duration) {
+	current := next.turns[0]
+	created := current.key.Meta().CreatedAt
+	if created.IsZero() {
+		return
+	}
+	age := max(time.Since(created.Round(0)), 0) // the clock of the backend may be ahead
+	current.begin = now + r.activateAfter - age
+	var previous turn
+	for _, t := range others {
+		at := t.key.Meta().CreatedAt
+		if at.IsZero() || at.After(created) {
+			continue // it may be pending, or taken back
+		}
+		next.byID[t.id] = entry{t.key, current.begin + r.overlap}
+		if at.After(previous.key.Meta().CreatedAt) {
+			previous = t
+		}
+	}
+	if previous.id != "" && current.begin > now {
+		next.turns = []turn{previous, current}
 	}
 }
-
-const where = "keep the key in KV version 2 of Vault or in AWS Secrets Manager"

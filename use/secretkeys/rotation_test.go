@@ -13,7 +13,6 @@ import (
 
 	"github.com/seed-5482dd03/secrets"
 	"github.com/seed-5482dd03/secrets/middleware"
-	"github.com/seed-5482dd03/secrets/secretstest"
 	"github.com/seed-5482dd03/secrets/use/secretkeys"
 )
 
@@ -156,28 +155,6 @@ func TestRollback(t *testing.T) {
 			is.Equal(active(t, keys), "1")
 			after(25 * time.Hour)
 			is.Equal(known(t, keys), "1")
-		})
-	})
-}
-
-// A process that starts finds the version that was current before, and the one that is pending.
-func TestOpenFindsOtherVersions(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		is := is.New(t)
-		backend := newShared()
-		backend.Set("signing", "key 2")
-		keys := keysOf(t, backend)
-		is.Equal(active(t, keys), "2")
-		is.Equal(known(t, keys), "12")
-		after(24*time.Hour + 2*time.Minute)
-		is.Equal(known(t, keys), "2")
-	})
-	t.Run("by stages", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			is := is.New(t)
-			backend := &shared{secretstest.NewBackend(map[string]string{"signing": "key 1"}), []string{"8", "7", "missing"}}
-			backend.SetVersion("signing", "8", "key 8")
-			is.Equal(known(t, keysOf(t, backend)), "18")
 		})
 	})
 }
