@@ -80,7 +80,7 @@ func TestOnlyARefusalAsksTheBackend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		client, backend := open(t, middleware.Standard())
-		var fails error = errors.New("connection reset")
+		fails := errors.New("connection reset")
 		logins := 0
 		c := secretsql.Connector(client, key, func(context.Context, secrets.Secret) (driver.Connector, error) {
 			logins++
