@@ -25,9 +25,10 @@ import (
 //	changed := live.Changed()
 //	backend.Set("database", `{"user":"app","password":"new"}`)
 //	client.Refresh(ctx, "database")
-//	<-changed
+//	<-changed // it stays open if the new value is malformed: then wait until Err is not nil
 //
-// Secrets of several documents change one after the other: the T may be replaced more than once then, and wait for Changed in a loop.
+// In a bubble of testing/synctest, time.Sleep(time.Second) before synctest.Wait does both: the T is built 5 ms after a change, and polls of
+// a document are 100 ms apart. Secrets of several documents change one after the other: the T may be replaced more than once then, and wait for Changed in a loop.
 // Without a cache, each change costs another fetch of each document, and one more lease where there are leases.
 func Watch[T any](ctx context.Context, client *secrets.Client) (*secrets.Live[T], error) {
 	p, err := planFor[T](client)

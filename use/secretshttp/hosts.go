@@ -58,6 +58,10 @@ func parseEntry(entry string) (o origin, fault string) {
 	switch {
 	case strings.Contains(rest, "://"):
 		return o, "it has a scheme; write only host or host:port, and https is meant"
+	case entry == "":
+		return o, "it is empty"
+	case strings.Contains(rest, "/"):
+		return o, "it has a slash; write only host or host:port"
 	case strings.Contains(rest, "*"):
 		return o, "there are no wildcards; name each host"
 	}

@@ -111,14 +111,14 @@ func TestMalformedHostsAreFaults(t *testing.T) {
 	const notHost, notName = "it is not host, host:port or [IPv6 address]:port", "its host is not a name in ASCII letters"
 	client := open(t, holding())
 	for entry, want := range map[string]string{
-		"":                                  notName,
+		"":                                  "it is empty",
 		"https://api.example.com":           "it has a scheme",
 		"ftp://api.example.com":             "it has a scheme",
 		"HTTP://api.example.com:80":         "it has a scheme",
 		"http://https://a.example:80":       "it has a scheme",
 		"*.example.com":                     "there are no wildcards",
 		"*":                                 "there are no wildcards",
-		"api.example.com/v1":                notName,
+		"api.example.com/v1":                "it has a slash",
 		"api.example .com":                  notName,
 		"user:" + first + "@api.example":    "its port is not a number from 1 to 65535",
 		first + "@api.example":              notName,

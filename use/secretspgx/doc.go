@@ -5,7 +5,7 @@
 //	if err != nil {
 //		return err
 //	}
-//	if err := secretspgx.Configure(cfg, client, "creds/app#"); err != nil {
+//	if err := secretspgx.Configure(cfg, client, "database"); err != nil {
 //		return err
 //	}
 //	pool, err := pgxpool.NewWithConfig(ctx, cfg)
@@ -16,7 +16,7 @@
 //
 // # The secret
 //
-// A JSON document has the fields username or user, and password. Vault's database engine, RDS secrets of AWS Secrets Manager and
+// The key names the whole document: "database", or "creds/app#" of Vault's database engine. A JSON document has the fields username or user, and password. Vault's database engine, RDS secrets of AWS Secrets Manager and
 // Kubernetes secrets of type basic-auth have them. If it names no user, that of the connection string counts. A secret of any other form
 // is the password. [WithCredential] takes other forms.
 //
@@ -29,8 +29,9 @@
 //     connections live on, and their queries fail with SQLSTATE 42501. With pg_terminate_backend in revocation_statements they end.
 //   - An operator who revokes a lease early is noticed by refused logins only. With [RetireOnChange], the first of them also retires the
 //     open connections.
-//   - pgx gives no second chance in one Acquire: in a rotation that changes the server before the secret, each Acquire that opens a
-//     connection with the old password fails, until one has failed.
+//   - pgx gives no second chance in one Acquire: if the server refuses the password, that Acquire fails. It makes the next one read the
+//     secret anew, and try other versions. Where there is none that works, each Acquire that logs in fails: files and variables have no
+//     other versions, so that it lasts until server and secret agree. Then try Acquire again, or use secretsql, which has a Bridge.
 //   - A static role of Vault is such a rotation: a client learns of the new password up to a second late. Open connections live on until
 //     then, so that only an Acquire that needs one more connection in that second can fail.
 //   - MaxConnLifetime is not needed for rotation.

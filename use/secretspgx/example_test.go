@@ -19,7 +19,7 @@ func Open(ctx context.Context, client *secrets.Client) (*pgxpool.Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := secretspgx.Configure(cfg, client, "creds/shop#"); err != nil {
+	if err := secretspgx.Configure(cfg, client, "database"); err != nil {
 		return nil, err
 	}
 	return pgxpool.NewWithConfig(ctx, cfg)
@@ -27,7 +27,7 @@ func Open(ctx context.Context, client *secrets.Client) (*pgxpool.Pool, error) {
 
 func Example() {
 	ctx := context.Background()
-	backend := secretstest.NewBackend(map[string]string{"creds/shop": `{"username":"v-shop-1","password":"correct horse"}`})
+	backend := secretstest.NewBackend(map[string]string{"database": `{"username":"shop","password":"correct horse"}`})
 	client, err := secrets.New(backend, middleware.Standard())
 	if err != nil {
 		fmt.Println(err)

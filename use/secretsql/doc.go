@@ -28,12 +28,14 @@
 //
 // # Advice
 //
-//   - Give the Client middleware.Standard(). Without a cache, each connection creates a lease of its own.
+//   - Give the Client middleware.Standard(). Without a cache, each connection creates a lease of its own. Files need it for redaction only.
+//   - Add [Bridge] if the backend has no other versions to try, such as files, and secret and database do not change at the same moment.
 //   - ConnMaxLifetime is not needed. Set MaxOpenConns, as for each pool: during a change, connections with the old and with the new
 //     credential are open at the same time, but never more than that.
 //   - Vault's database engine makes another user for each lease. What such a user creates belongs to it, and its role cannot be dropped
 //     while that is so. Let a group role own all objects: https://developer.hashicorp.com/vault/docs/secrets/databases/postgresql
-//   - User and password must be of one document, so that they are of one version.
+//   - User and password must be of one document, so that they are of one version. To change two files at once, fill a new directory and
+//     swap a symbolic link, as Kubernetes does.
 //   - In a test, give the Client a secretstest.Backend. SetLease gives the secret a lease, and Set followed by [secrets.Client.Refresh]
 //     rotates it. In a bubble of testing/synctest, time passes at once.
 //

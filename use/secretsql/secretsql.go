@@ -30,7 +30,8 @@ func RetireOnChange() Option { return pool.RetireOnChange() }
 func WithRejected(is func(error) bool) Option { return pool.WithRejected(is) }
 
 // Bridge makes a login go on for at most budget while the database refuses all candidates, as [secrets.Bridge] does, and no longer than the
-// context of the query. budget must be at least 1 ms. Default: each candidate is tried once.
+// context of the query. It is for backends without other versions, such as files, if secret and database do not change at the same moment:
+// a query waits, for up to twice that time, and does not fail. budget must be at least 1 ms. Default: each candidate is tried once.
 func Bridge(budget time.Duration) Option { return pool.Bridge(budget) }
 
 // Connector returns a connector for [sql.OpenDB]. For each new connection, it calls open with the secret that key names, and connects with
