@@ -56,8 +56,8 @@ type config struct {
 	faults faults.List
 }
 
-// Grace sets how long before the end of its lease a connection retires. It is at most a fifth of the lease, or of what is left of it at
-// the login if there is no newer secret then. d must be at least 1 ms, and should be longer than the longest transaction. Default: 30 s.
+// Grace sets how long before the end of its lease a connection retires. It is at most a fifth of the lease. d must be at least 1 ms, and
+// should be longer than the longest transaction. Default: 30 s.
 func Grace(d time.Duration) Option {
 	return func(c *config) { c.pool = append(c.pool, pool.Grace(d)) }
 }

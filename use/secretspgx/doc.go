@@ -27,6 +27,8 @@
 //
 //   - A query or transaction that runs for longer than [Grace] may fail. By default, Vault drops the role at the end of the lease: open
 //     connections live on, and their queries fail with SQLSTATE 42501. With pg_terminate_backend in revocation_statements they end.
+//   - Do not read dynamic credentials through the cache of a Vault Agent or Proxy. It repeats the duration of a lease each time, and so hides
+//     when the lease ends.
 //   - An operator who revokes a lease early is noticed by refused logins only. With [RetireOnChange], the first of them also retires the
 //     open connections.
 //   - pgx gives no second chance in one Acquire: if the server refuses the password, that Acquire fails. It makes the next one read the

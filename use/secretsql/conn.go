@@ -163,7 +163,7 @@ type tx struct {
 func (t *tx) Rollback() error {
 	err := t.Tx.Rollback()
 	if t.ctx.Err() != nil {
-		return driver.ErrBadConn
+		return errors.Join(err, driver.ErrBadConn) // err may say more to a program that calls Rollback itself
 	}
 	return err
 }

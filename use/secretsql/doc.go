@@ -30,8 +30,8 @@
 //
 //   - Give the Client middleware.Standard(). Without a cache, each connection creates a lease of its own. Files need it for redaction only.
 //   - Add [Bridge] if the backend has no other versions to try, such as files, and secret and database do not change at the same moment.
-//   - ConnMaxLifetime is not needed. Set MaxOpenConns, as for each pool: during a change, connections with the old and with the new
-//     credential are open at the same time, but never more than that.
+//   - ConnMaxLifetime is not needed. Set MaxOpenConns, as for each pool. It also bounds the connections with the old and the new
+//     credential together, during a change.
 //   - Vault's database engine makes another user for each lease. What such a user creates belongs to it, and its role cannot be dropped
 //     while that is so. Let a group role own all objects: https://developer.hashicorp.com/vault/docs/secrets/databases/postgresql
 //   - User and password must be of one document, so that they are of one version. To change two files at once, fill a new directory and
@@ -44,6 +44,8 @@
 //   - A connection in use does not retire. A transaction or a query that is longer than [Grace] may fail. So may a [database/sql.Conn]
 //     that the program keeps for longer. By default, Vault's revocation drops the role. Connections of the role stay open, and their
 //     queries fail with SQLSTATE 42501, which is no refused login.
+//   - Do not read dynamic credentials through the cache of a Vault Agent or Proxy. It repeats the duration of a lease each time, and so hides
+//     when the lease ends.
 //   - If an operator revokes a lease before its end, nobody tells the pool. Queries of its connections fail until the lease would have
 //     ended. With [RetireOnChange], [secrets.Client.Refresh] ends that at once.
 //   - (*sql.Conn).Raw hands out the connection of this package. Use [Raw] to reach the driver's own.

@@ -31,7 +31,8 @@ func WithRejected(is func(error) bool) Option { return pool.WithRejected(is) }
 
 // Bridge makes a login go on for at most budget while the database refuses all candidates, as [secrets.Bridge] does, and no longer than the
 // context of the query. It is for backends without other versions, such as files, if secret and database do not change at the same moment:
-// a query waits, for up to twice that time, and does not fail. budget must be at least 1 ms. Default: each candidate is tried once.
+// a query waits, for up to twice that time, and does not fail. A login that database/sql makes for a query which has left goes on for the
+// whole budget. budget must be at least 1 ms. Default: each candidate is tried once.
 func Bridge(budget time.Duration) Option { return pool.Bridge(budget) }
 
 // Connector returns a connector for [sql.OpenDB]. For each new connection, it calls open with the secret that key names, and connects with
@@ -39,7 +40,8 @@ func Bridge(budget time.Duration) Option { return pool.Bridge(budget) }
 // [secrets.Client.Do]. open must be safe for concurrent use.
 //
 // The first connection makes the Client follow the secret with a handle, so that the next lease is there before the current one ends.
-// Close of the connector, which [sql.DB.Close] calls, ends that. The connector makes no calls before the first connection.
+// Close of the connector, which [sql.DB.Close] calls, ends that: make one connector for each DB. It makes no calls before the first
+// connection.
 //
 // A driver.Connector that is an [io.Closer] is closed with its connection, or at once if it does not connect. So open must return another
 // one each time. Driver of the connector returns the driver of the connection that was opened last.
@@ -120,18 +122,22 @@ func (c *connector) logIn(ctx context.Context, s secrets.Secret) (*conn, error) 
 		return nil, errNoConnector
 	}
 	closer, _ := inner.(io.Closer)
-	driverConn, err := inner.Connect(ctx)
-	if err == nil && faults.IsNil(driverConn) {
-		err = errNoConn
-	}
-	if err != nil {
-		if closer != nil {
-			_ = closer.Close() //nolint:errcheck // err says more
+	connected := false
+	defer func() {
+		if !connected && closer != nil { // also if the driver panics
+			_ = closer.Close() //nolint:errcheck // the error of the driver says more
 		}
+	}()
+	driverConn, err := inner.Connect(ctx)
+	switch {
+	case err != nil:
 		return nil, err
+	case faults.IsNil(driverConn):
+		return nil, errNoConn
 	}
 	d := inner.Driver()
 	c.driver.Store(&d)
+	connected = true
 	return newConn(driverConn, closer), nil
 }
 

@@ -98,7 +98,8 @@ func TestWithoutALease(t *testing.T) {
 	})
 }
 
-// If no later lease is to be had, a new connection does not retire at once: each query would be a login.
+// While there is no other credential, a connection lives until its lease ends, and so does one that logs in late: otherwise each query
+// would be a login with the same credential.
 func TestLateLogin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -108,14 +109,35 @@ func TestLateLogin(t *testing.T) {
 		first := logIn(t, c)
 		backend.Fail(secrets.ErrUnavailable)
 		time.Sleep(time.Hour - 10*time.Second)
-		is.True(first.IsOver())
+		is.True(!first.IsOver())
 		late := logIn(t, c)
-		is.True(!late.IsOver())
-		time.Sleep(8*time.Second - 1)
-		is.True(!late.IsOver())
+		time.Sleep(10*time.Second - time.Nanosecond)
+		for _, l := range []*pool.Lifetime{first, late} {
+			is.True(!l.IsOver())
+			is.True(l.IsOverIn(time.Nanosecond))
+			is.True(!l.HasEnded())
+		}
 		time.Sleep(time.Nanosecond)
-		is.True(late.IsOver())
-		is.True(!late.HasEnded())
+		for _, l := range []*pool.Lifetime{first, late} {
+			is.True(l.IsOver())
+			is.True(l.HasEnded())
+		}
+	})
+}
+
+// A connection whose time has come retires once the next lease is there.
+func TestTheNextLeaseComesLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		client, backend := open(t, middleware.Standard())
+		leases(backend, time.Minute)
+		l := logIn(t, credential(t, client))
+		backend.SetLatency(3 * time.Second)
+		time.Sleep(48*time.Second + time.Millisecond) // Grace is 12 s
+		is.True(!l.IsOver())
+		time.Sleep(3 * time.Second)
+		is.True(l.IsOver())
+		is.True(!l.HasEnded())
 	})
 }
 

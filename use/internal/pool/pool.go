@@ -20,8 +20,8 @@ import (
 // DefaultGrace is Grace by default.
 const DefaultGrace = 30 * time.Second
 
-// maxGraceOfLease is the largest part of a lease that Grace takes, as a divisor. A handle has the next lease when 80 % of the current one
-// have passed. With a longer grace, a new connection would have to retire before that.
+// maxGraceOfLease is the largest part of a lease that Grace takes, as a divisor. A handle fetches the next lease when at most 80 % of the
+// current one have passed.
 const maxGraceOfLease = 5
 
 // Option configures a Credential.
@@ -99,7 +99,7 @@ func New(prefix string, client *secrets.Client, key string, opts []Option, check
 // [secrets.Client.Watch] does, and the next call tries again. If a middleware of the program panics, that is an error of class
 // [secrets.ErrUnknown].
 func (c *Credential) Begin(ctx context.Context) (*Lifetime, error) {
-	w := c.begin(ctx)
+	w := c.begin()
 	select {
 	case <-w.done:
 		if w.err != nil {
@@ -112,18 +112,19 @@ func (c *Credential) Begin(ctx context.Context) (*Lifetime, error) {
 }
 
 // begin returns the watch, which it starts unless there is one.
-func (c *Credential) begin(ctx context.Context) *watch {
+func (c *Credential) begin() *watch {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.watch == nil {
 		c.watch = &watch{done: make(chan struct{})}
-		go c.follow(context.WithoutCancel(ctx), c.watch) // the handle outlives the login that needs it first
+		go c.follow(c.watch)
 	}
 	return c.watch
 }
 
-// follow runs on a goroutine of its own, where nobody but itself can recover what a middleware panics with.
-func (c *Credential) follow(ctx context.Context, w *watch) {
+// follow runs on a goroutine of its own, where nobody but itself can recover what a middleware panics with. The handle outlives the login
+// that needs it first, and must keep none of its context.
+func (c *Credential) follow(w *watch) {
 	w.err = &secrets.Error{Key: c.key, Err: secrets.ErrUnknown, Detail: "a middleware panicked, or ended its goroutine"}
 	defer func() {
 		_ = recover() //nolint:errcheck // err says that there was something, without its text
@@ -137,7 +138,7 @@ func (c *Credential) follow(ctx context.Context, w *watch) {
 			w.close()
 		}
 	}()
-	w.handle, w.err = c.client.Watch(ctx, c.key)
+	w.handle, w.err = c.client.Watch(context.Background(), c.key)
 }
 
 // close ends the handle of a watch that is done.
@@ -208,22 +209,16 @@ type Lifetime struct {
 func (l *Lifetime) LoggedIn(s secrets.Secret) {
 	meta := s.Meta()
 	l.secret, l.end = s, meta.ExpiresAt.Round(0) // without the monotonic clock, which stands still while a machine sleeps
-	l.retireAt = l.end.Add(-min(l.config.grace, part(l.end.Sub(meta.FetchedAt.Round(0)))))
-	if now := time.Now().Round(0); !now.Before(l.retireAt) {
-		// No later lease was to be had. With the full grace, each query would log in until the lease ends.
-		l.retireAt = l.end.Add(-part(l.end.Sub(now)))
-	}
+	l.retireAt = l.end.Add(-min(l.config.grace, max(0, l.end.Sub(meta.FetchedAt.Round(0))/maxGraceOfLease)))
 }
-
-// part is the largest grace for what lasts for d.
-func part(d time.Duration) time.Duration { return max(0, d/maxGraceOfLease) }
 
 // IsOver reports whether the connection must retire. It does not block.
 func (l *Lifetime) IsOver() bool { return l.IsOverIn(0) }
 
-// IsOverIn reports whether the connection must retire now, or because of its lease after d.
+// IsOverIn reports whether the connection must retire now, or because of its lease after d. Before the end of the lease, it retires only
+// once there is another credential: a login with the same one would gain nothing, and each query would be a login.
 func (l *Lifetime) IsOverIn(d time.Duration) bool {
-	if l.hasPassed(l.retireAt, d) {
+	if l.hasEndedIn(d) || l.hasCome(l.retireAt, d) && !l.handle.Secret().Equal(l.secret) {
 		return true
 	}
 	if !l.config.retireOnChange {
@@ -239,16 +234,18 @@ func (l *Lifetime) IsOverIn(d time.Duration) bool {
 }
 
 // HasEnded reports whether the lease is over: the connection is of no use any more.
-func (l *Lifetime) HasEnded() bool { return l.hasPassed(l.end, 0) }
+func (l *Lifetime) HasEnded() bool { return l.hasEndedIn(0) }
 
-// hasPassed reports whether t will have passed in d, if the connection depends on a lease.
-func (l *Lifetime) hasPassed(t time.Time, d time.Duration) bool {
-	return !l.end.IsZero() && !time.Now().Add(d).Before(t) && !l.isFetchedAgain()
+func (l *Lifetime) hasEndedIn(d time.Duration) bool { return l.hasCome(l.end, d) && !l.isFetchedAgain() }
+
+// hasCome reports whether t will have come after d, if the connection depends on a lease.
+func (l *Lifetime) hasCome(t time.Time, d time.Duration) bool {
+	return !l.end.IsZero() && !time.Now().Add(d).Before(t)
 }
 
 // isFetchedAgain reports whether a later fetch has brought the same value. Then it is not the credential of one lease, which goes with
-// it, but a password that is changed at that time, such as that of a static role of Vault: servers do not ask connections for it again. To
-// retire them all at that time would be many logins while the password changes. The handle fetches when 80 % of a lease have passed.
+// it, but a password that is changed at that time, such as that of a static role of Vault: servers do not ask connections for it again.
+// The handle fetches when 80 % of a lease have passed.
 func (l *Lifetime) isFetchedAgain() bool {
 	s := l.handle.Secret()
 	return s.Meta().FetchedAt.After(l.secret.Meta().FetchedAt) && s.Equal(l.secret)
