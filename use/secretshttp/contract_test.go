@@ -132,6 +132,22 @@ func TestPanicClosesWhatIsOpen(t *testing.T) {
 	body.Reader = nil
 	panics(request(t, http.MethodPost, "https://api.example", body))
 	is.True(body.closed)
+
+	// The body of the second candidate, for which set panics.
+	_, client, _ = rotated(t)
+	again := &tracked{Reader: strings.NewReader("an invoice")}
+	r := request(t, http.MethodPost, "https://api.example", strings.NewReader("an invoice"))
+	r.GetBody = func() (io.ReadCloser, error) { return again, nil }
+	rt = secretshttp.Transport(roundTrip(func(*http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: http.StatusUnauthorized, Body: refused}, nil
+	}), client, "api", func(_ *http.Request, s secrets.Secret) error {
+		if s.Reveal() == second {
+			panic("a bug")
+		}
+		return nil
+	}, secretshttp.Hosts("api.example"))
+	panics(r)
+	is.True(again.closed)
 }
 
 // Hooks see the headers of a request, and tracing puts them into spans.

@@ -15,8 +15,11 @@ import (
 //	http://localhost:8200      by plain http, on that port
 //
 // Plain http shows the credential to everybody on the way. Its form is for a sidecar or a test server on the same machine; it does not
-// allow https. Names compare without regard to case and to a dot at the end. There are no wildcards. An internationalized name is written
-// in its ASCII form (xn--), here and in the URL of the request.
+// allow https. If base has a Proxy that applies to such a request, the proxy sees the credential, too. That of [http.DefaultTransport]
+// comes from HTTP_PROXY and does not apply to localhost.
+//
+// Names compare without regard to case and to a dot at the end. There are no wildcards. An internationalized name is written in its ASCII
+// form (xn--), here and in the URL of the request.
 func Hosts(hosts ...string) Option {
 	return func(c *config) {
 		c.hasHosts = true
@@ -106,12 +109,16 @@ func isPort(s string) bool {
 }
 
 // canonicalHost returns the one form of a host name or an IP address. Other letters than those of ASCII are refused: net/http maps some
-// of them to ASCII, so that two texts may be one name.
+// of them to ASCII, so that two texts may be one name. An IP address with a dot at its end is refused: it is a name, for the DNS.
 func canonicalHost(s string) (host string, ok bool) {
 	if ip, err := netip.ParseAddr(s); err == nil {
 		return ip.String(), true
 	}
-	lower := []byte(strings.TrimSuffix(s, "."))
+	name := strings.TrimSuffix(s, ".")
+	if _, err := netip.ParseAddr(name); err == nil {
+		return "", false
+	}
+	lower := []byte(name)
 	for i, b := range lower {
 		switch {
 		case 'A' <= b && b <= 'Z':

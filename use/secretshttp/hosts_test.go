@@ -56,6 +56,8 @@ func TestHostsThatAreAllowed(t *testing.T) {
 		{"[2001:db8::1]", "https://[2001:db8::2]/", "", false},
 		{"[::ffff:192.0.2.1]", "https://192.0.2.1/", "", false},
 		{"[fe80::1]", "https://[fe80::1%25eth0]/", "", false},
+		{"192.0.2.1", "https://192.0.2.1./", "", false}, // a name, which the DNS resolves
+		{"http://192.0.2.1:8200", "http://192.0.2.1.:8200/", "", false},
 		{"http://localhost:8200", "https://localhost:8200/", "", false},
 		{"http://localhost:8200", "http://localhost/", "", false},
 	} {
@@ -127,6 +129,7 @@ func TestMalformedHostsAreFaults(t *testing.T) {
 		".example.com":                      notName,
 		"api.example.com..":                 notName,
 		".":                                 notName,
+		"192.0.2.1.":                        notName,
 		"bücher.example":                    notName,
 		"\u212Aube.example":                 notName,
 		"api.example.com:":                  "its port",

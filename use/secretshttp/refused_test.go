@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -156,6 +157,44 @@ func TestOtherStatusesAreNoRefusal(t *testing.T) {
 		is.Equal(n, 1)
 	}
 	is.Equal(backend.Calls(), 0)
+}
+
+// After a refusal, only a success shows that the server accepts a credential. So one stray 401 does not move a program to a revoked key.
+func TestOnlyASuccessAfterARefusalIsAcceptance(t *testing.T) {
+	for _, status := range []int{
+		http.StatusFound, http.StatusForbidden, http.StatusNotFound, http.StatusTooManyRequests, http.StatusInternalServerError,
+		http.StatusServiceUnavailable,
+		http.StatusOK, http.StatusNoContent, // the controls
+	} {
+		t.Run(strconv.Itoa(status), func(t *testing.T) {
+			is := is.New(t)
+			backend := holding()
+			backend.Set("api", second)
+			var got []string
+			rt := secretshttp.Transport(roundTrip(func(r *http.Request) (*http.Response, error) {
+				got = append(got, strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))
+				answer := http.StatusOK
+				switch {
+				case len(got) == 1:
+					answer = http.StatusUnauthorized
+				case got[len(got)-1] == first:
+					answer = status
+				}
+				return &http.Response{StatusCode: answer, Body: http.NoBody}, nil
+			}), open(t, &staged{backend, []string{"1"}}), "api", bearer, secretshttp.Hosts("api.example"))
+			next := first // the controls: what was accepted comes first for a minute
+			if status >= 300 {
+				next = second
+			}
+			for i, want := range []int{status, http.StatusOK, http.StatusOK} {
+				resp, err := rt.RoundTrip(request(t, http.MethodGet, "https://api.example", http.NoBody))
+				is.NoErr(err)
+				is.NoErr(resp.Body.Close())
+				is.True(resp.StatusCode == want || i > 0 && next == first)
+			}
+			is.Equal(got, []string{second, first, next, next})
+		})
+	}
 }
 
 func TestErrorOfSet(t *testing.T) {

@@ -2,11 +2,11 @@ package secretshttp_test
 
 import (
 	"bytes"
+	"context"
+	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -84,28 +84,39 @@ func TestRefusedStreamEnds(t *testing.T) {
 	}
 }
 
-// A connection that has brought a short 401 is used again.
-func TestRefusalCostsNoConnection(t *testing.T) {
-	is := is.New(t)
-	_, client, _ := rotated(t)
-	var connections atomic.Int64
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Authorization") != "Bearer "+second {
-			w.WriteHeader(http.StatusUnauthorized)
-			_, _ = w.Write(make([]byte, 1<<10))
-		}
-	}))
-	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
-		if state == http.StateNew {
-			connections.Add(1)
+// A server may send the head of a 401 and then stall. The request goes on at once, without the rest of the body.
+func TestStalledRefusalIsNotWaitedFor(t *testing.T) {
+	for _, http2 := range []bool{false, true} {
+		for _, length := range []string{"", "3"} { // of the body: unknown, and short
+			t.Run(fmt.Sprintf("HTTP/2 %v, length %q", http2, length), func(t *testing.T) {
+				is := is.New(t)
+				_, client, _ := rotated(t)
+				s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if r.Header.Get("Authorization") == "Bearer "+second {
+						return
+					}
+					if length != "" {
+						w.Header().Set("Content-Length", length)
+					}
+					w.WriteHeader(http.StatusUnauthorized)
+					_, _ = io.WriteString(w, "no")
+					_ = http.NewResponseController(w).Flush()
+					<-r.Context().Done() // the client has closed the body, or the test has failed
+				}))
+				s.EnableHTTP2 = true
+				s.StartTLS()
+				defer s.Close()
+				b := base(t, &server{Server: s})
+				b.ForceAttemptHTTP2 = http2
+				c := &http.Client{Transport: secretshttp.Transport(b, client, "api", bearer, secretshttp.Hosts(s.Listener.Addr().String()))}
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // of a test that fails
+				defer cancel()
+				resp, err := c.Do(request(t, http.MethodGet, s.URL, http.NoBody).WithContext(ctx))
+				is.NoErr(err)
+				is.NoErr(resp.Body.Close())
+				is.Equal(resp.StatusCode, http.StatusOK)
+				is.Equal(resp.ProtoMajor == 2, http2)
+			})
 		}
 	}
-	s.Start()
-	defer s.Close()
-	b := new(http.Transport)
-	defer b.CloseIdleConnections()
-	c := &http.Client{Transport: secretshttp.Transport(b, client, "api", bearer, secretshttp.Hosts(s.URL))}
-	status, _ := answer(t, c, request(t, http.MethodGet, s.URL, http.NoBody))
-	is.Equal(status, http.StatusOK)
-	is.Equal(connections.Load(), int64(1))
 }

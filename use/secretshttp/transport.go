@@ -12,15 +12,20 @@ import (
 )
 
 // Transport returns a RoundTripper that sets a credential on requests to the hosts that [Hosts] names, and sends them with base. Requests
-// to other hosts go to base as they are. It is safe for concurrent use if base and set are. A nil base is [http.DefaultTransport].
+// to other hosts go to base as they are, and so do those that follow a redirect of another host. It is safe for concurrent use if base and
+// set are. A nil base is [http.DefaultTransport].
 //
 // set gets a copy of the request, with the secret of key. It may change all of the copy but its Body, GetBody and host. RoundTrip returns
 // an error of set as it is, and sends nothing. So set may return that of [secrets.Secret.Field].
 //
 // If the server answers 401, [secrets.Client.Do] asks for another credential. The request is sent again, once for each candidate of Do,
-// if it has no body or a GetBody. Otherwise the next request uses the new credential. An earlier 401 is closed; the last one is returned,
-// with its body. It is also returned if no other credential can be had, or if set returns an error for that. While a server refuses
-// everybody, Do keeps the calls to the backend few.
+// if it has no body or a GetBody. Otherwise the next request uses the new credential. Any other answer ends the tries, and the caller gets
+// the last answer, with its body. It is a 401 if all candidates are refused, if Do has no other one, such as in an outage of the backend,
+// or if set returns an error for each other one. Only a candidate that gets a 2xx counts as accepted, so that Do may prefer an older
+// version for a minute. An earlier 401 is closed, and its body is not read. With HTTP/1.1, that closes its connection.
+//
+// While a server refuses everybody, Do keeps the calls to the backend few. The server still gets each request once for each candidate:
+// up to four times with AWS Secrets Manager.
 //
 // The error is that of [secrets.Client.Get], or that of base, as it is: that of an [http.Transport] quotes the path that set has made, if
 // it is malformed. There is no result for faults of the arguments: each RoundTrip returns them.
@@ -65,19 +70,17 @@ type transport struct {
 
 // RoundTrip sends req, with the credential if its host is allowed.
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	e := exchange{transport: t, request: req, body: req.Body}
 	switch {
 	case t.fault != nil:
-		closeBody(req)
+		e.closeBody()
 		return nil, t.fault
 	case !t.isAllowed(req):
 		return t.base.RoundTrip(req)
 	}
-	e := exchange{transport: t, request: req}
 	ended := false
 	defer func() {
-		if !e.sent {
-			closeBody(req)
-		}
+		e.closeBody()
 		if !ended { // set or base has panicked
 			e.discard()
 		}
@@ -95,12 +98,23 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 }
 
-// isAllowed reports whether req may carry the credential. A Host header of its own may lead a proxy or a shared front to another host, and
-// so may an opaque URL.
+// isAllowed reports whether req may carry the credential. A host that is not allowed must not choose such a request, so each hop of the
+// redirects that led to req must be allowed as well.
 func (t *transport) isAllowed(req *http.Request) bool {
-	u := req.URL
-	return u != nil && u.Opaque == "" && t.allowed[originOf(u.Scheme, u.Host)] &&
-		(req.Host == "" || t.allowed[originOf(u.Scheme, req.Host)])
+	for t.isAllowedHop(req) {
+		if req.Response == nil {
+			return true
+		}
+		req = req.Response.Request
+	}
+	return false
+}
+
+// isAllowedHop reports whether req goes to an allowed host. A Host header of its own may lead a proxy or a shared front to another host,
+// and so may an opaque URL.
+func (t *transport) isAllowedHop(req *http.Request) bool {
+	return req != nil && req.URL != nil && req.URL.Opaque == "" && t.allowed[originOf(req.URL.Scheme, req.URL.Host)] &&
+		(req.Host == "" || t.allowed[originOf(req.URL.Scheme, req.Host)])
 }
 
 // CloseIdleConnections closes the idle connections of base. [http.Client.CloseIdleConnections] calls it.
@@ -123,81 +137,82 @@ type exchange struct {
 	*transport
 
 	request  *http.Request
-	sent     bool // base has got, and closes, the body of the request
+	sent     bool          // a candidate was sent
+	body     io.ReadCloser // of the next try, which base does not close yet
 	response *http.Response
 	err      error // why there is no response, or nil
 }
 
 // try sends the request with s. What is not for Do, it keeps in e: an error of base may wrap secrets.ErrRejected.
 func (e *exchange) try(ctx context.Context, s secrets.Secret) error {
-	body, ok := e.body()
-	if !ok {
+	if !e.openBody() {
 		return errEnded
 	}
 	clone := e.request.Clone(network.Untraced(ctx))
-	clone.Body = body
+	clone.Body = e.body
 	if clone.Header == nil {
 		clone.Header = make(http.Header)
 	}
 	if err := e.set(clone, s); err != nil {
-		return e.unset(body, err)
+		return e.unset(err)
 	}
 	e.discard()
-	e.sent = true
+	e.sent, e.body = true, nil
 	e.response, e.err = e.base.RoundTrip(clone) //nolint:bodyclose // the caller closes it, or discard
 	switch {
 	case e.err != nil:
 		return errEnded
-	case e.response != nil && e.response.StatusCode == http.StatusUnauthorized:
-		return errors.Join(secrets.ErrRejected, errRefused)
-	default:
+	case e.response == nil || e.response.StatusCode < http.StatusMultipleChoices:
 		return nil
+	case e.response.StatusCode == http.StatusUnauthorized:
+		return errors.Join(secrets.ErrRejected, errRefused)
+	default: // a revoked key may get a 403, or a redirect to a login
+		return errEnded
 	}
 }
 
 // unset ends a try for which set has failed. If another candidate was sent, this one is passed over: an old version may lack a field.
-func (e *exchange) unset(body io.Closer, err error) error {
+func (e *exchange) unset(err error) error {
 	if !e.sent {
 		e.err = err
 		return errEnded
 	}
-	if body != nil {
-		_ = body.Close() //nolint:errcheck // nothing was read
-	}
+	e.closeBody()
 	return secrets.ErrRejected
 }
 
-// body returns the body for the next try, if there can be one.
-func (e *exchange) body() (body io.ReadCloser, ok bool) {
+// openBody opens the body for the next try, if there can be one.
+func (e *exchange) openBody() bool {
 	r := e.request
 	switch {
-	case !e.sent || r.Body == nil || r.Body == http.NoBody:
-		return r.Body, true
+	case !e.sent:
+		return true
+	case r.Body == nil || r.Body == http.NoBody:
+		e.body = r.Body
+		return true
 	case r.GetBody == nil:
-		return nil, false
+		return false
 	}
 	body, err := r.GetBody()
-	return body, err == nil
+	if err == nil {
+		e.body = body
+	}
+	return err == nil
 }
 
-// maxDrained is how much of a body is read so that its connection can be used again. It is that of http.Client between the hops of a
-// redirect: https://cs.opensource.google/go/go/+/refs/tags/go1.26.0:src/net/http/client.go (maxBodySlurpSize).
-const maxDrained = 2 << 10
+// closeBody closes the body that base has not got.
+func (e *exchange) closeBody() {
+	if e.body != nil {
+		_ = e.body.Close() //nolint:errcheck // nothing was read
+		e.body = nil
+	}
+}
 
-// discard closes the response to a credential that was refused.
+// discard closes the response to a credential that was refused. It does not read the body, so that its connection could be used again:
+// a server may stall. When a server refuses 200 requests at once, reading saves one connection of six.
 func (e *exchange) discard() {
-	if e.response == nil {
-		return
-	}
-	if n := e.response.ContentLength; n >= -1 && n <= maxDrained {
-		_, _ = io.CopyN(io.Discard, e.response.Body, maxDrained) //nolint:errcheck // it only saves a connection
-	}
-	_ = e.response.Body.Close() //nolint:errcheck // nobody wants the rest
-	e.response = nil
-}
-
-func closeBody(req *http.Request) {
-	if req.Body != nil {
-		_ = req.Body.Close() //nolint:errcheck // nothing was read
+	if e.response != nil {
+		_ = e.response.Body.Close() //nolint:errcheck // nobody wants it
+		e.response = nil
 	}
 }

@@ -23,7 +23,7 @@
 //	certificate  private_key  ca_chain or issuing_ca   what Vault's PKI engine issues, stored in a KV secret
 //
 // [WithFields] names others. The certificate of the key comes first, and its chain follows. If the chain is not complete, intermediates
-// of the CA field complete it: the certificate of Vault comes alone.
+// of the CA field complete it: the certificate of Vault comes alone. An empty ca_chain gives way to issuing_ca.
 //
 // The CA is what DialTLS trusts, and what Server verifies clients with, if [tls.Config.ClientAuth] of [WithConfig] asks for that. Without
 // a CA field, DialTLS trusts the roots of the system, and Server cannot verify clients.
@@ -45,8 +45,9 @@
 // # Limits
 //
 //   - Open connections stay as they are, with the certificate and the CA that they began with. Bound their age if that matters.
-//   - An expired certificate is not refused, since the clock may be wrong, but its peers will refuse it. To watch for that, read
-//     Certificates[0].Leaf.NotAfter of the Config that GetConfigForClient of [TLS.Server] returns.
+//   - A certificate that is expired, or not valid yet, is not refused, since the clock may be wrong. So it replaces one that is valid, and
+//     its peers refuse it. To watch for that, read NotBefore and NotAfter of Certificates[0].Leaf of the Config that GetConfigForClient of
+//     [TLS.Server] returns.
 //   - There is no check for revocation: crypto/tls has none.
 //   - A directory is read as a whole. A file in it that is not text, such as a keystore.jks of cert-manager, is an error.
 //   - [http.Transport] does not use DialTLSContext for requests through a proxy.

@@ -2,7 +2,9 @@ package secretstls_test
 
 import (
 	"crypto/ecdh"
+	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/tls"
@@ -11,6 +13,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/matryer/is"
 
@@ -43,6 +46,15 @@ func TestDocuments(t *testing.T) {
 		"Vault, ca_chain": {map[string]any{
 			"certificate": leaf.cert, "private_key": leaf.key, "issuing_ca": lower.pem,
 			"ca_chain": []string{lower.pem, middle.pem, root.pem},
+		}, nil, 3, true},
+		"Vault, an empty list as ca_chain": {map[string]any{
+			"certificate": chain, "private_key": leaf.key, "ca_chain": []string{}, "issuing_ca": root.pem,
+		}, nil, 3, true},
+		"Vault, a list of an empty text as ca_chain": {map[string]any{
+			"certificate": chain, "private_key": leaf.key, "ca_chain": []string{""}, "issuing_ca": root.pem,
+		}, nil, 3, true},
+		"Vault, an empty text as ca_chain": {map[string]any{
+			"certificate": chain, "private_key": leaf.key, "ca_chain": "\n", "issuing_ca": root.pem,
 		}, nil, 3, true},
 		"Vault, ca_chain out of order": {map[string]any{
 			"certificate": leaf.cert, "private_key": leaf.key, "ca_chain": []string{root.pem, middle.pem, other.pem, lower.pem},
@@ -87,6 +99,29 @@ func TestDocuments(t *testing.T) {
 	}
 }
 
+// An intermediate that was issued again has the name and the key of the old one, which may be expired.
+func TestTheLatestIntermediateCompletesTheChain(t *testing.T) {
+	root := newAuthority("root")
+	key := newKey()
+	issue := func(serial int64, notAfter time.Time) *authority {
+		template := templateOf("intermediate", serial)
+		template.IsCA, template.BasicConstraintsValid = true, true
+		template.KeyUsage, template.NotAfter = x509.KeyUsageCertSign, notAfter
+		cert, text := sign(template, root.cert, key, root.key)
+		return &authority{cert, key, text}
+	}
+	expired, fresh := issue(5, time.Date(1995, 1, 1, 0, 0, 0, 0, time.UTC)), issue(6, time.Date(2090, 1, 1, 0, 0, 0, 0, time.UTC))
+	leaf := fresh.issue(1)
+	for _, cas := range [][]*authority{{expired, fresh, root}, {root, fresh, expired}} {
+		is := is.New(t)
+		o := shake(newSecret(t, kubernetes(leaf, cas...)).follow().Server(), trusting(root))
+		is.NoErr(o.clientErr)
+		is.Equal(o.client.PeerCertificates[1].SerialNumber.Int64(), int64(6))
+	}
+	o := shake(newSecret(t, kubernetes(leaf, expired, root)).follow().Server(), trusting(root)) // the control
+	is.New(t).True(o.clientErr != nil)
+}
+
 // Every kind of key that crypto/tls can use.
 func TestKinds(t *testing.T) {
 	ca := newAuthority("ca")
@@ -95,6 +130,8 @@ func TestKinds(t *testing.T) {
 	_, edKey, err := ed25519.GenerateKey(rand.Reader)
 	is.New(t).NoErr(err)
 	rsaCert, ecCert, edCert := leafOf(ca, rsaKey.Public()), leafOf(ca, ecKey.Public()), leafOf(ca, edKey.Public())
+	shortest := must(rsa.GenerateKey(rand.Reader, 1024)) // the least that crypto/rsa takes
+	p384, p521 := must(ecdsa.GenerateKey(elliptic.P384(), rand.Reader)), must(ecdsa.GenerateKey(elliptic.P521(), rand.Reader))
 	for name, p := range map[string]pair{
 		"RSA, PKCS #8":   {rsaCert, keyPEM(rsaKey)},
 		"RSA, PKCS #1":   {rsaCert, block("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(rsaKey))},
@@ -102,7 +139,10 @@ func TestKinds(t *testing.T) {
 		"ECDSA, SEC 1":   {ecCert, block("EC PRIVATE KEY", must(x509.MarshalECPrivateKey(ecKey)))},
 		"ECDSA, by OpenSSL": {ecCert, block("EC PARAMETERS", []byte{6, 8, 42, 134, 72, 206, 61, 3, 1, 7}) +
 			block("EC PRIVATE KEY", must(x509.MarshalECPrivateKey(ecKey)))},
-		"Ed25519": {edCert, keyPEM(edKey)},
+		"Ed25519":      {edCert, keyPEM(edKey)},
+		"RSA, 1024":    {leafOf(ca, shortest.Public()), keyPEM(shortest)},
+		"ECDSA, P-384": {leafOf(ca, p384.Public()), keyPEM(p384)},
+		"ECDSA, P-521": {leafOf(ca, p521.Public()), keyPEM(p521)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			is.New(t).True(shake(newSecret(t, kubernetes(p)).follow().Server(), trusting(ca)).ok())
@@ -124,6 +164,10 @@ func TestDocumentsThatCannotBeUsed(t *testing.T) {
 	der, _ := pem.Decode([]byte(p.key))
 	certDER, _ := pem.Decode([]byte(p.cert))
 	x25519 := keyPEM(must(ecdh.X25519().GenerateKey(rand.Reader)))
+	p224 := must(ecdsa.GenerateKey(elliptic.P224(), rand.Reader))
+	t.Setenv("GODEBUG", "rsa1024min=0")
+	short := must(rsa.GenerateKey(rand.Reader, 1016))
+	t.Setenv("GODEBUG", "")
 	escaped := func(text string) string { return strings.ReplaceAll(text, "\n", `\n`) }
 	k8s := func(cert, key string) string { return document(map[string]any{"tls.crt": cert, "tls.key": key}) }
 	withCA := func(ca any) string {
@@ -191,9 +235,23 @@ func TestDocumentsThatCannotBeUsed(t *testing.T) {
 			"ca.crt is not a PEM certificate: a block in it is damaged",
 		},
 		"a list with a number": {vault([]any{ca.pem, 1}), nil, secrets.ErrMalformed, "ca_chain is not a list of PEM certificates"},
-		"an empty list":        {vault([]any{}), nil, secrets.ErrMalformed, "ca_chain is not a PEM certificate"},
-		"no CA for clients":    {k8s(p.cert, p.key), verifying, secrets.ErrFieldNotFound, "the document has no CA (ca.crt), and ClientAuth"},
-		"no CA for some":       {k8s(p.cert, p.key), ifGiven, secrets.ErrFieldNotFound, "the document has no CA (ca.crt), and ClientAuth"},
+		"an empty list, and no other CA": {
+			vault([]any{}), nil, secrets.ErrMalformed,
+			`ca_chain is empty; to do without a CA, use WithFields("certificate", "private_key", "")`,
+		},
+		"an empty list as the CA that was named": {
+			withCA([]any{}), secretstls.WithFields("tls.crt", "tls.key", "ca.crt"), secrets.ErrMalformed, "ca.crt is empty",
+		},
+		"an empty issuing_ca": {
+			document(map[string]any{"certificate": p.cert, "private_key": p.key, "issuing_ca": ""}), nil, secrets.ErrMalformed,
+			"issuing_ca is empty",
+		},
+		"a curve that crypto/tls lacks": {k8s(leafOf(ca, p224.Public()), keyPEM(p224)), nil, secrets.ErrMalformed,
+			"crypto/tls cannot use the private key in tls.key"},
+		"a short RSA key": {k8s(leafOf(ca, short.Public()), keyPEM(short)), nil, secrets.ErrMalformed,
+			"crypto/tls cannot use the private key in tls.key"},
+		"no CA for clients": {k8s(p.cert, p.key), verifying, secrets.ErrFieldNotFound, "the document has no CA (ca.crt), and ClientAuth"},
+		"no CA for some":    {k8s(p.cert, p.key), ifGiven, secrets.ErrFieldNotFound, "the document has no CA (ca.crt), and ClientAuth"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)

@@ -22,12 +22,15 @@ func newConfig(opts []Option) *config {
 	return c
 }
 
-// WithConfig sets the template of the configurations that [TLS.Server] and [TLS.DialTLS] use: MinVersion, ClientAuth, NextProtos,
-// ServerName and so on. Functions such as VerifyConnection run on both sides. [New] clones it. What the secret decides must not be set:
-// Certificates, RootCAs, ClientCAs, ClientSessionCache and the functions that choose a certificate, a configuration or a session ticket.
-// Session ticket keys of base are not used. InsecureSkipVerify is an error.
+// WithConfig sets the template of the configurations that [TLS.Server] and [TLS.DialTLS] use: ClientAuth, MinVersion, NextProtos,
+// ServerName and so on.
 //
-// If ClientAuth is tls.VerifyClientCertIfGiven or tls.RequireAndVerifyClientCert, the document must have a CA.
+// ClientAuth belongs here: set on the Config that Server returns, it makes each handshake fail. If it is tls.VerifyClientCertIfGiven or
+// tls.RequireAndVerifyClientCert, the document must have a CA.
+//
+// Functions such as VerifyConnection run on both sides. [New] clones base. What the secret decides must not be set: Certificates, RootCAs,
+// ClientCAs, ClientSessionCache and the functions that choose a certificate, a configuration or a session ticket. Session ticket keys of
+// base are not used. InsecureSkipVerify is an error.
 //
 // If NextProtos is nil, Server offers "h2" and "http/1.1", as an [http.Server] does, and DialTLS offers nothing. For a server without
 // HTTP/2, set NextProtos to what it speaks, and for a protocol without ALPN to an empty slice. Default: an empty tls.Config.

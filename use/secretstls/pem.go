@@ -2,6 +2,9 @@ package secretstls
 
 import (
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
 	"slices"
@@ -13,16 +16,22 @@ import (
 
 // The errors of crypto/tls and crypto/x509 may quote what they read. The words here are our own.
 
-// certificates returns the certificates that the field name holds: PEM, or a JSON list of PEM, as the ca_chain of Vault is.
-func certificates(name string, field secrets.Secret) ([]*x509.Certificate, *secrets.Error) {
-	if strings.HasPrefix(strings.TrimSpace(field.Reveal()), "[") {
-		var list []string
-		if err := field.JSON(&list); err != nil {
-			return nil, malformed(name + " is not a list of PEM certificates")
-		}
-		field = secrets.NewSecret(strings.Join(list, "\n"), secrets.Meta{})
+// textOf returns the text of the field name, which may be a JSON list of texts, as the ca_chain of Vault is.
+func textOf(name string, field secrets.Secret) (string, *secrets.Error) {
+	text := strings.TrimSpace(field.Reveal())
+	if !strings.HasPrefix(text, "[") {
+		return text, nil
 	}
-	blocks, err := blocksOf(name, field, "certificate")
+	var list []string
+	if err := field.JSON(&list); err != nil {
+		return "", malformed(name + " is not a list of PEM certificates")
+	}
+	return strings.TrimSpace(strings.Join(list, "\n")), nil
+}
+
+// certificates returns the certificates in text, which is that of the field name.
+func certificates(name, text string) ([]*x509.Certificate, *secrets.Error) {
+	blocks, err := blocksOf(name, text, "certificate")
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +54,7 @@ func certificates(name string, field secrets.Secret) ([]*x509.Certificate, *secr
 
 // privateKey returns the private key that the field name holds.
 func privateKey(name string, field secrets.Secret) (crypto.Signer, *secrets.Error) {
-	blocks, err := blocksOf(name, field, "private key")
+	blocks, err := blocksOf(name, field.Reveal(), "private key")
 	if err != nil {
 		return nil, err
 	}
@@ -62,12 +71,15 @@ func privateKey(name string, field secrets.Secret) (crypto.Signer, *secrets.Erro
 		return nil, malformed("the private key in " + name + " cannot be parsed; " +
 			"it must be an RSA, ECDSA or Ed25519 key in PKCS #8, PKCS #1 or SEC 1")
 	}
+	if !isUsable(key) {
+		return nil, malformed("crypto/tls cannot use the private key in " + name + "; " +
+			"it must be RSA of at least 1024 bits, ECDSA on P-256, P-384 or P-521, or Ed25519")
+	}
 	return key, nil
 }
 
-// blocksOf returns the PEM blocks of a field, which should hold a what.
-func blocksOf(name string, field secrets.Secret, what string) ([]*pem.Block, *secrets.Error) {
-	text := field.Reveal()
+// blocksOf returns the PEM blocks in the text of the field name, which should hold a what.
+func blocksOf(name, text, what string) ([]*pem.Block, *secrets.Error) {
 	var blocks []*pem.Block
 	for block, rest := pem.Decode([]byte(text)); block != nil; block, rest = pem.Decode(rest) {
 		blocks = append(blocks, block)
@@ -98,6 +110,19 @@ func parseKey(der []byte) crypto.Signer {
 		return key
 	}
 	return nil
+}
+
+// isUsable reports whether a handshake can be signed with key. crypto/x509 also parses keys that crypto/tls has no signature scheme for
+// (signatureSchemesForCertificate there), and that crypto/rsa refuses (https://pkg.go.dev/crypto/rsa#hdr-Minimum_key_size).
+func isUsable(key crypto.Signer) bool {
+	switch public := key.Public().(type) {
+	case *rsa.PublicKey:
+		return public.N.BitLen() >= 1024
+	case *ecdsa.PublicKey:
+		return public.Curve == elliptic.P256() || public.Curve == elliptic.P384() || public.Curve == elliptic.P521()
+	default:
+		return true
+	}
 }
 
 // isOf returns a function that reports whether a certificate is of key.

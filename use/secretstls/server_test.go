@@ -1,7 +1,11 @@
 package secretstls_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"net/http"
 	"strings"
@@ -40,6 +44,7 @@ func TestServerFollowsTheSecret(t *testing.T) {
 func TestTheLastGoodVersionStays(t *testing.T) {
 	ca := newAuthority("ca")
 	p, other := ca.issue(2), ca.issue(3)
+	p224 := must(ecdsa.GenerateKey(elliptic.P224(), rand.Reader))
 	for name, broken := range map[string]string{
 		"a pair that does not match": kubernetes(pair{p.cert, other.key}, ca),
 		"the other half":             kubernetes(pair{other.cert, p.key}, ca),
@@ -47,6 +52,7 @@ func TestTheLastGoodVersionStays(t *testing.T) {
 		"an empty CA":                document(map[string]any{"tls.crt": p.cert, "tls.key": p.key, "ca.crt": ""}),
 		"no CA any more":             kubernetes(p),
 		"no fields":                  "{}",
+		"a curve crypto/tls lacks":   kubernetes(pair{leafOf(ca, p224.Public()), keyPEM(p224)}, ca),
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -131,12 +137,11 @@ func TestConfigsOfCallers(t *testing.T) {
 		ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13, NextProtos: make([]string, 0, 8),
 	}))
 	c := followed.Server()
-	c.ClientAuth, c.MinVersion = tls.NoClientCert, tls.VersionTLS12
 	c.NextProtos = append(c.NextProtos, "h2")
 	clone := c.Clone()
 	clone.NextProtos = append(clone.NextProtos, "http/1.1")
 	for _, server := range []*tls.Config{c, clone} {
-		is.True(!shake(server, trusting(ca)).ok()) // it still asks for a certificate
+		is.True(!shake(server, trusting(ca)).ok()) // it asks for a certificate
 		client := showing(trusting(ca), ca.issue(2))
 		client.NextProtos = []string{"h2"}
 		o := shake(server, client)
@@ -146,9 +151,71 @@ func TestConfigsOfCallers(t *testing.T) {
 		client.MaxVersion = tls.VersionTLS12
 		is.True(!shake(server, client).ok())
 	}
+	c.ClientAuth = tls.NoClientCert // no connection may be less than the template wants, or the caller
+	is.True(!shake(c, showing(trusting(ca), ca.issue(2))).ok())
+	is.True(!shake(c.Clone(), trusting(ca)).ok())
 	other := followed.Server()
 	is.Equal(len(other.NextProtos), 0)
 	is.Equal(other.ClientAuth, tls.RequireAndVerifyClientCert)
+	is.True(shake(other, showing(trusting(ca), ca.issue(2))).ok())
+}
+
+// Connections use the Config of the version. A check that a program sets on the Config of Server would be off in silence, so every
+// handshake fails.
+func TestChecksThatAreSetOnTheReturnedConfigFail(t *testing.T) {
+	ca := newAuthority("ca")
+	s := newSecret(t, kubernetes(ca.issue(1), ca))
+	verifyConnection := func(tls.ConnectionState) error { return nil }
+	checked := secretstls.WithConfig(&tls.Config{VerifyConnection: verifyConnection, MinVersion: tls.VersionTLS12})
+	for name, tt := range map[string]struct {
+		change func(c *tls.Config)
+		field  string // or "" for what is no check
+		opts   []secretstls.Option
+	}{
+		"ClientAuth":           {func(c *tls.Config) { c.ClientAuth = tls.RequireAndVerifyClientCert }, "ClientAuth", nil},
+		"ClientCAs":            {func(c *tls.Config) { c.ClientCAs = x509.NewCertPool() }, "ClientCAs", nil},
+		"MinVersion":           {func(c *tls.Config) { c.MinVersion = tls.VersionTLS13 }, "MinVersion", nil},
+		"MinVersion, replaced": {func(c *tls.Config) { c.MinVersion = tls.VersionTLS13 }, "MinVersion", []secretstls.Option{checked}},
+		"VerifyConnection":     {func(c *tls.Config) { c.VerifyConnection = verifyConnection }, "VerifyConnection", nil},
+		"VerifyConnection, removed": {
+			func(c *tls.Config) { c.VerifyConnection = nil }, "VerifyConnection", []secretstls.Option{checked},
+		},
+		"VerifyPeerCertificate": {func(c *tls.Config) {
+			c.VerifyPeerCertificate = func([][]byte, [][]*x509.Certificate) error { return nil }
+		}, "VerifyPeerCertificate", nil},
+		"nothing (control)":            {func(*tls.Config) {}, "", nil},
+		"nothing of another (control)": {func(*tls.Config) {}, "", []secretstls.Option{checked}},
+		"NextProtos (control)":         {func(c *tls.Config) { c.NextProtos = []string{"h2"} }, "", nil},
+		"the same again (control)":     {func(c *tls.Config) { c.MinVersion = tls.VersionTLS12 }, "", []secretstls.Option{checked}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := is.New(t)
+			c := s.follow(tt.opts...).Server()
+			tt.change(c)
+			for _, server := range []*tls.Config{c, c.Clone()} { // http.Server and gRPC use a clone
+				o := shake(server, trusting(ca))
+				is.Equal(o.ok(), tt.field == "")
+				if tt.field != "" {
+					want := "secrets: secretstls: " + tt.field + " of the Config that Server returned was changed; give it to WithConfig"
+					is.Equal(o.serverErr.Error(), want)
+				}
+			}
+		})
+	}
+}
+
+// Servers that share the Config of one call serve at the same time, each with a clone of its own.
+func TestServersThatShareAConfig(t *testing.T) {
+	is := is.New(t)
+	ca := newAuthority("ca")
+	config := newSecret(t, kubernetes(ca.issue(1), ca)).follow().Server()
+	hello := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write([]byte(r.Proto)) })
+	for range 3 {
+		address := serve(t, &http.Server{TLSConfig: config, Handler: hello})
+		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusting(ca).RootCAs}, ForceAttemptHTTP2: true}
+		is.Equal(get(t, transport, "https://"+address), "HTTP/2.0 HTTP/2.0")
+		transport.CloseIdleConnections()
+	}
 }
 
 // An http.Server speaks HTTP/2, which it adds to a clone of the outer Config only. What its clients may choose is NextProtos of

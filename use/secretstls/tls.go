@@ -3,6 +3,7 @@ package secretstls
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"slices"
 	"time"
@@ -25,8 +26,8 @@ type TLS struct {
 // be that of the program: the TLS follows the secret until ctx ends, or until Close.
 //
 // The error is that of [secrets.Client.Watch], or names every fault of opts. Otherwise the document cannot be used: a field is missing
-// ([secrets.ErrFieldNotFound]) or cannot be read, or certificate and key do not match (both [secrets.ErrMalformed]). It names key and
-// field, and holds nothing of their content.
+// ([secrets.ErrFieldNotFound]), or it cannot be read, certificate and key do not match, or crypto/tls cannot use the key (all
+// [secrets.ErrMalformed]). It names key and field, and holds nothing of their content.
 func New(ctx context.Context, client *secrets.Client, key string, opts ...Option) (*TLS, error) {
 	c := newConfig(opts)
 	c.faults.Checkf(client != nil, "a nil *secrets.Client")
@@ -46,20 +47,46 @@ func New(ctx context.Context, client *secrets.Client, key string, opts ...Option
 	return &TLS{handle, live, serverBase(c.base)}, nil
 }
 
-// Server returns a Config for [tls.Listen], [http.Server.TLSConfig] and the like. Its GetConfigForClient returns the Config of the current
-// version, the same one for all connections of that version.
+// Server returns a Config for [tls.Listen], [http.Server.TLSConfig] and the like.
 //
-// Each call returns a new Config, which the caller may change or clone. But connections use that of the version: give ClientAuth,
-// NextProtos and all other settings to [WithConfig]. Set on the returned Config, they have no effect.
+// Give ClientAuth and all other settings to [WithConfig], not to the returned Config: connections use the Config of the current version,
+// which its GetConfigForClient returns. If ClientAuth, ClientCAs, MinVersion, VerifyConnection or VerifyPeerCertificate of the returned
+// Config was changed, each handshake fails, with an error that names the field. Other changes have no effect, such as NextProtos, which
+// http.Server sets. A change to a Clone of it is not seen and has no effect, nor has a function in the place of another one.
+//
+// Each call returns a new Config. As any Config, it must not be changed once it is in use. All connections of a version share one.
 func (t *TLS) Server() *tls.Config {
 	c := t.base.Clone()
 	c.NextProtos = slices.Clone(c.NextProtos)
 	c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		if err := checkUnchanged(c, t.base); err != nil {
+			return nil, err
+		}
 		v := t.live.Load()
 		v.tickets.renew(v.server)
 		return v.server, nil
 	}
 	return c
+}
+
+// checkUnchanged returns an error if a check of c, which Server has returned, is not that of base. It would be off in silence. It reads no
+// field that http.Server writes: servers may share c.
+func checkUnchanged(c, base *tls.Config) error {
+	for _, field := range []struct {
+		name   string
+		isSame bool
+	}{
+		{"ClientAuth", c.ClientAuth == base.ClientAuth},
+		{"ClientCAs", c.ClientCAs == base.ClientCAs},
+		{"MinVersion", c.MinVersion == base.MinVersion},
+		{"VerifyConnection", (c.VerifyConnection == nil) == (base.VerifyConnection == nil)},
+		{"VerifyPeerCertificate", (c.VerifyPeerCertificate == nil) == (base.VerifyPeerCertificate == nil)},
+	} {
+		if !field.isSame {
+			return errors.New("secrets: secretstls: " + field.name + " of the Config that Server returned was changed; give it to WithConfig")
+		}
+	}
+	return nil
 }
 
 // DialTLS dials addr and does the handshake. It trusts the CA of the current version, or the roots of the system if the document has none,

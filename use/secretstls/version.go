@@ -15,7 +15,7 @@ import (
 // names are those of the fields of a document.
 type names struct {
 	cert, key string
-	ca        []string // the first one that is there counts
+	ca        []string // the first one that is there and not empty counts
 	required  bool     // one of ca must be there
 }
 
@@ -109,7 +109,11 @@ func (n names) keyPair(s secrets.Secret) ([]*x509.Certificate, crypto.Signer, *s
 	if err != nil {
 		return nil, nil, err
 	}
-	chain, err := certificates(n.cert, certField)
+	certText, err := textOf(n.cert, certField)
+	if err != nil {
+		return nil, nil, err
+	}
+	chain, err := certificates(n.cert, certText)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -130,16 +134,27 @@ func (n names) keyPair(s secrets.Secret) ([]*x509.Certificate, crypto.Signer, *s
 
 // authorities returns the CAs of s, or none if it may do without.
 func (b *builder) authorities(s secrets.Secret, n names) ([]*x509.Certificate, *secrets.Error) {
+	empty := ""
 	for _, name := range n.ca {
 		field, err := fieldOf(s, name)
-		switch {
-		case err == nil && strings.TrimSpace(field.Reveal()) == "":
-			return nil, malformed(name + ` is empty; to do without a CA, use WithFields("` + n.cert + `", "` + n.key + `", "")`)
-		case err == nil:
-			return certificates(name, field)
-		case n.required || !errors.Is(err, secrets.ErrFieldNotFound):
-			return nil, err
+		if err != nil {
+			if n.required || !errors.Is(err, secrets.ErrFieldNotFound) {
+				return nil, err
+			}
+			continue
 		}
+		text, err := textOf(name, field)
+		switch {
+		case err != nil:
+			return nil, err
+		case text != "":
+			return certificates(name, text)
+		case empty == "":
+			empty = name
+		}
+	}
+	if empty != "" { // to trust the roots of the system is no effect of an empty field
+		return nil, malformed(empty + ` is empty; to do without a CA, use WithFields("` + n.cert + `", "` + n.key + `", "")`)
 	}
 	which := "the document has no CA"
 	if len(n.ca) > 0 {
@@ -159,16 +174,24 @@ func (b *builder) authorities(s secrets.Secret, n names) ([]*x509.Certificate, *
 // and a peer may have the root alone.
 func complete(chain, cas []*x509.Certificate) []*x509.Certificate {
 	for range cas {
-		last := chain[len(chain)-1]
-		i := slices.IndexFunc(cas, func(ca *x509.Certificate) bool {
-			return bytes.Equal(ca.RawSubject, last.RawIssuer) && last.CheckSignatureFrom(ca) == nil
-		})
-		if i < 0 || bytes.Equal(cas[i].RawSubject, cas[i].RawIssuer) {
+		ca := issuerOf(chain[len(chain)-1], cas)
+		if ca == nil || bytes.Equal(ca.RawSubject, ca.RawIssuer) {
 			break
 		}
-		chain = append(chain, cas[i])
+		chain = append(chain, ca)
 	}
 	return chain
+}
+
+// issuerOf returns the one of cas that has signed c, or nil. If a CA was issued again with the same key, the one that ends last counts.
+func issuerOf(c *x509.Certificate, cas []*x509.Certificate) (issuer *x509.Certificate) {
+	for _, ca := range cas {
+		if bytes.Equal(ca.RawSubject, c.RawIssuer) && c.CheckSignatureFrom(ca) == nil &&
+			(issuer == nil || ca.NotAfter.After(issuer.NotAfter)) {
+			issuer = ca
+		}
+	}
+	return issuer
 }
 
 // poolOf returns a pool of cas, or nil if there are none.
