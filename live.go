@@ -90,7 +90,7 @@ func (l *Live[T]) Err() error {
 }
 
 // Changed returns a channel that is closed when the T of this moment is replaced, or when the Live ends: then Err is [ErrClosed]. Take
-// it before the T is read, as with [Handle].
+// it before the T is read, as with [Handle]. Keep the Live while you wait: one that the program has dropped builds no more.
 func (l *Live[T]) Changed() <-chan struct{} { return l.core.current.Load().replaced }
 
 // Close ends the Live. Its T ends after its last user, for which Close does not wait. The handle goes on. Close may be called often, and
@@ -113,7 +113,7 @@ type deriveConfig[T any] struct {
 }
 
 // Closing makes the Live call end once for each T: after the T was replaced or the Live has ended, and the last [Live.Use] has returned.
-// Any goroutine that calls Use, or Close of the Live, its handle or the Client, may run end, and so may one of the Live. end must not
+// Any goroutine that calls Use, or Close of the Live, its handle or the Client, may run end, and so may a goroutine of the Live. end must not
 // close the Client, whose Close waits for it. Default: the Live calls nothing.
 func Closing[T any](end func(T)) DeriveOption[T] {
 	return func(c *deriveConfig[T]) {

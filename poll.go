@@ -272,7 +272,7 @@ type look struct {
 	until     time.Time // it ends then
 	news      int       // that of the poll, when the look began
 	answers   []read    // one for each key
-	absent    bool      // there is no such secret
+	absent    bool      // there is none of the secrets
 	err       *Error    // the first of those that the handles show, or nil
 }
 
@@ -395,9 +395,10 @@ func (p *poll) show(l *look) {
 			failed[f.key] = reason != nil
 		}
 	}
+	l.absent = true
 	for _, r := range l.answers {
 		reason := reasons[r.key]
-		l.absent = l.absent || reason != nil && errors.Is(reason, ErrNotFound)
+		l.absent = l.absent && reason != nil && errors.Is(reason, ErrNotFound)
 		if l.err == nil && failed[r.key] {
 			l.err = reason
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/matryer/is"
 
 	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/middleware/cache"
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
@@ -132,6 +133,49 @@ func TestLooksForAnOptionalSecret(t *testing.T) {
 				w.Equal(needs.Secret().Reveal(), "one")
 				w.NoErr(w.handle.Err())
 				w.True(w.handle.Secret().IsZero())
+			})
+		})
+	}
+}
+
+// A missing field does not change when the other fields of its document are looked at.
+func TestAMissingFieldBesideOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		backend := secretstest.NewBackend(map[string]string{"db": `{"user":"one"}`})
+		client := open(t, backend, secrets.WithCache(cache.New(cache.WithTTL(5*time.Second), cache.WithJitter(0))))
+		user, err := client.Watch(t.Context(), "db#user")
+		is.NoErr(err)
+		_, err = client.Watch(t.Context(), "db#params", secrets.Optional())
+		is.NoErr(err)
+		for range 20 {
+			elapse(7 * time.Second)
+			changed := user.Changed()
+			backend.Set("db", `{"user":"`+time.Now().String()+`"}`)
+			elapse(6 * time.Second)
+			is.True(isClosed(changed))
+		}
+	})
+}
+
+// What a Refresh finds to be gone, or denied, shows in the handles at once.
+func TestARefreshOfWhatIsGone(t *testing.T) {
+	for name, layers := range map[string][]func() secrets.Option{"without layers": nil, "with a cache": {exact}} {
+		t.Run(name, func(t *testing.T) {
+			watchOptional(t, "db", map[string]string{"db": "one"}, layers, func(w *watching) {
+				elapse(time.Second)
+				w.backend.Remove("db")
+				_, err := w.client.Refresh(w.Context(), "db")
+				w.True(errors.Is(err, secrets.ErrNotFound))
+				synctest.Wait()
+				w.True(w.handle.Secret().IsZero())
+
+				elapse(time.Second)
+				w.backend.Fail(secrets.ErrPermissionDenied)
+				_, err = w.client.Refresh(w.Context(), "db")
+				w.True(errors.Is(err, secrets.ErrPermissionDenied))
+				elapse(100 * time.Millisecond)
+				w.True(errors.Is(w.handle.Err(), secrets.ErrPermissionDenied))
 			})
 		})
 	}

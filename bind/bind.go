@@ -25,7 +25,8 @@ func Load[T any](ctx context.Context, client *secrets.Client) (T, error) {
 		var zero T
 		return zero, err
 	}
-	return load[T](ctx, client, p)
+	value, _, err := load[T](ctx, client, p)
+	return value, err
 }
 
 // Keys returns the keys of all secrets that [Load] reads for a T, in the order of its fields, each once. They are what a policy must
@@ -47,14 +48,14 @@ func planFor[T any](client *secrets.Client) (plan, error) {
 	return p, err
 }
 
-// load is Load by p.
-func load[T any](ctx context.Context, client *secrets.Client, p plan) (T, error) {
+// load is Load by p. It also returns what it has found.
+func load[T any](ctx context.Context, client *secrets.Client, p plan) (T, map[string]secrets.Secret, error) {
 	var value, zero T
 	found, err := client.GetMany(ctx, p.keys()...)
 	if err := p.fill(reflect.ValueOf(&value).Elem(), found, err); err != nil {
-		return zero, err
+		return zero, nil, err
 	}
-	return value, nil
+	return value, found, nil
 }
 
 // fill sets the fields of v to what a GetMany of the keys has returned.

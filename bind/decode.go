@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/url"
 	"reflect"
 	"strconv"
@@ -111,7 +112,7 @@ func decodeUint(v reflect.Value, s secrets.Secret) string {
 
 func decodeFloat(v reflect.Value, s secrets.Secret) string {
 	n, err := strconv.ParseFloat(s.Reveal(), v.Type().Bits())
-	if err != nil {
+	if err != nil || math.IsNaN(n) || math.IsInf(n, 0) { // which pass each check of a limit
 		return "the value is not a number that fits " + v.Kind().String()
 	}
 	v.SetFloat(n)

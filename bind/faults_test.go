@@ -45,19 +45,31 @@ func TestFaultsOfAStruct(t *testing.T) {
 		noType  = " holds no secret; for a JSON document, add the option json"
 	)
 	for name, test := range map[string]func(t *testing.T){
-		"no struct":         faulty[int]("secrets: bind: int is not a struct"),
-		"a pointer":         faulty[*pointed]("secrets: bind: *bind_test.pointed is not a struct"),
-		"an interface":      faulty[any]("secrets: bind: interface {} is not a struct"),
-		"a leaf":            faulty[time.Time]("secrets: bind: time.Time" + noTag),
-		"no tag":            faulty[struct{ V string }]("secrets: bind: struct { V string }" + noTag),
-		"no type":           faulty[one[chan int]](fault("V: the type chan int" + noType)),
-		"a slice":           faulty[one[[]string]](fault("V: the type []string" + noType)),
-		"a map":             faulty[one[map[string]int]](fault("V: the type map[string]int" + noType)),
-		"an array":          faulty[one[[4]byte]](fault("V: the type [4]uint8" + noType)),
-		"any":               faulty[one[any]](fault("V: the type interface {}" + noType)),
-		"a uintptr":         faulty[one[uintptr]](fault("V: the type uintptr" + noType)),
-		"two pointers":      faulty[one[**int]](fault("V: the type **int" + noType)),
-		"a struct's":        faulty[one[*pointed]](fault("V: the type *bind_test.pointed" + noType)),
+		"no struct":    faulty[int]("secrets: bind: int is not a struct"),
+		"a pointer":    faulty[*pointed]("secrets: bind: *bind_test.pointed is not a struct"),
+		"an interface": faulty[any]("secrets: bind: interface {} is not a struct"),
+		"a leaf":       faulty[time.Time]("secrets: bind: time.Time" + noTag),
+		"no tag":       faulty[struct{ V string }]("secrets: bind: struct { V string }" + noTag),
+		"no type":      faulty[one[chan int]](fault("V: the type chan int" + noType)),
+		"a slice":      faulty[one[[]string]](fault("V: the type []string" + noType)),
+		"a map":        faulty[one[map[string]int]](fault("V: the type map[string]int" + noType)),
+		"an array":     faulty[one[[4]byte]](fault("V: the type [4]uint8" + noType)),
+		"any":          faulty[one[any]](fault("V: the type interface {}" + noType)),
+		"a uintptr":    faulty[one[uintptr]](fault("V: the type uintptr" + noType)),
+		"two pointers": faulty[one[**int]](fault("V: the type **int" + noType)),
+		"a struct's": faulty[struct {
+			V *pointed `secret:"v"`
+		}]("secrets: bind: V: fields of a pointer cannot be filled; use the struct itself"),
+		"a struct's, no tag": faulty[struct{ V *pointed }]("secrets: bind: V: fields of a pointer cannot be filled; use the struct itself, " +
+			`or tag it with "-" to leave it alone`),
+		"a space before an option": faulty[struct {
+			V int `secret:"a#b ,default=1"`
+		}](`secrets: bind: V: the key "a#b " begins or ends with a space`),
+		"a space in a prefix": faulty[struct {
+			V struct {
+				W int `secret:"#w"`
+			} `secret:" a"`
+		}](`secrets: bind: V: the prefix " a" begins or ends with a space`),
 		"json of a channel": faulty[oneJSON[chan int]]("secrets: bind: oneJSON[chan int].V: the type chan int holds no JSON value"),
 		"json of a function": faulty[oneJSON[*func()]](
 			"secrets: bind: oneJSON[*func()].V: the type *func() holds no JSON value"),
@@ -134,7 +146,7 @@ func TestFaultsOfAStruct(t *testing.T) {
 			E pointed `secret:"e/"`
 			F pointed
 		}](
-			`secrets: bind: pointed: fields of an embedded pointer cannot be filled; embed the struct itself`,
+			`secrets: bind: pointed: fields of a pointer cannot be filled; use the struct itself, or tag it with "-" to leave it alone`,
 			`secrets: bind: A: "a#b" has a version or a field; a prefix is a path alone`,
 			`secrets: bind: B: "b?version=2" has a version or a field; a prefix is a path alone`,
 			`secrets: bind: C: "c" is the prefix of keys, which takes no options`,
@@ -190,7 +202,7 @@ func TestTypesThatReferToThemselves(t *testing.T) {
 	is.Equal(got.Left, nil)
 	is.Equal(got.JSON.Left.Name, "b")
 	_, err = bind.Load[loop](t.Context(), client)
-	is.Equal(err.Error(), "secrets: bind: loop.loop: fields of an embedded pointer cannot be filled; embed the struct itself")
+	is.Equal(err.Error(), `secrets: bind: loop.loop: fields of a pointer cannot be filled; use the struct itself, or tag it with "-" to leave it alone`)
 	_, err = bind.Load[selfs](t.Context(), client)
 	is.Equal(err.Error(), "secrets: bind: selfs.V: the type bind_test.self holds no secret; for a JSON document, add the option json")
 	_, err = bind.Load[selfsJSON](t.Context(), client)

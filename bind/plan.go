@@ -30,7 +30,7 @@ type field struct {
 
 // newPlan returns the plan for t, or all faults of t.
 func newPlan(t reflect.Type) (plan, error) {
-	w := walker{faults: faults.List{Prefix: prefix}}
+	w := walker{root: t, faults: faults.List{Prefix: prefix}}
 	if t.Kind() != reflect.Struct {
 		w.faults.Addf("%v is not a struct", t)
 		return nil, w.faults.Err()
@@ -58,6 +58,7 @@ func (p plan) keys() []string {
 
 // walker makes the plan of a type.
 type walker struct {
+	root   reflect.Type
 	plan   plan
 	faults faults.List
 }
@@ -100,8 +101,8 @@ func (w *walker) walk(t reflect.Type, p place) {
 			w.tagged(f, at, text)
 		case f.Anonymous && f.Type.Kind() == reflect.Struct:
 			w.walk(f.Type, at)
-		case f.Anonymous && f.Type.Kind() == reflect.Pointer && hasTags(f.Type.Elem()):
-			w.faults.Addf("%s: fields of an embedded pointer cannot be filled; embed the struct itself", at.name)
+		case f.Type.Kind() == reflect.Pointer && (f.Anonymous || f.Type.Elem() != w.root) && hasTags(f.Type.Elem()):
+			w.faults.Addf("%s: fields of a pointer cannot be filled; use the struct itself, or tag it with \"-\" to leave it alone", at.name)
 		case hasTags(f.Type):
 			w.faults.Addf("%s: it has no tag, but its fields have; tag it with the prefix of their keys, which may be empty, "+
 				"or with \"-\" to leave it alone", at.name)
@@ -172,6 +173,10 @@ func (w *walker) tagged(f reflect.StructField, at place, text string) {
 		w.faults.Addf("%s: it is not exported, and cannot be filled", at.name)
 	case t.key == "":
 		w.faults.Addf("%s: its tag names no key", at.name)
+	case strings.TrimSpace(t.key) != t.key:
+		w.faults.Addf("%s: the key %q begins or ends with a space", at.name, t.key)
+	case decode == nil && f.Type.Kind() == reflect.Pointer && hasTags(f.Type.Elem()):
+		w.faults.Addf("%s: fields of a pointer cannot be filled; use the struct itself", at.name)
 	case decode == nil && t.json:
 		w.faults.Addf("%s: the type %v holds no JSON value", at.name, f.Type)
 	case decode == nil:
@@ -203,6 +208,10 @@ func (w *walker) group(t reflect.Type, at place, text string) {
 	}
 	if key, _, options := strings.Cut(text, ","); options {
 		w.faults.Addf("%s: %q is the prefix of keys, which takes no options", at.name, key)
+		return
+	}
+	if strings.TrimSpace(text) != text {
+		w.faults.Addf("%s: the prefix %q begins or ends with a space", at.name, text)
 		return
 	}
 	if text != "" {

@@ -13,6 +13,7 @@ import (
 	"github.com/seed-5482dd03/secrets"
 	"github.com/seed-5482dd03/secrets/bind"
 	"github.com/seed-5482dd03/secrets/middleware"
+	"github.com/seed-5482dd03/secrets/middleware/fallback"
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
@@ -256,6 +257,57 @@ func TestAnOptionalSecretIsDeleted(t *testing.T) {
 		elapse(time.Minute)
 		w.Equal(w.live.Load().Limit, 6)
 		w.NoErr(w.live.Err())
+	})
+}
+
+// A build that reads less than the handles have seen would stay for ever, since nothing changes after it: from a server that lags, or from
+// a fallback in an outage.
+func TestAnOlderAnswerIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		first := secretstest.NewBackend(map[string]string{"database": `{"user":"u1","password":"p1"}`, "token": "t"})
+		spare := secretstest.NewBackend(map[string]string{"database": `{"user":"old","password":"old"}`, "token": "t"}, secretstest.WithName("spare"))
+		client, err := secrets.New(first, secrets.WithFallback(fallback.To(spare)))
+		is.NoErr(err)
+		defer client.Close()
+		live, err := bind.Watch[service](t.Context(), client)
+		is.NoErr(err)
+		defer live.Close()
+		for name, second := range map[string]func() error{
+			"a server that lags": func() error { first.Set("database", `{"user":"u1","password":"p1"}`); return nil },
+			"a fallback":         func() error { return secrets.ErrUnavailable },
+		} {
+			reads := 0
+			first.Set("database", `{"user":"u2","password":"p2"}`)
+			first.OnCall(func(_ context.Context, refs []secrets.Ref) error {
+				if refs[0].Path != "database" {
+					return nil
+				}
+				switch reads++; reads {
+				case 2: // of the build; the first one was of the handles
+					return second()
+				case 3:
+					first.Set("database", `{"user":"u2","password":"p2"}`)
+				}
+				return nil
+			})
+			for reads < 2 {
+				time.Sleep(time.Millisecond)
+			}
+			synctest.Wait()
+			is.Equal(live.Load().DB.User, "u1")
+			if !errors.Is(live.Err(), secrets.ErrUnavailable) {
+				t.Errorf("%s: %v", name, live.Err())
+			}
+			elapse(2 * time.Second)
+			is.Equal(live.Load().DB.User+live.Load().DB.Password, "u2p2")
+			is.NoErr(live.Err())
+
+			first.Set("database", `{"user":"u1","password":"p1"}`)
+			elapse(time.Minute)
+			is.Equal(live.Load().DB.User, "u1")
+			is.NoErr(live.Err())
+		}
 	})
 }
 

@@ -236,7 +236,9 @@ func (l *Lifetime) IsOverIn(d time.Duration) bool {
 // HasEnded reports whether the lease is over: the connection is of no use any more.
 func (l *Lifetime) HasEnded() bool { return l.hasEndedIn(0) }
 
-func (l *Lifetime) hasEndedIn(d time.Duration) bool { return l.hasCome(l.end, d) && !l.isFetchedAgain() }
+func (l *Lifetime) hasEndedIn(d time.Duration) bool {
+	return l.hasCome(l.end, d) && !l.isFetchedAgain()
+}
 
 // hasCome reports whether t will have come after d, if the connection depends on a lease.
 func (l *Lifetime) hasCome(t time.Time, d time.Duration) bool {
