@@ -135,7 +135,7 @@ func (r *refusal) candidate(ctx context.Context, c *Client, i int) (s Secret, mo
 		if next == len(r.alternates) {
 			return s, false, nil
 		}
-		other := c.alternate(ctx, r.alternates[next], r.asked[0])
+		other, _ := c.alternate(ctx, r.alternates[next], r.asked[0]) // one that cannot be had is passed over
 		if other.IsZero() && ctx.Err() != nil {
 			return s, false, contextError(ctx, "", r.key)
 		}
