@@ -39,8 +39,8 @@
 //   - A version before the current one that is denied counts as missing: a process that starts signs with the current one at once. The
 //     policy on AWS must allow AWSPREVIOUS and AWSPENDING.
 //   - AWS does not say when AWSCURRENT was moved back to an older version. A process that starts less than ActivateAfter later signs with
-//     that one at once, before others have seen the change. So write the old key as a new version instead, or restart no process for
-//     ActivateAfter. In Vault, a rollback is a new version.
+//     that one at once. Peers do not know it yet if it was replaced more than Overlap ago. So write the old key as a new version instead,
+//     or restart no process for ActivateAfter. In Vault, a rollback is a new version.
 //   - Files, environment variables and KV version 1 keep no version before the current one, and do not say when it was created. A process
 //     that starts knows the current key alone: it signs at once, maybe before others have seen the key, and refuses what an older key has
 //     signed.

@@ -152,8 +152,10 @@ func Overlap(d time.Duration) Option {
 //	secretkeys.Open(ctx, client, "signing", secretkeys.Fields("id", "key")) // the files signing/id and signing/key
 //
 // Write both fields in one step, as Kubernetes does, and never an id again: a key with an id that is known takes the place of that key at
-// once. Keep nothing else in a document that the backend keeps versions of: each write of it counts as a rotation, see the limits. An id is 1 to 128 printable ASCII characters without a space. A file with a key must be text. Default: the version that the
-// backend names is the id, and the whole secret is the key.
+// once. With KV version 2 or AWS, keep nothing else in the document: each write of it counts as a rotation.
+//
+// An id is 1 to 128 printable ASCII characters without a space. A file with a key must be text. Default: the version that the backend
+// names is the id, and the whole secret is the key.
 func Fields(id, key string) Option {
 	return func(c *config) {
 		c.source.idField, c.source.keyField = id, key
