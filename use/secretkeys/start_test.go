@@ -116,9 +116,9 @@ func TestVersionThatSignsAtTheStart(t *testing.T) {
 		then        string
 		oneVerifies time.Duration // for so long version 1 does, if it is not the current one
 	}{
-		"the one before the current one":  {version{"2", second}, none, version{"1", hour}, "1", 59 * second, "2", day + 59*second},
-		"not a pending one":               {version{"2", hour}, version{"3", second}, none, "2", 0, "", 0},
-		"nor while the current is young":  {version{"2", 2 * second}, version{"3", second}, none, "2", 0, "", 0},
+		"the one before the current one": {version{"2", second}, none, version{"1", hour}, "1", 59 * second, "2", day + 59*second},
+		"not a pending one":              {version{"2", hour}, version{"3", second}, none, "2", 0, "", 0},
+		"nor while the current is young": {version{"2", 2 * second}, version{"3", second}, none, "2", 0, "", 0},
 		"the one before, not the pending": {
 			version{"2", 2 * second}, version{"3", second}, version{"1", hour}, "1", 58 * second, "2", day + 58*second,
 		},
