@@ -3,6 +3,7 @@ package secretkeys_test
 import (
 	"context"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -43,4 +44,40 @@ func TestKeysThatAreDroppedStopFollowing(t *testing.T) {
 		}
 	}
 	is.True(lost.Load())
+}
+
+// parent is a context that counts what waits for its end.
+type parent struct {
+	context.Context
+
+	done    chan struct{}
+	waiting *atomic.Int64
+}
+
+func (p parent) Done() <-chan struct{} { return p.done }
+
+// AfterFunc makes package context register with p what hangs on it.
+func (p parent) AfterFunc(func()) (stop func() bool) {
+	p.waiting.Add(1)
+	return sync.OnceValue(func() bool {
+		p.waiting.Add(-1)
+		return true
+	})
+}
+
+// A service opens keys for ever with one context, which must not grow.
+func TestKeysThatAreDroppedLeaveNothingInTheirContext(t *testing.T) {
+	is := is.New(t)
+	client := open(t, newShared())
+	ctx := parent{context.Background(), make(chan struct{}), new(atomic.Int64)}
+	func() {
+		keys, err := secretkeys.Open(ctx, client, "signing")
+		is.NoErr(err)
+		is.True(ctx.waiting.Load() > 0) // control
+		runtime.KeepAlive(keys)
+	}()
+	for ctx.waiting.Load() > 0 { // the test runs out of time otherwise
+		runtime.GC()
+		runtime.Gosched()
+	}
 }

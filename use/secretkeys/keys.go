@@ -3,6 +3,7 @@ package secretkeys
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,6 +17,8 @@ const (
 	// defaultOverlap is the lifetime of most access tokens, or more: an hour at Google and Okta, at most a day at Auth0 by default:
 	// https://auth0.com/docs/secure/tokens/access-tokens/update-access-token-lifetime.
 	defaultOverlap = 24 * time.Hour
+	// maxDuration keeps sums of options from an overflow.
+	maxDuration = 100 * 365 * 24 * time.Hour
 )
 
 // Keys are the versions of one secret key. Make them with [Open]. They are safe for concurrent use.
@@ -27,36 +30,24 @@ type Keys struct {
 }
 
 // Open returns the keys of the secret that key names. It gets the current version as [secrets.Client.Get] does, and then looks for a new
-// one every [Interval]. Other versions that the backend names ([secrets.Info.Alternates]) verify from the beginning: the version before
-// the current one of Vault's KV version 2, and AWSPENDING and AWSPREVIOUS of AWS Secrets Manager. It costs two to four calls of the
-// backend, once more after each change.
+// one every [Interval]. Other versions that the backend names ([secrets.Client.Alternates]) verify too: the version before the current one
+// of Vault's KV version 2, and AWSPENDING and AWSPREVIOUS of AWS Secrets Manager.
 //
-// A version that comes later signs after [ActivateAfter]. If another one comes meanwhile, each has its turn. After a rollback, the old
-// version signs after ActivateAfter as a new one does. If it signs still, it goes on, and the version that was taken back never signs here.
+// A version that comes later signs after [ActivateAfter]. If several come meanwhile, each has its turn. A rollback is such a change, too;
+// a version that is taken back before its turn never signs here.
 //
 // A process that starts does what the others do. If the current version was created less than ActivateAfter ago
-// ([secrets.Meta].CreatedAt), the version before it signs until then. The version before it verifies for ActivateAfter and [Overlap] from
-// that creation on. If there is none before it, the current version signs at once.
+// ([secrets.Meta].CreatedAt), the version before it signs until then. If there is none before it, the current version signs at once.
+//
+// Open costs three calls of Vault, four of AWS, and one of a backend that names no other versions. Each change costs two, three or no calls
+// beside the look that has found it.
 //
 // The keys follow until [Keys.Close], until ctx ends, and until the Client closes. So ctx must be that of the service, not that of a
 // request. Keys that the program drops stop following.
 //
-// The error is that of Get or of [secrets.Client.Refresh], or names the faults of opts, or says that the secret has no version that all
-// processes share, or what is wrong with its fields or its key. A version of 16 hexadecimal digits is taken for a fingerprint, which
-// processes do not share.
-//
-// # Limits
-//
-//   - The clocks of the backend and of this process must differ by less than ActivateAfter minus Interval. In no case does a start wait for
-//     more than ActivateAfter.
-//   - AWS says when a version was written, which is before it becomes AWSCURRENT if a function rotates it in steps. Make ActivateAfter
-//     longer than these steps and Interval together.
-//   - The time between two rotations must be more than Overlap and Interval together: a process that starts knows one version before the
-//     current one.
-//   - Files, environment variables and KV version 1 keep no version before the current one, and do not say when it was created. A process
-//     that starts knows the current key alone: it signs at once, maybe before others have seen the key, and refuses what an older key has
-//     signed.
-//   - To end a key that has leaked, delete its version in the backend, or rotate twice, and restart all processes.
+// The error is that of Get or of Alternates, or names the faults of opts, or says that the secret has no version that all processes share,
+// or what is wrong with its fields or its key. So Open fails while the version before the current one cannot be had. A version of 16
+// hexadecimal digits is taken for a fingerprint, which processes do not share. The package comment lists the limits.
 func Open(ctx context.Context, client *secrets.Client, key string, opts ...Option) (*Keys, error) {
 	c := config{interval: defaultInterval, overlap: defaultOverlap, faults: faults.List{Prefix: "secretkeys: "}}
 	c.faults.Checkf(client != nil, "a nil *secrets.Client")
@@ -86,7 +77,9 @@ func Open(ctx context.Context, client *secrets.Client, key string, opts ...Optio
 		stop()
 		return nil, errors.Join(err, handle.Close())
 	}
-	return &Keys{r, handle, live, stop}, nil
+	keys := &Keys{r, handle, live, stop}
+	runtime.AddCleanup(keys, func(stop context.CancelFunc) { stop() }, stop) // or the parent of ctx keeps it
+	return keys, nil
 }
 
 // Active returns the key to sign or encrypt with, and its id. It takes no lock and never fails.
@@ -97,8 +90,8 @@ func (k *Keys) Active() (id string, key secrets.Secret) { return k.ring.active()
 func (k *Keys) ByID(id string) (key secrets.Secret, ok bool) { return k.ring.byID(id) }
 
 // Err returns nil while the keys are up to date. Otherwise it is the error of the last look, as of [secrets.Handle.Err]: Active and ByID
-// go on with the keys that they have, also after a denial or a deletion. It says so too if the new version cannot be used. After Close it
-// is [secrets.ErrClosed].
+// go on with the keys that they have, also after a denial or a deletion. It says so too if the new version cannot be used, or if other
+// versions cannot be had; the keys ask for those again after 1 s, 2 s, up to a minute. After Close it is [secrets.ErrClosed].
 func (k *Keys) Err() error { return k.live.Err() }
 
 // Close stops following. Active and ByID go on with the keys that they have. Close may be called more than once, and returns nil.
@@ -120,6 +113,7 @@ type config struct {
 func (c *config) check(option string, d time.Duration) {
 	c.faults.CheckDuration(option, d)
 	c.faults.Checkf(d > 0, "%s: %v is not more than 0", option, d)
+	c.faults.Checkf(d <= maxDuration, "%s: more than 100 years", option)
 }
 
 // Interval makes a process look for a new key every d, minus up to a tenth, also while a cache holds a fresh value. All processes must have
@@ -143,7 +137,8 @@ func ActivateAfter(d time.Duration) Option {
 }
 
 // Overlap makes a key verify for d after another one signs in its place. Choose the lifetime of what the keys sign, plus [ActivateAfter],
-// for which a peer may sign longer. It must not be less than ActivateAfter. Default: 24 hours, since most tokens live for a day at most.
+// for which a peer may sign longer. It must not be less than ActivateAfter, nor more than 100 years. Default: 24 hours, since most tokens
+// live for a day at most.
 func Overlap(d time.Duration) Option {
 	return func(c *config) {
 		c.overlap = d
@@ -157,8 +152,10 @@ func Overlap(d time.Duration) Option {
 //	secretkeys.Open(ctx, client, "signing", secretkeys.Fields("id", "key")) // the files signing/id and signing/key
 //
 // Write both fields in one step, as Kubernetes does, and never an id again: a key with an id that is known takes the place of that key at
-// once. An id is 1 to 128 printable ASCII characters without a space. A file with a key must be text. Default: the version that the
-// backend names is the id, and the whole secret is the key.
+// once. With KV version 2 or AWS, keep nothing else in the document: each write of it counts as a rotation.
+//
+// An id is 1 to 128 printable ASCII characters without a space. A file with a key must be text. Default: the version that the backend
+// names is the id, and the whole secret is the key.
 func Fields(id, key string) Option {
 	return func(c *config) {
 		c.source.idField, c.source.keyField = id, key

@@ -3,6 +3,7 @@ package secretkeys_test
 import (
 	"context"
 	"errors"
+	"math"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -34,6 +35,16 @@ func TestFaults(t *testing.T) {
 			[]secretkeys.Option{secretkeys.Interval(30)},
 			"secretkeys: Interval: 30ns; did you mean 30*time.Second?",
 		},
+		"for ever": {
+			client,
+			[]secretkeys.Option{secretkeys.ActivateAfter(math.MaxInt64), secretkeys.Overlap(math.MaxInt64)},
+			"secretkeys: ActivateAfter: more than 100 years\nsecretkeys: Overlap: more than 100 years",
+		},
+		"an interval for ever": {
+			client,
+			[]secretkeys.Option{secretkeys.Interval(math.MaxInt64), secretkeys.ActivateAfter(time.Hour)},
+			"secretkeys: Interval: more than 100 years",
+		},
 		"an overlap that is too short": {
 			client,
 			[]secretkeys.Option{secretkeys.Overlap(59 * time.Second)},
@@ -54,6 +65,21 @@ func TestFaults(t *testing.T) {
 			is.Equal(err.Error(), tc.want)
 		})
 	}
+}
+
+// The longest times do not overflow.
+func TestLongestTimes(t *testing.T) {
+	const longest = 100 * 365 * 24 * time.Hour
+	inBubble(t, func(t *testing.T, backend *shared, keys *secretkeys.Keys) {
+		is := is.New(t)
+		backend.Set("signing", "key 2")
+		late := keysOf(t, backend, secretkeys.ActivateAfter(longest), secretkeys.Overlap(longest))
+		after(time.Hour)
+		for _, keys := range []*secretkeys.Keys{keys, late} {
+			is.Equal(active(t, keys), "1")
+			is.Equal(known(t, keys), "12")
+		}
+	}, secretkeys.ActivateAfter(longest), secretkeys.Overlap(longest))
 }
 
 func TestOpenFailsAsGetDoes(t *testing.T) {

@@ -2,7 +2,6 @@ package secretkeys
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -112,20 +111,13 @@ func (r *ring) install(next *snapshot) {
 	r.now.Store(next)
 }
 
-// collect adds the other versions of key that the backend names, to verify with. [secrets.Client.Do] hands each of them to its function if
-// that refuses them all. It costs a Refresh and a fetch for each of the others. What stays behind is that the Client remembers the refused
-// value: a Do of the same key within the next seconds tries these versions before it asks the backend again, as it would after any refusal.
-// A version that cannot be had is passed over by Do, so that a backend without others is no failure.
+// collect adds the other versions of key that the backend names, to verify with.
 func (r *ring) collect(ctx context.Context, client *secrets.Client, key string) error {
-	var others []secrets.Secret
-	err := client.Do(ctx, key, func(_ context.Context, s secrets.Secret) error {
-		others = append(others, s)
-		return secrets.ErrRejected
-	})
-	r.add(others)
-	if failure, ok := errors.AsType[*secrets.Error](err); ok { // of Get or of Refresh: there may be versions that we do not know
-		return failure
+	others, err := client.Alternates(ctx, key)
+	if err != nil {
+		return err
 	}
+	r.add(others)
 	return nil
 }
 
@@ -135,18 +127,19 @@ func (r *ring) add(others []secrets.Secret) {
 	defer r.mu.Unlock()
 	now := time.Since(r.start)
 	next := r.now.Load().at(now)
-	var added []turn
+	var last turn // that of the last one of others, or zero
 	for _, s := range others {
+		last = turn{}
 		id, key, err := r.source.read(s)
 		if _, known := next.byID[id]; err != nil || known {
 			continue
 		}
 		next.byID[id] = entry{key, now + r.activateAfter + r.overlap} // peers may sign with it for ActivateAfter
-		added = append(added, turn{id, key, now})
+		last = turn{id, key, now}
 	}
 	if !r.isOpen {
 		r.isOpen = true
-		r.catchUp(next, added, now)
+		r.catchUp(next, last, now)
 	}
 	r.install(next)
 }
@@ -154,26 +147,20 @@ func (r *ring) add(others []secrets.Secret) {
 // catchUp makes of the keys at Open what they are in the processes that have run since the current version was created: it signs
 // activateAfter later, and until then the one before it. Where the backend does not say when that was, or there is none before it, the
 // current version signs at once.
-func (r *ring) catchUp(next *snapshot, others []turn, now time.Duration) {
+//
+// previous is the last version that the backend names, or zero: AWSPREVIOUS, or the one of Vault. AWSPENDING comes before it, and may be
+// left of a rotation that has failed long ago, so that no peer knows it. If AWSPENDING is the only one, it is younger than the current
+// version. So is AWSPREVIOUS after a rollback, of which the backend does not say when it was: peers may have dropped that version.
+func (r *ring) catchUp(next *snapshot, previous turn, now time.Duration) {
 	current := next.turns[0]
-	created := current.key.Meta().CreatedAt
-	if created.IsZero() {
+	created, before := current.key.Meta().CreatedAt, previous.key.Meta().CreatedAt
+	if created.IsZero() || before.IsZero() || before.After(created) {
 		return
 	}
 	age := max(time.Since(created.Round(0)), 0) // the clock of the backend may be ahead
 	current.begin = now + r.activateAfter - age
-	var previous turn
-	for _, t := range others {
-		at := t.key.Meta().CreatedAt
-		if at.IsZero() || at.After(created) {
-			continue // it may be pending, or taken back
-		}
-		next.byID[t.id] = entry{t.key, current.begin + r.overlap}
-		if at.After(previous.key.Meta().CreatedAt) {
-			previous = t
-		}
-	}
-	if previous.id != "" && current.begin > now {
+	next.byID[previous.id] = entry{previous.key, current.begin + r.overlap}
+	if current.begin > now {
 		next.turns = []turn{previous, current}
 	}
 }

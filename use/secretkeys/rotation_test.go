@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-5482dd03/secrets"
 	"github.com/seed-5482dd03/secrets/middleware"
+	"github.com/seed-5482dd03/secrets/secretstest"
 	"github.com/seed-5482dd03/secrets/use/secretkeys"
 )
 
@@ -159,25 +160,81 @@ func TestRollback(t *testing.T) {
 	})
 }
 
-// Do is a way to the other versions that must not disturb those who use it for what it is for.
-func TestOpenCostsFewCallsAndDoesNotDisturbDo(t *testing.T) {
+func TestOpenCostsFewCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		backend := newShared()
 		backend.Set("signing", "key 2")
-		client := open(t, backend, middleware.Standard())
-		keys, err := secretkeys.Open(t.Context(), client, "signing")
+		keys, err := secretkeys.Open(t.Context(), open(t, backend, middleware.Standard()), "signing")
 		is.NoErr(err)
 		defer keys.Close()
-		is.Equal(backend.Calls(), 3) // Watch, Refresh and version 1
-		var tried string
-		is.NoErr(client.Do(t.Context(), "signing", func(_ context.Context, s secrets.Secret) error {
-			tried += s.Meta().Version
-			return nil
-		}))
-		is.Equal(tried, "2")
-		is.Equal(backend.Calls(), 3)
+		is.Equal(backend.Calls(), 3) // the current version, once more for the others, and version 1
+		backend.Set("signing", "key 3")
+		after(seen)
+		is.Equal(known(t, keys), "123")
+		is.Equal(backend.Calls(), 3+1+2) // a look, once more for the others, and version 2
 	})
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		backend := secretstest.NewBackend(map[string]string{"signing": "key 1"}) // it names no other versions
+		keys, err := secretkeys.Open(t.Context(), open(t, backend), "signing")
+		is.NoErr(err)
+		defer keys.Close()
+		is.Equal(backend.Calls(), 1)
+	})
+}
+
+// A Do of the same key tries the candidates that it would try without the keys.
+func TestOpenDisturbsNoDo(t *testing.T) {
+	openKeys := func(t *testing.T, client *secrets.Client, with bool) {
+		t.Helper()
+		if with {
+			keys, err := secretkeys.Open(t.Context(), client, "signing")
+			is.New(t).NoErr(err)
+			t.Cleanup(func() { is.New(t).NoErr(keys.Close()) })
+		}
+	}
+	for _, with := range []bool{false, true} { // without them is the control
+		synctest.Test(t, func(t *testing.T) {
+			is := is.New(t)
+			backend := newShared()
+			backend.Set("signing", "key 2")
+			client := open(t, backend)
+			var tried string
+			login := func(accepted string) {
+				tried = ""
+				is.NoErr(client.Do(t.Context(), "signing", func(_ context.Context, s secrets.Secret) error {
+					tried += s.Meta().Version
+					if s.Reveal() != accepted {
+						return secrets.ErrRejected
+					}
+					return nil
+				}))
+			}
+			login("key 1")
+			is.Equal(tried, "21")
+			after(11 * time.Second)
+			openKeys(t, client, with)
+			login("key 1")
+			is.Equal(tried, "1") // what was accepted is tried first
+		})
+		synctest.Test(t, func(t *testing.T) {
+			is := is.New(t)
+			backend := newShared()
+			client := open(t, backend)
+			openKeys(t, client, with)
+			var tried string
+			is.NoErr(client.Do(t.Context(), "signing", func(_ context.Context, s secrets.Secret) error {
+				tried += s.Meta().Version
+				if tried == "1" {
+					backend.Set("signing", "key 2")
+					return secrets.ErrRejected
+				}
+				return nil
+			}))
+			is.Equal(tried, "12") // the backend is asked: there is no back-off
+		})
+	}
 }
 
 func TestKeysStayAfterAFailure(t *testing.T) {

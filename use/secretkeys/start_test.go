@@ -2,7 +2,7 @@ package secretkeys_test
 
 import (
 	"context"
-	"strconv"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -83,55 +83,64 @@ func TestFirstKeySignsAtOnce(t *testing.T) {
 	})
 }
 
-// ages is a backend with versions that are so old, of which one is current. All others are worth a try.
-func ages(current string, of map[string]time.Duration) secrets.Backend {
+// version is one of a backend that names its versions as AWS does.
+type version struct {
+	id  string
+	age time.Duration
+}
+
+// ages is a backend with the versions of these stages; one without an id is missing.
+func ages(current, pending, previous version) secrets.Backend {
 	began := time.Now()
-	info := secrets.Info{Name: "own", Alternates: func(ref secrets.Ref) (refs []secrets.Ref) {
-		for n := range 9 {
-			if _, ok := of[strconv.Itoa(n)]; ok {
-				refs = append(refs, secrets.Ref{Path: ref.Path, Version: strconv.Itoa(n)})
-			}
-		}
-		return refs
+	info := secrets.Info{Name: "own", Alternates: func(ref secrets.Ref) []secrets.Ref {
+		return []secrets.Ref{{Path: ref.Path, Version: "AWSPENDING"}, {Path: ref.Path, Version: "AWSPREVIOUS"}}
 	}}
 	return secrets.NewBackend(info, func(_ context.Context, ref secrets.Ref) (secrets.Secret, error) {
-		if ref.Version == "" {
-			ref.Version = current
+		v := map[string]version{"": current, "AWSPENDING": pending, "AWSPREVIOUS": previous}[ref.Version]
+		if v.id == "" {
+			return secrets.Secret{}, secrets.ErrNotFound
 		}
-		return secrets.NewSecret("key "+ref.Version, secrets.Meta{Version: ref.Version, CreatedAt: began.Add(-of[ref.Version])}), nil
+		return secrets.NewSecret("key "+v.id, secrets.Meta{Version: v.id, CreatedAt: began.Add(-v.age)}), nil
 	})
 }
 
 func TestVersionThatSignsAtTheStart(t *testing.T) {
 	const second, hour, year = time.Second, time.Hour, 365 * 24 * time.Hour
 	const day, minute = 24 * hour, time.Minute
-	type of = map[string]time.Duration
+	var none version
 	for name, tc := range map[string]struct {
-		current     string
-		ages        of
+		current, pending, previous version
+
 		first       string        // it signs at the start
 		until       time.Duration // or 0: for ever
 		then        string
 		oneVerifies time.Duration // for so long version 1 does, if it is not the current one
 	}{
-		"the one before the current one":   {"2", of{"1": hour, "2": second}, "1", 59 * second, "2", day + 59*second},
-		"the newest one before it":         {"3", of{"1": 2 * hour, "2": hour, "3": second}, "2", 59 * second, "3", day + 59*second},
-		"not a pending one":                {"2", of{"2": hour, "3": second}, "2", 0, "", 0},
-		"nor while the current is young":   {"2", of{"2": 2 * second, "3": second}, "2", 0, "", 0},
-		"the one before, not the pending":  {"2", of{"1": hour, "2": 2 * second, "3": second}, "1", 58 * second, "2", day + 58*second},
-		"the current one after a rollback": {"1", of{"1": hour, "2": second}, "1", 0, "", 0},
-		"by a clock that is ahead":         {"2", of{"1": hour, "2": -hour}, "1", minute, "2", day + minute},
-		"by a clock that is far ahead":     {"2", of{"1": -200 * year, "2": -290 * year}, "1", minute, "2", day + minute},
-		"the current one, of long ago":     {"2", of{"1": 290 * year, "2": 280 * year}, "2", 0, "", 0},
+		"the one before the current one": {version{"2", second}, none, version{"1", hour}, "1", 59 * second, "2", day + 59*second},
+		"not a pending one":              {version{"2", hour}, version{"3", second}, none, "2", 0, "", 0},
+		"nor while the current is young": {version{"2", 2 * second}, version{"3", second}, none, "2", 0, "", 0},
+		"the one before, not the pending": {
+			version{"2", 2 * second}, version{"3", second}, version{"1", hour}, "1", 58 * second, "2", day + 58*second,
+		},
+		"not one that is left of a failed rotation": {
+			version{"3", second}, version{"2", hour}, version{"1", 2 * hour}, "1", 59 * second, "3", day + 59*second,
+		},
+		"the current one after a rollback": {version{"1", hour}, none, version{"2", second}, "1", 0, "", 0},
+		"the current one after a rollback, not the pending": {
+			version{"1", second}, version{"3", hour}, version{"2", 0}, "1", 0, "", 0,
+		},
+		"by a clock that is ahead":     {version{"2", -hour}, none, version{"1", hour}, "1", minute, "2", day + minute},
+		"by a clock that is far ahead": {version{"2", -290 * year}, none, version{"1", -200 * year}, "1", minute, "2", day + minute},
+		"the current one, of long ago": {version{"2", 280 * year}, none, version{"1", 290 * year}, "2", 0, "", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				is := is.New(t)
-				keys := keysOf(t, ages(tc.current, tc.ages))
+				keys := keysOf(t, ages(tc.current, tc.pending, tc.previous))
 				is.Equal(active(t, keys), tc.first)
-				for version := range tc.ages {
-					_, ok := keys.ByID(version)
-					is.Equal(ok, version != "1" || tc.current == "1" || tc.oneVerifies > 0)
+				for _, v := range []version{tc.current, tc.pending, tc.previous} {
+					_, ok := keys.ByID(v.id)
+					is.Equal(ok, v != none && (v.id != "1" || tc.current.id == "1" || tc.oneVerifies > 0))
 				}
 				if tc.until > 0 {
 					after(tc.until - time.Millisecond)
@@ -150,6 +159,59 @@ func TestVersionThatSignsAtTheStart(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A version before the current one that cannot be had now may be what the others sign with: the process must not start without it.
+func TestOpenFailsWithoutTheVersionBefore(t *testing.T) {
+	inBubble(t, func(t *testing.T, backend *shared, _ *secretkeys.Keys) {
+		is := is.New(t)
+		after(time.Hour)
+		backend.Set("signing", "key 2")
+		failure := secrets.ErrUnavailable
+		backend.OnCall(func(_ context.Context, refs []secrets.Ref) error {
+			if refs[0].Version == "" {
+				return nil
+			}
+			return failure
+		})
+		_, err := secretkeys.Open(t.Context(), open(t, backend), "signing")
+		is.True(errors.Is(err, secrets.ErrUnavailable))
+		failure = nil
+		keys := keysOf(t, backend)
+		is.Equal(active(t, keys), "1")
+		is.Equal(known(t, keys), "12")
+		failure = secrets.ErrDeleted // its key has leaked
+		keys = keysOf(t, backend)
+		is.Equal(active(t, keys), "2")
+		is.Equal(known(t, keys), "2")
+	})
+}
+
+// Whoever writes the same value again makes another id all the same.
+func TestVersionWithTheSameValue(t *testing.T) {
+	inBubble(t, func(t *testing.T, backend *shared, keys *secretkeys.Keys) {
+		is := is.New(t)
+		after(time.Hour)
+		backend.Set("signing", "key 1")
+		late := keysOf(t, backend)
+		after(seen)
+		for _, keys := range []*secretkeys.Keys{keys, late} {
+			id, _ := keys.Active()
+			is.Equal(id, "1")
+			for _, id := range []string{"1", "2"} {
+				key, ok := keys.ByID(id)
+				is.True(ok)
+				is.Equal(key.Reveal(), "key 1")
+			}
+		}
+		after(time.Minute)
+		for _, keys := range []*secretkeys.Keys{keys, late} {
+			id, _ := keys.Active()
+			is.Equal(id, "2")
+			_, ok := keys.ByID("1")
+			is.True(ok)
+		}
+	})
 }
 
 // Where the backend does not say when it was created, the current version signs at once, and what was before it verifies from then on.
