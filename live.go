@@ -113,8 +113,8 @@ type deriveConfig[T any] struct {
 }
 
 // Closing makes the Live call end once for each T: after the T was replaced or the Live has ended, and the last [Live.Use] has returned.
-// Any goroutine that calls Use, or Close of the Live, its handle or the Client, may run end, and so may a goroutine of the Live. end must not
-// close the Client, whose Close waits for it. Default: the Live calls nothing.
+// Any goroutine that calls Use, or Close of the Live, its handle or the Client, may run end, and so may a goroutine of the Live. end must
+// not close the Client, whose Close waits for it. Default: the Live calls nothing.
 func Closing[T any](end func(T)) DeriveOption[T] {
 	return func(c *deriveConfig[T]) {
 		c.end = end

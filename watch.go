@@ -36,8 +36,9 @@ type Handle struct {
 // Watch returns a Handle for key. It gets the secret as [Client.Get] does, and fails as Get does. Then the Client polls: when the cache
 // says that a fetch may bring another value (at 0.8 of its TTL), every 30 s without a cache, or as [WatchInterval] says. It polls at once
 // when the backend reports a change (see [Info.OnChange]), and after [Client.Invalidate]. What [Client.Refresh] brings is in the handle
-// when it returns; if the secret is gone or denied, the handle polls at once. When 70 to 80 % of a lease have passed, the Client fetches a new one. All handles of one document share its polls;
-// a poll is one fetch. Polls go through user middleware, with a context of the Client.
+// when it returns; if the secret is gone or denied, the handle polls at once. When 70 to 80 % of a lease have passed, the Client fetches
+// a new one. All handles of one document share its polls; a poll is one fetch. Polls go through user middleware, with a context of the
+// Client.
 //
 // The handle ends with [Handle.Close], with ctx, and with the Client. So ctx must be that of the service, not that of a request. A
 // handle that the program drops ends too.

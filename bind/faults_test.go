@@ -202,7 +202,8 @@ func TestTypesThatReferToThemselves(t *testing.T) {
 	is.Equal(got.Left, nil)
 	is.Equal(got.JSON.Left.Name, "b")
 	_, err = bind.Load[loop](t.Context(), client)
-	is.Equal(err.Error(), `secrets: bind: loop.loop: fields of a pointer cannot be filled; use the struct itself, or tag it with "-" to leave it alone`)
+	is.Equal(err.Error(),
+		`secrets: bind: loop.loop: fields of a pointer cannot be filled; use the struct itself, or tag it with "-" to leave it alone`)
 	_, err = bind.Load[selfs](t.Context(), client)
 	is.Equal(err.Error(), "secrets: bind: selfs.V: the type bind_test.self holds no secret; for a JSON document, add the option json")
 	_, err = bind.Load[selfsJSON](t.Context(), client)

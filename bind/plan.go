@@ -1,6 +1,7 @@
 package bind
 
 import (
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -166,23 +167,32 @@ func (w *walker) tagged(f reflect.StructField, at place, text string) {
 	if t.json {
 		decode = decoderOfJSON(f.Type)
 	}
-	switch {
-	case decode == nil && f.Type.Kind() == reflect.Struct && !t.json && (f.IsExported() || f.Anonymous):
+	if decode == nil && f.Type.Kind() == reflect.Struct && !t.json && (f.IsExported() || f.Anonymous) {
 		w.group(f.Type, at, text)
-	case !f.IsExported():
-		w.faults.Addf("%s: it is not exported, and cannot be filled", at.name)
-	case t.key == "":
-		w.faults.Addf("%s: its tag names no key", at.name)
-	case strings.TrimSpace(t.key) != t.key:
-		w.faults.Addf("%s: the key %q begins or ends with a space", at.name, t.key)
-	case decode == nil && f.Type.Kind() == reflect.Pointer && hasTags(f.Type.Elem()):
-		w.faults.Addf("%s: fields of a pointer cannot be filled; use the struct itself", at.name)
-	case decode == nil && t.json:
-		w.faults.Addf("%s: the type %v holds no JSON value", at.name, f.Type)
-	case decode == nil:
-		w.faults.Addf("%s: the type %v holds no secret; for a JSON document, add the option json", at.name, f.Type)
-	default:
+	} else if fault := faultOfLeaf(f, t, decode); fault != "" {
+		w.faults.Addf("%s: %s", at.name, fault)
+	} else {
 		w.leaf(&field{at.name, at.key(t.key), at.index, t.optional, t.fallback, decode}, f.Type)
+	}
+}
+
+// faultOfLeaf returns why f, which has the tag t and is no group, cannot be filled by decode, or "".
+func faultOfLeaf(f reflect.StructField, t tag, decode decoder) string {
+	switch {
+	case !f.IsExported():
+		return "it is not exported, and cannot be filled"
+	case t.key == "":
+		return "its tag names no key"
+	case strings.TrimSpace(t.key) != t.key:
+		return fmt.Sprintf("the key %q begins or ends with a space", t.key)
+	case decode != nil:
+		return ""
+	case t.json:
+		return fmt.Sprintf("the type %v holds no JSON value", f.Type)
+	case f.Type.Kind() == reflect.Pointer && hasTags(f.Type.Elem()):
+		return "fields of a pointer cannot be filled; use the struct itself"
+	default:
+		return fmt.Sprintf("the type %v holds no secret; for a JSON document, add the option json", f.Type)
 	}
 }
 

@@ -14,9 +14,9 @@ import (
 // password of one document are always of one version. If a secret is missing or malformed then, the Live keeps the last good T, Err says
 // why, and it tries again after 1 s, 2 s, up to a minute, or at the next change.
 //
-// The Live ends with Close, with ctx and with client. Close ends what follows the secrets, too, once no Use runs. So ctx must be that of the service,
-// not that of a request. Each read of the T has the values of ctx. All who call Load of the Live share one T: they must not change what
-// it refers to.
+// The Live ends with Close, with ctx and with client. Close ends what follows the secrets, too, once no Use runs. So ctx must be that of
+// the service, not that of a request. Each read of the T has the values of ctx. All who call Load of the Live share one T: they must not
+// change what it refers to.
 //
 // That an optional secret appears or goes away is a change. A missing one is looked for every 30 s, or once a cache has forgotten that it
 // is missing.

@@ -266,7 +266,8 @@ func TestAnOlderAnswerIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		first := secretstest.NewBackend(map[string]string{"database": `{"user":"u1","password":"p1"}`, "token": "t"})
-		spare := secretstest.NewBackend(map[string]string{"database": `{"user":"old","password":"old"}`, "token": "t"}, secretstest.WithName("spare"))
+		old := map[string]string{"database": `{"user":"old","password":"old"}`, "token": "t"}
+		spare := secretstest.NewBackend(old, secretstest.WithName("spare"))
 		client, err := secrets.New(first, secrets.WithFallback(fallback.To(spare)))
 		is.NoErr(err)
 		defer client.Close()

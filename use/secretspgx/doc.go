@@ -16,9 +16,9 @@
 //
 // # The secret
 //
-// The key names the whole document: "database", or "creds/app#" of Vault's database engine. A JSON document has the fields username or user, and password. Vault's database engine, RDS secrets of AWS Secrets Manager and
-// Kubernetes secrets of type basic-auth have them. If it names no user, that of the connection string counts. A secret of any other form
-// is the password. [WithCredential] takes other forms.
+// The key names the whole document: "database", or "creds/app#" of Vault's database engine. A JSON document has the fields username or
+// user, and password. Vault's database engine, RDS secrets of AWS Secrets Manager and Kubernetes secrets of type basic-auth have them. If
+// it names no user, that of the connection string counts. A secret of any other form is the password. [WithCredential] takes other forms.
 //
 // Host, port and database are those of the connection string: fields such as host, port and dbname are ignored. Whoever can write the
 // secret cannot send the program to another server.
@@ -27,8 +27,8 @@
 //
 //   - A query or transaction that runs for longer than [Grace] may fail. By default, Vault drops the role at the end of the lease: open
 //     connections live on, and their queries fail with SQLSTATE 42501. With pg_terminate_backend in revocation_statements they end.
-//   - Do not read dynamic credentials through the cache of a Vault Agent or Proxy. It repeats the duration of a lease each time, and so hides
-//     when the lease ends.
+//   - Do not read dynamic credentials through the cache of a Vault Agent or Proxy. It repeats the duration of a lease each time, and so
+//     hides when the lease ends.
 //   - An operator who revokes a lease early is noticed by refused logins only. With [RetireOnChange], the first of them also retires the
 //     open connections.
 //   - pgx gives no second chance in one Acquire: if the server refuses the password, that Acquire fails. It makes the next one read the

@@ -44,8 +44,8 @@
 //   - A connection in use does not retire. A transaction or a query that is longer than [Grace] may fail. So may a [database/sql.Conn]
 //     that the program keeps for longer. By default, Vault's revocation drops the role. Connections of the role stay open, and their
 //     queries fail with SQLSTATE 42501, which is no refused login.
-//   - Do not read dynamic credentials through the cache of a Vault Agent or Proxy. It repeats the duration of a lease each time, and so hides
-//     when the lease ends.
+//   - Do not read dynamic credentials through the cache of a Vault Agent or Proxy. It repeats the duration of a lease each time, and so
+//     hides when the lease ends.
 //   - If an operator revokes a lease before its end, nobody tells the pool. Queries of its connections fail until the lease would have
 //     ended. With [RetireOnChange], [secrets.Client.Refresh] ends that at once.
 //   - (*sql.Conn).Raw hands out the connection of this package. Use [Raw] to reach the driver's own.
