@@ -53,8 +53,9 @@ type Info struct {
 	// endpoint for the backend.
 	Endpoint func(ref Ref) string
 	// Alternates returns other versions of the document ref that are worth a try when a consumer refuses the one that ref names, the
-	// most likely first. [Client.Do] calls it after it has read the current version, whose Meta.Version is ref.Version. Each has the
-	// Path and Field of ref. It must not use the network. Default: none.
+	// most likely first, and last the one that was current before it. [Client.Do] and [Client.Alternates] call it after they have
+	// read the current version, whose Meta.Version is ref.Version. Each has the Path and Field of ref. It must not use the network.
+	// Default: none.
 	Alternates func(ref Ref) []Ref
 	// OnChange registers a function that the backend calls when documents have changed, or are void before their time, as
 	// leases are that were revoked. No cache serves them from then on, and handles of [Client.Watch] look at once. The Client calls

@@ -249,7 +249,11 @@ func (c *Client) fetch(ctx context.Context, key string, f fetchctx.Fetch) (Secre
 	var r Result
 	c.ask(ctx, ref, &r)
 	if r.Err != nil {
-		return Secret{}, failureOf(ctx, r.Err, "", key)
+		err := failureOf(ctx, r.Err, "", key)
+		if f.Fresh && (errors.Is(err, ErrNotFound) || errors.Is(err, ErrPermissionDenied)) {
+			c.watches.invalidated([]Ref{ref}) // handles are to say so
+		}
+		return Secret{}, err
 	}
 	c.delivered(ctx, key, ref, r.Secret)
 	if f.Fresh {

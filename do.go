@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/seed-5482dd03/secrets/internal/faults"
-	"github.com/seed-5482dd03/secrets/internal/fetchctx"
 )
 
 // ErrRejected says that a consumer of a credential, such as a database, has refused it. The function given to [Client.Do] returns an
@@ -174,31 +173,4 @@ func (d *do) rest(ctx context.Context, s Secret, end time.Time) bool {
 	case <-d.client.watches.ctx.Done():
 	}
 	return true
-}
-
-// alternates returns the refs of the other versions of key that the backend of s names. s is the current version.
-func (c *Client) alternates(key string, s Secret) (refs []Ref) {
-	ref, err := ParseRef(key)
-	i := slices.IndexFunc(c.stacks, func(stack *stack) bool { return stack.info.Name == s.Meta().Backend })
-	if err != nil || ref.Version != "" || i < 0 || c.stacks[i].info.Alternates == nil {
-		return nil
-	}
-	defer func() { _ = recover() }() // a backend that cannot name them has none
-	doc := c.stacks[i].place(ref)
-	doc.Version = s.Meta().Version
-	for _, other := range c.stacks[i].info.Alternates(doc) {
-		if other.Version != "" {
-			refs = append(refs, Ref{Path: ref.Path, Version: other.Version, Field: ref.Field, Whole: ref.Whole})
-		}
-	}
-	return refs
-}
-
-// alternate fetches another version of what current is of. What another backend has is none.
-func (c *Client) alternate(ctx context.Context, ref Ref, current Secret) Secret {
-	s, err := c.fetch(ctx, ref.String(), fetchctx.Fetch{Fresh: true})
-	if err != nil || s.Meta().Backend != current.Meta().Backend {
-		return Secret{} // it may not exist, or not be for us
-	}
-	return s
 }

@@ -272,6 +272,7 @@ type look struct {
 	until     time.Time // it ends then
 	news      int       // that of the poll, when the look began
 	answers   []read    // one for each key
+	absent    bool      // there is none of the secrets
 	err       *Error    // the first of those that the handles show, or nil
 }
 
@@ -345,7 +346,7 @@ func (p *poll) end(l *look) {
 	if p.failures++; l.err == nil {
 		p.failures = 0
 	}
-	p.absent = l.err != nil && errors.Is(l.err, ErrNotFound)
+	p.absent = l.absent
 	p.schedule()
 }
 
@@ -378,18 +379,28 @@ func (p *poll) show(l *look) {
 	for i := range l.answers {
 		r := &l.answers[i]
 		answers[r.key] = r
-		if err := r.lookError(&l.Renewal); err != nil {
-			reasons[r.key] = err
-			if l.err == nil {
-				l.err = err
-			}
+		reasons[r.key] = r.lookError(&l.Renewal)
+	}
+	failed := make(map[string]bool)
+	for _, f := range l.followers {
+		s, reason := answers[f.key].secret, reasons[f.key]
+		switch {
+		case reason != nil && f.accepts(reason):
+			f.follow(Secret{}, nil)
+		case s.IsZero():
+			f.fail(reason)
+			failed[f.key] = true
+		default:
+			f.follow(s, reason)
+			failed[f.key] = reason != nil
 		}
 	}
-	for _, f := range l.followers {
-		if s := answers[f.key].secret; s.IsZero() {
-			f.fail(reasons[f.key])
-		} else {
-			f.follow(s, reasons[f.key])
+	l.absent = true
+	for _, r := range l.answers {
+		reason := reasons[r.key]
+		l.absent = l.absent && reason != nil && errors.Is(reason, ErrNotFound)
+		if l.err == nil && failed[r.key] {
+			l.err = reason
 		}
 	}
 }

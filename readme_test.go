@@ -1,8 +1,6 @@
 package secrets_test
 
 import (
-	"context"
-	"database/sql/driver"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -11,13 +9,10 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/matryer/is"
 
 	"github.com/seed-5482dd03/secrets"
-	"github.com/seed-5482dd03/secrets/middleware"
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
@@ -86,6 +81,7 @@ func exampleSources(t *testing.T) []string {
 	var sources []string
 	for _, pattern := range []string{
 		"example*_test.go", "readme_test.go", "examples/*/*.go", "*/*/example*_test.go", "*/example*_test.go",
+		"*/*/*/example*_test.go",
 	} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
@@ -173,46 +169,6 @@ func TestPay(t *testing.T) {
 			secretstest.AssertNoLeak(t, canary, err)
 		})
 	}
-}
-
-// The Connector that README.md shows asks the backend anew for credentials that were refused, and for no other failure.
-func TestConnector(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		is := is.New(t)
-		backend := secretstest.NewBackend(map[string]string{"database": `{"user":"app","password":"first"}`})
-		client, err := secrets.New(backend, middleware.Standard())
-		is.NoErr(err)
-		defer client.Close()
-		down := errors.New("connection reset")
-		fails := down
-		logins := 0
-		connector := &Connector{
-			Secrets: client, Key: "database", Refused: refused,
-			Open: func(context.Context, string, string) (driver.Conn, error) { logins++; return nil, fails },
-		}
-
-		_, err = connector.Connect(t.Context())
-		is.Equal(err, down)
-		is.Equal(backend.Calls(), 1) // the first Get
-		for range 10 {
-			_, err = connector.Connect(t.Context())
-			is.Equal(err, down)
-		}
-		is.Equal(backend.Calls(), 1) // an outage of the database is none of the backend's business
-		is.Equal(logins, 11)
-
-		fails = errRefused
-		_, err = connector.Connect(t.Context())
-		is.Equal(err, errRefused)
-		is.Equal(backend.Calls(), 2)
-		is.Equal(logins, 12) // the same credentials are not tried again
-
-		time.Sleep(time.Second) // until then, the backend is not asked again
-		backend.Set("database", `{"user":"app","password":"second"}`)
-		_, err = connector.Connect(t.Context())
-		is.Equal(err, errRefused)
-		is.Equal(logins, 14)
-	})
 }
 
 // TestStore holds the backend of ExampleBackend to what a backend promises.

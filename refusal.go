@@ -135,8 +135,8 @@ func (r *refusal) candidate(ctx context.Context, c *Client, i int) (s Secret, mo
 		if next == len(r.alternates) {
 			return s, false, nil
 		}
-		other := c.alternate(ctx, r.alternates[next], r.asked[0])
-		if other.IsZero() && ctx.Err() != nil {
+		other, err := c.alternate(ctx, r.alternates[next], r.asked[0])
+		if err != nil && ctx.Err() != nil { // otherwise, one that cannot be had is passed over
 			return s, false, contextError(ctx, "", r.key)
 		}
 		r.asked = append(r.asked, other)

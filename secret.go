@@ -47,6 +47,9 @@ type Meta struct {
 	// Version is the backend's name for this version of the secret, or "" if it has none. It changes when the value
 	// changes.
 	Version string
+	// CreatedAt is the time at which this version was created, as the backend says, by its clock, or the zero time if it does not: KV
+	// version 2 of Vault and AWS Secrets Manager say it. That of a file is no such time: a mount sets it anew.
+	CreatedAt time.Time
 	// FetchedAt is the time at which the fetch of this value began.
 	FetchedAt time.Time
 	// ExpiresAt is the end of the lease, or the zero time if the secret has none.

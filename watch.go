@@ -2,6 +2,7 @@ package secrets
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -35,8 +36,9 @@ type Handle struct {
 // Watch returns a Handle for key. It gets the secret as [Client.Get] does, and fails as Get does. Then the Client polls: when the cache
 // says that a fetch may bring another value (at 0.8 of its TTL), every 30 s without a cache, or as [WatchInterval] says. It polls at once
 // when the backend reports a change (see [Info.OnChange]), and after [Client.Invalidate]. What [Client.Refresh] brings is in the handle
-// when it returns. When 70 to 80 % of a lease have passed, the Client fetches a new one. All handles of one document share its polls;
-// a poll is one fetch. Polls go through user middleware, with a context of the Client.
+// when it returns; if the secret is gone or denied, the handle polls at once. When 70 to 80 % of a lease have passed, the Client fetches
+// a new one. All handles of one document share its polls; a poll is one fetch. Polls go through user middleware, with a context of the
+// Client.
 //
 // The handle ends with [Handle.Close], with ctx, and with the Client. So ctx must be that of the service, not that of a request. A
 // handle that the program drops ends too.
@@ -63,12 +65,16 @@ func (c *Client) Watch(ctx context.Context, key string, opts ...WatchOption) (*H
 	if err != nil {
 		return nil, failureOf(ctx, err, "", key)
 	}
+	f := &follower{key: key, ref: ref, interval: cfg.interval, optional: cfg.optional}
 	s, err := c.Get(ctx, key)
-	if err != nil {
+	var reason *Error
+	switch {
+	case err == nil:
+		reason = (&read{key: key, secret: s}).lookError(nil)
+	case !f.accepts(err):
 		return nil, err
 	}
-	f := &follower{key: key, ref: ref, interval: cfg.interval}
-	f.held.Store(&held{s, (&read{key: key, secret: s}).lookError(nil), make(chan struct{})})
+	f.held.Store(&held{s, reason, make(chan struct{})})
 	if err := c.watches.add(f, news); err != nil {
 		return nil, failureOf(ctx, err, "", key)
 	}
@@ -103,8 +109,14 @@ type WatchOption func(c *watchConfig)
 
 type watchConfig struct {
 	interval time.Duration
+	optional bool
 	faults   faults.List
 }
+
+// Optional makes Watch accept a secret that is missing: the error of Get is [ErrNotFound]. While it is missing, Secret of the handle is the
+// zero Secret, for which [Secret.IsZero] is true, and Err is nil. That a secret appears or goes away is a change. Default: Watch fails, and
+// a secret that goes away later leaves its last value in the handle.
+func Optional() WatchOption { return func(c *watchConfig) { c.optional = true } }
 
 // WatchInterval makes the Client poll every d, minus up to a tenth, also while a cache holds a fresh value. Of the handles of one
 // document, the shortest interval counts; polls are at least 100 ms apart. Values with a lease are polled as without it, because each
@@ -122,6 +134,7 @@ type follower struct {
 	key      string
 	ref      Ref
 	interval time.Duration // or 0: as the cache says
+	optional bool          // a missing secret is no failure
 	held     atomic.Pointer[held]
 	dropped  atomic.Bool // the program has lost the handle
 	poll     *poll       // set before anybody else knows the follower
@@ -145,6 +158,9 @@ func (h *held) failure() error {
 	}
 	return h.err.clone()
 }
+
+// accepts reports whether err is an answer for f, and no failure.
+func (f *follower) accepts(err error) bool { return f.optional && errors.Is(err, ErrNotFound) }
 
 // follow shows s, and why it is no newer, or nil.
 func (f *follower) follow(s Secret, reason *Error) {

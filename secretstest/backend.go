@@ -93,19 +93,19 @@ func NewBackend(documents map[string]string, opts ...Option) *Backend {
 }
 
 // Set gives the document at path a new value, and a new version: "1", then "2" and so on. Earlier versions remain, for
-// refs with a Version. It brings back a document that was deleted.
+// refs with a Version. It brings back a document that was deleted. The CreatedAt of the version is the time of the call.
 func (b *Backend) Set(path, value string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	d := b.document(path)
 	d.last++
 	d.current = strconv.Itoa(d.last)
-	d.versions[d.current] = secrets.NewSecret(value, secrets.Meta{})
+	d.versions[d.current] = secrets.NewSecret(value, secrets.Meta{CreatedAt: time.Now()})
 	d.deleted = false
 }
 
 // SetVersion adds a version to the document at path, for refs with that Version, and leaves the current one what it is.
-// version is any name, such as "AWSPREVIOUS".
+// version is any name, such as "AWSPREVIOUS". The version has no CreatedAt: only the test knows how old it is meant to be.
 func (b *Backend) SetVersion(path, version, value string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -346,7 +346,9 @@ func (b *Backend) answer(ref secrets.Ref, failure error, now time.Time) secrets.
 	if !ok {
 		return fail(secrets.ErrNotFound, "the document %q has no version %q", ref.Path, version)
 	}
-	meta := secrets.Meta{Backend: b.name, Version: version, FetchedAt: now, ExpiresAt: d.expiry}
+	meta := secrets.Meta{
+		Backend: b.name, Version: version, CreatedAt: s.Meta().CreatedAt, FetchedAt: now, ExpiresAt: d.expiry,
+	}
 	if d.lease > 0 {
 		meta.ExpiresAt = now.Add(d.lease)
 	}

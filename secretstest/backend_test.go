@@ -55,6 +55,23 @@ func TestSetMakesANewVersionAndKeepsTheOld(t *testing.T) {
 	is.True(errors.Is(err, secrets.ErrNotFound))
 }
 
+func TestSetSaysWhenAVersionWasCreated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		first := time.Now()
+		b := secretstest.NewBackend(map[string]string{"token": "first"})
+		c := newClient(t, b)
+		time.Sleep(time.Hour)
+		b.Set("token", "second")
+		b.SetVersion("token", "pending", "third")
+		second := time.Now()
+		time.Sleep(time.Hour)
+		is.True(get(t, c, "token?version=1").Meta().CreatedAt.Equal(first))
+		is.True(get(t, c, "token").Meta().CreatedAt.Equal(second))
+		is.True(get(t, c, "token?version=pending").Meta().CreatedAt.IsZero())
+	})
+}
+
 func TestOnlyAPinnedVersionIsNoCurrentOne(t *testing.T) {
 	is := is.New(t)
 	b := secretstest.NewBackend(nil)

@@ -3,6 +3,7 @@ package awssm
 import (
 	"bytes"
 	"slices"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 
@@ -21,6 +22,7 @@ const (
 type answer struct {
 	name, arn, version *string
 	stages             []string
+	created            *time.Time
 	text               *string
 	bytes              []byte
 }
@@ -28,7 +30,7 @@ type answer struct {
 func answerOf(entry types.SecretValueEntry) answer {
 	return answer{
 		name: entry.Name, arn: entry.ARN, version: entry.VersionId, stages: entry.VersionStages,
-		text: entry.SecretString, bytes: entry.SecretBinary,
+		created: entry.CreatedDate, text: entry.SecretString, bytes: entry.SecretBinary,
 	}
 }
 
@@ -53,7 +55,7 @@ func (q query) secret(a answer) (secrets.Secret, error) {
 	case a.text != nil && a.bytes != nil:
 		return secrets.Secret{}, malformed("the answer holds both a SecretString and a SecretBinary")
 	}
-	meta := secrets.Meta{Version: deref(a.version)}
+	meta := secrets.Meta{Version: deref(a.version), CreatedAt: deref(a.created)}
 	switch {
 	case a.text != nil:
 		return secrets.NewSecret(*a.text, meta), nil
@@ -84,9 +86,9 @@ func isPartialARN(partial, arn string) bool {
 	return isPartOf(partial, arn) && !complete.MatchString(partial)
 }
 
-func deref(s *string) string {
-	if s == nil {
-		return ""
+func deref[T any](p *T) (v T) {
+	if p == nil {
+		return v
 	}
-	return *s
+	return *p
 }

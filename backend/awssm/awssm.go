@@ -135,7 +135,7 @@ func (b *Backend) read(ctx context.Context, q query) (s secrets.Secret, err erro
 	}
 	return q.secret(answer{
 		name: output.Name, arn: output.ARN, version: output.VersionId, stages: output.VersionStages,
-		text: output.SecretString, bytes: output.SecretBinary,
+		created: output.CreatedDate, text: output.SecretString, bytes: output.SecretBinary,
 	})
 }
 

@@ -356,6 +356,46 @@ func TestVersionsAreReadOneByOne(t *testing.T) {
 	}
 }
 
+func TestCreatedAt(t *testing.T) {
+	is := is.New(t)
+	server := awstest.NewServer(t)
+	c := client(t, of(t, server), middleware.Standard())
+	began := time.Now().Truncate(time.Millisecond) // the service says no more
+	server.Put("db", "one")
+	between := time.Now()
+	server.Put("db", "two")
+	server.Put("other", "three")
+	server.Put("third", "three")
+	ended := time.Now()
+	isWithin := func(s secrets.Secret, from, to time.Time) {
+		t.Helper()
+		at := s.Meta().CreatedAt
+		is.True(!at.Before(from) && !at.After(to))
+	}
+	one, err := c.Get(t.Context(), "db?version=AWSPREVIOUS")
+	is.NoErr(err)
+	isWithin(one, began, between)
+	found, err := c.GetMany(t.Context(), "db", "other", "third")
+	is.NoErr(err)
+	is.Equal(server.Count(getMany), 1)
+	for _, s := range found {
+		isWithin(s, between.Truncate(time.Millisecond), ended)
+	}
+	server.Put("db", "four")
+	cached, err := c.Get(t.Context(), "db")
+	is.NoErr(err)
+	is.Equal(cached.Reveal(), "two") // control: it is cached
+	is.Equal(cached.Meta().CreatedAt, found["db"].Meta().CreatedAt)
+
+	server.Handle(func(*awstest.Request) *awstest.Response {
+		return &awstest.Response{Body: `{"Name":"db","VersionId":"v","SecretString":"five"}`}
+	})
+	without, err := c.Refresh(t.Context(), "db")
+	is.NoErr(err)
+	is.Equal(without.Reveal(), "five")
+	is.True(without.Meta().CreatedAt.IsZero())
+}
+
 func mapKeys(m map[string]string) func(func(string) bool) {
 	return func(yield func(string) bool) {
 		for key := range m {

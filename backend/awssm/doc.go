@@ -44,7 +44,8 @@
 // A key has no slash at its beginning or end, and no empty segment. WithPrefix("/") reads /prod/db by the key prod/db, and
 // WithPrefix("a//") reads a//b by the key b. A name that ends in a slash is read by its complete ARN.
 //
-// A SecretString is returned byte for byte, and a SecretBinary as its bytes. secrets.Meta.Version is the VersionId.
+// A SecretString is returned byte for byte, and a SecretBinary as its bytes. secrets.Meta.Version is the VersionId. CreatedAt
+// is its CreatedDate: if a rotation writes it as AWSPENDING, it is older than its time as AWSCURRENT.
 //
 // # Calls
 //

@@ -142,11 +142,13 @@ func (b *Backend) kvTwo(ctx context.Context, t token, ref secrets.Ref) (secrets.
 	if !ok {
 		return secrets.Secret{}, malformed("an answer with a deletion_time that is no time")
 	}
+	var created time.Time
+	decode(meta["created_time"], &created) // of no use to most: without a time, the secret is as good
 	name := strconv.FormatUint(version, 10)
 	if ref.Version != "" && ref.Version != name {
 		return secrets.Secret{}, malformed("the server answered with version " + name)
 	}
-	return secrets.NewSecret(document, secrets.Meta{Version: name, ExpiresAt: end}), nil
+	return secrets.NewSecret(document, secrets.Meta{Version: name, CreatedAt: created, ExpiresAt: end}), nil
 }
 
 // content returns the document in the fields of an answer of version 2. One that was written as null has no fields.

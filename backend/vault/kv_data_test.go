@@ -79,6 +79,34 @@ func TestAVersionWithAnEnd(t *testing.T) {
 }
 
 // Vault takes null for a secret, as "vault write secret/data/app data=null" does, and gives it back so.
+// A time that is no time costs nobody the secret.
+func TestCreatedAt(t *testing.T) {
+	for created, want := range map[string]time.Time{
+		`"2026-11-24T02:41:16.41092911Z"`:  time.Date(2026, 11, 24, 2, 41, 16, 410929110, time.UTC),
+		`"2026-11-24T04:41:16.000+02:00"`:  time.Date(2026, 11, 24, 2, 41, 16, 0, time.UTC),
+		`"0001-01-01T00:00:00Z"`:           {},
+		`""`:                               {},
+		`"yesterday"`:                      {},
+		`"2026-11-24"`:                     {},
+		`"2026-13-24T02:41:16.41092911Z"`:  {},
+		"1795488076":                       {},
+		"null":                             {},
+		`{"at":"2026-11-24T02:41:16.41Z"}`: {},
+	} {
+		is := is.New(t)
+		f := newFake(t)
+		f.reply("secret/data/app", http.StatusOK, `{"data":{"data":{"a":"b"},"metadata":{"version":1,"created_time":`+created+`}}}`)
+		f.reply("secret/data/without", http.StatusOK, `{"data":{"data":{"a":"b"},"metadata":{"version":1}}}`)
+		b := f.backend(t)
+		s, err := b.Fetch(t.Context(), secrets.Ref{Path: "app"})
+		is.NoErr(err)
+		is.True(s.Meta().CreatedAt.Equal(want)) // created
+		s, err = b.Fetch(t.Context(), secrets.Ref{Path: "without"})
+		is.NoErr(err)
+		is.True(s.Meta().CreatedAt.IsZero())
+	}
+}
+
 func TestANullIsADocumentWithoutFields(t *testing.T) {
 	is := is.New(t)
 	f := newFake(t)

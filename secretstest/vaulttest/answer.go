@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // What Vault 1.21.0 answers.
@@ -130,10 +131,10 @@ func (s *Server) mounted(path string) (status int, body string) {
 func (m *mount) read(r *http.Request, path string) (status int, body string) {
 	if m.version == 1 {
 		versions := m.secrets[path]
-		if len(versions) == 0 || versions[len(versions)-1] == "" {
+		if len(versions) == 0 || versions[len(versions)-1].object == "" {
 			return http.StatusNotFound, missing
 		}
-		return http.StatusOK, envelope(defaultLease, versions[len(versions)-1])
+		return http.StatusOK, envelope(defaultLease, versions[len(versions)-1].object)
 	}
 	name, ok := strings.CutPrefix(path, "data/")
 	switch {
@@ -158,16 +159,16 @@ func (m *mount) read(r *http.Request, path string) (status int, body string) {
 	switch {
 	case n == 0:
 		return http.StatusNotFound, missing
-	case versions[n-1] == "":
-		return http.StatusNotFound, envelope(0, version("null", n, "2026-11-24T02:41:16.421288153Z"))
+	case versions[n-1].object == "":
+		return http.StatusNotFound, envelope(0, version("null", n, versions[n-1].created, "2026-11-24T02:41:16.421288153Z"))
 	default:
-		return http.StatusOK, envelope(0, version(versions[n-1], n, ""))
+		return http.StatusOK, envelope(0, version(versions[n-1].object, n, versions[n-1].created, ""))
 	}
 }
 
-func version(data string, n int, deleted string) string {
-	return fmt.Sprintf(`{"data":%s,"metadata":{"created_time":"2026-11-24T02:41:16.41092911Z","custom_metadata":null,`+
-		`"deletion_time":%q,"destroyed":false,"version":%d}}`, data, deleted, n)
+func version(data string, n int, created time.Time, deleted string) string {
+	return fmt.Sprintf(`{"data":%s,"metadata":{"created_time":%q,"custom_metadata":null,`+
+		`"deletion_time":%q,"destroyed":false,"version":%d}}`, data, created.UTC().Format(time.RFC3339Nano), deleted, n)
 }
 
 func envelope(lease int, data string) string {

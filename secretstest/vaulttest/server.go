@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // Server is a Vault server. It is safe for concurrent use, its methods that change it included.
@@ -32,7 +33,13 @@ type Server struct {
 // mount is a KV secrets engine.
 type mount struct {
 	version int
-	secrets map[string][]string // the versions of each document, the latest last; "" was deleted
+	secrets map[string][]document // the versions of each secret, the latest last
+}
+
+// document is one version of a secret.
+type document struct {
+	object  string // or "", if it was deleted
+	created time.Time
 }
 
 // New starts a server, which stops at the end of the test.
@@ -127,7 +134,7 @@ func (s *Server) Mount(path string, version int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.mounts[path] == nil {
-		s.mounts[path] = &mount{secrets: make(map[string][]string)}
+		s.mounts[path] = &mount{secrets: make(map[string][]document)}
 	}
 	s.mounts[path].version = version
 }
@@ -141,7 +148,7 @@ func (s *Server) Put(path, object string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m, name := s.find(path)
-	m.secrets[name] = append(m.secrets[name], object)
+	m.secrets[name] = append(m.secrets[name], document{object, time.Now()})
 }
 
 // Delete deletes the latest version of the secret at path: Vault keeps its number and answers with a not-found that says so. On a
@@ -157,7 +164,7 @@ func (s *Server) Delete(path string) {
 	case m.version == 1:
 		delete(m.secrets, name)
 	default:
-		versions[len(versions)-1] = ""
+		versions[len(versions)-1].object = ""
 	}
 }
 

@@ -9,7 +9,6 @@ package pool
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -21,8 +20,8 @@ import (
 // DefaultGrace is Grace by default.
 const DefaultGrace = 30 * time.Second
 
-// maxGraceOfLease is the largest part of a lease that Grace takes, as a divisor. A handle has the next lease when 80 % of the current one
-// have passed. With a longer grace, a new connection would have to retire before that.
+// maxGraceOfLease is the largest part of a lease that Grace takes, as a divisor. A handle fetches the next lease when at most 80 % of the
+// current one have passed.
 const maxGraceOfLease = 5
 
 // Option configures a Credential.
@@ -66,9 +65,6 @@ func Bridge(budget time.Duration) Option {
 	}
 }
 
-// errEnded is what a middleware of the program leaves behind that ends the goroutine.
-var errEnded = errors.New("secrets: the goroutine that fetches the secret was ended")
-
 // Credential is a secret that connections log in with. It is safe for concurrent use.
 type Credential struct {
 	client *secrets.Client
@@ -100,9 +96,10 @@ func New(prefix string, client *secrets.Client, key string, opts []Option, check
 }
 
 // Begin begins a login: call it before the credential is read. The first call makes the Client follow the credential. It fails as
-// [secrets.Client.Watch] does, and the next call tries again.
+// [secrets.Client.Watch] does, and the next call tries again. If a middleware of the program panics, that is an error of class
+// [secrets.ErrUnknown].
 func (c *Credential) Begin(ctx context.Context) (*Lifetime, error) {
-	w := c.begin(ctx)
+	w := c.begin()
 	select {
 	case <-w.done:
 		if w.err != nil {
@@ -115,19 +112,22 @@ func (c *Credential) Begin(ctx context.Context) (*Lifetime, error) {
 }
 
 // begin returns the watch, which it starts unless there is one.
-func (c *Credential) begin(ctx context.Context) *watch {
+func (c *Credential) begin() *watch {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.watch == nil {
 		c.watch = &watch{done: make(chan struct{})}
-		go c.follow(context.WithoutCancel(ctx), c.watch) // the handle outlives the login that needs it first
+		go c.follow(c.watch)
 	}
 	return c.watch
 }
 
-func (c *Credential) follow(ctx context.Context, w *watch) {
-	w.err = errEnded
+// follow runs on a goroutine of its own, where nobody but itself can recover what a middleware panics with. The handle outlives the login
+// that needs it first, and must keep none of its context.
+func (c *Credential) follow(w *watch) {
+	w.err = &secrets.Error{Key: c.key, Err: secrets.ErrUnknown, Detail: "a middleware panicked, or ended its goroutine"}
 	defer func() {
+		_ = recover() //nolint:errcheck // err says that there was something, without its text
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		close(w.done)
@@ -138,7 +138,7 @@ func (c *Credential) follow(ctx context.Context, w *watch) {
 			w.close()
 		}
 	}()
-	w.handle, w.err = c.client.Watch(ctx, c.key)
+	w.handle, w.err = c.client.Watch(context.Background(), c.key)
 }
 
 // close ends the handle of a watch that is done.
@@ -168,23 +168,32 @@ func (c *Credential) Do(ctx context.Context, login func(context.Context, secrets
 	return c.client.Do(ctx, c.key, login, opts...)
 }
 
-// IsRejected reports whether err says that a server has refused the credential: SQLSTATE class 28, or as an option says.
+// IsRejected reports whether err says that a server has refused the credential: by SQLSTATE 28P01 or 28000, or as an option says.
 // https://www.postgresql.org/docs/current/errcodes-appendix.html has the codes. A MySQL driver has them in other places.
 func (c *Credential) IsRejected(err error) bool {
-	if state, ok := errors.AsType[sqlState](err); ok {
+	return isRefusal(err) || slices.ContainsFunc(c.config.rejected, func(is func(error) bool) bool { return is(err) })
+}
+
+// isRefusal reports whether err, or an error that it wraps, has a SQLSTATE of a refusal. errors.AsType finds the first SQLSTATE alone:
+// that of another host, where a driver tries several and joins what they say.
+func isRefusal(err error) bool {
+	if state, ok := err.(sqlState); ok {
 		switch state.SQLState() {
 		case "28P01", "28000":
 			return true
 		}
 	}
-	return slices.ContainsFunc(c.config.rejected, func(is func(error) bool) bool { return is(err) })
+	switch wrapper := err.(type) { //nolint:errorlint // as well
+	case interface{ Unwrap() error }:
+		return isRefusal(wrapper.Unwrap())
+	case interface{ Unwrap() []error }:
+		return slices.ContainsFunc(wrapper.Unwrap(), isRefusal)
+	}
+	return false
 }
 
 // sqlState is what errors of PostgreSQL drivers have, such as pgconn.PgError and pq.Error.
-type sqlState interface {
-	error
-	SQLState() string
-}
+type sqlState interface{ SQLState() string }
 
 // Lifetime is how long a connection may live. It is safe for concurrent use once LoggedIn has returned.
 type Lifetime struct {
@@ -192,20 +201,24 @@ type Lifetime struct {
 	handle   *secrets.Handle
 	changed  <-chan struct{} // closed after the value of the time of Begin has changed
 	secret   secrets.Secret
-	retireAt time.Time // or zero
+	end      time.Time // of the lease, or zero
+	retireAt time.Time // if there is an end
 }
 
 // LoggedIn notes which secret the connection has logged in with.
 func (l *Lifetime) LoggedIn(s secrets.Secret) {
-	l.secret = s
-	if end := s.Meta().ExpiresAt.Round(0); !end.IsZero() { // without the monotonic clock, which stands still while a machine sleeps
-		l.retireAt = end.Add(-min(l.config.grace, end.Sub(s.Meta().FetchedAt.Round(0))/maxGraceOfLease))
-	}
+	meta := s.Meta()
+	l.secret, l.end = s, meta.ExpiresAt.Round(0) // without the monotonic clock, which stands still while a machine sleeps
+	l.retireAt = l.end.Add(-min(l.config.grace, max(0, l.end.Sub(meta.FetchedAt.Round(0))/maxGraceOfLease)))
 }
 
 // IsOver reports whether the connection must retire. It does not block.
-func (l *Lifetime) IsOver() bool {
-	if !l.retireAt.IsZero() && !time.Now().Before(l.retireAt) {
+func (l *Lifetime) IsOver() bool { return l.IsOverIn(0) }
+
+// IsOverIn reports whether the connection must retire now, or because of its lease after d. Before the end of the lease, it retires only
+// once there is another credential: a login with the same one would gain nothing, and each query would be a login.
+func (l *Lifetime) IsOverIn(d time.Duration) bool {
+	if l.hasEndedIn(d) || l.hasCome(l.retireAt, d) && !l.handle.Secret().Equal(l.secret) {
 		return true
 	}
 	if !l.config.retireOnChange {
@@ -218,4 +231,24 @@ func (l *Lifetime) IsOver() bool {
 	default:
 		return false
 	}
+}
+
+// HasEnded reports whether the lease is over: the connection is of no use any more.
+func (l *Lifetime) HasEnded() bool { return l.hasEndedIn(0) }
+
+func (l *Lifetime) hasEndedIn(d time.Duration) bool {
+	return l.hasCome(l.end, d) && !l.isFetchedAgain()
+}
+
+// hasCome reports whether t will have come after d, if the connection depends on a lease.
+func (l *Lifetime) hasCome(t time.Time, d time.Duration) bool {
+	return !l.end.IsZero() && !time.Now().Add(d).Before(t)
+}
+
+// isFetchedAgain reports whether a later fetch has brought the same value. Then it is not the credential of one lease, which goes with
+// it, but a password that is changed at that time, such as that of a static role of Vault: servers do not ask connections for it again.
+// The handle fetches when 80 % of a lease have passed.
+func (l *Lifetime) isFetchedAgain() bool {
+	s := l.handle.Secret()
+	return s.Meta().FetchedAt.After(l.secret.Meta().FetchedAt) && s.Equal(l.secret)
 }

@@ -1,0 +1,83 @@
+package secretkeys_test
+
+import (
+	"context"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+
+	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/use/secretkeys"
+)
+
+// Keys that the program has lost stop to follow: the garbage collector runs outside of a bubble, so the test waits in real time.
+func TestKeysThatAreDroppedStopFollowing(t *testing.T) {
+	is := is.New(t)
+	backend := newShared()
+	client := open(t, backend)
+	var lost atomic.Bool
+	func() {
+		keys, err := secretkeys.Open(context.Background(), client, "signing", secretkeys.Interval(time.Millisecond))
+		is.NoErr(err)
+		runtime.AddCleanup(keys, func(lost *atomic.Bool) { lost.Store(true) }, &lost)
+	}()
+	looks := make(chan struct{}, 1)
+	backend.OnCall(func(context.Context, []secrets.Ref) error {
+		select {
+		case looks <- struct{}{}:
+		default:
+		}
+		return nil
+	})
+	<-looks // control: they follow
+	for quiet := 0; quiet < 3; {
+		runtime.GC()
+		select {
+		case <-looks:
+			quiet = 0
+		case <-time.After(300 * time.Millisecond): // three times the least pause between two looks
+			quiet++
+		}
+	}
+	is.True(lost.Load())
+}
+
+// parent is a context that counts what waits for its end.
+type parent struct {
+	context.Context
+
+	done    chan struct{}
+	waiting *atomic.Int64
+}
+
+func (p parent) Done() <-chan struct{} { return p.done }
+
+// AfterFunc makes package context register with p what hangs on it.
+func (p parent) AfterFunc(func()) (stop func() bool) {
+	p.waiting.Add(1)
+	return sync.OnceValue(func() bool {
+		p.waiting.Add(-1)
+		return true
+	})
+}
+
+// A service opens keys for ever with one context, which must not grow.
+func TestKeysThatAreDroppedLeaveNothingInTheirContext(t *testing.T) {
+	is := is.New(t)
+	client := open(t, newShared())
+	ctx := parent{context.Background(), make(chan struct{}), new(atomic.Int64)}
+	func() {
+		keys, err := secretkeys.Open(ctx, client, "signing")
+		is.NoErr(err)
+		is.True(ctx.waiting.Load() > 0) // control
+		runtime.KeepAlive(keys)
+	}()
+	for ctx.waiting.Load() > 0 { // the test runs out of time otherwise
+		runtime.GC()
+		runtime.Gosched()
+	}
+}

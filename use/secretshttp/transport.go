@@ -1,0 +1,218 @@
+package secretshttp
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+
+	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/internal/faults"
+	"github.com/seed-5482dd03/secrets/internal/network"
+)
+
+// Transport returns a RoundTripper that sets a credential on requests to the hosts that [Hosts] names, and sends them with base. Requests
+// to other hosts go to base as they are, and so do those that follow a redirect of another host. It is safe for concurrent use if base and
+// set are. A nil base is [http.DefaultTransport].
+//
+// set gets a copy of the request, with the secret of key. It may change all of the copy but its Body, GetBody and host. RoundTrip returns
+// an error of set as it is, and sends nothing. So set may return that of [secrets.Secret.Field].
+//
+// If the server answers 401, [secrets.Client.Do] asks for another credential. The request is sent again, once for each candidate of Do,
+// if it has no body or a GetBody. Otherwise the next request uses the new credential. Any other answer ends the tries, and the caller gets
+// the last answer, with its body. It is a 401 if all candidates are refused, if Do has no other one, such as in an outage of the backend,
+// or if set returns an error for each other one. Only a candidate that gets a 2xx counts as accepted, so that Do may prefer an older
+// version for a minute. An earlier 401 is closed, and its body is not read. With HTTP/1.1, that closes its connection.
+//
+// While a server refuses everybody, Do keeps the calls to the backend few. The server still gets each request once for each candidate:
+// up to four times with AWS Secrets Manager.
+//
+// The error is that of [secrets.Client.Get], or that of base, as it is: that of an [http.Transport] quotes the path that set has made, if
+// it is malformed. There is no result for faults of the arguments: each RoundTrip returns them.
+//
+// base sees the credential. RoundTrippers that log or trace belong around this one, not below it. Hooks of [net/http/httptrace] are not
+// called for a request with a credential, because they see its headers. A credential in a query shows in the logs of the server, and a
+// server may repeat it in a redirect; prefer a header.
+func Transport(
+	base http.RoundTripper, client *secrets.Client, key string, set func(*http.Request, secrets.Secret) error, opts ...Option,
+) http.RoundTripper {
+	c := config{faults: faults.List{Prefix: "secretshttp: "}, allowed: make(map[origin]bool)}
+	if base == nil {
+		base = http.DefaultTransport
+	}
+	c.faults.Checkf(!faults.IsNil(base), "base is a nil pointer; leave it nil for http.DefaultTransport")
+	c.faults.Checkf(client != nil, "a nil *secrets.Client")
+	_, err := secrets.ParseRef(key)
+	c.faults.Add(err)
+	c.faults.Checkf(set != nil, "a nil set")
+	faults.Apply(&c.faults, opts, func(o Option) { o(&c) })
+	c.faults.Checkf(c.hasHosts, "no Hosts; name each host that may get the credential")
+	return &transport{base: base, client: client, key: key, set: set, allowed: c.allowed, fault: c.faults.Err()}
+}
+
+// Option configures a [Transport].
+type Option func(c *config)
+
+type config struct {
+	allowed  map[origin]bool
+	hasHosts bool
+	faults   faults.List
+}
+
+type transport struct {
+	base    http.RoundTripper
+	client  *secrets.Client
+	key     string
+	set     func(*http.Request, secrets.Secret) error
+	allowed map[origin]bool
+	fault   error
+}
+
+// RoundTrip sends req, with the credential if its host is allowed.
+func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	e := exchange{transport: t, request: req, body: req.Body}
+	switch {
+	case t.fault != nil:
+		e.closeBody()
+		return nil, t.fault
+	case !t.isAllowed(req):
+		return t.base.RoundTrip(req)
+	}
+	ended := false
+	defer func() {
+		e.closeBody()
+		if !ended { // set or base has panicked
+			e.discard()
+		}
+	}()
+	err := t.client.Do(req.Context(), t.key, e.try)
+	ended = true
+	switch {
+	case e.err != nil:
+		return nil, e.err
+	case e.response != nil:
+		e.response.Request = req // http.Client quotes its URL in errors
+		return e.response, nil
+	default:
+		return nil, err
+	}
+}
+
+// isAllowed reports whether req may carry the credential. A host that is not allowed must not choose such a request, so each hop of the
+// redirects that led to req must be allowed as well.
+func (t *transport) isAllowed(req *http.Request) bool {
+	for t.isAllowedHop(req) {
+		if req.Response == nil {
+			return true
+		}
+		req = req.Response.Request
+	}
+	return false
+}
+
+// isAllowedHop reports whether req goes to an allowed host. A Host header of its own may lead a proxy or a shared front to another host,
+// and so may an opaque URL.
+func (t *transport) isAllowedHop(req *http.Request) bool {
+	return req != nil && req.URL != nil && req.URL.Opaque == "" && t.allowed[originOf(req.URL.Scheme, req.URL.Host)] &&
+		(req.Host == "" || t.allowed[originOf(req.URL.Scheme, req.Host)])
+}
+
+// CloseIdleConnections closes the idle connections of base. [http.Client.CloseIdleConnections] calls it.
+func (t *transport) CloseIdleConnections() {
+	if base, ok := t.base.(idleCloser); ok {
+		base.CloseIdleConnections()
+	}
+}
+
+// idleCloser is what http.Client.CloseIdleConnections looks for in a RoundTripper.
+type idleCloser interface{ CloseIdleConnections() }
+
+var (
+	errRefused = errors.New("the server answered 401")
+	errEnded   = errors.New("the request is not sent again") // no refusal: Do returns at once
+)
+
+// exchange is one request, with the answer to the candidate that was sent last.
+type exchange struct {
+	*transport
+
+	request  *http.Request
+	sent     bool          // a candidate was sent
+	body     io.ReadCloser // of the next try, which base does not close yet
+	response *http.Response
+	err      error // why there is no response, or nil
+}
+
+// try sends the request with s. What is not for Do, it keeps in e: an error of base may wrap secrets.ErrRejected.
+func (e *exchange) try(ctx context.Context, s secrets.Secret) error {
+	if !e.openBody() {
+		return errEnded
+	}
+	clone := e.request.Clone(network.Untraced(ctx))
+	clone.Body = e.body
+	if clone.Header == nil {
+		clone.Header = make(http.Header)
+	}
+	if err := e.set(clone, s); err != nil {
+		return e.unset(err)
+	}
+	e.discard()
+	e.sent, e.body = true, nil
+	e.response, e.err = e.base.RoundTrip(clone) //nolint:bodyclose // the caller closes it, or discard
+	switch {
+	case e.err != nil:
+		return errEnded
+	case e.response == nil || e.response.StatusCode < http.StatusMultipleChoices:
+		return nil
+	case e.response.StatusCode == http.StatusUnauthorized:
+		return errors.Join(secrets.ErrRejected, errRefused)
+	default: // a revoked key may get a 403, or a redirect to a login
+		return errEnded
+	}
+}
+
+// unset ends a try for which set has failed. If another candidate was sent, this one is passed over: an old version may lack a field.
+func (e *exchange) unset(err error) error {
+	if !e.sent {
+		e.err = err
+		return errEnded
+	}
+	e.closeBody()
+	return secrets.ErrRejected
+}
+
+// openBody opens the body for the next try, if there can be one.
+func (e *exchange) openBody() bool {
+	r := e.request
+	switch {
+	case !e.sent:
+		return true
+	case r.Body == nil || r.Body == http.NoBody:
+		e.body = r.Body
+		return true
+	case r.GetBody == nil:
+		return false
+	}
+	body, err := r.GetBody()
+	if err == nil {
+		e.body = body
+	}
+	return err == nil
+}
+
+// closeBody closes the body that base has not got.
+func (e *exchange) closeBody() {
+	if e.body != nil {
+		_ = e.body.Close() //nolint:errcheck // nothing was read
+		e.body = nil
+	}
+}
+
+// discard closes the response to a credential that was refused. It does not read the body, so that its connection could be used again:
+// a server may stall. When a server refuses 200 requests at once, reading saves one connection of six.
+func (e *exchange) discard() {
+	if e.response != nil {
+		_ = e.response.Body.Close() //nolint:errcheck // nobody wants it
+		e.response = nil
+	}
+}
