@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -15,35 +17,59 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestTour(t *testing.T) {
+func TestScenes(t *testing.T) {
 	is := is.New(t)
 	var values recorder
 	var out strings.Builder
-	is.NoErr(run(t.Context(), &out, values.next))
+	is.NoErr(run(t.Context(), &out, false, values.next))
 
-	is.Equal(out.String(), story)
+	directory := regexp.MustCompile(`\S*quickstart-\d+`)
+	is.Equal(directory.ReplaceAllString(out.String(), "DIRECTORY"), story)
 
-	is.True(len(values.drawn) >= 5) // the tour has secrets to hide
+	is.True(len(values.drawn) >= 5) // there are secrets to hide
 	for _, value := range values.drawn {
 		secretstest.AssertNoLeak(t, value, out.String())
 	}
 }
 
 // A program must not look well when it is not.
-func TestTourFails(t *testing.T) {
+func TestScenesFail(t *testing.T) {
 	is := is.New(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	var out strings.Builder
-	is.True(run(ctx, &out, rand.Text) != nil) // a tour that cannot ask anybody fails
+	is.True(run(ctx, &out, false, rand.Text) != nil) // nobody can be asked
 }
 
 // The search for values must be able to find one.
-func TestTourLeakIsSeen(t *testing.T) {
+func TestALeakIsSeen(t *testing.T) {
 	is := is.New(t)
 	var values recorder
 	shown := "the password is " + values.next()
 	is.True(len(secretstest.Leaks(values.drawn[0], shown)) > 0)
+}
+
+// Colours are for terminals.
+func TestColours(t *testing.T) {
+	is := is.New(t)
+	null, err := os.Open(os.DevNull)
+	is.NoErr(err)
+	defer null.Close()
+	file, err := os.Create(t.TempDir() + "/output")
+	is.NoErr(err)
+	defer file.Close()
+	is.True(!hasColour(file))
+	t.Setenv("TERM", "xterm")
+	t.Setenv("NO_COLOR", "")
+	is.True(hasColour(null)) // a device, as a terminal is
+	t.Setenv("NO_COLOR", "1")
+	is.True(!hasColour(null))
+
+	var out strings.Builder
+	is.NoErr(run(t.Context(), &out, true, rand.Text))
+	plain := regexp.MustCompile("\x1b\\[[0-9;]*m").ReplaceAllString(out.String(), "")
+	is.True(plain != out.String())
+	is.True(strings.HasPrefix(story, plain[:100]))
 }
 
 // recorder draws values and keeps them.
@@ -60,50 +86,98 @@ func (r *recorder) next() string {
 	return value
 }
 
-const story = `A tour of package secrets. No line of it holds a secret.
+const story = `Everything runs in this process. Nothing is installed, and nothing leaves this machine. No line below holds a secret.
 
-1. A service asks, and does not know where secrets come from
-   the shop is connected to its database: from remote, version 1
-   mail-token   from file
-   payment/key  from env
+    // store stands for a store over the network; files are in a directory
+    client, err := secrets.New(store, secrets.WithFallback(fallback.To(files)), middleware.Standard())
 
-2. A secret does not show itself
-   as text      [REDACTED]
-   in Go        [REDACTED]
-   in JSON      {"password":"[REDACTED]"}
-   in a struct  {User:[REDACTED] Password:[REDACTED]}
-   Reveal()     26 characters, which are not printed here
+1. Missing is not denied
 
-3. A thousand callers at once are one call of the store
-   1000 answers, 1 call
+    client.GetOr(ctx, "coupon", "none today")
+      "none today", since no store has it
 
-4. Many at once: what is there, and what is not
-   database#user  [REDACTED], from remote
-   mail-token     [REDACTED], from file
-   payment/key    [REDACTED], from env
-   coupon         not found (remote), not found (file), not found (env)
-   payroll#salary permission denied (remote)
+    client.GetOr(ctx, "payroll#salary", "none today")
+      secrets: store: payroll#salary: permission denied: the shop may not read it
+      A default never hides a denial.
 
-5. Missing is not denied
-   coupon is in no backend, so that GetOr answers "none today", from "default"
-   payroll is not ours to read, and no default hides that:
-     secrets: remote: payroll#salary: permission denied: the shop may not read it
+2. The store goes down, and comes back
 
-6. The store rotates a password
-   Get answers from the cache: from remote, version 1
-   Refresh asks the store:     from remote, version 2
+    client.Get(ctx, "database#password")
+      [REDACTED] from store, version 1
 
-7. A file is rotated
-   the next Get has the new value: files and variables are read anew each time
+    // the store is down, and the TTL of one second is over
 
-8. The store is down
-   the network is cut, and every cached value has passed its TTL
-   the shop still connects: from remote, version 2, stale
-   mail-token   from file
-   discount     unavailable (remote), not found (file), not found (env)
+    client.Get(ctx, "database#password")
+      [REDACTED] from store, version 1, stale
 
-9. The store is back
-   the shop is connected to its database: from remote, version 3
+    client.GetOr(ctx, "discount", "none today")
+      secrets: store: discount: unavailable: connection refused; file: discount: not found: no file discount in DIRECTORY
 
-That is all. The code is in examples/quickstart, from main.go on.
+    // what the log says meanwhile
+      level=WARN msg="secrets: backend unavailable" backend=store class=unavailable detail="connection refused"
+
+    // the store is back
+
+    client.Refresh(ctx, "database#password")
+      [REDACTED] from store, version 2
+
+3. What the store does not have, the files may have
+
+    client.Get(ctx, "mail-token")
+      [REDACTED] from file
+
+4. Many at once
+
+    // 1,000 goroutines at once
+
+    client.Get(ctx, "database#password")
+      1000 answers, 1 call to the store
+
+    client.GetMany(ctx, "database#user", "mail-token", "coupon", "payroll#salary")
+      database#user  [REDACTED] from store
+      mail-token     [REDACTED] from file
+      coupon         not found
+      payroll#salary permission denied
+
+5. A password changes
+
+    handle, err := client.Watch(ctx, "database")
+      handle.Secret() is from store, version 2
+
+    // somebody rotates the password
+
+    client.Do(ctx, "database", login)
+      login with version 2: refused
+      login with version 3: accepted
+
+    handle.Secret()
+      from store, version 3
+
+6. A secret does not show itself
+
+    fmt.Printf("%v %#v %+v", password, password, struct{ Password secrets.Secret }{password})
+      [REDACTED] [REDACTED] {Password:[REDACTED]}
+
+    // a driver quotes its connection string, and redact.Handler masks it
+
+    logger.Error("cannot connect", "error", err)
+      level=ERROR msg="cannot connect" error="dial postgres://shop:[REDACTED]@db: refused"
+
+7. Each error says what to do
+
+    client.Get(ctx, "database#pasword")
+      secrets: store: database#pasword: field not found: the document has no field pasword; its fields are password, user
+
+    client.Get(ctx, "a//b")
+      secrets: a//b: invalid key: the path has an empty segment; if that is a name in AWS, use its ARN or awssm.WithPrefix, which may hold the slashes
+
+    client.Get(ctx, "payroll")
+      secrets: store: payroll: permission denied: the shop may not read it
+
+Where to go next
+
+    README.md                what to write for each of these, on one page
+    go run ./examples/detect which store the environment of this shell would choose
+    docs/rotation.md         pools, certificates and HTTP clients that survive a rotation
+    docs/testing.md          the fake store for your tests
 `
