@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,13 +21,9 @@ import (
 // examples. A line "// …" leaves lines out.
 func TestReadme(t *testing.T) {
 	is := is.New(t)
-	pages, err := filepath.Glob("docs/*.md")
-	is.NoErr(err)
 	sources, n := exampleSources(t), 0
-	for _, page := range append(pages, "README.md") {
-		text, err := os.ReadFile(page)
-		is.NoErr(err)
-		for _, block := range goBlocks(string(text)) {
+	for page, text := range pages(t) {
+		for _, block := range goBlocks(text) {
 			n++
 			if !shownIn(sources, block) {
 				t.Errorf("no example has this block of %s:\n%s", page, block)
@@ -48,15 +45,17 @@ func TestReadmeCheckFails(t *testing.T) {
 	is.True(!shownIn(sources, ":= 1\n"))
 }
 
-// TestReadmeOptions looks for every option in README.md. That its default is right there is for a person to see to.
-func TestReadmeOptions(t *testing.T) {
+// TestOptionsAreDocumented looks for every option in README.md and docs/. That its default is right there is for a person to see to.
+func TestOptionsAreDocumented(t *testing.T) {
 	is := is.New(t)
-	readme, err := os.ReadFile("README.md")
-	is.NoErr(err)
+	var documented strings.Builder
+	for _, text := range pages(t) {
+		documented.WriteString(text)
+	}
 
 	option := regexp.MustCompile(`(?m)^func ((?:With|On|To)\w*)\(`)
 	var options int
-	for _, pattern := range []string{"*.go", "backend/*/*.go", "middleware/*/*.go", "detect/*.go", "secretstest/*.go"} {
+	for _, pattern := range []string{"*.go", "backend/*/*.go", "middleware/*/*.go", "detect/*.go", "secretstest/*.go", "use/*/*.go"} {
 		files, err := filepath.Glob(pattern)
 		is.NoErr(err)
 		for _, file := range files {
@@ -67,13 +66,76 @@ func TestReadmeOptions(t *testing.T) {
 			is.NoErr(err)
 			for _, match := range option.FindAllStringSubmatch(string(source), -1) {
 				options++
-				if !strings.Contains(string(readme), match[1]+"(") {
-					t.Errorf("README.md does not have %s of %s", match[1], file)
+				if !strings.Contains(documented.String(), match[1]+"(") {
+					t.Errorf("README.md and docs/ do not have %s of %s", match[1], file)
 				}
 			}
 		}
 	}
 	is.True(options > 20) // options were found
+}
+
+// The first page is one that people read to its end.
+func TestReadmeIsShort(t *testing.T) {
+	is := is.New(t)
+	info, err := os.Stat("README.md")
+	is.NoErr(err)
+	is.True(info.Size() <= 12<<10)
+}
+
+// TestLinks follows the links of README.md, docs/ and the other pages to files and headings.
+func TestLinks(t *testing.T) {
+	is := is.New(t)
+	all, n := pages(t), 0
+	for page, text := range all {
+		text = regexp.MustCompile("(?ms)^```.*?^```$|`[^`\n]*`").ReplaceAllString(text, "")
+		for _, match := range regexp.MustCompile(`\]\(([^)\s]+)\)`).FindAllStringSubmatch(text, -1) {
+			target, anchor, hasAnchor := strings.Cut(match[1], "#")
+			if strings.Contains(target, "://") {
+				continue
+			}
+			n++
+			name := page
+			if target != "" {
+				name = filepath.ToSlash(filepath.Join(filepath.Dir(page), target))
+			}
+			if _, err := os.Stat(name); err != nil {
+				t.Errorf("%s links to %s, which does not exist", page, match[1])
+			} else if hasAnchor && !slices.Contains(anchors(all[name]), anchor) {
+				t.Errorf("%s links to %s, which has no such heading", page, match[1])
+			}
+		}
+	}
+	is.True(n > 50) // links were found
+}
+
+// anchors returns what GitHub makes of the headings of a page.
+func anchors(text string) (all []string) {
+	for _, match := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(text, -1) {
+		name := regexp.MustCompile(`[^\p{L}\p{N}\- _]`).ReplaceAllString(strings.ToLower(match[1]), "")
+		all = append(all, strings.ReplaceAll(name, " ", "-"))
+	}
+	return all
+}
+
+// pages returns the texts of all pages for people, by path.
+func pages(t *testing.T) map[string]string {
+	t.Helper()
+	all := make(map[string]string)
+	for _, pattern := range []string{"*.md", "docs/*.md", "internal/*/*.md"} {
+		names, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			text, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all[filepath.ToSlash(name)] = unixLines(string(text))
+		}
+	}
+	return all
 }
 
 func exampleSources(t *testing.T) []string {

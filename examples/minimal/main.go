@@ -19,18 +19,17 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	// The environment needs neither cache nor dedup: of Standard it gets redaction, and other backends all three.
 	client, err := secrets.New(env.New(env.WithPrefix("SHOP_")), middleware.Standard())
 	if err != nil {
 		return err
 	}
 	defer client.Close()
 
-	password, err := client.Get(ctx, "database#password") // SHOP_DATABASE_PASSWORD, or a field of the JSON in SHOP_DATABASE
+	password, err := client.Get(ctx, "database#password") // the variable SHOP_DATABASE_PASSWORD
 	if err != nil {
 		return err
 	}
-	fmt.Println("password:", password) // password: [REDACTED]
+	fmt.Println("password:", password)
 	return connect(password.Reveal())
 }
 
