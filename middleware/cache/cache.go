@@ -1,65 +1,63 @@
-// Package cache is the layer that remembers secrets.
+// Package cache keeps secrets in memory: an LRU with a TTL, which serves stale values while a backend is down.
 //
-// Install it with secrets.WithCache, or with middleware.Standard:
+// middleware.Standard installs it. To set it up or to look at its figures, make one:
 //
 //	memory := cache.New(cache.WithTTL(time.Minute))
 //	client, err := secrets.New(backend, secrets.WithCache(memory), middleware.Standard())
 //	…
 //	memory.Stats()
 //
-// A value has three ages, counted from the start of the fetch that brought it:
+// A hit takes 20 ns and allocates nothing. The cache keeps documents: the fields of one document are one entry, and of one version.
+//
+// # Ages
+//
+// The age of a value counts from the start of its fetch:
 //
 //   - Fresh: it is served from memory.
-//   - Past RefreshAhead × TTL: it is served from memory, and renewed in the background by one fetch that no caller waits
-//     for or can cancel. Up to 16 of these run at a time, or 16 batches; what is left is due at its next read.
-//   - Past the TTL: a caller waits for the fetch, but for 1 s at the most, and for no more than half of the time that its deadline
-//     or the stale time leaves. If there is no answer by then, or it is secrets.ErrUnavailable, the caller gets the old value until
-//     TTL + MaxStale, with Meta.Stale set. The fetch goes on. Until one has answered, later callers get the old value at once, and
-//     renewals run in the background.
+//   - Past RefreshAhead × TTL: it is served from memory, and one fetch renews it in the background. At most 16 of these run at a time,
+//     or 16 batches. The others begin at the next read.
+//   - Past the TTL: a caller waits for the fetch, for at most 1 s, and at most half of what its deadline or the stale time leaves. If
+//     there is no answer by then, or if it is secrets.ErrUnavailable, the caller gets the old value, with Meta.Stale set, until
+//     TTL + MaxStale. The fetch goes on. Until one has answered, later callers get the old value at once.
 //
-// Any other failure is the answer: a denied, deleted or missing secret is never hidden by its old value, which is evicted. After
-// secrets.ErrMalformed or secrets.ErrUnknown the old value is not served stale any more.
+// Any other failure is the answer. A denied, deleted or missing secret is never hidden by its old value, which is dropped. After
+// secrets.ErrMalformed or secrets.ErrUnknown, the old value is not served stale any more.
 //
-// Nobody cancels a fetch: it goes on when its callers leave, until secrets.WithTimeout or the end of the Client.
+// The end of a lease (Meta.ExpiresAt) shortens all ages: nothing is served past it. For a backend whose reads make leases, it takes the
+// place of the TTL, since a fetch before it would make another lease.
 //
-// The end of a lease (Meta.ExpiresAt) shortens all of them, and nothing is served past it. With a backend whose reads make
-// leases, it takes the place of the TTL: to read sooner would make another lease beside the one that is good.
+// A not-found is cached for the NegativeTTL. Not-founds have a capacity of their own. After an ErrUnavailable, a document is not fetched
+// again before a back-off of 100 ms, doubled with each failure up to 10 s (±20 %). Until then, the answer is the stale value or that
+// error, at once. Other failures are not cached.
 //
-// Not-founds are remembered for the NegativeTTL, in a capacity of their own. After an ErrUnavailable a document is not
-// asked for again before a back-off of 100 ms, doubled at each further failure up to 10 s (±20 %); until then the answer
-// is the stale value or that error, at once. Other failures are not remembered.
+// A secrets.Client.Refresh or an invalidation takes effect at once: a fetch that began before it does not fill the cache. A caller that
+// leaves does not cancel a fetch, which ends by secrets.WithTimeout or with the Client.
 //
 // # Circuit breaker
 //
-// Three failed fetches in a row open the circuit breaker of an endpoint (secrets.Info.Endpoint; most backends have one). A fetch fails
-// if it finds the endpoint unavailable. It counts if the cache has a value of its document, or if the endpoint has never answered.
-// Other failures say something about their document alone, so that keys from outside cannot open the breaker of a healthy backend. The
-// failures must be of two documents or more, unless memory holds only one. While the breaker is open, nobody waits for the endpoint:
-// fresh values and remembered not-founds are served as ever, expired values are served stale as long as they may be, and the rest is
-// secrets.ErrUnavailable at once. A Refresh asks all the same.
+// Each endpoint of a backend (secrets.Info.Endpoint; most have one) has a circuit breaker. Three failed fetches in a row open it. A failed
+// fetch counts if the cache has a value of its document, or if the endpoint has never answered. The failures must be of two documents or
+// more, unless the cache holds only one of that endpoint. So keys from outside cannot open the breaker of a healthy backend.
 //
-// After a step of the same back-off, which begins with 400 ms, the breaker is half-open: the next reader that needs a fetch causes
-// a probe, which is one fetch of what it asks for, that no caller can cancel. It waits for the answer as for a renewal, with or without
-// an old value; then it gets what all others get. If it came with a GetMany, the other documents of that wait as long, and are fetched
-// if the endpoint is back. Any answer closes the breaker for all documents: anything but
-// secrets.ErrUnavailable, secrets.ErrUnknown and secrets.ErrInvalidKey, for which a backend need not ask anybody. Those
-// that have not failed yet may cause a probe first, within the spread of a step. Documents whose failures do not count have a
-// probe of their own. Nothing asks the endpoint without a reader.
+// While the breaker is open, no caller waits for the endpoint. Fresh values and cached not-founds are served as before. Expired values are
+// served stale. Everything else is secrets.ErrUnavailable at once. A Refresh still asks.
 //
-// Where the server of a backend takes several documents in a call, a call that fails counts once, and not at all if one of its
-// documents was answered. Refusals because of too many requests do not count, nor does the end of a caller's context, nor the failure
-// of a fetch that began before the endpoint last answered. At most 64 endpoints of a backend have a breaker. An invalidation does not
-// change it.
+// After a back-off, which begins with 400 ms and doubles up to 10 s, the breaker is half-open. The next read that needs a fetch becomes a
+// probe. Its caller waits as for a renewal, and then gets what all others get. If it is part of a GetMany, its other documents wait as
+// long, and are fetched if the endpoint is back. Documents that have not failed yet may cause a probe a little earlier, and those whose
+// failures do not count have a probe of their own. Nothing asks the endpoint without a reader.
+//
+// Any answer closes the breaker: anything but secrets.ErrUnavailable, secrets.ErrUnknown, and secrets.ErrInvalidKey, for which a backend
+// need not ask its server.
+//
+// These do not count: a refusal because of too many requests, the end of a caller's context, a fetch that began before the endpoint's last
+// answer, and a batch of which one document was answered. A batch that fails counts once. At most 64 endpoints of a backend have a
+// breaker. An invalidation does not change it.
 //
 // # Clocks
 //
-// A machine that sleeps ages values too: within 200 ms of waking, TTLs and leases are over. MaxStale is measured while the machine is
-// awake, so that a clock which is set at boot takes nothing away.
-//
-// # Documents
-//
-// The cache keeps documents: fields of one document are one entry and one version. An invalidation, or a
-// secrets.Client.Refresh, takes effect at once: a fetch that began before it does not fill the cache.
+// A machine that sleeps ages values too: within 200 ms of waking, TTLs and leases are over. MaxStale counts only while the machine is
+// awake, so that a clock which is set at boot drops nothing.
 package cache
 
 import (

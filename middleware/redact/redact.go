@@ -1,45 +1,53 @@
-// Package redact masks secrets in errors and logs. It is a second net: the first is that a [secrets.Secret] shows nothing.
+// Package redact masks secrets in logs and in errors.
 //
-// Make one Redactor in main, give it to each Client, and put it in front of the log:
+// Make one Redactor in main. Give it to each Client, and put its Handler in front of the log:
 //
 //	redaction := redact.New()
 //	logger := slog.New(redaction.Handler(slog.NewJSONHandler(os.Stderr, nil)))
 //	client, err := secrets.New(backend, secrets.WithRedaction(redaction), secrets.WithLogger(logger))
+//	…
+//	logger.Error("cannot connect", "error", err) // dial postgres://app:[REDACTED]@db: refused
 //
-// [Redactor.Handler] masks what goes through slog, and [Redactor.Writer] any stream of text, such as the output of a child
-// process or of another logger. Without a Handler or Writer, the layer takes values out of errors. middleware.Standard
-// installs it for that. [Redactor.Stats] says how much is masked, and what is left out.
+// [Redactor.Handler] masks what goes through slog. [Redactor.Writer] masks any stream of text, such as the output of a child process or of
+// another logger. Without either, the Redactor masks errors only; middleware.Standard installs it for that. [Redactor.Stats] says how much
+// is masked, and what is left out. It is a second net: the first is that a [secrets.Secret] shows nothing.
 //
 // # What is masked
 //
-// In logs: the values and fields that the Clients of a Redactor have handed out, the current and the previous one of each key.
-// They stay masked for as long as the Redactor lives, also when a Client closes or a key is deleted. A value is found as a whole
-// and by its parts: its lines, and the password of a URL or DSN in it. Of a JSON document that was fetched whole, each string is
-// masked; of one field of it, that field.
+// In logs: the values and fields that the Clients of a Redactor have handed out, the current and the previous one of each key. They stay
+// masked while the program keeps the Redactor, also after a Client closes or a key is deleted. A value is found as a whole and by its
+// parts: its lines, and the password of a URL or DSN in it. Of a JSON document that was fetched whole, each string is masked; of one field
+// of it, that field.
 //
 // In errors of a backend: the same, and all parts of the documents that the failed call was for, short strings and numbers too.
 //
-// Each of these is found in any mixture of plain and escaped characters, and in escapes of escapes: percent escapes of URLs,
-// backslash escapes of JSON, Go, JavaScript, Python and C, entities of HTML and XML, doubled quotes of SQL and CSV, and + for a
-// space. It is also found in base64 of either alphabet, wherever it stands in what was encoded and also in lines; in hexadecimal;
-// in Latin-1; and as a list of decimal bytes. The mark "[REDACTED]" covers whole escapes, so that JSON stays JSON. What lies side
-// by side becomes one mark.
+// A value is found in any mixture of plain and escaped characters, and in escapes of escapes:
+//
+//   - percent escapes of URLs, and + for a space
+//   - backslash escapes of JSON, Go, JavaScript, Python and C
+//   - entities of HTML and XML
+//   - doubled quotes of SQL and CSV
+//   - base64 of either alphabet, also in lines; hexadecimal; Latin-1; lists of decimal bytes
+//
+// The mark "[REDACTED]" covers whole escapes, so that JSON stays JSON. Adjacent marks become one.
 //
 // # Limits
 //
-// Not masked is what no Client has handed out, such as the default of GetOr, and a value that the program cut, reversed,
-// compressed or encrypted. In logs, values and parts are left alone that are also found in what is no secret: those of less than
-// 8 bytes, of letters alone or of digits alone, the lines that frame a PEM block, and the numbers and keys of a document. A value
-// that becomes such a text when its escapes are undone, as pass\word does, is found only as it is. If another value is also a word
-// of the log, such as the name of a region, that word is masked.
+// Not masked is what no Client has handed out, such as the default of GetOr, and a value that the program cut, reversed, compressed or
+// encrypted.
 //
-// These forms are not found: base64 and hexadecimal of an escaped value; base64 in lines of less than 40 characters; base32,
-// UTF-16, quoted-printable, %uXXXX, entities without a semicolon. Escapes that are nested three times are missed now and then, and
-// so is an escaped value where "%", "\" or "&" stands directly before it, or what completes an escape at its end directly behind
-// it. A quote or a backslash at the edge of a value may remain.
+// In logs, these are not masked, since they occur in what is no secret: values and parts of less than 8 bytes, of letters alone or of
+// digits alone; the lines that frame a PEM block; the numbers and keys of a document. A value that becomes such a text when its escapes
+// are undone, as pass\word does, is found only as it is. If a value is also a word of the log, such as the name of a region, that word is
+// masked.
 //
-// The memory is some 0.7 KB for an ordinary value, up to 8 times its size for a document, more for a text of many short lines, and
-// 64 MiB in all ([WithMaxBytes]). Lines without escapes cost little; lines that are full of them pass at 10 to 50 MB/s.
+// These forms are not found: base64 and hexadecimal of an escaped value; base64 in lines of less than 40 characters; base32, UTF-16,
+// quoted-printable, %uXXXX, entities without a semicolon. Escapes that are nested three times are missed now and then. So is an escaped
+// value directly after "%", "\" or "&", or directly before what completes an escape at its end. A quote or a backslash at the edge of a
+// value may remain.
+//
+// A value takes some 0.7 KB of memory, a document up to 8 times its size, and all of them 64 MiB at most ([WithMaxBytes]). Lines without
+// escapes cost little; lines that are full of them pass at 10 to 50 MB/s.
 package redact
 
 import (
