@@ -1,0 +1,31 @@
+// Detect reads a secret from the backend that the environment asks for.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/seed-5482dd03/secrets/detect"
+)
+
+func main() {
+	if err := run(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	client, _, err := detect.New(ctx)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	password, err := client.Get(ctx, "database#password")
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(os.Stdout, len(password.Reveal()))
+	return err
+}

@@ -1,0 +1,16 @@
+// File-raw reads a file with the standard library alone.
+package main
+
+import (
+	"fmt"
+	"os"
+)
+
+func main() {
+	password, err := os.ReadFile("/run/secrets/database_password")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	fmt.Fprintln(os.Stdout, len(password))
+}
