@@ -21,9 +21,17 @@ var (
 )
 
 const (
-	our   = "**secrets**" // what the names of this module's rows begin with
-	quick = 10 * time.Second
+	our   = "**secrets**"    // what the names of this module's rows begin with
+	quick = 10 * time.Second // the time of clients that make many requests, where no file is asked for
 )
+
+// pace is how often a reader reads.
+func pace(full bool) time.Duration {
+	if full {
+		return 100 * time.Millisecond
+	}
+	return time.Second
+}
 
 // progress says what is being measured, if somebody waits for it.
 func progress(format string, args ...any) {
@@ -36,7 +44,7 @@ func progress(format string, args ...any) {
 func TestClaims(t *testing.T) {
 	full := *claims != ""
 	var tables []string
-	for _, name := range strings.Split(*only, ",") {
+	for name := range strings.SplitSeq(*only, ",") {
 		var made []*table
 		switch name {
 		case "hit":
@@ -65,6 +73,7 @@ func TestClaims(t *testing.T) {
 // callsTable counts what the server sees of the readers in an hour.
 func callsTable(t *testing.T, full bool) *table {
 	t.Helper()
+	every := pace(full)
 	made := &table{
 		title: "Calls of AWS Secrets Manager in an hour",
 		text: fmt.Sprintf("%d secrets, each read every %v for an hour of virtual time, from a server on loopback. "+
@@ -77,10 +86,7 @@ func callsTable(t *testing.T, full bool) *table {
 			is := is.New(t)
 			cached := !strings.Contains(client.name, "no cache")
 			d := time.Hour
-			switch {
-			case !full && cached:
-				d = 2 * fiveMinutes
-			case !full:
+			if !full && !cached {
 				d = quick
 			}
 			at := awsTarget(t)
@@ -88,7 +94,7 @@ func callsTable(t *testing.T, full bool) *table {
 			synctest.Test(t, func(t *testing.T) {
 				get, done := client.open(t, at)
 				defer done()
-				got = readFor(d, get)
+				got = readFor(d, every, get)
 			})
 			calls := at.count()
 			is.Equal(got, tally{due: got.due, made: got.due, answered: got.due}) // a healthy server
@@ -109,6 +115,7 @@ func callsTable(t *testing.T, full bool) *table {
 func outageTable(t *testing.T, at *target, title string, full bool) *table {
 	t.Helper()
 	const outage = 30 * time.Minute
+	every := pace(full)
 	made := &table{
 		title: title,
 		text: fmt.Sprintf("%d secrets, each read every %v with a deadline of %v. After a minute the server fails for %v: it answers each "+
@@ -127,23 +134,20 @@ func outageTable(t *testing.T, at *target, title string, full bool) *table {
 				var healthy, failing tally
 				var requests int64
 				before, outage := time.Minute, outage
-				switch mine := strings.HasPrefix(client.name, our); {
-				case !full && mine:
-					outage = 2 * fiveMinutes
-				case !full:
+				if !full && !strings.HasPrefix(client.name, our) {
 					before, outage = quick, quick
 				}
 				synctest.Test(t, func(t *testing.T) {
 					get, done := client.open(t, at)
 					defer done()
-					healthy = readFor(before, get)
+					healthy = readFor(before, every, get)
 					if kind == "500" {
 						at.fail()
 					} else {
 						at.wire.down.Store(true)
 					}
 					requests = at.wire.requests.Load()
-					failing = readFor(outage, get)
+					failing = readFor(outage, every, get)
 					requests = at.wire.requests.Load() - requests
 				})
 				at.recover()

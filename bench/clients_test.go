@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"os"
@@ -89,8 +88,8 @@ func vaultTarget(t *testing.T) *target {
 	}
 }
 
-// fiveMinutes is the default TTL of this module's client.
-const fiveMinutes = 5 * time.Minute
+// defaultTTL is the default TTL of this module's client.
+const defaultTTL = 5 * time.Minute
 
 func awsClients() []remote {
 	return []remote{
@@ -104,17 +103,17 @@ func awsClients() []remote {
 		}},
 		{"aws-secretsmanager-caching-go, TTL 5 min", func(t *testing.T, at *target) (read, func()) {
 			t.Helper()
-			return awsCaching(t, at, fiveMinutes), func() {}
+			return awsCaching(t, at, defaultTTL), func() {}
 		}},
 		{"sturdyc, TTL 5 min", func(t *testing.T, at *target) (read, func()) {
 			t.Helper()
-			return sturdy(awsSDK(at), fiveMinutes), func() {}
+			return sturdy(awsSDK(at), defaultTTL), func() {}
 		}},
 		{"sturdyc, TTL 65 min, early refreshes after 4 to 5 min", func(t *testing.T, at *target) (read, func()) {
 			t.Helper()
 			// The third time is when a refresh becomes synchronous: not before the TTL.
-			early := sturdyc.WithEarlyRefreshes(4*time.Minute, fiveMinutes, time.Hour+fiveMinutes, 100*time.Millisecond)
-			return sturdy(awsSDK(at), time.Hour+fiveMinutes, early), func() { time.Sleep(2 * deadline) } // for refreshes under way
+			early := sturdyc.WithEarlyRefreshes(4*time.Minute, defaultTTL, time.Hour+defaultTTL, 100*time.Millisecond)
+			return sturdy(awsSDK(at), time.Hour+defaultTTL, early), func() { time.Sleep(2 * deadline) } // for refreshes under way
 		}},
 		{"**secrets**, `Standard`", func(t *testing.T, at *target) (read, func()) {
 			t.Helper()
@@ -199,9 +198,8 @@ func awsCaching(t *testing.T, at *target, ttl time.Duration) read {
 
 // sturdy keeps what get returns for ttl. A refresh in the background has no deadline but that which the function that it calls sets.
 func sturdy(get read, ttl time.Duration, opts ...sturdyc.Option) read {
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	// The goroutine of continuous evictions has no end, so that its bubble would have none. Expired values are not returned either way.
-	opts = append(opts, sturdyc.WithNoContinuousEvictions(), sturdyc.WithLog(log))
+	opts = append(opts, sturdyc.WithNoContinuousEvictions(), sturdyc.WithLog(slog.New(slog.DiscardHandler)))
 	cached := sturdyc.New[string](capacity, 16, ttl, 10, opts...)
 	return func(ctx context.Context, name string) (string, error) {
 		return cached.GetOrFetch(ctx, name, func(ctx context.Context) (string, error) {

@@ -135,15 +135,17 @@ type describer struct {
 	fetches atomic.Int64
 }
 
-func (*describer) DescribeSecretWithContext(awsv1.Context, *smv1.DescribeSecretInput, ...request.Option) (*smv1.DescribeSecretOutput, error) {
-	return &smv1.DescribeSecretOutput{VersionIdsToStages: map[string][]*string{"1": {awsv1.String("AWSCURRENT")}}}, nil
+func (*describer) DescribeSecretWithContext(
+	awsv1.Context, *smv1.DescribeSecretInput, ...request.Option,
+) (*smv1.DescribeSecretOutput, error) {
+	return &smv1.DescribeSecretOutput{VersionIdsToStages: map[string][]*string{"1": {new("AWSCURRENT")}}}, nil
 }
 
 func (d *describer) GetSecretValueWithContext(
 	_ awsv1.Context, in *smv1.GetSecretValueInput, _ ...request.Option,
 ) (*smv1.GetSecretValueOutput, error) {
 	d.fetches.Add(1)
-	return &smv1.GetSecretValueOutput{SecretString: awsv1.String(valueOf(*in.SecretId))}, nil
+	return &smv1.GetSecretValueOutput{SecretString: new(valueOf(*in.SecretId))}, nil
 }
 
 // once fails the test if more was fetched than the secrets that were to be held.
@@ -191,14 +193,10 @@ func clientRows(t *testing.T) []*hitRow {
 // setecStore returns a store of setec. Where its values come from makes no difference to a hit, so that they come from a file.
 func setecStore(t *testing.T) *setec.Store {
 	t.Helper()
-	type secret struct {
-		TextValue string
-		Version   int
-	}
-	file := make(map[string]map[string]secret)
+	file := make(map[string]any)
 	var names []string
 	each(func(key string) {
-		file[key] = map[string]secret{"secret": {valueOf(key), 1}}
+		file[key] = map[string]any{"secret": map[string]any{"TextValue": valueOf(key), "Version": 1}}
 		names = append(names, key)
 	})
 	path := filepath.Join(t.TempDir(), "secrets.json")

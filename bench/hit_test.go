@@ -117,8 +117,8 @@ func measureHits(t *testing.T, rows []*hitRow, rounds int, d time.Duration) {
 func hitTable(rows []*hitRow, rounds int, d time.Duration) *table {
 	made := &table{
 		title: "A read from memory",
-		text: fmt.Sprintf("ns, medians of %d rounds of %v; ratios to `lru.Cache` in the same round, less is faster; %s, %s, %d processors; %d secrets.",
-			rounds, d, runtime.Version(), runtime.GOOS+"/"+runtime.GOARCH, runtime.GOMAXPROCS(0), secretsHeld),
+		text: fmt.Sprintf("ns, medians of %d rounds of %v. Ratios are to `lru.Cache` in the same round; less is faster. "+
+			"%s, %s, %d processors, %d secrets.", rounds, d, runtime.Version(), runtime.GOOS+"/"+runtime.GOARCH, runtime.GOMAXPROCS(0), secretsHeld),
 		columns: []string{"", "1 goroutine", "ratio", fmt.Sprintf("%d goroutines", goroutines), "ratio", "allocations"},
 	}
 	for _, r := range rows {
@@ -152,9 +152,9 @@ func TestHarness(t *testing.T) {
 	is := is.New(t)
 	keys := ring("key-%d")
 	_, missed := (&hitRow{ring: keys, get: func(string) (value, bool) { return value{}, false }}).read(2, 0)
-	is.Equal(missed, int64(2*ringSize))
+	is.True(missed >= 2*ringSize) // each goroutine reads the ring once at least
 	_, missed = (&hitRow{ring: keys, get: func(key string) (value, bool) { return value{}, key != "" }}).read(1, 0)
-	is.Equal(missed, int64(ringSize)) // ok, but empty
+	is.True(missed >= ringSize) // ok, but empty
 	const pause = 10 * time.Microsecond
 	ns, missed := (&hitRow{ring: keys, get: func(key string) (value, bool) {
 		for began := time.Now(); time.Since(began) < pause; { //nolint:revive // it is to be slow

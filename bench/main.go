@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -35,15 +37,28 @@ func run(ctx context.Context, out, progress io.Writer, args []string) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	file := filepath.Join(dir, "claims.md")
-	test := exec.CommandContext(ctx, "go", "test", "-count=1", "-timeout=0", "-run=^TestClaims$", "-args",
-		"-claims="+file, fmt.Sprintf("-rounds=%d", *rounds), fmt.Sprintf("-for=%v", *each), "-only="+*only)
+	test := []string{
+		"-claims=" + filepath.Join(dir, "claims.md"), fmt.Sprintf("-rounds=%d", *rounds), fmt.Sprintf("-for=%v", *each), "-only=" + *only,
+	}
+	err = measure(ctx, progress, test)
+	if err == nil {
+		err = show(out, os.DirFS(dir))
+	}
+	return errors.Join(err, os.RemoveAll(dir))
+}
+
+func measure(ctx context.Context, progress io.Writer, args []string) error {
+	args = append([]string{"test", "-count=1", "-timeout=0", "-run=^TestClaims$", "-args"}, args...)
+	test := exec.CommandContext(ctx, "go", args...) //nolint:gosec // the flags have been parsed
 	test.Stdout, test.Stderr = progress, progress
 	if err := test.Run(); err != nil {
 		return fmt.Errorf("go test: %w", err)
 	}
-	tables, err := os.ReadFile(file)
+	return nil
+}
+
+func show(out io.Writer, dir fs.FS) error {
+	tables, err := fs.ReadFile(dir, "claims.md")
 	if err != nil {
 		return err
 	}

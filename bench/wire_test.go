@@ -43,7 +43,7 @@ type answer struct {
 
 // newWire returns a wire. It must be called outside of the bubble: what waits for a channel that was made there, keeps time from going on.
 // Before it sends a request, it calls prepare, which may be nil.
-func newWire(t *testing.T, prepare func(r *http.Request, body []byte) error) *wire {
+func newWire(t *testing.T, prepare func(r *http.Request) error) *wire {
 	t.Helper()
 	const lines = 16 // more than there are readers
 	transport := &http.Transport{MaxIdleConnsPerHost: lines}
@@ -66,26 +66,19 @@ func newWire(t *testing.T, prepare func(r *http.Request, body []byte) error) *wi
 	return w
 }
 
-func send(transport *http.Transport, r *http.Request, prepare func(r *http.Request, body []byte) error) (a answer) {
+func send(transport *http.Transport, r *http.Request, prepare func(r *http.Request) error) (a answer) {
 	if prepare != nil {
-		var body []byte
-		if r.GetBody != nil {
-			again, err := r.GetBody()
-			if err != nil {
-				return answer{err: err}
-			}
-			if body, err = io.ReadAll(again); err != nil {
-				return answer{err: err}
-			}
-		}
-		if a.err = prepare(r, body); a.err != nil {
-			return a
+		if err := prepare(r); err != nil {
+			return answer{err: err}
 		}
 	}
-	if a.resp, a.err = transport.RoundTrip(r); a.err == nil {
-		defer a.resp.Body.Close()
-		a.body, a.err = io.ReadAll(a.resp.Body)
+	resp, err := transport.RoundTrip(r)
+	if err != nil {
+		return answer{err: err}
 	}
+	defer resp.Body.Close()
+	a.resp = resp
+	a.body, a.err = io.ReadAll(resp.Body)
 	return a
 }
 
@@ -131,19 +124,25 @@ func (w *wire) transport() *http.Transport {
 
 // resign returns a function that signs requests again, at the time of the server. The clients sign at the time of their bubble, and the
 // server verifies that time, as AWS does.
-func resign(server *awstest.Server) func(r *http.Request, body []byte) error {
+func resign(server *awstest.Server) func(r *http.Request) error {
 	v4, keys := signer.NewSigner(), server.Credentials()
 	credentials := aws.Credentials{AccessKeyID: keys.AccessKeyID, SecretAccessKey: keys.SecretAccessKey}
-	return func(r *http.Request, body []byte) error {
+	return func(r *http.Request) error {
+		body, err := r.GetBody()
+		if err != nil {
+			return err
+		}
+		sum := sha256.New()
+		if _, err := io.Copy(sum, body); err != nil {
+			return err
+		}
 		r.Header.Del("Authorization")
-		sum := sha256.Sum256(body)
-		return v4.SignHTTP(r.Context(), credentials, r, hex.EncodeToString(sum[:]), "secretsmanager", server.Region(), time.Now())
+		return v4.SignHTTP(r.Context(), credentials, r, hex.EncodeToString(sum.Sum(nil)), "secretsmanager", server.Region(), time.Now())
 	}
 }
 
 const (
-	readers  = 10 // each of a secret of its own
-	every    = 100 * time.Millisecond
+	readers  = 10              // each of a secret of its own
 	deadline = 5 * time.Second // of a read
 )
 
@@ -158,9 +157,9 @@ type tally struct {
 	longest                    time.Duration
 }
 
-// readFor has each reader make a read in every interval, for d of the time of the bubble. A reader that waits for an answer misses the
-// intervals until then: those reads were due, but not made.
-func readFor(d time.Duration, get read) (all tally) {
+// readFor has each reader make a read every so often, for d of the time of the bubble. A reader that waits for an answer misses the reads
+// that were due until then: they are not made.
+func readFor(d, every time.Duration, get read) (all tally) {
 	results := make(chan tally)
 	began := time.Now()
 	for i := range readers {
@@ -233,15 +232,15 @@ func TestReadFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		began := time.Now()
-		all := readFor(time.Minute, func(_ context.Context, name string) (string, error) { return valueOf(name), nil })
+		all := readFor(time.Minute, 100*time.Millisecond, func(_ context.Context, name string) (string, error) { return valueOf(name), nil })
 		is.Equal(all, tally{due: 6000, made: 6000, answered: 6000})
 		is.Equal(time.Since(began).Round(time.Second), time.Minute)
-		all = readFor(time.Minute, func(ctx context.Context, _ string) (string, error) {
+		all = readFor(time.Minute, 100*time.Millisecond, func(ctx context.Context, _ string) (string, error) {
 			<-ctx.Done()
 			return "", ctx.Err()
 		})
 		is.Equal(all, tally{due: 6000, made: readers * 12, longest: deadline})
-		all = readFor(time.Minute, func(context.Context, string) (string, error) { return "another", nil })
+		all = readFor(time.Minute, 100*time.Millisecond, func(context.Context, string) (string, error) { return "another", nil })
 		is.Equal(all, tally{due: 6000, made: 6000, wrong: 6000})
 	})
 }

@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -21,11 +22,9 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer client.Close()
 	password, err := client.Get(ctx, "database#password")
-	if err != nil {
-		return err
+	if err == nil {
+		_, err = fmt.Fprintln(os.Stdout, len(password.Reveal()))
 	}
-	_, err = fmt.Fprintln(os.Stdout, len(password.Reveal()))
-	return err
+	return errors.Join(err, client.Close())
 }

@@ -12,5 +12,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "DATABASE_PASSWORD is not set")
 		os.Exit(1)
 	}
-	fmt.Fprintln(os.Stdout, len(password))
+	if _, err := fmt.Fprintln(os.Stdout, len(password)); err != nil {
+		os.Exit(1)
+	}
 }

@@ -12,5 +12,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	fmt.Fprintln(os.Stdout, len(password))
+	if _, err := fmt.Fprintln(os.Stdout, len(password)); err != nil {
+		os.Exit(1)
+	}
 }

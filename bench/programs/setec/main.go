@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -24,7 +25,6 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer store.Close()
 	_, err = fmt.Fprintln(os.Stdout, len(store.Secret("database/password").Get()))
-	return err
+	return errors.Join(err, store.Close())
 }
