@@ -5,8 +5,8 @@
 // It needs Go, and a network for the modules of the competitors only. It takes some ten minutes, most of which the row without a cache
 // needs for its 360,000 calls. Flags make it shorter:
 //
-//	go -C bench run . -only hit,size      # of hit, calls, outage and size
-//	go -C bench run . -rounds 3 -for 50ms # of hit
+//	go -C bench run . -only hit,size         # of hit, calls, outage and size
+//	go -C bench run . -rounds 6 -for 100ms # of hit
 //
 // Bench is a module of its own, so that the competitors are in nobody else's go.sum.
 //

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
 
 	awsv1 "github.com/aws/aws-sdk-go/aws"
 	"github.com/aws/aws-sdk-go/aws/request"
@@ -53,7 +54,7 @@ func hitRows(t *testing.T) []*hitRow {
 	t.Helper()
 	rows := append(libraryRows(t), clientRows(t)...)
 	rows = append(rows, ourRows(t)...)
-	rows = append(rows, &hitRow{name: "control: nothing", get: func(key string) (value, bool) { return value{text: key}, true }})
+	rows = append(rows, &hitRow{name: "control: nothing", get: func(key string) (string, bool) { return key, true }})
 	for _, r := range rows {
 		if r.ring == nil {
 			r.ring = ring(keyFormat)
@@ -73,58 +74,58 @@ func libraryRows(t *testing.T) []*hitRow {
 
 	raw, err := lru.New[string, string](capacity)
 	must(t, err)
-	add(reference, func(key string) { raw.Add(key, valueOf(key)) }, func(key string) (value, bool) {
+	add(reference, func(key string) { raw.Add(key, valueOf(key)) }, func(key string) (string, bool) {
 		v, ok := raw.Get(key)
-		return value{text: v}, ok
+		return v, ok
 	})
 
 	var mu sync.RWMutex
 	bare := make(map[string]string)
-	add("map with a `sync.RWMutex`", func(key string) { bare[key] = valueOf(key) }, func(key string) (value, bool) {
+	add("map with a `sync.RWMutex`", func(key string) { bare[key] = valueOf(key) }, func(key string) (string, bool) {
 		mu.RLock()
 		v, ok := bare[key]
 		mu.RUnlock()
-		return value{text: v}, ok
+		return v, ok
 	})
 
 	var synced sync.Map
-	add("`sync.Map`", func(key string) { synced.Store(key, valueOf(key)) }, func(key string) (value, bool) {
+	add("`sync.Map`", func(key string) { synced.Store(key, valueOf(key)) }, func(key string) (string, bool) {
 		v, ok := synced.Load(key)
 		text, _ := v.(string)
-		return value{text: text}, ok
+		return text, ok
 	})
 
 	x := xsync.NewMap[string, string]()
-	add("`xsync.Map`", func(key string) { x.Store(key, valueOf(key)) }, func(key string) (value, bool) {
+	add("`xsync.Map`", func(key string) { x.Store(key, valueOf(key)) }, func(key string) (string, bool) {
 		v, ok := x.Load(key)
-		return value{text: v}, ok
+		return v, ok
 	})
 
 	expiring := expirable.NewLRU[string, string](capacity, nil, ttl)
-	add("`expirable.LRU` of golang-lru, TTL", func(key string) { expiring.Add(key, valueOf(key)) }, func(key string) (value, bool) {
+	add("`expirable.LRU` of golang-lru, TTL", func(key string) { expiring.Add(key, valueOf(key)) }, func(key string) (string, bool) {
 		v, ok := expiring.Get(key)
-		return value{text: v}, ok
+		return v, ok
 	})
 
 	o, err := otter.New(&otter.Options[string, string]{MaximumSize: capacity, ExpiryCalculator: otter.ExpiryWriting[string, string](ttl)})
 	must(t, err)
 	t.Cleanup(func() { o.StopAllGoroutines() })
-	add("otter, TTL", func(key string) { o.Set(key, valueOf(key)) }, func(key string) (value, bool) {
+	add("otter, TTL", func(key string) { o.Set(key, valueOf(key)) }, func(key string) (string, bool) {
 		v, ok := o.GetIfPresent(key)
-		return value{text: v}, ok
+		return v, ok
 	})
 
 	// Its documentation says that it is faster without continuous evictions. They also have no end.
 	sturdy := sturdyc.New[string](capacity, 16, ttl, 10, sturdyc.WithNoContinuousEvictions())
-	add("sturdyc `Get`", func(key string) { sturdy.Set(key, valueOf(key)) }, func(key string) (value, bool) {
+	add("sturdyc `Get`", func(key string) { sturdy.Set(key, valueOf(key)) }, func(key string) (string, bool) {
 		v, ok := sturdy.Get(key)
-		return value{text: v}, ok
+		return v, ok
 	})
 	ctx := t.Context()
 	miss := func(context.Context) (string, error) { return "", errMiss }
-	add("sturdyc `GetOrFetch`", func(string) {}, func(key string) (value, bool) {
+	add("sturdyc `GetOrFetch`", func(string) {}, func(key string) (string, bool) {
 		v, err := sturdy.GetOrFetch(ctx, key, miss)
-		return value{text: v}, err == nil
+		return v, err == nil
 	})
 	return rows
 }
@@ -175,20 +176,23 @@ func clientRows(t *testing.T) []*hitRow {
 	store := setecStore(t)
 	handle := store.Secret(fmt.Sprintf(keyFormat, 1))
 	return []*hitRow{
-		{name: "aws-secretsmanager-caching-go", want: valueOf, get: func(key string) (value, bool) {
+		{name: "aws-secretsmanager-caching-go", want: valueOf, get: func(key string) (string, bool) {
 			v, err := cached.GetSecretString(key)
-			return value{text: v}, err == nil
+			return v, err == nil
 		}},
-		{name: "setec, by name", want: valueOf, get: func(key string) (value, bool) {
+		{name: "setec, by name", want: valueOf, get: func(key string) (string, bool) {
 			v := store.Secret(key).Get()
-			return value{bytes: v}, v != nil
+			return viewOf(v), v != nil
 		}},
-		{name: "setec, handle of one secret", get: func(string) (value, bool) {
+		{name: "setec, handle of one secret", get: func(string) (string, bool) {
 			v := handle.Get()
-			return value{bytes: v}, v != nil
+			return viewOf(v), v != nil
 		}},
 	}
 }
+
+// viewOf returns b as a string without a copy, which a program that can use bytes does not make either.
+func viewOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // setecStore returns a store of setec. Where its values come from makes no difference to a hit, so that they come from a file.
 func setecStore(t *testing.T) *setec.Store {
@@ -227,9 +231,9 @@ func ourRows(t *testing.T) []*hitRow {
 		return client, fetches
 	}
 	get := func(client *secrets.Client) lookup {
-		return func(key string) (value, bool) {
+		return func(key string) (string, bool) {
 			s, err := client.Get(ctx, key)
-			return value{text: s.Reveal()}, err == nil
+			return s.Reveal(), err == nil
 		}
 	}
 	standard := middleware.Standard(cache.WithSize(capacity), cache.WithTTL(ttl))
@@ -256,8 +260,8 @@ func ourRows(t *testing.T) []*hitRow {
 		{name: "**secrets**, `Get` of a JSON field", ring: ring(fieldFormat), get: get(fields), want: func(key string) string {
 			return valueOf(strings.TrimSuffix(key, "#password"))
 		}},
-		{name: "**secrets**, handle of one secret", get: func(string) (value, bool) {
-			return value{text: handle.Secret().Reveal()}, true
+		{name: "**secrets**, handle of one secret", get: func(string) (string, bool) {
+			return handle.Secret().Reveal(), true
 		}},
 		{name: "control: secrets without a cache", want: valueOf, get: get(uncached)},
 	}

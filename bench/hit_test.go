@@ -18,18 +18,8 @@ const (
 	goroutines  = 8    // of the parallel column
 )
 
-// value is what a read returns: a text, or bytes where a copy would be the client's only allocation.
-type value struct {
-	text  string
-	bytes []byte
-}
-
-func (v value) is(want string) bool {
-	return v.text == want || v.bytes != nil && string(v.bytes) == want
-}
-
 // lookup is the one function that the harness calls, whatever is behind it.
-type lookup func(key string) (v value, ok bool)
+type lookup func(key string) (value string, ok bool)
 
 // hitRow is a way to read a secret from memory.
 type hitRow struct {
@@ -70,7 +60,7 @@ func (r *hitRow) read(workers int, d time.Duration) (ns float64, missed int64) {
 			from, done, empty := w*ringSize/workers, 0, 0
 			for first := true; first || !stop.Load(); first = false {
 				for i := range ringSize {
-					if v, ok := get(keys[(from+i)%ringSize]); !ok || len(v.text)+len(v.bytes) == 0 {
+					if v, ok := get(keys[(from+i)%ringSize]); !ok || v == "" {
 						empty++
 					}
 				}
@@ -139,7 +129,7 @@ func TestHitRows(t *testing.T) {
 			for _, key := range r.ring {
 				v, ok := r.get(key)
 				is.True(ok)
-				is.True(v.is(r.want(key)))
+				is.Equal(v, r.want(key))
 			}
 			_, missed := r.read(goroutines, 0)
 			is.Equal(missed, int64(0))
@@ -151,15 +141,15 @@ func TestHitRows(t *testing.T) {
 func TestHarness(t *testing.T) {
 	is := is.New(t)
 	keys := ring("key-%d")
-	_, missed := (&hitRow{ring: keys, get: func(string) (value, bool) { return value{}, false }}).read(2, 0)
+	_, missed := (&hitRow{ring: keys, get: func(string) (string, bool) { return "", false }}).read(2, 0)
 	is.True(missed >= 2*ringSize) // each goroutine reads the ring once at least
-	_, missed = (&hitRow{ring: keys, get: func(key string) (value, bool) { return value{}, key != "" }}).read(1, 0)
+	_, missed = (&hitRow{ring: keys, get: func(key string) (string, bool) { return "", key != "" }}).read(1, 0)
 	is.True(missed >= ringSize) // ok, but empty
 	const pause = 10 * time.Microsecond
-	ns, missed := (&hitRow{ring: keys, get: func(key string) (value, bool) {
+	ns, missed := (&hitRow{ring: keys, get: func(key string) (string, bool) {
 		for began := time.Now(); time.Since(began) < pause; { //nolint:revive // it is to be slow
 		}
-		return value{text: key}, true
+		return key, true
 	}}).read(1, 0)
 	is.Equal(missed, int64(0))
 	is.True(ns >= float64(pause))

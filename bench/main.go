@@ -27,8 +27,8 @@ func main() {
 // run measures, prints the tables to out, and what happens meanwhile to progress.
 func run(ctx context.Context, out, progress io.Writer, args []string) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	rounds := flags.Int("rounds", 6, "rounds of the table hit")
-	each := flags.Duration("for", 100*time.Millisecond, "time of a row of the table hit in each round")
+	rounds := flags.Int("rounds", 30, "rounds of the table hit")
+	each := flags.Duration("for", 20*time.Millisecond, "time of a row of the table hit in each round")
 	only := flags.String("only", "hit,calls,outage,size", "the tables")
 	if err := flags.Parse(args); err != nil {
 		return err
