@@ -1,0 +1,36 @@
+// File reads a secret from a directory with the client and the standard layers.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/backend/file"
+	"github.com/seed-5482dd03/secrets/middleware"
+)
+
+func main() {
+	if err := run(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	backend, err := file.New("/run/secrets")
+	if err != nil {
+		return err
+	}
+	client, err := secrets.New(backend, middleware.Standard())
+	if err != nil {
+		return err
+	}
+	password, err := client.Get(ctx, "database#password")
+	if err == nil {
+		_, err = fmt.Fprintln(os.Stdout, len(password.Reveal()))
+	}
+	return errors.Join(err, client.Close())
+}
