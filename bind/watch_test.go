@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -278,13 +279,13 @@ func TestAnOlderAnswerIsTriedAgain(t *testing.T) {
 			"a server that lags": func() error { first.Set("database", `{"user":"u1","password":"p1"}`); return nil },
 			"a fallback":         func() error { return secrets.ErrUnavailable },
 		} {
-			reads := 0
+			var reads atomic.Int64
 			first.Set("database", `{"user":"u2","password":"p2"}`)
 			first.OnCall(func(_ context.Context, refs []secrets.Ref) error {
 				if refs[0].Path != "database" {
 					return nil
 				}
-				switch reads++; reads {
+				switch reads.Add(1) {
 				case 2: // of the build; the first one was of the handles
 					return second()
 				case 3:
@@ -292,7 +293,7 @@ func TestAnOlderAnswerIsTriedAgain(t *testing.T) {
 				}
 				return nil
 			})
-			for reads < 2 {
+			for reads.Load() < 2 {
 				time.Sleep(time.Millisecond)
 			}
 			synctest.Wait()
