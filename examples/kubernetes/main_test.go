@@ -36,16 +36,19 @@ func manifest(t *testing.T) map[string]string {
 	documents := yaml.NewDecoder(strings.NewReader(string(text)))
 	for {
 		var d struct {
-			Kind string
+			Kind string `yaml:"kind"`
 			Spec struct {
 				Template struct {
 					Spec struct {
 						Containers []struct {
-							Env []struct{ Name, Value string }
-						}
-					}
-				}
-			}
+							Env []struct {
+								Name  string `yaml:"name"`
+								Value string `yaml:"value"`
+							} `yaml:"env"`
+						} `yaml:"containers"`
+					} `yaml:"spec"`
+				} `yaml:"template"`
+			} `yaml:"spec"`
 		}
 		if err := documents.Decode(&d); err != nil {
 			t.Fatal(err)
@@ -76,7 +79,7 @@ func TestRun(t *testing.T) {
 	t.Setenv("VAULT_CACERT", "")
 	t.Setenv("VAULT_JWT_FILE", token)
 
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	is.NoErr(err)
 	addr := listener.Addr().String()
 	is.NoErr(listener.Close())
@@ -123,7 +126,7 @@ func TestReady(t *testing.T) {
 			is.NoErr(err)
 			probe := func() int {
 				w := httptest.NewRecorder()
-				handler(client, database).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/ready", http.NoBody))
+				handler(client, database).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/ready", http.NoBody))
 				return w.Code
 			}
 			is.Equal(probe(), http.StatusOK)

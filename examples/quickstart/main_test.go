@@ -155,8 +155,8 @@ const story = `Everything runs in this process. Nothing is installed, and nothin
 
 6. A secret does not show itself
 
-    fmt.Printf("%v %#v %+v", password, password, struct{ Password secrets.Secret }{password})
-      [REDACTED] [REDACTED] {Password:[REDACTED]}
+    fmt.Printf("%v %+v", password, struct{ Password secrets.Secret }{password})
+      [REDACTED] {Password:[REDACTED]}
 
     // a driver quotes its connection string, and redact.Handler masks it
 
@@ -168,8 +168,8 @@ const story = `Everything runs in this process. Nothing is installed, and nothin
     client.Get(ctx, "database#pasword")
       secrets: store: database#pasword: field not found: the document has no field pasword; its fields are password, user
 
-    client.Get(ctx, "a//b")
-      secrets: a//b: invalid key: the path has an empty segment; if that is a name in AWS, use its ARN or awssm.WithPrefix, which may hold the slashes
+    client.Get(ctx, "a b\tc")
+      secrets: "a b\tc": invalid key: the key has a control, format or line-separator character
 
     client.Get(ctx, "payroll")
       secrets: store: payroll: permission denied: the shop may not read it

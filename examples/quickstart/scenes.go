@@ -142,7 +142,7 @@ func (s *show) rotation(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer handle.Close() //nolint:errcheck // it returns nil
+	defer handle.Close()
 	s.call(`handle, err := client.Watch(ctx, "database")`)
 	s.result("handle.Secret() is %s", origin(handle.Secret()))
 
@@ -167,8 +167,8 @@ func (s *show) redaction(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.call(`fmt.Printf("%v %#v %+v", password, password, struct{ Password secrets.Secret }{password})`)
-	s.result("%v %#v %+v", password, password, struct{ Password secrets.Secret }{password})
+	s.call(`fmt.Printf("%v %+v", password, struct{ Password secrets.Secret }{password})`)
+	s.result("%v %+v", password, struct{ Password secrets.Secret }{password})
 
 	s.logger.ErrorContext(ctx, "cannot connect", "error", "dial postgres://shop:"+password.Reveal()+"@db: refused")
 	s.note("a driver quotes its connection string, and redact.Handler masks it")
@@ -177,7 +177,7 @@ func (s *show) redaction(ctx context.Context) error {
 }
 
 func (s *show) errors(ctx context.Context) error {
-	for _, key := range []string{"database#pasword", "a//b", "payroll"} {
+	for _, key := range []string{"database#pasword", "a b\tc", "payroll"} {
 		_, err := s.client.Get(ctx, key)
 		if err == nil {
 			return fmt.Errorf("%s is no secret that can be read", key)

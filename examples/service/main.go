@@ -57,7 +57,7 @@ func run(ctx context.Context, logger *slog.Logger, dsn, addr string) (err error)
 	context.AfterFunc(ctx, func() {
 		last, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		_ = server.Shutdown(last) //nolint:errcheck // the process ends
+		_ = server.Shutdown(last)
 	})
 	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
 		return err
@@ -91,7 +91,7 @@ func handler(db *sql.DB) http.Handler {
 			http.Error(w, "try again later", http.StatusServiceUnavailable)
 			return
 		}
-		_, _ = fmt.Fprintln(w, now.Format(time.RFC3339)) //nolint:errcheck // the client has left
+		_, _ = fmt.Fprintln(w, now.Format(time.RFC3339))
 	})
 	return mux
 }

@@ -37,14 +37,14 @@ func TestRotation(t *testing.T) {
 	t.Setenv("SECRET_MANAGER_PATH", dir)
 	host, port, err := net.SplitHostPort(server.Addr)
 	is.NoErr(err)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	is.NoErr(err)
 	addr := listener.Addr().String()
 	is.NoErr(listener.Close())
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- run(ctx, slog.New(slog.NewTextHandler(io.Discard, nil)), "host="+host+" port="+port+" dbname=postgres sslmode=disable", addr)
+		done <- run(ctx, slog.New(slog.DiscardHandler), "host="+host+" port="+port+" dbname=postgres sslmode=disable", addr)
 	}()
 	get := func() (int, error) {
 		resp, err := http.Get("http://" + addr + "/time") //nolint:noctx // the test's deadline ends it

@@ -75,7 +75,8 @@ func run(ctx context.Context, out io.Writer, serve func(context.Context, io.Writ
 // serve stands for the service. It reads the config at each use, since its secrets may change.
 func serve(ctx context.Context, out io.Writer, config *secrets.Live[Config]) error {
 	now := config.Load()
-	if _, err := fmt.Fprintf(out, "serving as %s with password %v, %d requests a second\n", now.DB.User, now.DB.Password, now.RPS); err != nil {
+	_, err := fmt.Fprintf(out, "serving as %s with password %v, %d requests a second\n", now.DB.User, now.DB.Password, now.RPS)
+	if err != nil {
 		return err
 	}
 	<-ctx.Done()
