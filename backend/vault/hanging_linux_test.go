@@ -51,7 +51,7 @@ func TestFilesThatHang(t *testing.T) {
 		t.Logf("without %s, or as a user who must not mount, this test shows nothing", fuse)
 		return
 	}
-	const long = 8 * time.Second
+	const long = 3 * time.Second
 	for name, c := range map[string]struct {
 		opts func(file string) []vault.Option
 		warm bool  // whether there was a read before the file hangs
@@ -84,7 +84,7 @@ func TestFilesThatHang(t *testing.T) {
 			var wg sync.WaitGroup
 			for range 100 {
 				wg.Go(func() {
-					ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+					ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 					defer cancel()
 					began := time.Now()
 					_, err := b.Fetch(ctx, secrets.Ref{Path: "app"})

@@ -40,7 +40,7 @@ func Configure(cfg *pgxpool.Config, client *secrets.Client, key string, opts ...
 	if err != nil {
 		return err
 	}
-	l := &logins{client: client, key: key, credential: credential, set: c.set, data: dataPrefix + key}
+	l := &logins{credential: credential, set: c.set, data: dataPrefix + key}
 	cfg.BeforeConnect = l.beforeConnect(cfg.BeforeConnect)
 	cfg.PrepareConn = l.prepareConn(cfg.PrepareConn, cfg.BeforeAcquire) //nolint:staticcheck // it is deprecated, and programs have it
 	return nil

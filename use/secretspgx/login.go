@@ -20,8 +20,6 @@ var errPassedOver = fmt.Errorf("secretspgx: refused lately: %w", secrets.ErrReje
 
 // logins are what the hooks of a Config share.
 type logins struct {
-	client     *secrets.Client
-	key        string
 	credential *pool.Credential
 	set        func(cfg *pgx.ConnConfig, s secrets.Secret) error
 	data       string // under which a connection holds its lifetime

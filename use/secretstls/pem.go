@@ -127,6 +127,9 @@ func isUsable(key crypto.Signer) bool {
 
 // isOf returns a function that reports whether a certificate is of key.
 func isOf(key crypto.Signer) func(c *x509.Certificate) bool {
-	public, ok := key.Public().(interface{ Equal(x crypto.PublicKey) bool })
+	public, ok := key.Public().(publicKey)
 	return func(c *x509.Certificate) bool { return ok && public.Equal(c.PublicKey) }
 }
+
+// publicKey is what all public keys of the standard library have: https://pkg.go.dev/crypto#PublicKey.
+type publicKey interface{ Equal(x crypto.PublicKey) bool }

@@ -184,9 +184,9 @@ func isRefusal(err error) bool {
 		}
 	}
 	switch wrapper := err.(type) { //nolint:errorlint // as well
-	case interface{ Unwrap() error }:
+	case wrapping:
 		return isRefusal(wrapper.Unwrap())
-	case interface{ Unwrap() []error }:
+	case joining:
 		return slices.ContainsFunc(wrapper.Unwrap(), isRefusal)
 	}
 	return false
@@ -194,6 +194,12 @@ func isRefusal(err error) bool {
 
 // sqlState is what errors of PostgreSQL drivers have, such as pgconn.PgError and pq.Error.
 type sqlState interface{ SQLState() string }
+
+// The two forms of errors that wrap others; see package errors.
+type (
+	wrapping interface{ Unwrap() error }
+	joining  interface{ Unwrap() []error }
+)
 
 // Lifetime is how long a connection may live. It is safe for concurrent use once LoggedIn has returned.
 type Lifetime struct {
