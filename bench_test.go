@@ -97,7 +97,7 @@ func reference(b *testing.B, keys []string) *lru.Cache[string, *secrets.Secret] 
 	}
 	for _, key := range keys {
 		s := secrets.NewSecret("value", secrets.Meta{})
-		l.Add(key, &s)
+		l.Add(strings.Clone(key), &s)
 	}
 	return l
 }
@@ -106,7 +106,7 @@ func reference(b *testing.B, keys []string) *lru.Cache[string, *secrets.Secret] 
 func warm(b *testing.B, client *secrets.Client, keys []string) {
 	b.Helper()
 	for _, key := range keys {
-		if _, err := client.Get(b.Context(), key); err != nil {
+		if _, err := client.Get(b.Context(), strings.Clone(key)); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -487,7 +487,7 @@ func BenchmarkZipf(b *testing.B) {
 							before, counted, rawHits = backend.calls.Load(), 0, 0
 						}
 						key := keys[zipf.Uint64()]
-						if _, err := client.Get(b.Context(), key); err != nil {
+						if _, err := client.Get(b.Context(), strings.Clone(key)); err != nil {
 							b.Fatal(err)
 						}
 						counted++
