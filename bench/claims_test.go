@@ -15,6 +15,8 @@ import (
 var (
 	claims = flag.String("claims", "", "the file that the tables are written to")
 	rounds = flag.Int("rounds", 1, "rounds of the table hit")
+	held   = flag.Int("secrets", 100, "secrets that each row of the table hit holds")
+	bars   = flag.String("svg", "", "the file that a picture of the table hit is written to")
 	period = flag.Duration("for", time.Millisecond, "time of a row of the table hit in each round")
 	only   = flag.String("only", "hit,calls,outage,size", "the tables")
 )
@@ -50,6 +52,9 @@ func TestClaims(t *testing.T) {
 			rows := hitRows(t)
 			measureHits(t, rows, *rounds, *period)
 			made = append(made, hitTable(rows, *rounds, *period))
+			if *bars != "" {
+				must(t, os.WriteFile(*bars, []byte(hitBars(rows)), 0o600))
+			}
 		case "calls":
 			made = append(made, callsTable(t, full))
 		case "outage":

@@ -200,7 +200,7 @@ func awsCaching(t *testing.T, at *target, ttl time.Duration) read {
 func sturdy(get read, ttl time.Duration, opts ...sturdyc.Option) read {
 	// The goroutine of continuous evictions has no end, so that its bubble would have none. Expired values are not returned either way.
 	opts = append(opts, sturdyc.WithNoContinuousEvictions(), sturdyc.WithLog(slog.New(slog.DiscardHandler)))
-	cached := sturdyc.New[string](capacity, 16, ttl, 10, opts...)
+	cached := sturdyc.New[string](capacity(), 16, ttl, 10, opts...)
 	return func(ctx context.Context, name string) (string, error) {
 		return cached.GetOrFetch(ctx, name, func(ctx context.Context) (string, error) {
 			ctx, cancel := context.WithTimeout(ctx, deadline)

@@ -6,14 +6,16 @@
 // needs for its 360,000 calls. Flags make it shorter:
 //
 //	go -C bench run . -only hit,size         # of hit, calls, outage and size
-//	go -C bench run . -rounds 6 -for 100ms # of hit
+//	go -C bench run . -rounds 6 -for 100ms   # of hit
+//	go -C bench run . -secrets 1000          # of hit; default 100
+//	go -C bench run . -only hit -svg ../docs/hits.svg
 //
 // Bench is a module of its own, so that the competitors are in nobody else's go.sum.
 //
 // # The tables
 //
-// Hit is the time of a read from memory. Every row is called through the same function type, with the same 1,024 keys in a shuffled
-// order, each a string of its own. The rows take turns in rounds. A figure is the median of the rounds, and a ratio is the median of the
+// Hit is the time of a read from memory. Every row is called through the same function type, in the same shuffled order,
+// with keys at other addresses than those that it stores. The rows take turns in rounds. A figure is the median of the rounds, and a ratio is the median of the
 // ratios to lru.Cache in the same round: on a shared machine, ratios say more than times. The row "nothing" is the harness itself.
 //
 // Calls is what a server sees of ten secrets that are each read ten times a second for an hour. Outage is what these readers get while

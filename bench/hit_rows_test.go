@@ -35,14 +35,16 @@ const (
 	keyFormat   = "database/password-%d"
 	fieldFormat = "database-%d#password"
 	ttl         = 24 * time.Hour // longer than any measurement: a value that expires is no hit
-	capacity    = 2 * secretsHeld
 )
+
+// capacity is that of each cache.
+func capacity() int { return 2 * *held }
 
 func valueOf(key string) string { return "value of " + key }
 
 // each calls f with all keys of keyFormat: strings of their own, which no ring holds.
 func each(f func(key string)) {
-	for i := range secretsHeld {
+	for i := range *held {
 		f(fmt.Sprintf(keyFormat, i))
 	}
 }
@@ -72,7 +74,7 @@ func libraryRows(t *testing.T) []*hitRow {
 		rows = append(rows, &hitRow{name: name, get: get, want: valueOf})
 	}
 
-	raw, err := lru.New[string, string](capacity)
+	raw, err := lru.New[string, string](capacity())
 	must(t, err)
 	add(reference, func(key string) { raw.Add(key, valueOf(key)) }, func(key string) (string, bool) {
 		v, ok := raw.Get(key)
@@ -101,13 +103,13 @@ func libraryRows(t *testing.T) []*hitRow {
 		return v, ok
 	})
 
-	expiring := expirable.NewLRU[string, string](capacity, nil, ttl)
+	expiring := expirable.NewLRU[string, string](capacity(), nil, ttl)
 	add("`expirable.LRU` of golang-lru, TTL", func(key string) { expiring.Add(key, valueOf(key)) }, func(key string) (string, bool) {
 		v, ok := expiring.Get(key)
 		return v, ok
 	})
 
-	o, err := otter.New(&otter.Options[string, string]{MaximumSize: capacity, ExpiryCalculator: otter.ExpiryWriting[string, string](ttl)})
+	o, err := otter.New(&otter.Options[string, string]{MaximumSize: capacity(), ExpiryCalculator: otter.ExpiryWriting[string, string](ttl)})
 	must(t, err)
 	t.Cleanup(func() { o.StopAllGoroutines() })
 	add("otter, TTL", func(key string) { o.Set(key, valueOf(key)) }, func(key string) (string, bool) {
@@ -116,7 +118,7 @@ func libraryRows(t *testing.T) []*hitRow {
 	})
 
 	// Its documentation says that it is faster without continuous evictions. They also have no end.
-	sturdy := sturdyc.New[string](capacity, 16, ttl, 10, sturdyc.WithNoContinuousEvictions())
+	sturdy := sturdyc.New[string](capacity(), 16, ttl, 10, sturdyc.WithNoContinuousEvictions())
 	add("sturdyc `Get`", func(key string) { sturdy.Set(key, valueOf(key)) }, func(key string) (string, bool) {
 		v, ok := sturdy.Get(key)
 		return v, ok
@@ -153,8 +155,8 @@ func (d *describer) GetSecretValueWithContext(
 func once(t *testing.T, name string, fetches *atomic.Int64) {
 	t.Helper()
 	t.Cleanup(func() {
-		if n := fetches.Load(); n != secretsHeld {
-			t.Errorf("%s: %d fetches, want %d: some reads were no hits", name, n, secretsHeld)
+		if n := fetches.Load(); n != int64(*held) {
+			t.Errorf("%s: %d fetches, want %d: some reads were no hits", name, n, *held)
 		}
 	})
 }
@@ -164,7 +166,7 @@ func clientRows(t *testing.T) []*hitRow {
 	t.Helper()
 	service := new(describer)
 	cached, err := secretcache.New(func(c *secretcache.Cache) {
-		c.Client, c.MaxCacheSize, c.CacheItemTTL = service, capacity, int64(ttl)
+		c.Client, c.MaxCacheSize, c.CacheItemTTL = service, capacity(), int64(ttl)
 	})
 	must(t, err)
 	each(func(key string) {
@@ -236,9 +238,9 @@ func ourRows(t *testing.T) []*hitRow {
 			return s.Reveal(), err == nil
 		}
 	}
-	standard := middleware.Standard(cache.WithSize(capacity), cache.WithTTL(ttl))
+	standard := middleware.Standard(cache.WithSize(capacity()), cache.WithTTL(ttl))
 	warm := func(client *secrets.Client, format string) {
-		for i := range secretsHeld {
+		for i := range *held {
 			_, err := client.Get(ctx, fmt.Sprintf(format, i))
 			must(t, err)
 		}

@@ -13,9 +13,8 @@ import (
 )
 
 const (
-	secretsHeld = 1000 // by each row
-	ringSize    = 1024 // keys that are read in turn
-	goroutines  = 8    // of the parallel column
+	ringSize   = 1024 // keys that are read in turn
+	goroutines = 8    // of the parallel column
 )
 
 // lookup is the one function that the harness calls, whatever is behind it.
@@ -39,7 +38,7 @@ const reference = "`lru.Cache` of hashicorp/golang-lru"
 func ring(format string) []string {
 	keys := make([]string, ringSize)
 	for i := range keys {
-		keys[i] = fmt.Sprintf(format, i%secretsHeld)
+		keys[i] = fmt.Sprintf(format, i%*held)
 	}
 	rand.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
 	return keys
@@ -108,7 +107,7 @@ func hitTable(rows []*hitRow, rounds int, d time.Duration) *table {
 	made := &table{
 		title: "A read from memory",
 		text: fmt.Sprintf("ns, medians of %d rounds of %v. Ratios are to `lru.Cache` in the same round; less is faster. "+
-			"%s, %s, %d processors, %d secrets.", rounds, d, runtime.Version(), runtime.GOOS+"/"+runtime.GOARCH, runtime.GOMAXPROCS(0), secretsHeld),
+			"%s, %s, %d processors, %d secrets.", rounds, d, runtime.Version(), runtime.GOOS+"/"+runtime.GOARCH, runtime.GOMAXPROCS(0), *held),
 		columns: []string{"", "1 goroutine", "ratio", fmt.Sprintf("%d goroutines", goroutines), "ratio", "allocations"},
 	}
 	for _, r := range rows {

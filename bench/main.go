@@ -29,6 +29,8 @@ func run(ctx context.Context, out, progress io.Writer, args []string) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	rounds := flags.Int("rounds", 30, "rounds of the table hit")
 	each := flags.Duration("for", 20*time.Millisecond, "time of a row of the table hit in each round")
+	held := flags.Int("secrets", 100, "secrets that each row of the table hit holds")
+	svg := flags.String("svg", "", "a file for a picture of the table hit")
 	only := flags.String("only", "hit,calls,outage,size", "the tables")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -38,7 +40,8 @@ func run(ctx context.Context, out, progress io.Writer, args []string) error {
 		return err
 	}
 	test := []string{
-		"-claims=" + filepath.Join(dir, "claims.md"), fmt.Sprintf("-rounds=%d", *rounds), fmt.Sprintf("-for=%v", *each), "-only=" + *only,
+		"-claims=" + filepath.Join(dir, "claims.md"), fmt.Sprintf("-rounds=%d", *rounds), fmt.Sprintf("-for=%v", *each),
+		fmt.Sprintf("-secrets=%d", *held), "-svg=" + *svg, "-only=" + *only,
 	}
 	err = measure(ctx, progress, test)
 	if err == nil {
