@@ -203,7 +203,24 @@ func flat(text string) string {
 	return b.String()
 }
 
-// TestPay is the table test that README.md shows.
+// TestPayInAnOutage is the test that README.md shows.
+func TestPayInAnOutage(t *testing.T) {
+	backend := secretstest.NewBackend(map[string]string{"api/token": "canary-7f3Kq9ZxWv2m"})
+	client, err := secrets.New(backend)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+
+	backend.Fail(secrets.ErrUnavailable)
+	err = NewShop(client).Pay(t.Context()) // the code under test
+	if !errors.Is(err, secrets.ErrUnavailable) {
+		t.Error(err)
+	}
+	secretstest.AssertNoLeak(t, "canary-7f3Kq9ZxWv2m", err)
+}
+
+// TestPay is the table test that docs/testing.md shows.
 func TestPay(t *testing.T) {
 	const canary = "canary-7f3Kq9ZxWv2m"
 	for name, tc := range map[string]struct {

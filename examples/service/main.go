@@ -65,21 +65,26 @@ func run(ctx context.Context, logger *slog.Logger, dsn, addr string) (err error)
 	return nil
 }
 
-// openDatabase returns a pool that logs in with the current user and password. dsn has neither.
+// openDatabase returns a pool that logs in with the current user and password, which the DSN does not have.
 func openDatabase(client *secrets.Client, dsn string) (*sql.DB, error) {
 	base, err := pgx.ParseConfig(dsn)
 	if err != nil {
 		return nil, err
 	}
-	return sql.OpenDB(secretsql.Connector(client, "database", func(_ context.Context, s secrets.Secret) (driver.Connector, error) {
-		var login struct{ Username, Password secrets.Secret }
-		if err := s.JSON(&login); err != nil {
+	open := func(_ context.Context, s secrets.Secret) (driver.Connector, error) {
+		user, err := s.Field("username")
+		if err != nil {
+			return nil, err
+		}
+		password, err := s.Field("password")
+		if err != nil {
 			return nil, err
 		}
 		cfg := base.Copy()
-		cfg.User, cfg.Password = login.Username.Reveal(), login.Password.Reveal()
+		cfg.User, cfg.Password = user.Reveal(), password.Reveal()
 		return stdlib.GetConnector(*cfg), nil
-	}, secretsql.Bridge(30*time.Second))), nil // a login waits until secret and database agree
+	}
+	return sql.OpenDB(secretsql.Connector(client, "database", open, secretsql.Bridge(30*time.Second))), nil
 }
 
 // handler answers a request with a query.
