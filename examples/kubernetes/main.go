@@ -45,7 +45,8 @@ func run(ctx context.Context, logger *slog.Logger, redaction *redact.Redactor, a
 	}
 	defer func() { err = errors.Join(err, client.Close()) }() // it revokes the token
 
-	database, err := client.Watch(ctx, "shop/database#") // the whole document; it fails if Vault cannot be asked
+	// The whole document. Watch fails if Vault is down: the process ends, and the pod starts it again.
+	database, err := client.Watch(ctx, "shop/database#")
 	if err != nil {
 		return fmt.Errorf("cannot start: %w", err)
 	}
@@ -61,13 +62,22 @@ func run(ctx context.Context, logger *slog.Logger, redaction *redact.Redactor, a
 	return nil
 }
 
+// ready returns nil while h holds a credential that works.
+func ready(h *secrets.Handle) error {
+	err := h.Err()
+	ends := h.Secret().Meta().ExpiresAt
+	if errors.Is(err, secrets.ErrUnavailable) && (ends.IsZero() || time.Now().Before(ends)) {
+		return nil // an outage of the store; the credential still works
+	}
+	return err
+}
+
 // handler answers the probe of the pod, and one request that needs a secret.
 func handler(client *secrets.Client, database *secrets.Handle) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) {
-		// An outage of Vault must not take all replicas out: their credentials still work. A denial or a deletion must.
-		if err := database.Err(); err != nil && !errors.Is(err, secrets.ErrUnavailable) {
-			http.Error(w, "the database credentials are gone", http.StatusServiceUnavailable)
+		if err := ready(database); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable) // it names the key, and never a value
 		}
 	})
 	mux.HandleFunc("GET /pay", func(w http.ResponseWriter, r *http.Request) {

@@ -113,12 +113,26 @@ func TestRun(t *testing.T) {
 	secretstest.AssertNoLeak(t, password, log.String())
 }
 
-// A pod stays ready in an outage of Vault, and not after a denial.
+// A pod stays ready in an outage of Vault, until the lease of its credential ends. It is not ready after a denial.
 func TestReady(t *testing.T) {
-	for class, want := range map[error]int{secrets.ErrUnavailable: http.StatusOK, secrets.ErrPermissionDenied: http.StatusServiceUnavailable} {
+	for _, tc := range []struct {
+		name  string
+		class error
+		lease time.Duration
+		want  int
+	}{
+		{"outage", secrets.ErrUnavailable, 0, http.StatusOK},
+		{"outage in a lease", secrets.ErrUnavailable, time.Hour, http.StatusOK},
+		{"outage past the lease", secrets.ErrUnavailable, 50 * time.Second, http.StatusServiceUnavailable},
+		{"denial", secrets.ErrPermissionDenied, 0, http.StatusServiceUnavailable},
+	} {
 		synctest.Test(t, func(t *testing.T) {
 			is := is.New(t)
+			t.Log(tc.name)
 			backend := secretstest.NewBackend(map[string]string{"shop/database": `{"user":"shop","password":"correct horse"}`})
+			if tc.lease > 0 {
+				backend.SetLease("shop/database", tc.lease)
+			}
 			client, err := secrets.New(backend)
 			is.NoErr(err)
 			defer client.Close()
@@ -130,11 +144,11 @@ func TestReady(t *testing.T) {
 				return w.Code
 			}
 			is.Equal(probe(), http.StatusOK)
-			backend.Fail(class)
+			backend.Fail(tc.class)
 			time.Sleep(time.Minute)
 			synctest.Wait()
 			is.True(database.Err() != nil)
-			is.Equal(probe(), want)
+			is.Equal(probe(), tc.want)
 		})
 	}
 }
