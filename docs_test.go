@@ -1,0 +1,240 @@
+package secrets_test
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/matryer/is"
+)
+
+// TestReadme holds README.md and docs/ to code that compiles: each block of Go in them stands, line by line, in one file of the
+// examples. A line "// …" leaves lines out.
+func TestReadme(t *testing.T) {
+	is := is.New(t)
+	sources, n := exampleSources(t), 0
+	for page, text := range pages(t) {
+		for _, block := range goBlocks(text) {
+			n++
+			if !shownIn(sources, block) {
+				t.Errorf("no example has this block of %s:\n%s", page, block)
+			}
+		}
+	}
+	is.True(n > 20) // blocks were found
+}
+
+// The check must be able to fail.
+func TestReadmeCheckFails(t *testing.T) {
+	is := is.New(t)
+	sources := []string{"a := 1\n\tb := 2\n\n\tc := 3\n"}
+	is.True(shownIn(sources, "a := 1\nb := 2\n"))       // whatever the indent
+	is.True(shownIn(sources, "a := 1\n// …\nc := 3\n")) // with lines left out
+	is.True(!shownIn(sources, "a := 1\nc := 3\n"))      // not without a mark
+	is.True(!shownIn(sources, "c := 3\n// …\na := 1\n"))
+	is.True(!shownIn(sources, "a := 2\n"))
+	is.True(!shownIn(sources, ":= 1\n"))
+}
+
+// TestOptionsAreDocumented looks for every option in README.md and docs/. That its default is right there is for a person to see to.
+func TestOptionsAreDocumented(t *testing.T) {
+	is := is.New(t)
+	var documented strings.Builder
+	for _, text := range pages(t) {
+		documented.WriteString(text)
+	}
+
+	option := regexp.MustCompile(`(?m)^func ((?:With|On|To)\w*)\(`)
+	var options int
+	for _, pattern := range []string{"*.go", "backend/*/*.go", "middleware/*/*.go", "detect/*.go", "secretstest/*.go", "use/*/*.go"} {
+		files, err := filepath.Glob(pattern)
+		is.NoErr(err)
+		for _, file := range files {
+			if strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			source, err := os.ReadFile(file)
+			is.NoErr(err)
+			for _, match := range option.FindAllStringSubmatch(string(source), -1) {
+				options++
+				if !strings.Contains(documented.String(), match[1]+"(") {
+					t.Errorf("README.md and docs/ do not have %s of %s", match[1], file)
+				}
+			}
+		}
+	}
+	is.True(options > 20) // options were found
+}
+
+// The first page is one that people read to its end.
+func TestReadmeIsShort(t *testing.T) {
+	is := is.New(t)
+	info, err := os.Stat("README.md")
+	is.NoErr(err)
+	is.True(info.Size() <= 12<<10)
+}
+
+// TestLinks follows the links of README.md, docs/ and the other pages to files and headings.
+func TestLinks(t *testing.T) {
+	is := is.New(t)
+	all, n := pages(t), 0
+	for page, text := range all {
+		text = regexp.MustCompile("(?ms)^```.*?^```$|`[^`\n]*`").ReplaceAllString(text, "")
+		for _, match := range regexp.MustCompile(`\]\(([^)\s]+)\)`).FindAllStringSubmatch(text, -1) {
+			target, anchor, hasAnchor := strings.Cut(match[1], "#")
+			if strings.Contains(target, "://") {
+				continue
+			}
+			n++
+			name := page
+			if target != "" {
+				name = filepath.ToSlash(filepath.Join(filepath.Dir(page), target))
+			}
+			if _, err := os.Stat(name); err != nil {
+				t.Errorf("%s links to %s, which does not exist", page, match[1])
+			} else if hasAnchor && !slices.Contains(anchors(all[name]), anchor) {
+				t.Errorf("%s links to %s, which has no such heading", page, match[1])
+			}
+		}
+	}
+	is.True(n > 50) // links were found
+}
+
+// anchors returns what GitHub makes of the headings of a page.
+func anchors(text string) (all []string) {
+	for _, match := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(text, -1) {
+		name := regexp.MustCompile(`[^\p{L}\p{N}\- _]`).ReplaceAllString(strings.ToLower(match[1]), "")
+		all = append(all, strings.ReplaceAll(name, " ", "-"))
+	}
+	return all
+}
+
+// pages returns the texts of all pages for people, by path.
+func pages(t *testing.T) map[string]string {
+	t.Helper()
+	all := make(map[string]string)
+	for _, pattern := range []string{"*.md", "docs/*.md", "internal/*/*.md"} {
+		names, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			text, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all[filepath.ToSlash(name)] = unixLines(string(text))
+		}
+	}
+	return all
+}
+
+func exampleSources(t *testing.T) []string {
+	t.Helper()
+	var sources []string
+	for _, pattern := range []string{
+		"example*_test.go", "readme_test.go", "examples/*/*.go", "*/*/example*_test.go", "*/example*_test.go",
+		"*/*/*/example*_test.go",
+	} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			source, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sources = append(sources, string(source))
+		}
+	}
+	return sources
+}
+
+func goBlocks(markdown string) []string {
+	matches := regexp.MustCompile("(?ms)^```go$\n(.*?)^```$").FindAllStringSubmatch(unixLines(markdown), -1)
+	blocks := make([]string, len(matches))
+	for i, match := range matches {
+		blocks[i] = match[1]
+	}
+	return blocks
+}
+
+func unixLines(text string) string { return strings.ReplaceAll(text, "\r\n", "\n") }
+
+// shownIn reports whether one of sources has the pieces of block, which its lines "// …" divide, one after the other.
+func shownIn(sources []string, block string) bool {
+	for _, source := range sources {
+		rest, found := flat(source), true
+		for piece := range strings.SplitSeq(flat(block), "\n// …\n") {
+			piece = strings.Trim(piece, "\n")
+			if piece == "" {
+				continue // the block begins or ends with "// …"
+			}
+			if _, rest, found = strings.Cut("\n"+rest, "\n"+piece+"\n"); !found {
+				break
+			}
+		}
+		if found {
+			return true
+		}
+	}
+	return false
+}
+
+// flat takes indents and empty lines away.
+func flat(text string) string {
+	var b strings.Builder
+	b.WriteByte('\n')
+	for line := range strings.Lines(unixLines(text)) {
+		if line = strings.TrimSpace(line); line != "" {
+			b.WriteString(line + "\n")
+		}
+	}
+	return b.String()
+}
+
+// TestTestPatterns holds each -run, -bench and -fuzz in the pages to a test that exists: a command without a test passes, and shows nothing.
+func TestTestPatterns(t *testing.T) {
+	is := is.New(t)
+	names, n := testNames(t), 0
+	for page, text := range pages(t) {
+		for _, match := range regexp.MustCompile(`-(?:run|bench|fuzz)[= ]('[^']+'|\w+)`).FindAllStringSubmatch(text, -1) {
+			for alternative := range strings.SplitSeq(strings.Trim(match[1], "'"), `\|`) {
+				n++
+				pattern := regexp.MustCompile(alternative)
+				if alternative != "^$" && !slices.ContainsFunc(names, pattern.MatchString) {
+					t.Errorf("%s has the pattern %s, which is the name of no test", page, alternative)
+				}
+			}
+		}
+	}
+	is.True(n > 15)                                                                    // patterns were found
+	is.True(!slices.ContainsFunc(names, regexp.MustCompile("NoSuchTest").MatchString)) // the check can fail
+}
+
+// testNames returns the names of all tests, benchmarks and fuzz targets, those of nested modules too.
+func testNames(t *testing.T) (names []string) {
+	t.Helper()
+	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.IsDir() && strings.HasPrefix(entry.Name(), ".") && path != "." {
+			return fs.SkipDir // of caches and git
+		}
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		source, err := os.ReadFile(path)
+		for _, match := range regexp.MustCompile(`(?m)^func ((?:Test|Benchmark|Fuzz)\w+)\(`).FindAllStringSubmatch(string(source), -1) {
+			names = append(names, match[1])
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
