@@ -1,0 +1,106 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-5482dd03/secrets"
+)
+
+func newGet(s *source) *cobra.Command {
+	var (
+		reveal, asJSON bool
+		output         string
+	)
+	cmd := &cobra.Command{
+		Use:   "get KEY",
+		Short: "Print a secret to a pipe or a file",
+		Long: `Get prints the value of a secret, byte for byte, to a pipe or to a file. To a terminal it prints the value only with --reveal.`,
+		Example: `  secrets get database#password | psql-with-password
+  secrets get tls#tls.key -o /run/app/tls.key
+  secrets get database --json --reveal`,
+		Args: exactly(1, "a key"),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if output == "" && !reveal && isTerminal(os.Stdout) {
+				return usage("the output is a terminal: add --reveal, or use a pipe or -o FILE")
+			}
+			client, err := s.open(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, client.Close()) }()
+			var secret secrets.Secret
+			err = waiting(func() (err error) {
+				secret, err = client.Get(cmd.Context(), args[0])
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			value := secret.Bytes()
+			if asJSON {
+				if value, err = toJSON(secret); err != nil {
+					return err
+				}
+			}
+			if output != "" {
+				return replaceFile(output, value)
+			}
+			if isTerminal(os.Stdout) && !bytes.HasSuffix(value, []byte("\n")) {
+				value = append(value, '\n')
+			}
+			_, err = os.Stdout.Write(value)
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&reveal, "reveal", false, "print to a terminal too")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON: a document as an indented object, any other value as a string")
+	cmd.Flags().StringVarP(&output, "output", "o", "", "write to this file, with mode 0600, in one step")
+	return cmd
+}
+
+// toJSON returns a document as an indented object, and any other text as a JSON string.
+func toJSON(s secrets.Secret) ([]byte, error) {
+	var b bytes.Buffer
+	var object map[string]json.RawMessage
+	if s.JSON(&object) == nil && object != nil { // it refuses what a reader could read in two ways
+		if json.Indent(&b, s.Bytes(), "", "  ") == nil {
+			b.WriteByte('\n')
+			return b.Bytes(), nil
+		}
+	}
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(s.Reveal()); err != nil {
+		return nil, errors.New("secrets: the value is not text, and has no form in JSON")
+	}
+	return b.Bytes(), nil
+}
+
+// replaceFile writes content to a new file with mode 0600, and renames it to path. If anything fails, path is as before.
+func replaceFile(path string, content []byte) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), ".secrets-*") // with mode 0600
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(f.Name()))
+		}
+	}()
+	_, err = f.Write(content)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("secrets: %s is as before: %w", path, err)
+	}
+	return os.Rename(f.Name(), path)
+}
+

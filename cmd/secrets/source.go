@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/detect"
+	"github.com/seed-5482dd03/secrets/middleware"
+	"github.com/seed-5482dd03/secrets/middleware/fallback"
+)
+
+// source says where secrets are read from: the flags that all commands share.
+type source struct {
+	first   string
+	next    []string
+	timeout time.Duration
+}
+
+// kinds are the backends that --backend and --fallback name.
+var kinds = []string{"env", "file", "vault", "aws"} //nolint:gochecknoglobals // a constant
+
+func (s *source) flags(flags *pflag.FlagSet) {
+	flags.StringVar(&s.first, "backend", "", "env, file, vault or aws (default: as the environment says)")
+	flags.StringArrayVar(&s.next, "fallback", nil, "a backend to ask next, if one does not have the secret or is unavailable; may be repeated")
+	flags.DurationVar(&s.timeout, "timeout", 5*time.Second, "time for one read of a backend")
+}
+
+// names returns the backends in the order in which they are asked. The first is "" if the environment decides.
+func (s *source) names() ([]string, error) {
+	all := append([]string{s.first}, s.next...)
+	for i, name := range all {
+		if !slices.Contains(kinds, name) && (i > 0 || name != "") {
+			return nil, usage("there is no backend %q; write one of %s", name, strings.Join(kinds, ", "))
+		}
+	}
+	return all, nil
+}
+
+// backend makes the backend of that name, or the one that the environment says. It makes no network calls.
+func backend(ctx context.Context, name string) (secrets.Backend, detect.Detection, error) {
+	return detect.Backend(ctx, detect.WithLookup(func(variable string) (string, bool) {
+		if variable == "SECRET_MANAGER_TYPE" && name != "" {
+			return name, true
+		}
+		return os.LookupEnv(variable)
+	}))
+}
+
+// open returns a client for the whole chain, with the standard layers and opts.
+func (s *source) open(ctx context.Context, opts ...secrets.Option) (client *secrets.Client, err error) {
+	names, err := s.names()
+	if err != nil {
+		return nil, err
+	}
+	var backends []secrets.Backend
+	defer func() {
+		if err != nil {
+			for _, b := range backends {
+				err = errors.Join(err, b.Close())
+			}
+		}
+	}()
+	for _, name := range names {
+		b, _, err := backend(ctx, name)
+		if err != nil {
+			return nil, &exitError{exitUsage, err}
+		}
+		backends = append(backends, b)
+	}
+	if len(backends) > 1 {
+		opts = append(opts, secrets.WithFallback(fallback.To(backends[1:]...)))
+	}
+	client, err = secrets.New(backends[0], append(opts, middleware.Standard(), secrets.WithTimeout(s.timeout))...)
+	if err != nil {
+		return nil, &exitError{exitUsage, err}
+	}
+	return client, nil
+}
