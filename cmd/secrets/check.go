@@ -100,11 +100,11 @@ func report(
 	code := exitFound
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	row := func(cells ...string) { fmt.Fprintln(table, strings.Join(cells, "\t")) }
-	row("KEY", "BACKEND", "VERSION", "AGE", "CLASS", "HINT")
+	row("KEY", "BACKEND", "VERSION", "AGE", paint("CLASS", "39", colour), "HINT") // as wide as the coloured cells
 	for _, key := range keys {
 		if secret, ok := found[key]; ok {
 			meta := secret.Meta()
-			row(key, meta.Backend, orDash(short(meta.Version)), age(meta.CreatedAt, now), paint("found", "32", colour), "")
+			row(printable(key), meta.Backend, orDash(short(meta.Version)), age(meta.CreatedAt, now), paint("found", "32", colour), "")
 			continue
 		}
 		for _, failure := range failures {

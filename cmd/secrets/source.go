@@ -18,27 +18,31 @@ import (
 
 // source says where secrets are read from: the flags that all commands share.
 type source struct {
-	first   string
-	next    []string
-	timeout time.Duration
+	backends, fallbacks []string
+	timeout             time.Duration
 }
 
 // kinds are the backends that --backend and --fallback name.
 var kinds = []string{"env", "file", "vault", "aws"} //nolint:gochecknoglobals // a constant
 
 func (s *source) flags(flags *pflag.FlagSet) {
-	flags.StringVar(&s.first, "backend", "", "env, file, vault or aws (default: as the environment says)")
-	flags.StringArrayVar(&s.next, "fallback", nil, "a backend to ask next, if one does not have the secret or is unavailable; may be repeated")
+	flags.StringArrayVar(&s.backends, "backend", nil,
+		"env, file, vault or aws; repeat it for a chain (default: as the environment says)")
+	flags.StringArrayVar(&s.fallbacks, "fallback", nil,
+		"a backend to ask next, if the one before does not have the secret or is unavailable")
 	flags.DurationVar(&s.timeout, "timeout", 5*time.Second, "time for one read of a backend")
 }
 
 // names returns the backends in the order in which they are asked. The first is "" if the environment decides.
 func (s *source) names() ([]string, error) {
-	all := append([]string{s.first}, s.next...)
-	for i, name := range all {
-		if !slices.Contains(kinds, name) && (i > 0 || name != "") {
+	all := slices.Concat(s.backends, s.fallbacks)
+	for _, name := range all {
+		if !slices.Contains(kinds, name) {
 			return nil, usage("there is no backend %q; write one of %s", name, strings.Join(kinds, ", "))
 		}
+	}
+	if len(s.backends) == 0 {
+		all = slices.Insert(all, 0, "")
 	}
 	return all, nil
 }
