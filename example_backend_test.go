@@ -86,7 +86,7 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// unavailable is an outage, unless it was the caller who gave up.
+// unavailable returns an outage, unless the caller has given up.
 func (*Store) unavailable(ctx context.Context, detail string) (secrets.Secret, error) {
 	if err := ctx.Err(); err != nil {
 		return secrets.Secret{}, err
@@ -98,8 +98,8 @@ func fail(class error, detail string) (secrets.Secret, error) {
 	return secrets.Secret{}, secrets.NewError(class, detail)
 }
 
-// A backend describes itself, returns documents, and says in which class it failed. The Client does the rest: fields, timeouts,
-// cache, dedup. Run of package secretstest checks what a backend promises.
+// A backend describes itself, returns documents, and gives each error a class. The Client does the rest: fields, timeouts,
+// cache, dedup. Run of package secretstest is the conformance suite.
 func ExampleBackend() {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/v1/database" {

@@ -43,7 +43,7 @@ func (m *Meter) count(class error) {
 	m.counts[fmt.Sprint(class)]++
 }
 
-// A layer wraps a Fetcher with another. Around a backend, below the cache, it sees real fetches only.
+// A layer wraps a Fetcher with another. Around a backend, below the cache, it sees only real fetches.
 func ExampleMiddleware() {
 	meter := NewMeter()
 	client, err := secrets.New(secretstest.NewBackend(map[string]string{"api/token": "correct horse"}),
