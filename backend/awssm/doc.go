@@ -32,7 +32,8 @@
 // # Configuration
 //
 // The backend uses the SDK, github.com/aws/aws-sdk-go-v2. [New] takes region, endpoint and credentials from the SDK's variables and files,
-// unless an option sets them, and makes no network calls.
+// such as AWS_REGION, and makes no network calls. [WithRegion] and [WithEndpoint] override these, and [WithConfig] and [WithClient] replace
+// them. [WithPrefix] sets the prefix of secret names, and [WithName] renames the backend in errors.
 //
 // The sources of credentials, in the order of the SDK: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; the web identity of
 // AWS_WEB_IDENTITY_TOKEN_FILE; the profile of AWS_PROFILE; the endpoint of a container; the metadata service of an instance. If none has
@@ -85,6 +86,9 @@
 //	secrets.ErrMalformed         an answer that is empty, contradicts itself, or is for another secret, version or stage
 //
 // # Limits
+//
+// A name has at most 512 characters, and an answer 7.5 MiB; a larger answer is [secrets.ErrMalformed]. AWS allows 10,000 single reads and
+// 100 batches a second for an account and region.
 //
 // The backend recovers from a panic of the program's own credentials provider. If the provider is wrapped in an aws.CredentialsCache, as in
 // the default configuration, a panic ends the process: the SDK panics again on a goroutine of its own.
