@@ -21,7 +21,7 @@ var _ secrets.Middleware = (*Meter)(nil)
 
 func NewMeter() *Meter { return &Meter{counts: make(map[string]int)} }
 
-// Wrap is called once for each place where the layer stands.
+// Wrap is called once for each place in the client that gets the layer.
 func (m *Meter) Wrap(next secrets.Fetcher) secrets.Fetcher {
 	return &metered{meter: m, next: next}
 }
