@@ -43,12 +43,12 @@ func Miscounts(c *Cache) (wrong []string) {
 			}
 			return true
 		})
-		check("renewals", int(k.ahead.Load()), 0)
+		check("renewals", int(k.renewals.Load()), 0)
 		check("fetches", len(k.fetching), 0)
 		k.breakers(func(b *breaker) {
 			check("documents of a breaker", int(b.documents.Load()), documents[b])
 			check("values of a breaker", int(b.values.Load()), ofValues[b])
-			if o := b.opening(); o != nil && (o.known.probe != nil || o.others.probe != nil) {
+			if o := b.open(); o != nil && (o.known.probe != nil || o.others.probe != nil) {
 				wrong = append(wrong, "a probe")
 			}
 		})
