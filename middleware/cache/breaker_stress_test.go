@@ -197,10 +197,10 @@ func TestStressOfEndpoints(t *testing.T) {
 					wg.Go(func() {
 						for range 200 {
 							time.Sleep(time.Duration(rand.Int64N(int64(500 * time.Millisecond))))
-							ctx, cancel, most := context.Background(), context.CancelFunc(func() {}), maxWait+2*hang+time.Second
+							ctx, cancel, limit := context.Background(), context.CancelFunc(func() {}), maxWait+2*hang+time.Second
 							if rand.IntN(2) == 0 {
-								most = time.Duration(1 + rand.Int64N(int64(time.Second)))
-								ctx, cancel = context.WithTimeout(ctx, most)
+								limit = time.Duration(1 + rand.Int64N(int64(time.Second)))
+								ctx, cancel = context.WithTimeout(ctx, limit)
 							}
 							ref := secrets.Ref{Path: path()}
 							began := time.Now()
@@ -219,7 +219,7 @@ func TestStressOfEndpoints(t *testing.T) {
 								results = append(results, secrets.Result{Secret: s, Err: err})
 								layer.Memorize(ref.Path, ref, "")
 							}
-							is.True(time.Since(began) <= most)
+							is.True(time.Since(began) <= limit)
 							cancel()
 							for i, r := range results {
 								switch {

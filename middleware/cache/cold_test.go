@@ -24,9 +24,9 @@ func TestColdKeyOfABackendThatHangs(t *testing.T) {
 		const every = 310 * time.Millisecond
 		is := is.New(t)
 		backend := secretstest.NewBackend(map[string]string{"db": "v1"})
-		var running, most atomic.Int64
+		var running, maxRunning atomic.Int64
 		backend.OnCall(func(context.Context, []secrets.Ref) error {
-			most.Store(max(most.Load(), running.Add(1)))
+			maxRunning.Store(max(maxRunning.Load(), running.Add(1)))
 			time.AfterFunc(timeout, func() { running.Add(-1) })
 			return nil
 		})
@@ -75,7 +75,7 @@ func TestColdKeyOfABackendThatHangs(t *testing.T) {
 			}
 			is.Equal(backend.Calls(), calls)
 		}
-		is.Equal(most.Load(), int64(3))
+		is.Equal(maxRunning.Load(), int64(3))
 
 		until(began, 12*time.Second)
 		release()
