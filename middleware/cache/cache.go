@@ -16,12 +16,12 @@
 //   - Fresh: it is served from memory.
 //   - Past RefreshAhead × TTL: it is served from memory, and a read starts a renewal in the background. At most 16 renewals run at a
 //     time, or 16 batches. The others start at a later read.
-//   - Past the TTL: a caller waits for the fetch, for at most 1 s, and for at most half of the time that its deadline or the stale time
-//     leaves. If there is no answer by then, or if it is secrets.ErrUnavailable, the caller gets the old value with Meta.Stale set. This
-//     ends at TTL + MaxStale. The fetch goes on. Until a fetch has answered, later callers get the old value at once.
+//   - Past the TTL, until TTL + MaxStale: a caller waits for the fetch for at most 1 s, and for at most half of the time until its deadline
+//     and until the end of MaxStale. If there is no answer by then, or if it is secrets.ErrUnavailable, the caller gets the old value with
+//     Meta.Stale set. The fetch goes on. Until a fetch has answered, later callers get the old value at once.
 //
-// The end of a lease (Meta.ExpiresAt) limits all ages: nothing is served past it. If reads from a backend create leases, the end of the
-// lease takes the place of TTL and MaxStale, since an earlier fetch would create another lease.
+// The end of a lease (Meta.ExpiresAt) limits all ages: nothing is served past it. If reads from a backend create leases, the
+// end of the lease replaces TTL and MaxStale: an earlier fetch would create another lease.
 //
 // A secrets.Client.Refresh or an invalidation takes effect at once: a fetch that began before it does not fill the cache. A fetch does not
 // end with its caller. It ends with secrets.WithTimeout or with the Client.
@@ -33,8 +33,8 @@
 //
 // A not-found is cached for the NegativeTTL. Not-founds have a capacity of their own.
 //
-// After an ErrUnavailable, a document is not fetched again before a back-off of 100 ms, which doubles with each failure up to 10 s (±20 %).
-// Until then, a read gets the stale value or the error at once. Other failures are not cached.
+// An ErrUnavailable starts a back-off of 100 ms (±20 %) for the document, which doubles with each failure up to 10 s. Until it is over, a
+// read gets the stale value or the error at once. Other failures are not cached.
 //
 // # Circuit breaker
 //
@@ -55,8 +55,8 @@
 // of a GetMany, the other documents wait as long, and are fetched if the endpoint is back. Documents that have not failed yet may start a
 // probe a little earlier. Documents whose failures do not count have probes of their own. Without readers, there are no probes.
 //
-// Any answer closes the breaker. secrets.ErrUnavailable and secrets.ErrUnknown are no answers. Nor is secrets.ErrInvalidKey, which a
-// backend may return without a request. An invalidation does not change the breaker.
+// Any answer closes the breaker. secrets.ErrUnavailable, secrets.ErrUnknown and secrets.ErrInvalidKey are no answers: a backend may refuse
+// a key without a request. An invalidation does not change the breaker.
 //
 // # Limits
 //

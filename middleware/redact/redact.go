@@ -21,7 +21,8 @@
 // lines, and the password of a URL or DSN in it. If the program gets a whole JSON document, each of its strings is masked; if it gets a
 // field, that field.
 //
-// In errors of a backend: the same, and all parts of the documents of the failed call, including short strings and numbers.
+// In errors of a backend: the same, and all parts of the documents of the failed call, including short strings and numbers
+// of 4 bytes or more.
 //
 // A value is found in any mixture of plain and escaped characters, and in escapes of escapes:
 //
@@ -113,9 +114,10 @@ var _ secrets.RedactionLayer = (*Redactor)(nil)
 // Handler returns a [slog.Handler] that masks secrets in each record and passes it to next. It masks the message, keys, names of groups,
 // and attributes of all kinds except numbers, booleans and times, including those of With. It does not mask the source position.
 //
-// In a string, an error, a TextMarshaler or a Stringer, the mark replaces the secret in the text that next prints, such as %+v of an error
-// under a [slog.TextHandler]. (A [slog.JSONHandler] does not call String.) For any other value, such as a struct or a map, the Handler
-// searches the text that next prints. If that shows a secret, the mark replaces the whole value; otherwise next gets the value unchanged.
+// In a string, an error, a TextMarshaler or a Stringer, the mark replaces only the secret. The text is the one that next prints, such as
+// %+v of an error under a [slog.TextHandler]; a [slog.JSONHandler] does not call String. For any other value, such as a struct or a map,
+// the Handler searches the text that next prints. If that shows a secret, the mark replaces the whole value; otherwise next gets the value
+// unchanged.
 //
 // For a [slog.TextHandler] and a [slog.JSONHandler], it calls only methods that next would call. For another next, it calls String, Error,
 // Format and MarshalText, and marshals values without MarshalJSON to JSON; these calls might wait for a lock that the caller holds. An

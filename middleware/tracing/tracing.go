@@ -23,9 +23,8 @@
 //     unknown, closed (the Client is closed), canceled or deadline_exceeded (the context of the callers ended).
 //   - error.type: the outcome, if it is an error.
 //   - secrets.batch.size: how many documents the call of the backend was for, if several.
-//   - secrets.attempt: 2 or more, which is 1 plus the number of fetches of the document that failed in a row before, according to the
-//     cache. Only outages and failed renewals count. It is absent for a first attempt, without a cache, and after an answer such as a
-//     not-found or a denial.
+//   - secrets.attempt: 2 or more: 1 plus the number of fetches of the document that failed in a row before. The cache counts them: only
+//     outages and failed renewals. It is absent for a first attempt, without a cache, and after an answer such as a not-found or a denial.
 //   - secrets.background: true for a renewal ahead of the TTL.
 //   - secrets.probe: true for a probe.
 //   - secrets.key: only with [WithKeyNames].
@@ -142,8 +141,8 @@ func WithKeyNames() Option { return func(t *Tracing) { t.keyNames = true } }
 //     an outage, a circuit breaker of the cache is open: three fetches or more in a row found the backend unavailable, and reads do not
 //     wait for it.
 //
-// The option also makes the cache count hits. The figures of the cache are read when metrics are collected, and summed over all Clients
-// that share the Tracing and have a backend of the same name.
+// The option also makes the cache count hits. The figures of the cache are read when metrics are collected. They are sums over all Clients
+// that share the Tracing, by name of the backend.
 //
 // When a Client closes, its counts stay in the counters, which never decrease. Its part of the up-down counters is removed. Both are
 // reported as long as provider exists, even after the last Client. If a program replaces its Client, the new one should get the same

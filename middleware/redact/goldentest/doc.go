@@ -10,9 +10,12 @@
 // and no part of the value, neither as it is nor as the writer printed it. The tests do so for single writers, for all pairs, for random
 // triples, and for all places at which a Write may split a text.
 //
-// To add a writer in Go, add a line to the table in writers_test.go. To add one in Python, PHP or JavaScript, add a line to
-// testdata/generate.py, .php or .js, run testdata/generate.sh, and set in data_test.go whether it prints JSON or encodes bytes. To add a
-// value, add it to testdata/values.json and run testdata/generate.sh.
+// To add:
+//
+//   - a writer in Go: add a line to the table in writers_test.go.
+//   - a writer in Python, PHP or JavaScript: add a line to testdata/generate.py, .php or .js, run testdata/generate.sh, and set in
+//     data_test.go whether it prints JSON or encodes bytes.
+//   - a value: add it to testdata/values.json, and run testdata/generate.sh.
 //
 // # Limits
 //
