@@ -143,7 +143,7 @@ func (b *breaker) answered() {
 	b.everAnswered.Store(true)
 	b.failures, b.floor = 0, b.next
 	if b.state.Load() != nil {
-		b.closings.Add(1) // before the state: a reader that finds the breaker closed must not find a void back-off
+		b.closings.Add(1) // before the state: a reader that finds the breaker closed must not apply a void back-off
 		b.state.Store(nil)
 	}
 }

@@ -20,7 +20,7 @@ const (
 	slack = age(10 * tick)
 	// stopped is the time of the coarse clock while it is not used: later than every deadline.
 	stopped = age(math.MaxInt64) - slack
-	// jump is how far the wall clock must get ahead of the monotonic clock between two reads to count as sleep. NTP slewing is slower.
+	// jump is how far the wall clock must get ahead of the monotonic clock to count as sleep. NTP slewing is slower.
 	jump = time.Second
 	// headStart is the age of a cache when it is made. It keeps ages positive in a bubble of testing/synctest, whose clock begins in the
 	// year 2000, if the cache was made outside of it.

@@ -52,7 +52,7 @@ func (k *keyspace) withoutAsking(d docKey, o *openState) secrets.Result {
 	return secrets.Result{Err: o.failure(d.ref(), k.clock.now())}
 }
 
-// claim returns a task that the caller has to run as the probe of b, for d and its entry e, which may be nil. It returns nil if no
+// claimProbe returns a task that the caller has to run as the probe of b, for d and its entry e, which may be nil. It returns nil if no
 // probe is due.
 func (k *keyspace) claimProbe(ctx context.Context, b *breaker, d docKey, e *entry) *task {
 	now, known, failed := k.clock.now(), b.isKnown(e), k.hasFailed(d)

@@ -373,7 +373,7 @@ func TestTheWriterIsSafeForConcurrentUse(t *testing.T) {
 	secretstest.AssertNoLeak(t, canary, b.String(), r, w)
 }
 
-// next may use the Redactor during a Write, such as a log that fetches a secret.
+// The next writer may use the Redactor during a Write, such as a log that fetches a secret.
 func TestTheNextWriterMayUseTheRedactor(t *testing.T) {
 	is := is.New(t)
 	r := redact.New()
