@@ -2,6 +2,7 @@ package secrets_test
 
 import (
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -217,24 +218,61 @@ func TestTestPatterns(t *testing.T) {
 	is.True(!slices.ContainsFunc(names, regexp.MustCompile("NoSuchTest").MatchString)) // the check can fail
 }
 
+// TestDesignNamesExist holds DESIGN.md to names that are in the files that it names for them.
+func TestDesignNamesExist(t *testing.T) {
+	is := is.New(t)
+	sources := make(map[string]string)
+	walkSources(t, func(path, source string) { sources[path] = source })
+	missing := func(page string) (missing []string, n int) {
+		for _, match := range regexp.MustCompile("([a-z/]+\\.go), `(\\w+)`(?: and `(\\w+)`)?").FindAllStringSubmatch(page, -1) {
+			for _, name := range match[2:] {
+				n++
+				word := regexp.MustCompile(`\b` + name + `\b`)
+				if !slices.ContainsFunc(slices.Collect(maps.Keys(sources)), func(path string) bool {
+					return strings.HasSuffix("/"+path, "/"+match[1]) && word.MatchString(sources[path])
+				}) {
+					missing = append(missing, match[1]+": "+name)
+				}
+			}
+		}
+		return missing, n
+	}
+	none, n := missing(pages(t)["DESIGN.md"])
+	is.Equal(none, nil)
+	is.True(n > 10)
+	one, _ := missing("| a rule | poll.go, `noSuchName` |")
+	is.Equal(len(one), 1) // the check can fail
+}
+
 // testNames returns the names of all tests, benchmarks and fuzz targets, those of nested modules too.
 func testNames(t *testing.T) (names []string) {
+	t.Helper()
+	walkSources(t, func(path, source string) {
+		if !strings.HasSuffix(path, "_test.go") {
+			return
+		}
+		for _, match := range regexp.MustCompile(`(?m)^func ((?:Test|Benchmark|Fuzz)\w+)\(`).FindAllStringSubmatch(source, -1) {
+			names = append(names, match[1])
+		}
+	})
+	return names
+}
+
+// walkSources calls f with each Go file of the repository.
+func walkSources(t *testing.T, f func(path, source string)) {
 	t.Helper()
 	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
 		if err == nil && entry.IsDir() && strings.HasPrefix(entry.Name(), ".") && path != "." {
 			return fs.SkipDir // of caches and git
 		}
-		if err != nil || !strings.HasSuffix(path, "_test.go") {
+		if err != nil || filepath.Ext(path) != ".go" {
 			return err
 		}
 		source, err := os.ReadFile(path)
-		for _, match := range regexp.MustCompile(`(?m)^func ((?:Test|Benchmark|Fuzz)\w+)\(`).FindAllStringSubmatch(string(source), -1) {
-			names = append(names, match[1])
-		}
+		f(filepath.ToSlash(path), string(source))
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return names
 }
