@@ -39,7 +39,7 @@ func (in *input) ids() []string {
 	return in.SecretIDList
 }
 
-// check returns a fault for what the service model does not allow.
+// check returns a fault if the service model does not allow in.
 func (in *input) check(operation string) *Response {
 	type limit struct {
 		name     string
@@ -85,7 +85,7 @@ func (in *input) check(operation string) *Response {
 		}
 		shown := fmt.Sprintf(" '%s'", *l.value)
 		if l.secret {
-			shown = "" // AWS does not repeat a value either.
+			shown = "" // AWS never repeats a value
 		}
 		if fault := length(l.name, shown, size, l.min, l.max); fault != nil {
 			return fault
