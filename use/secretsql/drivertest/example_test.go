@@ -18,7 +18,7 @@ import (
 	"github.com/seed-5482dd03/secrets/use/secretsql"
 )
 
-// OpenPostgreSQL returns a pool for PostgreSQL with pgx. The secret has the fields username and password; base has all else.
+// OpenPostgreSQL returns a pool for PostgreSQL with pgx. The secret has the fields username and password; base has all other settings.
 func OpenPostgreSQL(client *secrets.Client, base *pgx.ConnConfig) *sql.DB {
 	return sql.OpenDB(secretsql.Connector(client, "database", func(_ context.Context, s secrets.Secret) (driver.Connector, error) {
 		var login struct{ Username, Password secrets.Secret }
@@ -57,7 +57,7 @@ func Example_postgreSQL() {
 	if err != nil {
 		log.Panic(err)
 	}
-	db := OpenPostgreSQL(client, base) // it makes no connection yet
+	db := OpenPostgreSQL(client, base) // makes no connection yet
 	defer db.Close()
 	fmt.Println(db.Stats().OpenConnections)
 	// Output: 0
@@ -71,7 +71,7 @@ func Example_mySQL() {
 	defer client.Close()
 	base := mysql.NewConfig()
 	base.Net, base.Addr, base.DBName, base.TLSConfig = "tcp", "db.example.com:3306", "shop", "true"
-	db := OpenMySQL(client, base) // it makes no connection yet
+	db := OpenMySQL(client, base) // makes no connection yet
 	defer db.Close()
 	fmt.Println(db.Stats().OpenConnections)
 	// Output: 0
