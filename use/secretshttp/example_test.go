@@ -22,7 +22,7 @@ func billing(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, "3 invoices")
 }
 
-func Example() {
+func ExampleTransport() {
 	ctx := context.Background()
 	backend := secretstest.NewBackend(map[string]string{"billing": `{"api_key":"correct-horse"}`})
 	secretsClient, err := secrets.New(backend, middleware.Standard())
