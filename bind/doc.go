@@ -36,9 +36,9 @@
 //
 // Use [secrets.Secret] for everything that must not be printed: fmt and log/slog show other types in clear text.
 //
-// A field may be a secrets.Secret, string, []byte, bool, any integer or floating-point type, or a named type of these; a [time.Duration]
-// ("1m30s") or a [url.URL]; or a type with an UnmarshalText method, such as [net/netip.Addr] and [time.Time]. It may be a pointer to one of
-// these, which is nil if an optional secret is missing. With the option json, it may have any type.
+// A field may be a secrets.Secret, string, []byte, bool, any integer or floating-point type, or a named type of these. It may be a
+// [time.Duration] ("1m30s") or a [url.URL]. It may be a type with an UnmarshalText method, such as [net/netip.Addr] and [time.Time]. It may
+// be a pointer to one of these, which is nil if an optional secret is missing. With the option json, it may have any type.
 //
 // The text of a secret is used unchanged, with all spaces and line breaks. (The backend file removes one final line break.) So neither " 5"
 // nor the empty text is a number.
@@ -47,7 +47,12 @@
 //
 // The error of Load names each secret that is missing or malformed, and shows no value.
 //
-// Faults of the struct are bugs in the program: a type that is not a struct, an invalid key, an unknown option, an unsupported field type,
-// an unexported field with a tag, or a default that does not fit. Load and Watch return all of them as one error before they read a secret.
-// Keys panics, so a test that calls Keys finds them.
+// A fault of the struct is a bug in the program:
+//
+//   - a type that is not a struct;
+//   - an invalid key, or an unknown option;
+//   - an unsupported field type, or an unexported field with a tag;
+//   - a default that does not fit.
+//
+// Load and Watch return all faults as one error before they read a secret. Keys panics, so a test that calls Keys finds them.
 package bind

@@ -252,7 +252,7 @@ func TestAStructWithoutAName(t *testing.T) {
 }
 
 // All fields of one document have the same version, even if it changes meanwhile.
-func TestLoadIsOfOneVersion(t *testing.T) {
+func TestLoadReadsOneVersion(t *testing.T) {
 	type login struct {
 		User     string `secret:"database#user"`
 		Password string `secret:"database#password"`

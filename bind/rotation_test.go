@@ -67,7 +67,7 @@ func (p *program) rotate(t *testing.T) {
 
 // A credential changes 1,200 times under its readers. No reader gets a user and a password of different versions. A struct filled field by
 // field shows some.
-func TestAStructIsNeverOfTwoVersions(t *testing.T) {
+func TestAStructNeverMixesVersions(t *testing.T) {
 	for name, opts := range map[string]func() []secrets.Option{
 		"without layers": func() []secrets.Option { return nil },
 		"with a cache":   func() []secrets.Option { return []secrets.Option{standard()} },
@@ -114,7 +114,7 @@ func TestAStructIsNeverOfTwoVersions(t *testing.T) {
 }
 
 // The program may hold only the Live. If it drops the Live, the watches end too.
-func TestALiveThatIsDropped(t *testing.T) {
+func TestADroppedLiveStopsWatching(t *testing.T) {
 	type pointer struct {
 		V *string `secret:"v"`
 		W string  `secret:"w"`

@@ -10,9 +10,9 @@ import (
 )
 
 // Watch returns a [secrets.Live] with the T that [Load] returns, or fails as Load does. It watches all secrets of the T. After a change, it
-// reads all of them again with one GetMany and replaces the whole T, so a user and a password of one document always have the same version.
-// If a secret is then missing or malformed, the Live keeps the last good T, Err returns the reason, and Watch retries after 1 s, 2 s, up to
-// a minute, or at the next change.
+// reads all of them again with one GetMany and replaces the whole T. A user and a password of one document therefore always have the same
+// version. If a secret is then missing or malformed, the Live keeps the last good T, and Err returns the reason. Watch retries after 1 s, 2
+// s, up to a minute, or at the next change.
 //
 // The Live ends with Close, with ctx and with client. Pass the service's ctx, not a request's; each read has its values. Close also ends
 // the watches, once no Use is running. All callers of the Live's Load share one T, and must not change what it refers to.
@@ -28,7 +28,7 @@ import (
 //	<-changed // if the new value is malformed, this blocks: wait until Err is not nil instead
 //	live.Load()
 //
-// In a testing/synctest bubble, time.Sleep(time.Second) and synctest.Wait are enough: Watch builds the T 5 ms after a change, and polls a
+// In a testing/synctest bubble, time.Sleep(time.Second) and synctest.Wait are enough. Watch builds the T 5 ms after a change, and polls a
 // document at most every 100 ms. Secrets of several documents change one after the other, and each may replace the T: wait for Changed in a
 // loop.
 //

@@ -180,7 +180,7 @@ func TestWatchFailsAsLoadDoes(t *testing.T) {
 }
 
 // A secret may disappear after Load, while Watch still starts. The error names the field.
-func TestASecretThatVanishesWhileWatchBegins(t *testing.T) {
+func TestASecretDisappearsWhileWatchBegins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		client, backend := open(t, serviceDocuments())
@@ -231,7 +231,7 @@ func TestWatchLooksForOptionalSecrets(t *testing.T) {
 	}
 }
 
-func TestAnOptionalSecretIsLookedForEvery30Seconds(t *testing.T) {
+func TestAnOptionalSecretIsPolledEvery30Seconds(t *testing.T) {
 	watch(t, serviceDocuments(), func(w *watched[service]) {
 		w.backend.ResetCounts()
 		elapse(time.Hour)
@@ -397,7 +397,7 @@ func TestWatchEnds(t *testing.T) {
 }
 
 // The client or ctx may end at any moment of Watch.
-func TestTheEndComesWhileWatchBegins(t *testing.T) {
+func TestWatchEndsWhileItBegins(t *testing.T) {
 	for _, end := range map[string]func(client *secrets.Client, cancel func()){
 		"of ctx":        func(_ *secrets.Client, cancel func()) { cancel() },
 		"of the client": func(client *secrets.Client, _ func()) { go client.Close() }, //nolint:errcheck // checked at the end of the test
