@@ -320,11 +320,11 @@ func (b *Backend) answer(ref secrets.Ref, failure error, now time.Time) secrets.
 	case b.closes > 0:
 		return fail(secrets.ErrClosed, "the backend was closed; each Client needs a backend of its own")
 	case failure != nil:
-		return secrets.Result{Err: b.dress(failure, ref)}
+		return secrets.Result{Err: b.callError(failure, ref)}
 	case b.failure != nil:
-		return secrets.Result{Err: b.dress(b.failure, ref)}
+		return secrets.Result{Err: b.callError(b.failure, ref)}
 	case b.failures[ref.Path] != nil:
-		return secrets.Result{Err: b.dress(b.failures[ref.Path], ref)}
+		return secrets.Result{Err: b.callError(b.failures[ref.Path], ref)}
 	}
 	d := b.documents[ref.Path]
 	switch {
@@ -350,8 +350,8 @@ func (b *Backend) answer(ref secrets.Ref, failure error, now time.Time) secrets.
 	return secrets.Result{Secret: secrets.NewSecret(s.Reveal(), meta)}
 }
 
-// dress turns a failure that a test has set into the error of one call.
-func (b *Backend) dress(failure error, ref secrets.Ref) error {
+// callError turns a failure that a test has set into the error of one call.
+func (b *Backend) callError(failure error, ref secrets.Ref) error {
 	var e secrets.Error
 	switch own := failure.(type) { //nolint:errorlint // an error that only wraps one of ours is a foreign one
 	case *secrets.Error:

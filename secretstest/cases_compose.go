@@ -125,7 +125,7 @@ func composeCases() []testCase {
 			c.wantValue("Fetch of the bare backend", s, err, database) // the control
 			client := c.client(c.wrap.refuse(c.wrap.count(b, calls)))
 			refused := func(what string, err error) {
-				c.soundError(c.t.Context(), what, err)
+				c.checkError(c.t.Context(), what, err)
 				c.wantClass(what+" of a backend that denies", err, secrets.ErrPermissionDenied)
 			}
 			for _, key := range []string{"database", "database#password", "text/plain"} {

@@ -9,7 +9,8 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// wantEnded records a failure unless an answer under a done ctx is correct: the value, or an error that the Client maps to the end of ctx.
+// wantEnded records a failure unless an answer after ctx has ended is correct: the value, or an error that the Client maps to the end of
+// ctx.
 func (c *check) wantEnded(what string, b secrets.Backend, s secrets.Secret, err error, want string) {
 	if err == nil {
 		if !b.Info().Local {

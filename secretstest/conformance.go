@@ -50,8 +50,8 @@ func WithFloatNumbers() RunOption { return func(s *suite) { s.floatNumbers = tru
 // Default: all documents are text.
 func WithBinary() RunOption { return func(s *suite) { s.binary = true } }
 
-// WithVersions is for a backend that keeps versions. setup returns a backend with at least two versions of the document at path, and a map
-// from their names, as used in "?version=", to their contents, which must differ. Default: the backend need only refuse a version that it
+// WithVersions is for a backend that keeps versions. setup returns a backend with at least two versions of the document at path. versions
+// maps their names, as used in "?version=", to their contents, which must differ. Default: the backend need only refuse a version that it
 // does not have.
 func WithVersions(setup func(t *testing.T) (backend secrets.Backend, path string, versions map[string]string)) RunOption {
 	return func(s *suite) { s.versions = setup }
@@ -111,9 +111,9 @@ type suite struct {
 	failures     []failure
 	stall        func(t *testing.T) (secrets.Backend, string)
 
-	patience time.Duration // limit for one call
-	detector *detector     // finds canary
-	wrap     wrappers
+	callTimeout time.Duration // limit for one call
+	detector    *detector     // finds canary
+	wrap        wrappers
 }
 
 type failure struct {
@@ -128,7 +128,7 @@ type testCase struct {
 }
 
 func newSuite(newBackend Factory, opts []RunOption) *suite {
-	s := &suite{newBackend: newBackend, patience: 30 * time.Second, detector: newDetector(canary), wrap: plainWrappers()}
+	s := &suite{newBackend: newBackend, callTimeout: 30 * time.Second, detector: newDetector(canary), wrap: plainWrappers()}
 	for _, o := range opts {
 		o(s)
 	}
@@ -223,13 +223,13 @@ func (c *check) bounded(f func()) (fault string) {
 		f()
 		fault = ""
 	}()
-	timer := time.NewTimer(c.patience)
+	timer := time.NewTimer(c.callTimeout)
 	defer timer.Stop()
 	select {
 	case fault := <-done:
 		return fault
 	case <-timer.C:
-		return fmt.Sprintf("the call did not return within %v", c.patience)
+		return fmt.Sprintf("the call did not return within %v", c.callTimeout)
 	}
 }
 
@@ -285,7 +285,7 @@ func (c *check) fetch(ctx context.Context, b secrets.Backend, key string) (secre
 	c.do(what, func() {
 		doc, field := locate(b, parse(key))
 		r.Secret, r.Err = b.Fetch(ctx, doc)
-		r = choose(c.sound(ctx, what, r), field)
+		r = choose(c.checkResult(ctx, what, r), field)
 	})
 	return r.Secret, r.Err
 }
@@ -304,7 +304,7 @@ func (c *check) get(ctx context.Context, client *secrets.Client, key string) (se
 	what := fmt.Sprintf("Client.Get of %q", key)
 	c.do(what, func() {
 		r.Secret, r.Err = client.Get(ctx, key)
-		r = c.sound(ctx, what, r)
+		r = c.checkResult(ctx, what, r)
 	})
 	return r.Secret, r.Err
 }
@@ -324,7 +324,7 @@ func (c *check) answers(
 ) map[string]secrets.Result {
 	results := make(map[string]secrets.Result, len(keys))
 	for key, s := range found {
-		results[key] = c.sound(ctx, c.many(key), secrets.Result{Secret: s})
+		results[key] = c.checkResult(ctx, c.many(key), secrets.Result{Secret: s})
 	}
 	failed, ok := err.(secrets.Errors) //nolint:errorlint // the type itself is promised
 	if err != nil && !ok {
@@ -340,7 +340,7 @@ func (c *check) answers(
 			c.errorf("Client.GetMany: the errors are not in the order of the keys")
 		}
 		before = place
-		results[e.Key] = c.sound(ctx, c.many(e.Key), secrets.Result{Err: e})
+		results[e.Key] = c.checkResult(ctx, c.many(e.Key), secrets.Result{Err: e})
 	}
 	for key := range results {
 		if !slices.Contains(keys, key) {
@@ -359,19 +359,19 @@ func (c *check) many(key string) string {
 	return fmt.Sprintf("Client.GetMany, the answer to %s", short(key))
 }
 
-// sound checks what must hold for every answer.
-func (c *check) sound(ctx context.Context, what string, r secrets.Result) secrets.Result {
+// checkResult checks what must hold for every answer.
+func (c *check) checkResult(ctx context.Context, what string, r secrets.Result) secrets.Result {
 	switch {
 	case r.Err == nil && r.Secret.IsZero():
 		c.errorf("%s: the zero Secret without an error", what)
 	case r.Err != nil && !r.Secret.IsZero():
 		c.errorf("%s: a Secret together with an error", what)
 	}
-	c.soundError(ctx, what, r.Err)
+	c.checkError(ctx, what, r.Err)
 	return r
 }
 
-func (c *check) soundError(ctx context.Context, what string, err error) {
+func (c *check) checkError(ctx context.Context, what string, err error) {
 	if err == nil {
 		return
 	}
@@ -415,7 +415,7 @@ func (c *check) wantValue(what string, s secrets.Secret, err error, want string)
 	switch {
 	case err != nil:
 		c.errorf("%s: %v; want the value", what, c.safe(err))
-	case s.IsZero(): // sound has recorded it
+	case s.IsZero(): // checkResult has recorded it
 	case s.Reveal() != want:
 		c.errorf("%s: %s", what, difference(s.Reveal(), want))
 	}

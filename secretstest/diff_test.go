@@ -140,7 +140,7 @@ func TestDiffNamesEachDifference(t *testing.T) {
 	}
 }
 
-func TestDiffEndsForCycles(t *testing.T) {
+func TestDiffHandlesCycles(t *testing.T) {
 	is := is.New(t)
 	ring := func(value string) *config {
 		c := full(value)

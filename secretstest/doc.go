@@ -51,9 +51,9 @@
 //
 // # Test a backend
 //
-// [Run] is the conformance suite for [secrets.Backend]: more than a hundred cases that call the backend directly, through a
-// [secrets.Client], and wrapped in layers and other backends. A [Factory] makes a backend that holds given documents. Options declare what
-// else the backend supports:
+// [Run] is the conformance suite for [secrets.Backend]. It has more than a hundred cases: direct calls, calls through a [secrets.Client],
+// and calls of a backend that programs have wrapped. A [Factory] makes a backend that holds given documents. Options declare what else the
+// backend supports:
 //
 //	func TestConformance(t *testing.T) {
 //		secretstest.Run(t, func(t *testing.T, documents map[string]string) secrets.Backend {

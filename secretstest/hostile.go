@@ -55,8 +55,8 @@ func hostilePaths() []string {
 	}
 }
 
-// unescaped returns the document that a backend reads for path if it puts path into a URL unescaped: the name before a query or fragment,
-// with all levels of escapes undone. It returns "" if there is none, or if path itself is a document.
+// unescaped returns the document that a backend reads if it puts path into a URL without escaping it. That is the name before a query or
+// fragment, with all levels of escapes undone. It returns "" if there is none, or if path itself is a document.
 func unescaped(path string) string {
 	documents := standard()
 	if _, own := documents[path]; own {

@@ -39,7 +39,7 @@ const minSecret = 6
 //   - any 8 consecutive bytes of it, plain, in hexadecimal or within base64: a truncated value is a leak too. Runs with fewer than 4
 //     different bytes are ignored.
 //
-// Choose a secret of at least 6 bytes that occurs nowhere else, such as "canary-7f3Kq9ZxWv2m": one that contains "password" is found in
+// Choose a secret of at least 6 bytes that occurs nowhere else, such as "canary-7f3Kq9ZxWv2m". One that contains "password" is found in
 // every text with that word. For a document, pass each value in it, not the document.
 //
 // AssertNoLeak does not read an io.Reader; pass the bytes that were read. No other goroutine may write to an output during the call.

@@ -53,8 +53,8 @@ type failure struct {
 // Fail makes operation return r for the given secrets, as in [Server.Deny], or for all. The last matching Fail applies, until
 // [Server.Recover]. The operation "*" means every operation.
 //
-// With secrets, a failure of GetSecretValue also applies to each of them in BatchGetSecretValue: a [Fault] becomes that secret's error in
-// the answer; any other response is ignored there.
+// With secrets, a failure of GetSecretValue also applies to each of them in BatchGetSecretValue. There, a [Fault] becomes that secret's
+// error in the answer; any other response is ignored.
 func (s *Server) Fail(operation string, r *Response, secrets ...string) {
 	s.shared.mu.Lock()
 	defer s.shared.mu.Unlock()

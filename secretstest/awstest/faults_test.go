@@ -108,7 +108,7 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
-func TestNewCredentialsEndTheOld(t *testing.T) {
+func TestNewCredentialsReplaceTheOld(t *testing.T) {
 	is := is.New(t)
 	s := awstest.NewServer(t)
 	s.Put("db", "x")
@@ -290,7 +290,7 @@ func TestStallsEndWithTheClientOrTheServer(t *testing.T) {
 	}
 }
 
-func TestFailuresCountAndChoose(t *testing.T) {
+func TestWhichFailureApplies(t *testing.T) {
 	is := is.New(t)
 	s := awstest.NewServer(t)
 	c, _ := newClient(t, s)

@@ -107,12 +107,12 @@ func (in *input) check(operation string) *Response {
 	return nil
 }
 
-func length(name, shown string, size, least, most int) *Response {
+func length(name, shown string, size, minimum, maximum int) *Response {
 	switch {
-	case size < least:
-		return violated(name, shown, fmt.Sprintf("Member must have length greater than or equal to %d", least))
-	case size > most:
-		return violated(name, shown, fmt.Sprintf("Member must have length less than or equal to %d", most))
+	case size < minimum:
+		return violated(name, shown, fmt.Sprintf("Member must have length greater than or equal to %d", minimum))
+	case size > maximum:
+		return violated(name, shown, fmt.Sprintf("Member must have length less than or equal to %d", maximum))
 	}
 	return nil
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // page returns the range of the total items on the requested page, and the token of the next page.
-func (q *query) page(operation string, total, most int) (from, to int, next string, fault *Response) {
+func (q *query) page(operation string, total, size int) (from, to int, next string, fault *Response) {
 	parameters := q.input
 	parameters.NextToken = nil
 	text, _ := json.Marshal(parameters) //nolint:errchkjson // it holds only strings and numbers
@@ -23,10 +23,10 @@ func (q *query) page(operation string, total, most int) (from, to int, next stri
 		}
 	}
 	if n := len(q.pages); n > 0 {
-		most = min(most, q.pages[min(number, n-1)])
+		size = min(size, q.pages[min(number, n-1)])
 	}
 	from = min(from, total)
-	to = min(from+most, total)
+	to = min(from+size, total)
 	token := func(from, number int) string {
 		return base64.RawURLEncoding.EncodeToString([]byte(key + " " + strconv.Itoa(from) + " " + strconv.Itoa(number)))
 	}
