@@ -15,7 +15,7 @@ import (
 )
 
 // Dropped Keys stop polling. The garbage collector runs outside bubbles, so the test uses real time.
-func TestKeysThatAreDroppedStopFollowing(t *testing.T) {
+func TestDroppedKeysStopPolling(t *testing.T) {
 	is := is.New(t)
 	backend := newShared()
 	client := open(t, backend)
@@ -66,7 +66,7 @@ func (p parent) AfterFunc(func()) (stop func() bool) {
 }
 
 // A service may open keys again and again with one context, which must not grow.
-func TestKeysThatAreDroppedLeaveNothingInTheirContext(t *testing.T) {
+func TestDroppedKeysLeaveNothingInTheirContext(t *testing.T) {
 	is := is.New(t)
 	client := open(t, newShared())
 	ctx := parent{context.Background(), make(chan struct{}), new(atomic.Int64)}

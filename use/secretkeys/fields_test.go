@@ -114,7 +114,7 @@ func TestFieldsOfAField(t *testing.T) {
 	secretstest.AssertNoLeak(t, "canary-7f3Kq9ZxWv2m", err)
 }
 
-func TestSecretThatHasNoIDAndKey(t *testing.T) {
+func TestInvalidFieldsAreErrors(t *testing.T) {
 	const canary = "canary-7f3Kq9ZxWv2m"
 	const (
 		at   = "secrets: fake: signing: "
@@ -176,7 +176,7 @@ func TestSecretThatHasNoIDAndKey(t *testing.T) {
 }
 
 // A later error leaves the keys unchanged.
-func TestFieldsThatAreWrongLater(t *testing.T) {
+func TestLaterInvalidFieldsKeepTheKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		backend := newShared()

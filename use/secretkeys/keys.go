@@ -30,8 +30,8 @@ type Keys struct {
 }
 
 // Open returns the keys of the secret that key names. It gets the current version as [secrets.Client.Get] does, and then polls every
-// [Interval] for a new one. Other versions that the backend names ([secrets.Client.Alternates]) also verify: the version before the current
-// one in Vault's KV v2, and AWSPENDING and AWSPREVIOUS in AWS Secrets Manager.
+// [Interval] for a new one. Other versions that the backend names ([secrets.Client.Alternates]) also verify. They are the version before
+// the current one in Vault's KV v2, and AWSPENDING and AWSPREVIOUS in AWS Secrets Manager.
 //
 // A later version signs after [ActivateAfter]; several of them sign one after the other. A rollback is such a change too. A version that is
 // withdrawn before its turn never signs here.

@@ -144,8 +144,8 @@ func (r *ring) add(others []secrets.Secret) {
 	r.install(next)
 }
 
-// catchUp gives Open the state that processes have which were running when the current version was created: it signs activateAfter later,
-// and until then the one before it signs. If the creation time is unknown, or there is no version before it, the current version signs at
+// catchUp gives Open the same state as in processes that ran when the current version was created. That version signs activateAfter later;
+// until then, the one before it signs. If the creation time is unknown, or there is no version before it, the current version signs at
 // once.
 //
 // previous is the last version that the backend names, or zero: AWSPREVIOUS, or the previous version in Vault. AWSPENDING is named before

@@ -58,7 +58,7 @@ func TestCacheDoesNotDelayTheKeys(t *testing.T) {
 	})
 }
 
-func TestOptionsSayWhen(t *testing.T) {
+func TestOptionsSetTheTimes(t *testing.T) {
 	inBubble(t, func(t *testing.T, backend *shared, keys *secretkeys.Keys) {
 		is := is.New(t)
 		backend.Set("signing", "key 2")
@@ -97,7 +97,7 @@ func TestEachOfSeveralNewKeysHasItsTurn(t *testing.T) {
 }
 
 // Two rotations between two polls: a peer that polled between them may sign with the version in the middle.
-func TestVersionThatWasMissedVerifies(t *testing.T) {
+func TestAMissedVersionVerifies(t *testing.T) {
 	inBubble(t, func(t *testing.T, backend *shared, keys *secretkeys.Keys) {
 		is := is.New(t)
 		backend.Set("signing", "key 2")
@@ -185,7 +185,7 @@ func TestOpenCostsFewCalls(t *testing.T) {
 }
 
 // A Do of the same key tries the same candidates with and without the keys.
-func TestOpenDisturbsNoDo(t *testing.T) {
+func TestOpenDoesNotDisturbDo(t *testing.T) {
 	openKeys := func(t *testing.T, client *secrets.Client, with bool) {
 		t.Helper()
 		if with {

@@ -214,7 +214,7 @@ func TestBodyEndsWithTheContextOfTheRequest(t *testing.T) {
 }
 
 // While Do waits for the backend, the caller's context may end. The caller still gets the 401.
-func TestCallerMayLeaveDuringTheRefresh(t *testing.T) {
+func TestTheCallerMayCancelDuringTheRefresh(t *testing.T) {
 	is := is.New(t)
 	backend, client, _ := rotated(t)
 	release := backend.Block()

@@ -27,8 +27,8 @@
 //
 // # Errors
 //
-// The program gets a 401 only if there is no other credential, all are refused, or the request cannot be repeated because it has a body and
-// no GetBody. To avoid that, let the server accept the old and the new key for a while, or change the secret first.
+// The program gets a 401 only if there is no other credential, if all are refused, or if the request cannot be repeated. A request with a
+// body needs GetBody for that. To avoid that, let the server accept the old and the new key for a while, or change the secret first.
 //
 // If a server reports a missing credential, compare scheme, host and port of each hop with [Hosts].
 //

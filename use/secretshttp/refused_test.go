@@ -141,7 +141,7 @@ func TestPreviousVersionIsTried(t *testing.T) {
 	is.Equal(tokens, []string{second, first, first}) // an accepted version comes first for a minute
 }
 
-func TestOtherStatusesAreNoRefusal(t *testing.T) {
+func TestOtherStatusesAreNotRefusals(t *testing.T) {
 	is := is.New(t)
 	backend, client, _ := rotated(t)
 	for _, status := range []int{http.StatusForbidden, http.StatusProxyAuthRequired, http.StatusInternalServerError} {

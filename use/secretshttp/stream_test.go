@@ -85,7 +85,7 @@ func TestRefusedStreamEnds(t *testing.T) {
 }
 
 // A server may send the header of a 401 and then stall. The request is repeated at once, without the rest of the body.
-func TestStalledRefusalIsNotWaitedFor(t *testing.T) {
+func TestAStalledRefusalDoesNotDelayTheNextTry(t *testing.T) {
 	for _, http2 := range []bool{false, true} {
 		for _, length := range []string{"", "3"} { // Content-Length: unknown, or short
 			t.Run(fmt.Sprintf("HTTP/2 %v, length %q", http2, length), func(t *testing.T) {

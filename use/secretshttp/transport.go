@@ -20,8 +20,8 @@ import (
 //
 // If the server answers 401, [secrets.Client.Do] gets other candidates, and the request is sent once with each, if it has no body or a
 // GetBody. Otherwise the next request uses the new credential. Any answer other than 401 ends the tries. The caller gets the last answer,
-// with its body. It is a 401 if all candidates are refused, if Do has no other one, for example in an outage of the backend, or if set
-// fails for each other one. Only a 2xx marks a candidate as accepted; Do may then prefer an older version for a minute. An earlier 401 is
+// with its body. It is a 401 if all candidates are refused, if set fails for the others, or if Do has no other one, for example in an
+// outage of the backend. Only a 2xx marks a candidate as accepted; Do may then prefer an older version for a minute. An earlier 401 is
 // closed without reading its body, which closes its connection with HTTP/1.1.
 //
 // While a server refuses all candidates, the back-off of Do limits calls to the backend. The server still gets each request once per
@@ -154,7 +154,7 @@ func (e *exchange) try(ctx context.Context, s secrets.Secret) error {
 		clone.Header = make(http.Header)
 	}
 	if err := e.set(clone, s); err != nil {
-		return e.unset(err)
+		return e.setFailed(err)
 	}
 	e.discard()
 	e.sent, e.body = true, nil
@@ -171,8 +171,8 @@ func (e *exchange) try(ctx context.Context, s secrets.Secret) error {
 	}
 }
 
-// unset ends a try for which set has failed. If another candidate was sent, this one is skipped: an old version may lack a field.
-func (e *exchange) unset(err error) error {
+// setFailed ends a try for which set has failed. If another candidate was sent, this one is skipped: an old version may lack a field.
+func (e *exchange) setFailed(err error) error {
 	if !e.sent {
 		e.err = err
 		return errEnded

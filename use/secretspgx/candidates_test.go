@@ -115,11 +115,11 @@ func TestAllCandidatesAreRefused(t *testing.T) {
 			"nobody:one!28P01", "nobody:two!28P01", "nobody:zero!28P01",
 			"nobody:one!28P01", "nobody:two!28P01", "nobody:zero!28P01",
 		})
-		asked := v.asked()
+		fetched := v.fetchCount()
 		for range 100 {
 			is.Equal(stateOf(login(t, pool)), "28P01")
 		}
-		is.Equal(v.asked(), asked) // in the back-off of Do
+		is.Equal(v.fetchCount(), fetched) // in the back-off of Do
 		is.Equal(len(s.logins()), 100)
 
 		s.set(only("one"))

@@ -116,7 +116,7 @@ func TestErrorsOfTheSecret(t *testing.T) {
 }
 
 // Only the connection string decides where to connect; the secret cannot.
-func TestTheSecretNamesNoServer(t *testing.T) {
+func TestTheSecretCannotChangeTheServer(t *testing.T) {
 	is := is.New(t)
 	cfg, err := loggedIn(t, `{"username":"app","password":"hunter2","engine":"postgres","host":"192.0.2.1","port":1,"dbname":"other"}`)
 	is.NoErr(err)

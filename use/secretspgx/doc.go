@@ -15,7 +15,7 @@
 // # The secret
 //
 // The key names the whole document: "database", or "creds/app#" for Vault's database engine. A JSON document has the fields username or
-// user, and password, like those of Vault's database engine, RDS secrets of AWS Secrets Manager and Kubernetes secrets of type basic-auth.
+// user, and password. Vault's database engine, RDS secrets of AWS Secrets Manager and Kubernetes secrets of type basic-auth have them.
 // Without a user, that of the connection string is used. A secret that is not a JSON object is the password. For other forms, use
 // [WithCredential].
 //

@@ -128,8 +128,8 @@ func load(ctx context.Context, pool *pgxpool.Pool, workers int, pause time.Durat
 	return all
 }
 
-// getting returns the configuration of a program that uses only BeforeConnect and Get.
-func (d *database) getting(t *testing.T, client *secrets.Client, key string, size int32) *pgxpool.Config {
+// configWithGet returns the configuration of a program that uses only BeforeConnect and Get.
+func (d *database) configWithGet(t *testing.T, client *secrets.Client, key string, size int32) *pgxpool.Config {
 	t.Helper()
 	cfg := d.config(t, size)
 	cfg.BeforeConnect = func(ctx context.Context, cfg *pgx.ConnConfig) error {
@@ -165,7 +165,7 @@ func TestRealRotation(t *testing.T) {
 			is.NoErr(secretspgx.Configure(cfg, client, key))
 			pool := open(t, cfg)
 			control, _ := d.client(t)
-			naive := open(t, d.getting(t, control, key, workers))
+			naive := open(t, d.configWithGet(t, control, key, workers))
 
 			ctx, cancel := context.WithTimeout(t.Context(), during(t))
 			defer cancel()

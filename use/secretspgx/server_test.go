@@ -205,7 +205,7 @@ func (v *versions) fail(err error) {
 	v.failure = err
 }
 
-func (v *versions) asked() int {
+func (v *versions) fetchCount() int {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.calls

@@ -79,8 +79,8 @@ func (c *conn) ResetSession(ctx context.Context) error {
 	return nil
 }
 
-// use returns driver.ErrBadConn if the lease ended before the first use. database/sql does not check a new connection whose query has left:
-// it waits in the pool, and neither IsValid nor ResetSession is called before its first use.
+// use returns driver.ErrBadConn if the lease ended before the first use. A new connection whose query has left waits in the pool, and
+// database/sql does not call IsValid or ResetSession before its first use.
 func (c *conn) use() error {
 	first := !c.checked
 	c.checked = true

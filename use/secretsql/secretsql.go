@@ -30,9 +30,9 @@ func RetireOnChange() Option { return pool.RetireOnChange() }
 func WithRejected(is func(error) bool) Option { return pool.WithRejected(is) }
 
 // Bridge makes a login retry for at most budget while the database refuses all candidates, like [secrets.Bridge], and no longer than the
-// context of the query. Use it for backends without other versions, such as files, if secret and database do not change at the same moment:
-// a query then waits, for up to twice the budget, and does not fail. If the query has left, the login that database/sql started for it
-// still runs for the whole budget. budget must be at least 1 ms. Default: each candidate is tried once.
+// context of the query. Use it for backends without other versions, such as files, if secret and database do not change at the same moment.
+// A query then waits for up to twice the budget, and does not fail. If the query has left, the login that database/sql started for it still
+// runs for the whole budget. budget must be at least 1 ms. Default: each candidate is tried once.
 func Bridge(budget time.Duration) Option { return pool.Bridge(budget) }
 
 // Connector returns a connector for [sql.OpenDB]. For each new connection, it calls open with the secret of key and connects with the
@@ -42,8 +42,8 @@ func Bridge(budget time.Duration) Option { return pool.Bridge(budget) }
 // The connector makes no calls before the first connection. That one starts a watch of the secret, which fetches the next lease before the
 // current one ends. Close of the connector, which [sql.DB.Close] calls, ends the watch: make one connector per DB.
 //
-// If the driver.Connector is an [io.Closer], it is closed with its connection, or at once if the login fails: open must return a new one
-// each time. Driver of the connector returns the driver of the last opened connection.
+// If the driver.Connector is an [io.Closer], it is closed with its connection, or at once if the login fails. open must then return a new
+// one each time. Driver of the connector returns the driver of the last opened connection.
 //
 // A connection fails with the unchanged error of open or of the driver, or with an error of [secrets.Client.Watch] or [secrets.Client.Do].
 // If client or open is nil, or key or an option is invalid, each connection fails with all these faults.

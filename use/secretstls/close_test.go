@@ -14,7 +14,7 @@ import (
 )
 
 // After the end, the last version stays in use, and Err reports the end.
-func TestTheEnd(t *testing.T) {
+func TestTheLastVersionStaysAfterTheEnd(t *testing.T) {
 	ca := newAuthority("ca")
 	for name, end := range map[string]func(followed *secretstls.TLS, cancel func(), client *secrets.Client){
 		"Close":                func(followed *secretstls.TLS, _ func(), _ *secrets.Client) { _ = followed.Close() },
@@ -48,7 +48,7 @@ func TestTheEnd(t *testing.T) {
 }
 
 // A failed New leaves nothing that polls.
-func TestAFailedNewLeavesNothing(t *testing.T) {
+func TestAFailedNewLeavesNoPolls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		s := newSecret(t, "{}")

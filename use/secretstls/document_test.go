@@ -123,7 +123,7 @@ func TestTheLatestIntermediateCompletesTheChain(t *testing.T) {
 }
 
 // Every kind of key that crypto/tls supports works.
-func TestKinds(t *testing.T) {
+func TestKindsOfKeys(t *testing.T) {
 	ca := newAuthority("ca")
 	rsaKey := must(rsa.GenerateKey(rand.Reader, 2048))
 	ecKey := newKey()

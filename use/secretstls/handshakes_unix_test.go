@@ -49,8 +49,8 @@ func duration(t *testing.T) time.Duration {
 	}
 }
 
-// No handshake of servers and clients that watch a directory fails, while the pair is swapped every 50 ms and the CA is replaced, with
-// certificates on both sides. The controls load the directory once, and all their handshakes fail after the CA is replaced.
+// The pair in a directory is swapped every 50 ms, and the CA is replaced. No handshake of servers and clients that watch the directory
+// fails, with certificates on both sides. The controls load the directory once, and all their handshakes fail after the CA is replaced.
 //
 // The machine may be slow: a phase ends when all watchers have seen it and no earlier handshake is running.
 func TestHandshakesWhileThePairIsSwapped(t *testing.T) {
@@ -212,7 +212,7 @@ func (r *rotation) run(halves bool) {
 		})
 	})
 	all.Go(func() { every(ctx, 100*time.Millisecond, func() { launch(r.openssl) }) }) // 10 a second
-	r.goThrough(halves)
+	r.runPhases(halves)
 	took := time.Since(began)
 	stop()
 	all.Wait()
@@ -230,10 +230,10 @@ func (r *rotation) run(halves bool) {
 	is.Equal(failed, naive.attempts())
 }
 
-// goThrough runs the phases.
-func (r *rotation) goThrough(halves bool) {
+// runPhases runs the phases.
+func (r *rotation) runPhases(halves bool) {
 	r.t.Helper()
-	least := duration(r.t) / phases
+	minPhase := duration(r.t) / phases
 	refusing := make(map[*secretstls.TLS]bool)
 	for phase := int64(0); ; phase++ {
 		since := time.Now()
@@ -250,7 +250,7 @@ func (r *rotation) goThrough(halves bool) {
 					r.t.Error(err)
 				}
 			}
-			return seen && time.Since(since) >= least && (!halves || r.torn > 0)
+			return seen && time.Since(since) >= minPhase && (!halves || r.torn > 0)
 		})
 		r.begun.next()
 		if phase == phases-1 {

@@ -28,9 +28,9 @@ func newConfig(opts []Option) *config {
 // Set ClientAuth here: if it is set on the Config that Server returns, each handshake fails. With tls.VerifyClientCertIfGiven or
 // tls.RequireAndVerifyClientCert, the document must have a CA.
 //
-// Functions such as VerifyConnection run on both sides. [New] clones base. It returns an error if base sets what the secret decides:
-// Certificates, RootCAs, ClientCAs, ClientSessionCache, or the functions that choose a certificate, a configuration or a session ticket.
-// InsecureSkipVerify is an error too. Session ticket keys of base are ignored.
+// Functions such as VerifyConnection run on both sides. [New] clones base. These fields come from the secret, and setting them is an error:
+// Certificates, RootCAs, ClientCAs, ClientSessionCache, and the functions that choose a certificate, a configuration or a session ticket.
+// So is InsecureSkipVerify. Session ticket keys of base are ignored.
 //
 // If NextProtos is nil, Server offers "h2" and "http/1.1", like [http.Server], and DialTLS offers nothing. For a server without HTTP/2, set
 // NextProtos to its protocols; for a protocol without ALPN, to an empty slice.

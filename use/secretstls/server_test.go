@@ -75,7 +75,7 @@ func TestTheLastGoodVersionStays(t *testing.T) {
 }
 
 // If the CA is removed, the client must not trust the system roots instead, unless it did from the start.
-func TestACAThatIsGoneIsNotReplacedByTheSystem(t *testing.T) {
+func TestARemovedCAIsNotReplacedByTheSystem(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		ca := newAuthority("ca")

@@ -50,9 +50,9 @@ func TestSessionsLiveAsLongAsTheirVersion(t *testing.T) {
 }
 
 // A client whose CA was removed must not be accepted because of a session. The first control shows that the session resumes while the CA is
-// present. The second is a server without keys per version, which resumes sessions of other versions: it accepts the client, although it
-// trusts no CA that could have issued its certificate. Since 1.26, Go refuses that itself if it verifies clients (CVE-2025-68121), but not
-// if VerifyPeerCertificate does.
+// present. The second is a server without keys per version, which resumes sessions of other versions. It accepts the client, although it no
+// longer trusts the CA of its certificate. Since 1.26, Go refuses that itself if it verifies clients (CVE-2025-68121), but not if
+// VerifyPeerCertificate does.
 func TestNoSessionOutlivesItsCA(t *testing.T) {
 	for name, protocol := range versions {
 		t.Run(name, func(t *testing.T) {

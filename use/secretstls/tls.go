@@ -103,8 +103,8 @@ func (t *TLS) DialTLS(ctx context.Context, network, addr string) (net.Conn, erro
 }
 
 // Err returns nil while the current version of the secret is in use and fresh. If that version cannot be used, for example because
-// certificate and key do not match, an earlier one stays in use, and Err returns the error that New would return. Otherwise it is the error
-// of [secrets.Handle]: the last poll failed, or the TLS has ended ([secrets.ErrClosed]).
+// certificate and key do not match, an earlier one stays in use. Err then returns the error that New would return. Otherwise it is the
+// error of [secrets.Handle]: the last poll failed, or the TLS has ended ([secrets.ErrClosed]).
 func (t *TLS) Err() error { return t.live.Err() }
 
 // Close ends the watch of the secret. Configs and DialTLS keep working with the last version. Close may be called more than once, and

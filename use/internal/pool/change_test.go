@@ -43,7 +43,7 @@ func TestRetireOnChange(t *testing.T) {
 }
 
 // Close of the credential is not a change of the secret.
-func TestCloseIsNoChange(t *testing.T) {
+func TestCloseIsNotAChange(t *testing.T) {
 	is := is.New(t)
 	client, _ := open(t)
 	c := credential(t, client, pool.RetireOnChange())

@@ -142,7 +142,7 @@ func TestTheNextLeaseComesLate(t *testing.T) {
 }
 
 // A lease that has ended, or that ends before it begins because the clock was set, causes no panic and retires the connection.
-func TestLeaseThatIsOver(t *testing.T) {
+func TestEndedLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		client, _ := open(t)

@@ -221,9 +221,9 @@ func (l *Lifetime) LoggedIn(s secrets.Secret) {
 func (l *Lifetime) IsOver() bool { return l.IsOverIn(0) }
 
 // IsOverIn reports whether the connection must retire now, or will have to after d because of its lease. Before the end of the lease, it
-// retires only if there is another credential: logging in again with the same one would gain nothing, and each query would need a login.
+// retires only if there is another credential. A new login with the same one would gain nothing, and each query would need one.
 func (l *Lifetime) IsOverIn(d time.Duration) bool {
-	if l.hasEndedIn(d) || l.hasCome(l.retireAt, d) && !l.handle.Secret().Equal(l.secret) {
+	if l.hasEndedIn(d) || l.isPast(l.retireAt, d) && !l.handle.Secret().Equal(l.secret) {
 		return true
 	}
 	if !l.config.retireOnChange {
@@ -242,18 +242,18 @@ func (l *Lifetime) IsOverIn(d time.Duration) bool {
 func (l *Lifetime) HasEnded() bool { return l.hasEndedIn(0) }
 
 func (l *Lifetime) hasEndedIn(d time.Duration) bool {
-	return l.hasCome(l.end, d) && !l.isFetchedAgain()
+	return l.isPast(l.end, d) && !l.wasRefetched()
 }
 
-// hasCome reports whether t will have passed after d, if the connection depends on a lease.
-func (l *Lifetime) hasCome(t time.Time, d time.Duration) bool {
+// isPast reports whether t will have passed after d, if the connection depends on a lease.
+func (l *Lifetime) isPast(t time.Time, d time.Duration) bool {
 	return !l.end.IsZero() && !time.Now().Add(d).Before(t)
 }
 
-// isFetchedAgain reports whether a later fetch returned the same value. Such a value is not tied to one lease. It is a password that
-// changes at that time, such as that of a Vault static role, and servers do not check it again on open connections. The handle fetches by
-// 80 % of a lease.
-func (l *Lifetime) isFetchedAgain() bool {
+// wasRefetched reports whether a later fetch returned the same value. Such a value is not tied to one lease. It is a password that changes
+// at that time, such as that of a Vault static role. Servers do not check it again on open connections. The handle fetches by 80 % of a
+// lease.
+func (l *Lifetime) wasRefetched() bool {
 	s := l.handle.Secret()
 	return s.Meta().FetchedAt.After(l.secret.Meta().FetchedAt) && s.Equal(l.secret)
 }
