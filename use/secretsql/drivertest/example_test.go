@@ -18,7 +18,7 @@ import (
 	"github.com/seed-5482dd03/secrets/use/secretsql"
 )
 
-// OpenPostgreSQL returns a pool for PostgreSQL with pgx. The secret has the fields username and password; base has all other settings.
+// OpenPostgreSQL returns a pool for PostgreSQL with pgx. The secret has the fields username and password; base has all else.
 func OpenPostgreSQL(client *secrets.Client, base *pgx.ConnConfig) *sql.DB {
 	return sql.OpenDB(secretsql.Connector(client, "database", func(_ context.Context, s secrets.Secret) (driver.Connector, error) {
 		var login struct{ Username, Password secrets.Secret }
