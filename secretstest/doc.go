@@ -12,16 +12,16 @@
 //
 // The test then controls what happens next:
 //
-//	backend.Set("database", `{"password":"battery staple"}`)          // a rotation
-//	backend.FailPath("database", secrets.ErrPermissionDenied)         // a revoked permission
-//	backend.Fail(secrets.ErrUnavailable)                              // an outage
-//	backend.Recover()                                                 // the end of both
-//	backend.Delete("database")                                        // ErrDeleted
-//	backend.Remove("database")                                        // ErrNotFound
-//	backend.SetVersion("database", "previous", `{"password":"old"}`)  // for "?version=previous"
-//	backend.SetLease("database", time.Hour)                           // each answer expires after an hour
-//	backend.SetLatency(time.Second)                                   // each call takes a second
-//	release := backend.Block()                                        // calls wait until release()
+//	backend.Set("database", `{"password":"battery staple"}`)         // a rotation
+//	backend.FailPath("database", secrets.ErrPermissionDenied)        // a revoked permission
+//	backend.Fail(secrets.ErrUnavailable)                             // an outage
+//	backend.Recover()                                                // the end of FailPath and Fail
+//	backend.Delete("database")                                       // ErrDeleted
+//	backend.Remove("database")                                       // ErrNotFound
+//	backend.SetVersion("database", "previous", `{"password":"old"}`) // for "?version=previous"
+//	backend.SetLease("database", time.Hour)                          // each answer expires after an hour
+//	backend.SetLatency(time.Second)                                  // each call takes a second
+//	release := backend.Block()                                       // calls wait until release()
 //	backend.OnCall(func(ctx context.Context, refs []secrets.Ref) error { … })
 //
 // and checks what the code did:

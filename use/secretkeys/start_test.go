@@ -122,7 +122,7 @@ func TestVersionThatSignsAtTheStart(t *testing.T) {
 		"the one before, not the pending": {
 			version{"2", 2 * second}, version{"3", second}, version{"1", hour}, "1", 58 * second, "2", day + 58*second,
 		},
-		"not one that is left of a failed rotation": {
+		"not a pending one left from a failed rotation": {
 			version{"3", second}, version{"2", hour}, version{"1", 2 * hour}, "1", 59 * second, "3", day + 59*second,
 		},
 		"the current one after a rollback": {version{"1", hour}, none, version{"2", second}, "1", 0, "", 0},

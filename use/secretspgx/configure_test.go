@@ -28,11 +28,11 @@ func TestFaults(t *testing.T) {
 		opts   []secretspgx.Option
 		want   string
 	}{
-		"a nil Config":          {nil, client, "db", nil, "secretspgx: Configure: a nil Config"},
-		"a Config of one's own": {&pgxpool.Config{}, client, "db", nil, "a Config without a ConnConfig; make it with pgxpool.ParseConfig"},
-		"a nil Client":          {newServer(nil).config(t, ""), nil, "db", nil, "secretspgx: Configure: a nil Client"},
-		"no key":                {newServer(nil).config(t, ""), client, "", nil, "secrets: invalid key"},
-		"a nil option":          {newServer(nil).config(t, ""), client, "db", []secretspgx.Option{nil}, "option 1 is nil"},
+		"a nil Config":                 {nil, client, "db", nil, "secretspgx: Configure: a nil Config"},
+		"a Config without ParseConfig": {&pgxpool.Config{}, client, "db", nil, "a Config without a ConnConfig; make it with pgxpool.ParseConfig"},
+		"a nil Client":                 {newServer(nil).config(t, ""), nil, "db", nil, "secretspgx: Configure: a nil Client"},
+		"no key":                       {newServer(nil).config(t, ""), client, "", nil, "secrets: invalid key"},
+		"a nil option":                 {newServer(nil).config(t, ""), client, "db", []secretspgx.Option{nil}, "option 1 is nil"},
 		"a zero Grace": {
 			newServer(nil).config(t, ""), client, "db", []secretspgx.Option{secretspgx.Grace(0)}, "Grace: 0s is not more than 0",
 		},

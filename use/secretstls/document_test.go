@@ -199,7 +199,7 @@ func TestDocumentsThatCannotBeUsed(t *testing.T) {
 		"no certificate":  {document(map[string]any{"tls.key": p.key}), nil, secrets.ErrFieldNotFound, "no field tls.crt"},
 		"no key":          {document(map[string]any{"tls.crt": p.cert}), nil, secrets.ErrFieldNotFound, "no field tls.key"},
 		"no key of Vault": {document(map[string]any{"certificate": p.cert}), nil, secrets.ErrFieldNotFound, "no field private_key"},
-		"no CA that was named": {
+		"the named CA is missing": {
 			k8s(p.cert, p.key), secretstls.WithFields("tls.crt", "tls.key", "ca"), secrets.ErrFieldNotFound,
 			"no field ca;",
 		},
@@ -239,7 +239,7 @@ func TestDocumentsThatCannotBeUsed(t *testing.T) {
 			vault([]any{}), nil, secrets.ErrMalformed,
 			`ca_chain is empty; to do without a CA, use WithFields("certificate", "private_key", "")`,
 		},
-		"an empty list as the CA that was named": {
+		"an empty list as the named CA": {
 			withCA([]any{}), secretstls.WithFields("tls.crt", "tls.key", "ca.crt"), secrets.ErrMalformed, "ca.crt is empty",
 		},
 		"an empty issuing_ca": {
@@ -250,8 +250,8 @@ func TestDocumentsThatCannotBeUsed(t *testing.T) {
 			"crypto/tls cannot use the private key in tls.key"},
 		"a short RSA key": {k8s(leafOf(ca, short.Public()), keyPEM(short)), nil, secrets.ErrMalformed,
 			"crypto/tls cannot use the private key in tls.key"},
-		"no CA for clients": {k8s(p.cert, p.key), verifying, secrets.ErrFieldNotFound, "the document has no CA (ca.crt), and ClientAuth"},
-		"no CA for some":    {k8s(p.cert, p.key), ifGiven, secrets.ErrFieldNotFound, "the document has no CA (ca.crt), and ClientAuth"},
+		"no CA for clients":              {k8s(p.cert, p.key), verifying, secrets.ErrFieldNotFound, "the document has no CA (ca.crt), and ClientAuth"},
+		"no CA, VerifyClientCertIfGiven": {k8s(p.cert, p.key), ifGiven, secrets.ErrFieldNotFound, "the document has no CA (ca.crt), and ClientAuth"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)

@@ -50,7 +50,7 @@ func TestTheLastGoodVersionStays(t *testing.T) {
 		"the other half":             kubernetes(pair{other.cert, p.key}, ca),
 		"half of a key":              kubernetes(pair{p.cert, p.key[:100]}, ca),
 		"an empty CA":                document(map[string]any{"tls.crt": p.cert, "tls.key": p.key, "ca.crt": ""}),
-		"no CA any more":             kubernetes(p),
+		"the CA is removed":          kubernetes(p),
 		"no fields":                  "{}",
 		"a curve crypto/tls lacks":   kubernetes(pair{leafOf(ca, p224.Public()), keyPEM(p224)}, ca),
 	} {
