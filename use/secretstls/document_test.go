@@ -250,8 +250,8 @@ func TestDocumentsThatCannotBeUsed(t *testing.T) {
 			"crypto/tls cannot use the private key in tls.key"},
 		"a short RSA key": {k8s(leafOf(ca, short.Public()), keyPEM(short)), nil, secrets.ErrMalformed,
 			"crypto/tls cannot use the private key in tls.key"},
-		"no CA for clients":              {k8s(p.cert, p.key), verifying, secrets.ErrFieldNotFound, "the document has no CA (ca.crt), and ClientAuth"},
-		"no CA, VerifyClientCertIfGiven": {k8s(p.cert, p.key), ifGiven, secrets.ErrFieldNotFound, "the document has no CA (ca.crt), and ClientAuth"},
+		"no CA for clients": {k8s(p.cert, p.key), verifying, secrets.ErrFieldNotFound, "the document has no CA (ca.crt), and ClientAuth"},
+		"no CA, if given":   {k8s(p.cert, p.key), ifGiven, secrets.ErrFieldNotFound, "the document has no CA (ca.crt), and ClientAuth"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)
