@@ -57,7 +57,7 @@ func Example_postgreSQL() {
 	if err != nil {
 		log.Panic(err)
 	}
-	db := OpenPostgreSQL(client, base) // it makes no connection yet
+	db := OpenPostgreSQL(client, base) // makes no connection yet
 	defer db.Close()
 	fmt.Println(db.Stats().OpenConnections)
 	// Output: 0
@@ -71,7 +71,7 @@ func Example_mySQL() {
 	defer client.Close()
 	base := mysql.NewConfig()
 	base.Net, base.Addr, base.DBName, base.TLSConfig = "tcp", "db.example.com:3306", "shop", "true"
-	db := OpenMySQL(client, base) // it makes no connection yet
+	db := OpenMySQL(client, base) // makes no connection yet
 	defer db.Close()
 	fmt.Println(db.Stats().OpenConnections)
 	// Output: 0
