@@ -15,7 +15,7 @@ import (
 	"github.com/seed-5482dd03/secrets/backend/vault"
 )
 
-// refused logs in with auth, which must be refused, and returns the error.
+// refused logs in with auth, and returns the error of the refusal.
 func refused(t *testing.T, s *store, auth *vault.Auth) error {
 	t.Helper()
 	_, err := client(t, s.backendAs(vault.WithAuth(auth))).Get(t.Context(), "app#password")
@@ -30,7 +30,7 @@ func says(t *testing.T, err error, want string) {
 	}
 }
 
-// What a real server says of a login gets own words.
+// Errors of refused logins have this package's texts for a real server's answers.
 func TestRealLoginTextsAppRole(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
@@ -60,7 +60,7 @@ func TestRealLoginTextsAppRole(t *testing.T) {
 	_, err := client(t, s.backendAs(good.auth())).Get(t.Context(), "app#password")
 	is.NoErr(err) // the control
 
-	// After five wrong secret IDs, a server locks the role out, and says nothing of it:
+	// After five wrong secret IDs, a server locks the role, without saying so:
 	// https://developer.hashicorp.com/vault/docs/concepts/user-lockout
 	locked := newRole(t, s, nil)
 	for range 6 {
