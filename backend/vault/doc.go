@@ -97,7 +97,7 @@
 //   - KV version 2 of Vault stores numbers as float64: numbers of more than 15 digits change, and 1.50 becomes 1.5. Store them as strings.
 //   - Vault before 1.17 and OpenBao do not say whether a denial is about the token. The backend then calls auth/token/lookup-self: at most
 //     once in 10 seconds for each token, for up to 2 seconds. A dead token is replaced by a login.
-//   - System certificate authorities, [WithTLSConfig], [WithHTTPClient] and [WithClient] do not reload files.
+//   - System certificate authorities, and the TLS settings of [WithTLSConfig], [WithHTTPClient] and [WithClient], are not reloaded.
 //   - The package logs nothing. If a server or proxy sends more bytes than it announced, net/http writes the beginning of the rest to the
 //     standard logger of package log.
 package vault
