@@ -16,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// echo starts a server that sends back each line, and returns its address.
+// echo starts a server that returns each line, and returns its address.
 func echo(t *testing.T) string {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -58,7 +58,7 @@ func ask(t *testing.T, c net.Conn) error {
 	t.Helper()
 	is := is.New(t)
 	_, err := c.Write([]byte("x\n"))
-	is.NoErr(err) // whoever sends notices nothing
+	is.NoErr(err) // sending succeeds
 	is.NoErr(c.SetReadDeadline(time.Now().Add(100 * time.Millisecond)))
 	n, err := c.Read(make([]byte, 8))
 	is.True(err != nil || n == 2)
@@ -71,9 +71,9 @@ func TestSwallow(t *testing.T) {
 	old := dial(t, link.Addr)
 	is.NoErr(ask(t, old)) // the control
 	link.Swallow()
-	is.True(errors.Is(ask(t, old), os.ErrDeadlineExceeded)) // open, and silent
+	is.True(errors.Is(ask(t, old), os.ErrDeadlineExceeded)) // open, without an answer
 	is.NoErr(ask(t, dial(t, link.Addr)))
-	is.True(errors.Is(ask(t, old), os.ErrDeadlineExceeded)) // for ever
+	is.True(errors.Is(ask(t, old), os.ErrDeadlineExceeded)) // permanently
 	is.Equal(link.Accepted(), 2)
 }
 
@@ -92,7 +92,7 @@ func TestSwallowAll(t *testing.T) {
 	is.True(errors.Is(ask(t, silent), os.ErrDeadlineExceeded))
 }
 
-// The end of a connection is passed on, unless it swallows.
+// The end of a connection is forwarded, unless the connection swallows.
 func TestEnd(t *testing.T) {
 	for _, swallow := range []bool{false, true} {
 		is := is.New(t)
@@ -104,7 +104,7 @@ func TestEnd(t *testing.T) {
 		is.NoErr(err)
 		_, err = server.Write([]byte("x\n"))
 		is.NoErr(err)
-		_, err = client.Read(make([]byte, 8)) // so that the link has it in its books
+		_, err = client.Read(make([]byte, 8)) // the link has registered it by then
 		is.NoErr(err)
 		if swallow {
 			link.Swallow()
