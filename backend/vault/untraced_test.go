@@ -16,7 +16,7 @@ import (
 
 // An httptrace hook in a caller's context gets every request header. It must see no request of the backend: no read, detection of the
 // mount, lookup-self or login.
-func TestNoHookOfTheCallerSeesAToken(t *testing.T) {
+func TestRequestsAreUntraced(t *testing.T) {
 	is := is.New(t)
 	f := newFake(t)
 	f.put("app", `{"a":"b"}`)
