@@ -130,11 +130,11 @@ func TestAlternatesDoNotBlock(t *testing.T) {
 	is := is.New(t)
 	f := newFake(t)
 	f.put("app", `{"a":"b"}`)
-	asked, goOn := make(chan struct{}), make(chan struct{})
+	received, goOn := make(chan struct{}), make(chan struct{})
 	answer := sync.OnceFunc(func() { close(goOn) })
 	t.Cleanup(answer)
 	f.handle("sys/internal/ui/mounts/secret", func(w http.ResponseWriter, _ *http.Request) {
-		close(asked)
+		close(received)
 		<-goOn
 		respond(w, http.StatusForbidden, bodyDenied)
 	})
@@ -144,7 +144,7 @@ func TestAlternatesDoNotBlock(t *testing.T) {
 		_, err := b.Fetch(t.Context(), secrets.Ref{Path: "app"})
 		done <- err
 	}()
-	<-asked
+	<-received
 	f.seen()
 	is.Equal(alternatesOf(t, b, secrets.Ref{Path: "app", Version: "2"}), []string{"1"})
 	is.Equal(len(f.seen()), 0)

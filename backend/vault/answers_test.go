@@ -184,14 +184,14 @@ func TestWithMaxSize(t *testing.T) {
 func TestTheContextEndsARequest(t *testing.T) {
 	is := is.New(t)
 	f := newFake(t)
-	asked := make(chan struct{})
+	received := make(chan struct{})
 	f.handle("secret/data/app", func(_ http.ResponseWriter, r *http.Request) {
-		close(asked)
+		close(received)
 		<-r.Context().Done()
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
-		<-asked
+		<-received
 		cancel()
 	}()
 	_, err := f.backend(t, vault.WithKVVersion(2)).Fetch(ctx, secrets.Ref{Path: "app"})

@@ -376,9 +376,9 @@ func TestRequestsUnderWayFinishOnTheOldConnection(t *testing.T) {
 		all[r.URL.Path] = seen{r.RemoteAddr, r.Proto}
 		respond(w, http.StatusOK, `{"data":{"data":{},"metadata":{"version":1}}}`)
 	}
-	asked, goOn := make(chan struct{}), make(chan struct{})
+	received, goOn := make(chan struct{}), make(chan struct{})
 	s.handle("secret/data/slow", func(w http.ResponseWriter, r *http.Request) {
-		close(asked)
+		close(received)
 		<-goOn
 		note(w, r)
 	})
@@ -393,7 +393,7 @@ func TestRequestsUnderWayFinishOnTheOldConnection(t *testing.T) {
 	is.NoErr(fetch("first"))
 	slow := make(chan error)
 	go func() { slow <- fetch("slow") }()
-	<-asked
+	<-received
 	is.NoErr(fetch("before"))
 	write(t, ca, s.authorities[1].pem+s.authorities[0].pem)
 	is.NoErr(fetch("after"))
@@ -419,9 +419,9 @@ func TestOldConnectionsAreClosed(t *testing.T) {
 				rename(t, ca, strings.Repeat(s.authorities[0].pem, rotations))
 			}
 			rotate()
-			asked, goOn := make(chan struct{}), make(chan struct{})
+			received, goOn := make(chan struct{}), make(chan struct{})
 			s.handle("secret/data/slow", func(w http.ResponseWriter, _ *http.Request) {
-				asked <- struct{}{}
+				received <- struct{}{}
 				<-goOn
 				respond(w, http.StatusOK, `{"data":{"data":{},"metadata":{"version":1}}}`)
 			})
@@ -432,7 +432,7 @@ func TestOldConnectionsAreClosed(t *testing.T) {
 					_, err := b.Fetch(t.Context(), secrets.Ref{Path: "slow"})
 					is.NoErr(err)
 				})
-				<-asked
+				<-received
 				rotate()
 				is.NoErr(s.fetch(t, b))
 			}

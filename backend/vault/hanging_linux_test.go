@@ -49,7 +49,7 @@ func point(t *testing.T, path, target string) {
 // each request. The last content of the TLS files stays in use.
 func TestFilesThatHang(t *testing.T) {
 	if _, err := os.Stat(fuse); err != nil || os.Getuid() != 0 {
-		t.Logf("without %s, or as a user who must not mount, this test shows nothing", fuse)
+		t.Logf("without %s or the permission to mount, this test checks nothing", fuse)
 		return
 	}
 	const long = 3 * time.Second

@@ -55,7 +55,7 @@ func (d *database) login(ctx context.Context, s secrets.Secret) error {
 	// Not current_user: the server would look it up in its catalog, and Vault may just have dropped the role.
 	user, err := d.SQL.Query(ctx, u.Username, u.Password, "SHOW session_authorization")
 	if err == nil && user != u.Username {
-		return errors.New("the server knows the user by another name")
+		return errors.New("the session has another user name")
 	}
 	return err
 }
@@ -306,10 +306,10 @@ func TestRealDoWithTheVersionBefore(t *testing.T) {
 	recorder := s.server.Record(t)
 	c := client(t, s.backendAt(recorder.Addr, vault.WithToken(s.server.RootToken)), middleware.Standard())
 	var tried []string
-	wants := "first"
+	accepted := "first"
 	consume := func(_ context.Context, s secrets.Secret) error {
 		tried = append(tried, s.Meta().Version+" "+s.Reveal())
-		if s.Reveal() != wants {
+		if s.Reveal() != accepted {
 			return secrets.ErrRejected
 		}
 		return nil
@@ -322,12 +322,12 @@ func TestRealDoWithTheVersionBefore(t *testing.T) {
 	tried = nil
 	is.NoErr(do())
 	is.Equal(tried, []string{"1 first"}) // the accepted one comes first
-	tried, wants = nil, "second"
+	tried, accepted = nil, "second"
 	is.NoErr(do())
 	is.Equal(tried, []string{"1 first", "2 second"})
 	is.Equal(recorder.Count(http.MethodGet, "/v1/"+s.data("app")), 3) // no more reads
 
-	tried, wants = nil, "zeroth"
+	tried, accepted = nil, "zeroth"
 	is.True(errors.Is(do(), secrets.ErrRejected))
 	is.Equal(tried, []string{"2 second", "1 first"})
 }

@@ -233,11 +233,11 @@ func TestRealWithoutPreflight(t *testing.T) {
 			is := is.New(t)
 			recorder := s.server.Record(t)
 			recorder.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
-				asks := strings.HasPrefix(r.URL.Path, "/v1/sys/internal/")
-				if asks {
+				isDetection := strings.HasPrefix(r.URL.Path, "/v1/sys/internal/")
+				if isDetection {
 					respond(w, status, `{"errors":["no"]}`)
 				}
-				return asks
+				return isDetection
 			})
 			for _, first := range []string{"app/db/password", "app/none/password"} { // the first read decides the version
 				c := client(t, s.backendAt(recorder.Addr, vault.WithToken(s.server.RootToken)))

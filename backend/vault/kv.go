@@ -32,7 +32,7 @@ func (b *Backend) readKV(ctx context.Context, t token, ref secrets.Ref) (secrets
 		switch {
 		case errors.Is(err, errOtherVersion):
 			if !b.mount.invalidate(version) {
-				return secrets.Secret{}, invalid("the mount " + b.mount.path + " is not of the version that WithKVVersion says")
+				return secrets.Secret{}, invalid("the mount " + b.mount.path + " does not have the version of WithKVVersion")
 			}
 		case mayBeWrongPath(err) && b.mount.invalidateIfOld(version):
 		default:
@@ -172,7 +172,7 @@ func deletion(meta map[string]json.RawMessage) (end time.Time, ok bool) {
 }
 
 // deleted returns the error of a 404 answer about a version that existed, or nil.
-func deleted(a answer, asked string) error {
+func deleted(a answer, requested string) error {
 	fields, _ := object(a.data)
 	meta, _ := object(fields["metadata"])
 	var (
@@ -185,7 +185,7 @@ func deleted(a answer, asked string) error {
 		return nil
 	}
 	name := strconv.FormatUint(version, 10)
-	if asked != "" && asked != name {
+	if requested != "" && requested != name {
 		return malformed("the server answered with version " + name)
 	}
 	how := "was deleted"

@@ -78,8 +78,7 @@ func TestAVersionIsServedUntilItsDeletion(t *testing.T) {
 	}
 }
 
-// Vault takes null for a secret, as "vault write secret/data/app data=null" does, and gives it back so.
-// A time that is no time costs nobody the secret.
+// An invalid created_time does not fail the read.
 func TestCreatedAt(t *testing.T) {
 	for created, want := range map[string]time.Time{
 		`"2026-11-24T02:41:16.41092911Z"`:  time.Date(2026, 11, 24, 2, 41, 16, 410929110, time.UTC),
@@ -107,6 +106,7 @@ func TestCreatedAt(t *testing.T) {
 	}
 }
 
+// Vault stores null as a secret, after "vault write secret/data/app data=null", and returns null.
 func TestANullIsADocumentWithoutFields(t *testing.T) {
 	is := is.New(t)
 	f := newFake(t)

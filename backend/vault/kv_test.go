@@ -405,10 +405,10 @@ func TestACanceledMountDetectionIsRepeatedForTheOthers(t *testing.T) {
 	f := newFake(t)
 	f.put("app", `{"x":"1"}`)
 	var requests atomic.Int64
-	asked := make(chan struct{}, 10)
+	received := make(chan struct{}, 10)
 	f.handle("sys/internal/ui/mounts/secret", func(w http.ResponseWriter, r *http.Request) {
 		first := requests.Add(1) == 1
-		asked <- struct{}{}
+		received <- struct{}{}
 		if first { // it hangs
 			<-r.Context().Done()
 			return
@@ -422,7 +422,7 @@ func TestACanceledMountDetectionIsRepeatedForTheOthers(t *testing.T) {
 		_, err := b.Fetch(ctx, secrets.Ref{Path: "app"})
 		results <- err
 	}()
-	<-asked
+	<-received
 	go func() {
 		_, err := b.Fetch(t.Context(), secrets.Ref{Path: "app"})
 		results <- err

@@ -126,7 +126,7 @@ func loginTexts() []loginText {
 		{text: "token is expired", means: "the JWT has expired; its file, variable or provider must supply a new one"},
 		{text: "token not yet valid", means: "the JWT is not valid yet; do the clocks differ?"},
 		{text: "token issued in the future", means: "the JWT is not valid yet; do the clocks differ?"},
-		{text: "audience claim found in JWT but no audiences bound", means: "the JWT has an audience, and the role no bound_audiences"},
+		{text: "audience claim found in JWT but no audiences bound", means: "the JWT has an audience, but the role has no bound_audiences"},
 		{text: "(aud) claim", means: noAudience},
 		{text: "aud claim does not match", means: noAudience},
 		{text: "(iss) claim", means: "the issuer of the JWT is not the bound_issuer of the auth method"},
@@ -160,7 +160,7 @@ const (
 	notFrom      = "it does not allow the role or the secret ID from this machine's address; see their CIDR blocks"
 	wrongIDs     = "the role ID or the secret ID is not valid, or the secret ID has expired or is used up"
 	noRole       = "its auth method has no such role"
-	noAudience   = "the audience of the JWT is none that the role allows (bound_audiences, or audience of Kubernetes)"
+	noAudience   = "the audience of the JWT is not one of the role's (bound_audiences, or audience for Kubernetes)"
 	badSignature = "no key of the auth method has signed the JWT"
 	notJWT       = "the credential is not a signed JWT"
 )

@@ -135,7 +135,7 @@ func TestRefusals(t *testing.T) {
 		{"denied by a proxy", 403, `<html>` + canary + `</html>`, secrets.ErrUnavailable, "is not Vault's (status 403)"},
 		{"denied by a mesh", 403, `RBAC: access denied`, secrets.ErrUnavailable, "is not Vault's (status 403)"},
 		{"401 of a proxy", 401, ``, secrets.ErrUnavailable, "is not Vault's (status 401)"},
-		{"HTTP where it wants TLS", 400, "Client sent an HTTP request to an HTTPS server.\n", secrets.ErrUnavailable, "https://"},
+		{"HTTP to a TLS port", 400, "Client sent an HTTP request to an HTTPS server.\n", secrets.ErrUnavailable, "https://"},
 		{"no mount", 404, `{"errors":["no handler for route \"auth/test/login\". route entry not found."]}`, secrets.ErrUnauthenticated,
 			"WithAuthMount"},
 		{"no Vault behind a proxy", 404, `<html>` + canary + `</html>`, secrets.ErrUnavailable, "not Vault's"},

@@ -43,7 +43,7 @@ func TestLoginTexts(t *testing.T) {
 		{400, "error validating token: invalid audience (aud) claim: audience claim does not match any expected audience",
 			secrets.ErrUnauthenticated, noAudience},
 		{400, "audience claim found in JWT but no audiences bound to the role",
-			secrets.ErrUnauthenticated, "the role no bound_audiences"},
+			secrets.ErrUnauthenticated, "the role has no bound_audiences"},
 		{400, "error validating token: invalid issuer (iss) claim", secrets.ErrUnauthenticated, "bound_issuer"},
 		{400, "error validating token: invalid subject (sub) claim", secrets.ErrUnauthenticated, "bound_subject"},
 		{400, `error validating claims: claim "` + canary + `" does not match any associated bound claim values`,

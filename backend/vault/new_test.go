@@ -179,7 +179,7 @@ func TestOptionsWinOverVariables(t *testing.T) {
 		header = r.Header.Clone()
 		respond(w, http.StatusOK, `{"data":{"data":{},"metadata":{"version":1}}}`)
 	})
-	ask := func(vars map[string]string, opts ...vault.Option) (token, namespace string) {
+	tokenSent := func(vars map[string]string, opts ...vault.Option) (token, namespace string) {
 		t.Helper()
 		for name, value := range vars {
 			t.Setenv(name, value)
@@ -195,18 +195,18 @@ func TestOptionsWinOverVariables(t *testing.T) {
 	is.NoErr(os.WriteFile(file, []byte("of-the-file\n"), 0o600))
 
 	vars := map[string]string{"VAULT_ADDR": f.URL, "VAULT_TOKEN": " of-the-variable\n", "VAULT_NAMESPACE": "team"}
-	token, namespace := ask(vars)
+	token, namespace := tokenSent(vars)
 	is.Equal([2]string{token, namespace}, [2]string{"of-the-variable", "team"})
-	token, namespace = ask(vars, vault.WithToken("of-the-option"), vault.WithNamespace(""))
+	token, namespace = tokenSent(vars, vault.WithToken("of-the-option"), vault.WithNamespace(""))
 	is.Equal([2]string{token, namespace}, [2]string{"of-the-option", ""})
 	maps.Copy(vars, map[string]string{"VAULT_TOKEN": "", "VAULT_TOKEN_FILE": file})
-	token, _ = ask(vars)
+	token, _ = tokenSent(vars)
 	is.Equal(token, "of-the-file")
 	maps.Copy(vars, map[string]string{"VAULT_TOKEN_FILE": "", "VAULT_AGENT_ADDR": f.URL, "VAULT_ADDR": "https://127.0.0.1:1"})
-	token, _ = ask(vars)
+	token, _ = tokenSent(vars)
 	is.Equal(token, "") // an agent adds its own
 	maps.Copy(vars, map[string]string{"VAULT_AGENT_ADDR": "https://127.0.0.1:1"})
-	token, _ = ask(vars, vault.WithAddress(f.URL), vault.WithToken("of-the-option"))
+	token, _ = tokenSent(vars, vault.WithAddress(f.URL), vault.WithToken("of-the-option"))
 	is.Equal(token, "of-the-option") // the address in code wins
 }
 
@@ -350,9 +350,9 @@ func TestARequestThatCloseCutsOffIsErrClosed(t *testing.T) {
 	f := newFake(t)
 	f.reply("auth/approle/login", http.StatusOK, `{"auth":{"client_token":"`+fakeToken+`","lease_duration":0}}`)
 	f.reply("auth/token/revoke-self", http.StatusNoContent, "")
-	asked, closed := make(chan struct{}), make(chan struct{})
+	received, closed := make(chan struct{}), make(chan struct{})
 	f.handle("secret/data/app", func(w http.ResponseWriter, _ *http.Request) {
-		close(asked)
+		close(received)
 		<-closed
 		respond(w, http.StatusForbidden, bodyInvalidToken)
 	})
@@ -364,7 +364,7 @@ func TestARequestThatCloseCutsOffIsErrClosed(t *testing.T) {
 		_, err := b.Fetch(t.Context(), secrets.Ref{Path: "app"})
 		result <- err
 	}()
-	<-asked
+	<-received
 	is.NoErr(b.Close())
 	close(closed)
 	is.True(errors.Is(<-result, secrets.ErrClosed))

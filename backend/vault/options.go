@@ -131,7 +131,7 @@ func WithMount(path string) Option {
 func WithKVVersion(version int) Option {
 	return func(c *config) {
 		if version != int(kv1) && version != int(kv2) {
-			c.faults.Addf("WithKVVersion: %d; there are 1 and 2", version)
+			c.faults.Addf("WithKVVersion: %d is not 1 or 2", version)
 			return
 		}
 		c.version = kvVersion(version)

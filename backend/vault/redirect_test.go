@@ -157,12 +157,12 @@ func TestRedirectHostsOfIPv6(t *testing.T) {
 		{"node.example", "https://NODE.example:1", true},
 	} {
 		is := is.New(t)
-		var asked []string
+		var hosts []string
 		b, err := vault.New(vault.WithAddress("https://vault.example"), vault.WithToken(fakeToken), vault.WithKVVersion(2),
 			vault.WithRedirectHosts(c.peer), vault.WithLookup(noEnvironment), vault.WithMaxPause(time.Millisecond),
 			vault.WithHTTPClient(&http.Client{Transport: transport(func(r *http.Request) (*http.Response, error) {
 				w := httptest.NewRecorder()
-				if asked = append(asked, r.URL.Host); len(asked) == 1 {
+				if hosts = append(hosts, r.URL.Host); len(hosts) == 1 {
 					w.Header().Set("Location", c.to+r.URL.Path)
 					w.WriteHeader(http.StatusTemporaryRedirect)
 				} else {
@@ -175,7 +175,7 @@ func TestRedirectHostsOfIPv6(t *testing.T) {
 		is.NoErr(err)
 		_, err = b.Fetch(t.Context(), secrets.Ref{Path: "app"})
 		is.Equal(err == nil, c.trusted) // c.peer, c.to
-		is.Equal(len(asked) == 2, c.trusted)
+		is.Equal(len(hosts) == 2, c.trusted)
 		is.NoErr(b.Close())
 	}
 }

@@ -112,9 +112,9 @@ func TestOldTokenIsUsedWhileTheNextLoginFails(t *testing.T) {
 		is.Equal(still.serial, first.serial)
 		pass(2 * time.Second)
 		is.Equal(e.all(), []uint64{1}) // at its end, without a caller
-		asked := len(w.calls("/login"))
+		before := len(w.calls("/login"))
 		pass(time.Hour)
-		is.Equal(len(w.calls("/login")), asked) // no logins without a caller
+		is.Equal(len(w.calls("/login")), before) // no logins without a caller
 		_, err = s.token(t.Context())
 		is.True(errors.Is(err, secrets.ErrUnavailable))
 
@@ -134,8 +134,8 @@ func TestRequestsInAnOutage(t *testing.T) {
 		ttl         int
 		renew, most int // calls of renew-self, and of any path
 	}{
-		{"nobody asks, status 503", 503, false, 2, 1, 1},
-		{"nobody asks, no connection", -1, false, 2, 1, 1},
+		{"no callers, status 503", 503, false, 2, 1, 1},
+		{"no callers, no connection", -1, false, 2, 1, 1},
 		{"ten asking a second, status 503", 503, true, 2, 1, 300},
 		{"a token of 30 s", 503, false, 30, 4, 4},
 	} {

@@ -145,7 +145,7 @@ func TestAnAmbiguousDenialIsLookedUp(t *testing.T) {
 		detail       string
 	}{
 		"alive":                      {bodyNoToken, itself, 200, secrets.ErrPermissionDenied, granted},
-		"must not ask":               {bodyNoToken, bodyDenied, 403, secrets.ErrPermissionDenied, granted},
+		"lookup denied":              {bodyNoToken, bodyDenied, 403, secrets.ErrPermissionDenied, granted},
 		"another text":               {`{"errors":["namespaces feature not enabled"]}`, itself, 200, secrets.ErrPermissionDenied, granted},
 		"another text of a dead one": {`{"errors":["bad token"]}`, bodyInvalidToken, 403, secrets.ErrUnauthenticated, "expired"},
 		"sealed meanwhile":           {bodyNoToken, bodySealed, 503, secrets.ErrPermissionDenied, "or the token has expired"},

@@ -32,7 +32,7 @@ func New(opts ...Option) (*Backend, error) {
 		name: c.name, mount: newMount(c.mount, c.version), isDynamic: c.dynamic, version: fingerprint.New(),
 	}
 	if c.dynamic && c.version != unknownVersion {
-		c.faults.Addf("WithKVVersion says that the mount is KV, and WithDynamicSecrets that it is not")
+		c.faults.Addf("WithKVVersion is for KV mounts and WithDynamicSecrets for others; drop one")
 	}
 	c.connect(b)
 	if err := c.faults.Err(); err != nil {
