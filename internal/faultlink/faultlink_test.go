@@ -53,8 +53,8 @@ func dial(t *testing.T, address string) net.Conn {
 	return c
 }
 
-// ask sends a line and returns the error of the answer.
-func ask(t *testing.T, c net.Conn) error {
+// send sends a line and returns the error of the answer.
+func send(t *testing.T, c net.Conn) error {
 	t.Helper()
 	is := is.New(t)
 	_, err := c.Write([]byte("x\n"))
@@ -69,11 +69,11 @@ func TestSwallow(t *testing.T) {
 	is := is.New(t)
 	link := faultlink.New(t, echo(t))
 	old := dial(t, link.Addr)
-	is.NoErr(ask(t, old)) // the control
+	is.NoErr(send(t, old)) // the control
 	link.Swallow()
-	is.True(errors.Is(ask(t, old), os.ErrDeadlineExceeded)) // open, without an answer
-	is.NoErr(ask(t, dial(t, link.Addr)))
-	is.True(errors.Is(ask(t, old), os.ErrDeadlineExceeded)) // permanently
+	is.True(errors.Is(send(t, old), os.ErrDeadlineExceeded)) // open, without an answer
+	is.NoErr(send(t, dial(t, link.Addr)))
+	is.True(errors.Is(send(t, old), os.ErrDeadlineExceeded)) // permanently
 	is.Equal(link.Accepted(), 2)
 }
 
@@ -81,15 +81,15 @@ func TestSwallowAll(t *testing.T) {
 	is := is.New(t)
 	link := faultlink.New(t, echo(t))
 	old := dial(t, link.Addr)
-	is.NoErr(ask(t, old))
+	is.NoErr(send(t, old))
 	link.SwallowAll()
 	silent := dial(t, link.Addr)
 	for _, c := range []net.Conn{old, silent} {
-		is.True(errors.Is(ask(t, c), os.ErrDeadlineExceeded))
+		is.True(errors.Is(send(t, c), os.ErrDeadlineExceeded))
 	}
 	link.Swallow()
-	is.NoErr(ask(t, dial(t, link.Addr)))
-	is.True(errors.Is(ask(t, silent), os.ErrDeadlineExceeded))
+	is.NoErr(send(t, dial(t, link.Addr)))
+	is.True(errors.Is(send(t, silent), os.ErrDeadlineExceeded))
 }
 
 // The end of a connection is forwarded, unless the connection swallows.

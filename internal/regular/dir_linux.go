@@ -170,8 +170,8 @@ func readlinkat(dir int, name string) (target string, err error) {
 // within one mount, see https://docs.kernel.org/filesystems/overlayfs.html#inode-properties.
 func stat(dir int, name string, flags int) (Info, error) {
 	var st unix.Statx_t
-	const asked = unix.STATX_BASIC_STATS | unix.STATX_BTIME | unix.STATX_MNT_ID
-	err := uninterrupted(func() error { return unix.Statx(dir, name, flags, asked, &st) })
+	const mask = unix.STATX_BASIC_STATS | unix.STATX_BTIME | unix.STATX_MNT_ID
+	err := uninterrupted(func() error { return unix.Statx(dir, name, flags, mask, &st) })
 	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) {
 		return oldStat(dir, name, flags)
 	}

@@ -41,7 +41,7 @@ func FuzzStream(f *testing.F) {
 		}
 		patterns, _ := s.Size()
 		if patterns == 0 {
-			t.Errorf("there is no pattern for %q", value)
+			t.Errorf("no pattern for %q", value)
 		}
 	})
 }

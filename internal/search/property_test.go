@@ -216,7 +216,7 @@ func TestMixedEscapesAreFound(t *testing.T) {
 			enumerated++
 		}
 	})
-	t.Logf("%d cases: %d missed, %d too wide; who enumerates encodings misses %d", *cases, missed, wide, *cases-enumerated)
+	t.Logf("%d cases: %d missed, %d too wide; enumerating encodings misses %d", *cases, missed, wide, *cases-enumerated)
 	if missed+wide > 0 || enumerated > *cases/2 {
 		t.Fail()
 	}

@@ -324,7 +324,7 @@ func (s *Server) trust() error {
 	return nil
 }
 
-// newClient returns a client that leaves no connection behind, and with it no goroutine, and that no proxy stands before.
+// newClient returns a client that uses no proxy, and leaves no connection and no goroutine behind.
 func newClient(tlsConfig *tls.Config) *http.Client {
 	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true, TLSClientConfig: tlsConfig}}
 }
