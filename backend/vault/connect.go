@@ -81,7 +81,7 @@ func (c *config) locate() (conn connection, ok bool) {
 	address, from := c.whichAddress()
 	conn.agent = from == api.EnvVaultAgentAddr
 	if address == "" {
-		c.faults.Addf("no address: pass WithAddress, or set %s", api.EnvVaultAddress)
+		c.faults.Addf("no address: give WithAddress, or set %s", api.EnvVaultAddress)
 		return conn, false
 	}
 	if path, isSocket := strings.CutPrefix(address, unixScheme); isSocket {
@@ -356,7 +356,7 @@ func (c *config) vaultLoginToken() source {
 		}
 		why = text.Printable(path) + ": " + unreadable(err, maxCredential)
 	}
-	c.faults.Addf("no token: pass WithToken, WithTokenFile or WithAuth, or set %s, %s or %s (all are unset or empty), "+
+	c.faults.Addf("no token: give WithToken, WithTokenFile or WithAuth, or set %s, %s or %s (all are unset or empty), "+
 		"or run vault login (%s); WithoutToken is for an agent that adds its own token%s",
 		api.EnvVaultToken, envTokenFile, envAuthMethod, why, c.missingMethodHint())
 	return nil

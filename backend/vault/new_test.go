@@ -45,8 +45,8 @@ func TestFaults(t *testing.T) {
 		opts opts
 		want string // a part of the error, or "" if there is none
 	}{
-		{name: "nothing", want: "no address: pass WithAddress, or set VAULT_ADDR"},
-		{name: "no token", env: map[string]string{"VAULT_ADDR": ok}, want: "no token: pass WithToken"},
+		{name: "nothing", want: "no address: give WithAddress, or set VAULT_ADDR"},
+		{name: "no token", env: map[string]string{"VAULT_ADDR": ok}, want: "no token: give WithToken"},
 		{name: "an empty token", env: map[string]string{"VAULT_ADDR": ok, "VAULT_TOKEN": ""}, want: "no token"},
 		{name: "a token", env: map[string]string{"VAULT_ADDR": ok, "VAULT_TOKEN": "t\n"}},
 		{name: "a token of two lines", env: map[string]string{"VAULT_ADDR": ok, "VAULT_TOKEN": canary + "\nb"}, want: "printable"},

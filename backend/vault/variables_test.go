@@ -102,7 +102,7 @@ func TestVariableOfTheMount(t *testing.T) {
 
 // An incomplete login in the environment is a fault that names the missing variable. It never selects another source of tokens.
 func TestIncompleteVariables(t *testing.T) {
-	const noToken = "no token: pass WithToken, WithTokenFile or WithAuth, or set VAULT_TOKEN, VAULT_TOKEN_FILE or VAULT_AUTH_METHOD"
+	const noToken = "no token: give WithToken, WithTokenFile or WithAuth, or set VAULT_TOKEN, VAULT_TOKEN_FILE or VAULT_AUTH_METHOD"
 	for _, c := range []struct {
 		vars vars
 		want []string
