@@ -110,7 +110,7 @@ func (c *config) addressFault(u *url.URL) string {
 	case u.Scheme != schemeHTTP && u.Scheme != schemeHTTPS || u.Hostname() == "":
 		return " must begin with https://, http:// or unix:// and name a host"
 	case u.User != nil:
-		return " contains a user name or a password, which Vault does not use; remove it"
+		return " holds a user name or a password, which Vault does not use; remove it"
 	case u.RawQuery != "" || u.Fragment != "":
 		return " has a query or a fragment"
 	case strings.HasSuffix(strings.TrimSuffix(u.Path, "/"), "/v1"):
