@@ -84,9 +84,9 @@ var optionFunc = regexp.MustCompile(`((?:(?m:^)//.*\n)+)func ([A-Z]\w*)\([^)]*\)
 func factsOf(comment string) []string {
 	text := strings.Join(strings.Fields(strings.ReplaceAll(comment, "//", " ")), " ")
 	_, text, _ = strings.Cut(text, "Default: ")
-	text = regexp.MustCompile(`(\. |;|, which|, since|, because).*`).ReplaceAllString(text, "")
+	text = regexp.MustCompile(`(\. |;|, which|, since|, because|, so).*`).ReplaceAllString(text, "")
 	text = strings.NewReplacer(" minutes", " min", " hours", " h", " hour", " h", " seconds", " s").Replace(text)
-	return regexp.MustCompile(`\d(?:[\d,.]*\d)?(?: (?:MiB|min|h|s)\b)?|"\w+"|[A-Z]+_[A-Z_]+|/[a-z/]+`).FindAllString(text, -1)
+	return regexp.MustCompile(`\d(?:[\d,.]*\d)?(?: (?:MiB|min|h|s)\b)?|"[^"]+"|[A-Z]+_[A-Z_]+|/[a-z/]+`).FindAllString(text, -1)
 }
 
 // The first page is one that people read to its end.

@@ -117,7 +117,7 @@ func (c *config) check(option string, d time.Duration) {
 }
 
 // Interval sets the time between polls for a new key, minus up to a tenth. Polls bypass the cache. All processes must use the same. d must
-// be at least 1 ms. Default: 30 s, or 120 calls of the backend an hour.
+// be at least 1 ms. Default: 30 s, which is 120 calls of the backend an hour.
 func Interval(d time.Duration) Option {
 	return func(c *config) {
 		c.interval = d
