@@ -123,7 +123,7 @@ func (a answer) missing(where string) error {
 	case a.hasText("no handler for route"):
 		return notFound("no secrets engine is mounted at the beginning of " + where + "; see WithMount and VAULT_MOUNT")
 	case a.hasText("unsupported path"):
-		return invalid("the secrets engine has no path " + where)
+		return invalid("the secrets engine has no path " + where + "; a whole secret needs a # at the end of its key, such as creds/app#")
 	case len(a.errors) > 0:
 		return fail(secrets.ErrUnknown, "the server answered with status 404 and an error for "+where)
 	default:

@@ -35,11 +35,11 @@ func environmentFault(err error) string {
 	// The remaining causes are TLS and headers.
 	c := newConfig([]Option{WithLookup(os.LookupEnv)})
 	if settings, files := c.tlsSettings(); settings == nil {
-		return "the environment of the process: " + strings.TrimPrefix(c.faults.Err().Error(), c.faults.Prefix)
+		return strings.TrimPrefix(c.faults.Err().Error(), c.faults.Prefix)
 	} else if content, fault := files.read(); fault != "" {
-		return "the environment of the process: TLS: " + fault
+		return "TLS: " + fault
 	} else if _, fault := files.settings(settings, content); fault != "" {
-		return "the environment of the process: TLS: " + fault
+		return "TLS: " + fault
 	}
 	if os.Getenv(api.EnvVaultHeaders) != "" {
 		return api.EnvVaultHeaders + " must be a JSON object of strings, without headers that begin with X-Vault-"

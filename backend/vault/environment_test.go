@@ -30,11 +30,11 @@ func TestBrokenEnvironment(t *testing.T) {
 		{"VAULT_HEADERS", `{"X-Vault-Token":"` + canary + `"}`,
 			"VAULT_HEADERS must be a JSON object of strings, without headers that begin with X-Vault-"},
 		{"VAULT_HEADERS", canary, "VAULT_HEADERS must be a JSON object of strings, without headers that begin with X-Vault-"},
-		{"VAULT_CACERT", "/nowhere/ca\n.pem", `the environment of the process: TLS: "/nowhere/ca\n.pem" (VAULT_CACERT): there is no such file`},
-		{"VAULT_CACERT", empty, "the environment of the process: TLS: " + empty + " (VAULT_CACERT): it holds no complete PEM certificate"},
-		{"VAULT_CAPATH", "/nowhere", "the environment of the process: TLS: /nowhere (VAULT_CAPATH): there is no such file"},
-		{"VAULT_CACERT_BYTES", canary, "the environment of the process: TLS: VAULT_CACERT_BYTES holds no PEM certificate"},
-		{"VAULT_CLIENT_KEY", "/x", "the environment of the process: TLS: set both VAULT_CLIENT_CERT and VAULT_CLIENT_KEY, or unset both"},
+		{"VAULT_CACERT", "/nowhere/ca\n.pem", `TLS: "/nowhere/ca\n.pem" (VAULT_CACERT): there is no such file`},
+		{"VAULT_CACERT", empty, "TLS: " + empty + " (VAULT_CACERT): it holds no complete PEM certificate"},
+		{"VAULT_CAPATH", "/nowhere", "TLS: /nowhere (VAULT_CAPATH): there is no such file"},
+		{"VAULT_CACERT_BYTES", canary, "TLS: VAULT_CACERT_BYTES holds no PEM certificate"},
+		{"VAULT_CLIENT_KEY", "/x", "TLS: set both VAULT_CLIENT_CERT and VAULT_CLIENT_KEY, or unset both"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			is := is.New(t)

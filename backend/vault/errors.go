@@ -45,9 +45,9 @@ func certificateReason(err error) string {
 	)
 	switch {
 	case errors.As(err, &authority):
-		return "its certificate is from an authority that is not trusted; see WithTLSCACert"
+		return "its certificate is from an authority that is not trusted; see WithTLSCACert and VAULT_CACERT"
 	case errors.As(err, &host):
-		return "its certificate is for another name; see WithTLSServerName"
+		return "its certificate is for another name; see WithTLSServerName and VAULT_TLS_SERVER_NAME"
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return "its certificate has expired, or is not valid yet"
 	default:

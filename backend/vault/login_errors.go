@@ -90,12 +90,14 @@ func (a answer) loginFailure(at string) error {
 	}
 	switch {
 	case !a.refuses():
-		return unavailable(fmt.Sprintf("the server did not answer the login%s (status %d)", at, a.status))
+		return unavailable(fmt.Sprintf("the server failed at the login%s (status %d); is the auth method configured? Vault's log says more",
+			at, a.status))
 	case a.status == http.StatusNotFound, a.status == http.StatusMethodNotAllowed:
 		return unauthenticated(said + ": no auth method of this kind is mounted there; see WithAuthMount")
 	case a.status == http.StatusForbidden:
 		return unauthenticated(said + ", and did not say why: the credential is not valid for the role, the role does not allow this " +
-			"machine's address, failed logins have locked it for a while, or no auth method is mounted there (see WithAuthMount)")
+			"machine's address, failed logins have locked it for a while, the Kubernetes cluster does not confirm the token or cannot be " +
+			"reached by Vault, or no auth method is mounted there (see WithAuthMount)")
 	default:
 		return unauthenticated(said)
 	}
@@ -124,8 +126,8 @@ func loginTexts() []loginText {
 		{text: "namespace not authorized", means: "the role is not for this Kubernetes namespace; see its bound_service_account_namespaces"},
 
 		{text: "token is expired", means: "the JWT has expired; its file, variable or provider must supply a new one"},
-		{text: "token not yet valid", means: "the JWT is not valid yet; do the clocks differ?"},
-		{text: "token issued in the future", means: "the JWT is not valid yet; do the clocks differ?"},
+		{text: "token not yet valid", means: notYet},
+		{text: "token issued in the future", means: notYet},
 		{text: "audience claim found in JWT but no audiences bound", means: "the JWT has an audience, but the role has no bound_audiences"},
 		{text: "(aud) claim", means: noAudience},
 		{text: "aud claim does not match", means: noAudience},
@@ -163,4 +165,5 @@ const (
 	noAudience   = "the audience of the JWT is not one of the role's (bound_audiences, or audience for Kubernetes)"
 	badSignature = "no key of the auth method has signed the JWT"
 	notJWT       = "the credential is not a signed JWT"
+	notYet       = "the JWT is not valid yet; do the clocks differ?"
 )

@@ -1,7 +1,10 @@
 package vault
 
 import (
+	"errors"
+	"io/fs"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -163,4 +166,14 @@ func TestRevocationOfDeadToken(t *testing.T) {
 			is.Equal(secrets.Class(s.close()), class)
 		})
 	}
+}
+
+// Outside of a pod there is no token of a service account. The error says what to set instead.
+func TestMissingServiceAccountTokenNamesTheAlternatives(t *testing.T) {
+	is := is.New(t)
+	_, missing := os.Stat(serviceAccountToken)
+	_, err := readFile("the credential in", serviceAccountToken, strings.TrimSpace)
+	is.Equal(err != nil && strings.Contains(err.Error(), "VAULT_JWT_FILE"), errors.Is(missing, fs.ErrNotExist))
+	_, err = readFile("the credential in", t.TempDir()+"/none", strings.TrimSpace)
+	is.True(err != nil && !strings.Contains(err.Error(), "VAULT_JWT_FILE")) // another file needs another hint
 }

@@ -135,7 +135,8 @@ func (m *mount) parseVersion(a answer) (kvVersion, error) {
 	decode(fields["options"], &options)
 	switch path = strings.TrimSuffix(path, "/"); { // of the server's text, only what is in the program's own path may be shown
 	case strings.HasPrefix(m.path, path+"/"):
-		return unknownVersion, invalid(fmt.Sprintf("the mount is %q, and WithMount or VAULT_MOUNT says %q", path, m.path))
+		return unknownVersion, invalid(fmt.Sprintf("the mount is %q, but WithMount or VAULT_MOUNT says %q; "+
+			"set it to %[1]q, and write the rest in front of the key", path, m.path))
 	case path != "" && path != m.path:
 		return unknownVersion, malformed("an answer about another mount than " + m.path)
 	case engine != "kv" && engine != "generic":

@@ -167,7 +167,7 @@ var _ secrets.Backend = (*Backend)(nil)
 // would clean a path with .. in it, and read another secret.
 func check(ref secrets.Ref) error {
 	if ref.Field != "" {
-		return invalid("a backend is asked for documents, without a field")
+		return invalid("a backend reads whole documents; leave the field out")
 	}
 	if err := ref.Validate(); err != nil {
 		return err
