@@ -1,15 +1,16 @@
 // Package secretsql opens database/sql connections with a credential that rotates, with any driver. The code that queries does not change.
 //
 //	open := func(_ context.Context, s secrets.Secret) (driver.Connector, error) {
-//		var login struct {
-//			Username string
-//			Password secrets.Secret
-//		}
-//		if err := s.JSON(&login); err != nil {
+//		user, err := s.Field("username") // an error, if the document has no such field
+//		if err != nil {
 //			return nil, err
 //		}
-//		cfg := base.Copy() // a *pgx.ConnConfig
-//		cfg.User, cfg.Password = login.Username, login.Password.Reveal()
+//		password, err := s.Field("password")
+//		if err != nil {
+//			return nil, err
+//		}
+//		cfg := base.Copy() // a *pgx.ConnConfig with host, database and TLS
+//		cfg.User, cfg.Password = user.Reveal(), password.Reveal()
 //		return stdlib.GetConnector(*cfg), nil
 //	}
 //	db := sql.OpenDB(secretsql.Connector(client, "database", open))

@@ -29,10 +29,11 @@ func RetireOnChange() Option { return pool.RetireOnChange() }
 // given several times. Errors that wrap [secrets.ErrRejected] and SQLSTATE 28P01 and 28000, from an SQLState method, always count.
 func WithRejected(is func(error) bool) Option { return pool.WithRejected(is) }
 
-// Bridge makes a login retry for at most budget while the database refuses all candidates, like [secrets.Bridge], and no longer than the
-// context of the query. Use it for backends without other versions, such as files, if secret and database do not change at the same moment.
-// A query then waits for up to twice the budget, and does not fail. If the query has left, the login that database/sql started for it still
-// runs for the whole budget. budget must be at least 1 ms. Default: each candidate is tried once.
+// Bridge makes a login that the database refuses try all candidates again after 1, 3, 7, 15, 25 s and so on, and at the end of budget; see
+// [secrets.Bridge]. Use it where the backend keeps no other versions, such as files: secret and database never change at the same moment. A
+// query then waits, as long as its context allows, instead of failing. It may wait for two logins, so for twice the budget. A login that
+// database/sql has started goes on until the budget is over, even if the query's context ends. A password that stays wrong is an error only
+// then. While logins succeed, Bridge does nothing. budget must be at least 1 ms. Default: each candidate is tried once.
 func Bridge(budget time.Duration) Option { return pool.Bridge(budget) }
 
 // Connector returns a connector for [sql.OpenDB]. For each new connection, it calls open with the secret of key and connects with the
