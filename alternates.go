@@ -8,16 +8,15 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/fetchctx"
 )
 
-// Alternates returns other versions of the secret that key names, those that its backend names ([Info.Alternates]), in the order of the
-// backend: AWSPENDING and AWSPREVIOUS of AWS Secrets Manager, and the version before the current one of Vault's KV version 2. Those that
-// are missing, deleted or denied are left out; any other failure is the error. There are none if the backend names none, or key has a
+// Alternates returns the other versions of a secret that its backend names ([Info.Alternates]), in the order of the backend: AWSPENDING and
+// AWSPREVIOUS of AWS Secrets Manager, and the version before the current one of Vault's KV version 2. It leaves out versions that are
+// missing, deleted or denied; any other failure is the error. The result is empty if the backend names no versions, or if key has a
 // version.
 //
-// It asks for the current version as [Client.Refresh] does, and then for each of the others, one after the other. If no backend of the
-// Client names any, it makes no call. Unlike [Client.Do], it returns a version also if its value is that of another one, and remembers
-// nothing.
+// Alternates fetches the current version, as [Client.Refresh] does, and then the others, one after the other. If no backend of the Client
+// names versions, it makes no call. Unlike [Client.Do], it returns versions with equal values, and remembers nothing.
 //
-// With a fallback, they are versions of the backend that has the current one. What another backend answers in its place is left out.
+// With a fallback, all versions are from the backend that has the current one.
 func (c *Client) Alternates(ctx context.Context, key string) ([]Secret, error) {
 	if class := c.refuses(ctx); class != nil {
 		return nil, &Error{Key: key, Err: class}
@@ -53,7 +52,7 @@ func (c *Client) alternates(key string, s Secret) (refs []Ref) {
 	if err != nil || ref.Version != "" || i < 0 || c.stacks[i].info.Alternates == nil {
 		return nil
 	}
-	defer func() { _ = recover() }() // a backend that cannot name them has none
+	defer func() { _ = recover() }() // if Info.Alternates panics, there are none
 	doc := c.stacks[i].place(ref)
 	doc.Version = s.Meta().Version
 	for _, other := range c.stacks[i].info.Alternates(doc) {
@@ -64,8 +63,8 @@ func (c *Client) alternates(key string, s Secret) (refs []Ref) {
 	return refs
 }
 
-// alternate fetches another version of what current is of. It is zero if the backend of current has none, or denies it. What another
-// backend has is none.
+// alternate fetches ref, another version of current. The result is zero if the backend of current does not have it, or denies it. An answer
+// of another backend does not count.
 func (c *Client) alternate(ctx context.Context, ref Ref, current Secret) (Secret, error) {
 	backend := current.Meta().Backend
 	s, err := c.fetch(ctx, ref.String(), fetchctx.Fetch{Fresh: true})
@@ -81,8 +80,8 @@ func (c *Client) alternate(ctx context.Context, ref Ref, current Secret) (Secret
 	return s, nil
 }
 
-// classOf returns the class of what that backend has answered, if err says it, and otherwise that of err. A fallback after a backend
-// that has no such version may fail: environment variables have no versions at all.
+// classOf returns the class of the answer of backend, if err holds it, and otherwise the class of err. If a backend does not have the
+// version, the next one in the chain may fail otherwise: environment variables have no versions.
 func classOf(err error, backend string) error {
 	if chain, ok := errors.AsType[*Error](err); ok {
 		for _, e := range append([]*Error{chain}, chain.Causes...) {

@@ -52,7 +52,7 @@ func TestAlternatesOfAField(t *testing.T) {
 	})
 }
 
-// What is absent or denied is left out, and any other failure is the error.
+// Missing and denied versions are left out; any other failure is the error.
 func TestAlternatesThatFail(t *testing.T) {
 	for class, leftOut := range map[error]bool{
 		secrets.ErrNotFound: true, secrets.ErrDeleted: true, secrets.ErrPermissionDenied: true,
@@ -102,7 +102,7 @@ func TestAlternatesWithoutASecret(t *testing.T) {
 	})
 }
 
-// A fallback has no version of what the first backend holds, and its refusal of a version says nothing of the first one.
+// The versions are those of the first backend: a fallback has none of them, and its errors do not count.
 func TestAlternatesWithAFallback(t *testing.T) {
 	for name, fallback := range map[string]func() secrets.Backend{
 		"with that version": func() secrets.Backend {
@@ -131,19 +131,19 @@ func TestAlternatesWithAFallback(t *testing.T) {
 	}
 }
 
-// What Alternates asks for changes nothing for it.
-func TestAlternatesDisturbNoDo(t *testing.T) {
+// The calls of Alternates do not change what Do tries.
+func TestAlternatesLeaveDoUnchanged(t *testing.T) {
 	inDo(t, stages, func(d *doing) {
 		d.backend.SetVersion("db", "AWSPREVIOUS", "old")
 		d.consumer.accept("old")
 		d.tries("", "1", "AWSPREVIOUS")
 		d.alternates("db", "old")
-		d.tries("", "AWSPREVIOUS") // it is tried first still
+		d.tries("", "AWSPREVIOUS") // still tried first
 	})
 	inDo(t, stages, func(d *doing) {
 		d.alternates("db")
 		d.backend.Set("db", "two")
 		d.consumer.accept("two")
-		d.tries("", "2") // no back-off holds
+		d.tries("", "2") // no back-off
 	})
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/fetchctx"
 )
 
-// groupWindow is how long a batch waits for fetches of its [Client.GetMany] that are still on their way.
+// groupWindow is how long a batch waits for the other fetches of its [Client.GetMany].
 const groupWindow = 20 * time.Millisecond
 
 // Result is the answer to one ref: a Secret, or an error.
@@ -18,36 +18,37 @@ type Result struct {
 	Err    error
 }
 
-// Batcher gathers fetches of a backend into calls for several documents. A [Backend] whose server has batches makes one in its
-// constructor, calls [Batcher.Fetch] within its own Fetch, and says in [Info.Batch] how many refs a call takes. See [NewBatcher].
+// Batcher gathers the fetches of a backend into calls for several documents. A [Backend] whose server has batches makes one in its
+// constructor with [NewBatcher]. Its Fetch calls [Batcher.Fetch], and its [Info.Batch] is the size of a batch.
 //
-// A Batcher needs no end: a call is cancelled when the last fetch that waits for it has gone. It is safe for concurrent use.
+// A Batcher needs no Close: it cancels a call when no fetch waits for it any more. It is safe for concurrent use.
 type Batcher struct {
 	maxRefs int
 	window  time.Duration
 	call    func(ctx context.Context, refs []Ref) []Result
 
 	mu     sync.Mutex
-	chunks map[*fetchctx.Group]*chunk // those that still take refs; under nil, that of the window
+	chunks map[*fetchctx.Group]*chunk // those that still take refs; the chunk of the window has the key nil
 }
 
-// NewBatcher returns a Batcher that calls call for up to maxRefs refs, which are distinct. call answers them in order, one Result each;
-// any other number of answers is [ErrUnknown] for all of them, since nobody knows which belongs to which. A panic is ErrUnknown,
-// too. Make errors with [NewError]: of any other, only the class is kept. The context of call has the values of the first fetch, and
-// ends when the last one does.
+// NewBatcher returns a Batcher that calls call with up to maxRefs distinct refs. call returns one Result per ref, in their order. If it
+// returns another number of results, all refs get [ErrUnknown], because results cannot be matched to refs. A panic is ErrUnknown too. Make
+// errors with [NewError]: the Client keeps only the class of any other error. The context of call has the values of the first fetch, and
+// ends when no fetch waits any more.
 //
-// Fetches of one [Client.GetMany] are gathered until there are maxRefs of them, or all others have arrived or been answered, but for
-// no more than 20 ms; if the backend is Local, for no more than a second, since what is read at one moment belongs together. Say
-// maxRefs in [Info.Batch], too: otherwise a GetMany has 16 fetches under way, and batches stay as small. Fetches of
-// separate calls are gathered only if window is more than 0, and wait for it, or until there are maxRefs of them. So with a window of
-// 0, a single Get waits for nobody.
+// A batch of one [Client.GetMany] is sent when it has maxRefs refs, or after 20 ms. It is sent earlier if all other fetches of that GetMany
+// have arrived or have an answer. If the backend is Local, the limit is a second instead: values that are read together should match. Set
+// [Info.Batch] to maxRefs too: otherwise a GetMany runs only 16 fetches at a time, and batches have at most 16 refs.
+//
+// Fetches of separate calls share a batch only if window is more than 0. Such a batch is sent when it has maxRefs refs, or after window.
+// With a window of 0, a single Get does not wait.
 func NewBatcher(maxRefs int, window time.Duration, call func(ctx context.Context, refs []Ref) []Result) *Batcher {
 	return &Batcher{maxRefs: maxRefs, window: window, call: call, chunks: make(map[*fetchctx.Group]*chunk)}
 }
 
-// chunk is the refs of one call.
+// chunk is one call with its refs.
 type chunk struct {
-	ctx    context.Context //nolint:containedctx // of the call, which is nobody's alone
+	ctx    context.Context //nolint:containedctx // of the call, which several callers share
 	cancel context.CancelFunc
 	group  *fetchctx.Group
 	timer  *time.Timer // or nil
@@ -55,32 +56,32 @@ type chunk struct {
 	refs    []Ref
 	index   map[Ref]int // of refs
 	callers []int       // of each of refs
-	waiting int         // callers in all
+	waiting int         // number of all callers
 	sealed  bool        // it takes no more refs
 
 	batch   fetchctx.Batch
-	done    *fetchctx.Event // ends after results are set
+	done    *fetchctx.Event // ends when results is set
 	results []Result        // of each of refs
 }
 
-// Fetch returns the answer to ref, of a call that other fetches may share. If ctx ends first, it is its error. The last fetch to leave
-// a call that is under way waits for it: call must obey its context.
+// Fetch returns the answer of call for ref, perhaps from a call that other fetches share. If ctx ends first, the error is that of ctx. But
+// the last fetch that leaves a running call waits for the call to return: call must obey its context.
 func (b *Batcher) Fetch(ctx context.Context, ref Ref) (Secret, error) {
 	if err := ctx.Err(); err != nil {
 		return Secret{}, err
 	}
 	f := fetchctx.Of(ctx)
-	if f.Group == nil && b.window <= 0 { // there is nobody to wait for
+	if f.Group == nil && b.window <= 0 { // no other fetch can join
 		c := &chunk{ctx: ctx, cancel: func() {}, refs: []Ref{ref}, callers: []int{1}, done: f.Group.NewEvent()}
 		b.run(c)
 		return c.results[0].Secret, c.results[0].Err
 	}
 	c, i := b.join(ctx, f, ref)
 	f.Origin.Set(&c.batch)
-	err := c.done.Wait(ctx) // the last one to arrive sends the chunk
+	err := c.done.Wait(ctx) // if all others of the group wait too, this sends the chunk
 	if last := b.leave(c, i); last {
-		// The guard counts this goroutine: a call that ignores its end must not go on as nobody's.
-		_ = c.done.Wait(context.WithoutCancel(ctx)) //nolint:errcheck // it has no end
+		// The guard counts calls that hang. If this goroutine returned, it could not count this one.
+		_ = c.done.Wait(context.WithoutCancel(ctx)) //nolint:errcheck // this context never ends
 	}
 	if err != nil {
 		return Secret{}, err
@@ -184,7 +185,7 @@ func (b *Batcher) run(c *chunk) {
 	answers, fault = results, errNoAnswer
 }
 
-// wanted returns the refs of c that somebody waits for, and their places in c.refs.
+// wanted returns the refs of c that still have callers, and their indexes in c.refs.
 func (b *Batcher) wanted(c *chunk) (refs []Ref, places []int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -196,8 +197,8 @@ func (b *Batcher) wanted(c *chunk) (refs []Ref, places []int) {
 	return refs, places
 }
 
-// leave notes that a caller for c.refs[i] has gone. After the last one, nobody wants the answers: the call is cancelled, or never
-// made. It reports whether the caller is the last, and the call is under way.
+// leave removes a caller for c.refs[i]. When the last caller leaves, leave cancels the call, or prevents it. It reports whether the caller
+// was the last one of a call that has begun.
 func (b *Batcher) leave(c *chunk, i int) (last bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -43,7 +43,7 @@ func newBatching(
 	return b
 }
 
-// sizes returns how many refs each call was for.
+// sizes returns the number of refs of each call.
 func (b *batching) sizes() []int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -51,7 +51,7 @@ func (b *batching) sizes() []int {
 	for i, refs := range b.calls {
 		sizes[i] = len(refs)
 	}
-	slices.Sort(sizes) // calls run at the same time
+	slices.Sort(sizes) // calls run concurrently
 	return sizes
 }
 
@@ -88,8 +88,8 @@ func TestAHundredKeysAreFiveBatches(t *testing.T) {
 	})
 }
 
-// The last call is not full. It is sent when nobody else can join it, which takes no time.
-func TestTheLastBatchWaitsForNobody(t *testing.T) {
+// The last call is not full. It is sent at once, when no other fetch can join it.
+func TestTheLastBatchIsSentAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		b := newBatching(secrets.Info{Name: "b", Batch: 20}, 0, nil)
@@ -102,7 +102,7 @@ func TestTheLastBatchWaitsForNobody(t *testing.T) {
 	})
 }
 
-func TestASingleGetWaitsForNobody(t *testing.T) {
+func TestASingleGetDoesNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		b := newBatching(secrets.Info{Name: "b", Batch: 20}, 0, nil)
@@ -137,7 +137,7 @@ func TestAWindowGathersSeparateGets(t *testing.T) {
 	})
 }
 
-// A fetch that is held up before it reaches the batcher does not hold up the others for more than 20 ms.
+// A fetch that is delayed before it reaches the batcher delays the others for at most 20 ms.
 func TestABatchWaitsTwentyMillisecondsForOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -155,7 +155,7 @@ func TestABatchWaitsTwentyMillisecondsForOthers(t *testing.T) {
 	})
 }
 
-// The control of the test before: what is read at one moment belongs together, so that a Local backend waits for up to a second.
+// The control of the test above: a Local backend waits for up to a second, because values that are read together should match.
 func TestABatchOfALocalBackendWaitsASecond(t *testing.T) {
 	for held, sizes := range map[time.Duration][]int{900 * time.Millisecond: {3}, 2 * time.Second: {1, 2}} {
 		synctest.Test(t, func(t *testing.T) {
@@ -164,13 +164,13 @@ func TestABatchOfALocalBackendWaitsASecond(t *testing.T) {
 			client := open(t, b, secrets.WithBackendMiddleware(holdUp("slow", held)))
 			found, err := client.GetMany(t.Context(), "a", "b", "slow")
 			is.NoErr(err)
-			is.Equal(len(found), 3) // no document pays for another
+			is.Equal(len(found), 3) // all are found
 			is.Equal(b.sizes(), sizes)
 		})
 	}
 }
 
-// Middleware that lets one caller in at a time holds up those that a gathering caller waits for.
+// Middleware that lets one caller in at a time delays the fetches that a gathering caller waits for.
 func TestALimiterCannotHangAGetMany(t *testing.T) {
 	limiter := func() secrets.Middleware {
 		slots := make(chan struct{}, 1)
@@ -202,7 +202,7 @@ func TestALimiterCannotHangAGetMany(t *testing.T) {
 	}
 }
 
-// holdUp returns a layer that makes fetches of path wait.
+// holdUp returns a layer that delays fetches of path.
 func holdUp(path string, d time.Duration) secrets.Middleware {
 	return secrets.Intercept(func(ctx context.Context, ref secrets.Ref, next secrets.Fetcher) (secrets.Secret, error) {
 		if ref.Path == path {
@@ -212,9 +212,9 @@ func holdUp(path string, d time.Duration) secrets.Middleware {
 	})
 }
 
-// A second backend that is Local waits for those that the first one still holds up, but for no more than half of the time that the
-// caller has left.
-func TestALocalFallbackGathersForHalfOfTheTime(t *testing.T) {
+// A Local fallback waits for fetches that the first backend still delays, but for at most half of the time until the deadline of the
+// caller.
+func TestALocalFallbackGathersForHalfOfTheDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		first := secrets.NewBackend(secrets.Info{Name: "first"}, func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
@@ -230,7 +230,7 @@ func TestALocalFallbackGathersForHalfOfTheTime(t *testing.T) {
 		defer cancel()
 		found, err := client.GetMany(ctx, "a", "b", "sick")
 		is.True(errors.Is(err, context.DeadlineExceeded))
-		is.Equal(len(found), 2) // what was found is returned
+		is.Equal(len(found), 2) // found secrets are returned
 		is.Equal(second.sizes(), []int{2})
 	})
 }
@@ -261,8 +261,8 @@ func TestAWrongNumberOfAnswersIsUnknown(t *testing.T) {
 	}
 }
 
-// A caller that leaves does not end the call for the others. The last one does.
-func TestABatchEndsWithItsLastCaller(t *testing.T) {
+// A caller that leaves does not cancel the call for the others. The last one does.
+func TestABatchIsCancelledWithItsLastCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		var ended atomic.Bool
@@ -297,8 +297,8 @@ func TestABatchEndsWithItsLastCaller(t *testing.T) {
 	})
 }
 
-// A call that ignores its end counts as a call of the backend that hangs, and Close waits for it.
-func TestABatchThatIgnoresItsEndIsNotForgotten(t *testing.T) {
+// A call that ignores its cancelled context counts as a hung call of the backend, and Close waits for it.
+func TestCloseWaitsForABatchThatIgnoresItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		var running, closedBefore atomic.Int64
@@ -323,7 +323,7 @@ func TestABatchThatIgnoresItsEndIsNotForgotten(t *testing.T) {
 	})
 }
 
-// closing is a backend that tells of its Close.
+// closing is a backend that reports its Close.
 type closing struct {
 	secrets.Backend
 
@@ -335,8 +335,8 @@ func (c closing) Close() error {
 	return c.Backend.Close()
 }
 
-// A ref whose caller has gone is not asked for.
-func TestABatchAsksForNobodysRefs(t *testing.T) {
+// A batch has no ref whose caller has left.
+func TestABatchLeavesOutRefsWithoutCallers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		b := newBatching(secrets.Info{Name: "b", Batch: 20}, time.Second, nil)
@@ -356,8 +356,8 @@ func TestABatchAsksForNobodysRefs(t *testing.T) {
 	})
 }
 
-// Without a Client, and so without a guard, a Batcher keeps the promises of a Fetcher.
-func TestABatcherAloneKeepsItsPromises(t *testing.T) {
+// A Batcher is a correct Fetcher even without the guard of a Client.
+func TestABatcherWithoutAClient(t *testing.T) {
 	for name, call := range map[string]func(context.Context, []secrets.Ref) []secrets.Result{
 		"a panic":   func(context.Context, []secrets.Ref) []secrets.Result { panic("secret") },
 		"no answer": func(_ context.Context, refs []secrets.Ref) []secrets.Result { return make([]secrets.Result, len(refs)) },
@@ -371,8 +371,8 @@ func TestABatcherAloneKeepsItsPromises(t *testing.T) {
 	}
 }
 
-// A ref that several callers ask for in one window is asked for once.
-func TestABatchAsksForEachRefOnce(t *testing.T) {
+// Several callers of one ref in one window are one ref of the batch.
+func TestABatchHasEachRefOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		b := newBatching(secrets.Info{Name: "b", Batch: 20}, time.Millisecond, nil)

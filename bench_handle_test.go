@@ -32,7 +32,7 @@ func compareOne(b *testing.B, parallel bool, subject func(i int)) {
 	})
 }
 
-// BenchmarkHandle is the current value of a handle, and what a handle costs in bytes of the heap.
+// BenchmarkHandle is a read of a handle. It also reports the heap bytes of a handle.
 func BenchmarkHandle(b *testing.B) {
 	modes(b, "Secret", func(b *testing.B, parallel bool) {
 		b.Helper()
@@ -72,7 +72,7 @@ func BenchmarkHandle(b *testing.B) {
 	})
 }
 
-// BenchmarkLive is the current T of a Live, without and with a count of who uses it.
+// BenchmarkLive is a read of a Live, with Load and with Use.
 func BenchmarkLive(b *testing.B) {
 	derive := func(b *testing.B) *secrets.Live[*login] {
 		b.Helper()

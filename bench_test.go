@@ -29,7 +29,7 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// The benchmarks measure what they are about and a raw lru.Cache.Get in turns, in the same process, and report the ratio
+// The benchmarks measure their subject and a raw lru.Cache.Get in turns, in the same process, and report the ratio
 // as x-lru: on a shared machine an absolute time says little. Less than 1 is faster than lru.Cache.
 
 const (
@@ -78,7 +78,7 @@ func benchClient(b *testing.B, backend secrets.Backend, opts ...secrets.Option) 
 	return client
 }
 
-// ring returns keys in a random order, each a string of its own, so that no look-up is helped by equal pointers.
+// ring returns keys in a random order. Each is a separate string: equal pointers would make a lookup faster.
 func ring(format string) []string {
 	keys := make([]string, turn)
 	for i := range keys {
@@ -102,7 +102,7 @@ func reference(b *testing.B, keys []string) *lru.Cache[string, *secrets.Secret] 
 	return l
 }
 
-// warm asks for each key once.
+// warm gets each key once.
 func warm(b *testing.B, client *secrets.Client, keys []string) {
 	b.Helper()
 	for _, key := range keys {
@@ -118,7 +118,7 @@ func compare(b *testing.B, parallel bool, subject, reference func(i int)) {
 	b.Helper()
 	b.ReportAllocs()
 	workers, rounds := 1, 1
-	if parallel { // more rounds, so that starting the workers does not count
+	if parallel { // more rounds, to make the start of the workers negligible
 		workers, rounds = runtime.GOMAXPROCS(0), 1024
 	}
 	run := func(f func(i int)) time.Duration {
@@ -154,7 +154,7 @@ func compare(b *testing.B, parallel bool, subject, reference func(i int)) {
 	b.ReportMetric(float64(took)/float64(other), "x-lru")
 }
 
-// full is the client that the figures are about: every layer of the standard stack, and tracing with a real provider.
+// full returns the client of the published figures: the standard stack, and tracing with a real provider.
 func full(b *testing.B, backend secrets.Backend, opts ...secrets.Option) *secrets.Client {
 	b.Helper()
 	provider := trace.NewTracerProvider()
@@ -236,7 +236,7 @@ func BenchmarkHit(b *testing.B) {
 	})
 }
 
-// BenchmarkLayers is a Get of a cached secret with one layer more in each row, so that it shows what a layer costs a hit.
+// BenchmarkLayers is a Get of a cached secret with one layer more in each row. It shows the cost of a layer for a hit.
 func BenchmarkLayers(b *testing.B) {
 	var opts []secrets.Option
 	memory := secrets.WithCache(cache.New(cache.WithSize(2 * benchKeys)))
@@ -265,7 +265,7 @@ func BenchmarkLayers(b *testing.B) {
 	}
 }
 
-// BenchmarkChain is a Get of what the first backend of a chain has in memory, and of what it is known not to have, so that
+// BenchmarkChain is a Get of a hit of the first backend of a chain, and of a known not-found there, so that
 // another one answers: from memory, or from the environment. A policy of a program's own is as fast as that of package fallback.
 func BenchmarkChain(b *testing.B) {
 	missing := func() secrets.Backend { return secretstest.NewBackend(nil, secretstest.WithName("empty")) }

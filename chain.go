@@ -8,8 +8,8 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/fetchctx"
 )
 
-// chain asks several backends in turn. The policy of [WithFallback] says after which classes it goes on; what a failure of the
-// whole chain is, is decided here.
+// chain calls several backends in order. The policy of [WithFallback] decides after which classes it goes on. The chain itself decides the
+// error if no backend has the secret.
 type chain struct {
 	stacks []*stack
 	goesOn []error // the classes
@@ -18,8 +18,8 @@ type chain struct {
 // newChain returns the chain over stacks.
 func (c *config) newChain(stacks []*stack) *chain {
 	ch := &chain{stacks: stacks}
-	// A denial is an answer: a weaker source must not replace it. Neither may it replace a deleted secret or a missing field: a
-	// user name of one backend must not meet a password of another.
+	// The other classes always stop the chain. A denial is an answer, which a weaker source must not replace. The same holds for a deleted
+	// secret and a missing field: a user name of one backend must not meet a password of another.
 	for _, class := range []error{ErrNotFound, ErrUnavailable, ErrMalformed, ErrInvalidKey, ErrUnknown} {
 		goes := false
 		c.try("WithFallback: GoesOn", func() { goes = c.fallback.GoesOn(class) })
@@ -30,24 +30,24 @@ func (c *config) newChain(stacks []*stack) *chain {
 	return ch
 }
 
-// Fetch asks the backends in turn until an answer stops the chain.
+// Fetch calls the backends in order until an answer stops the chain.
 func (c *chain) Fetch(ctx context.Context, ref Ref) (Secret, error) {
-	var room [2]failed // most chains are that short, and need no garbage for it
+	var room [2]failed // most chains are not longer; it stays on the stack
 	f := failures(room[:0])
 	for i, s := range c.stacks {
-		if i > 0 && ctx.Err() != nil { // the answers so far are not those of the whole chain
+		if i > 0 && ctx.Err() != nil { // the chain is incomplete, so its answers do not count
 			return Secret{}, contextError(ctx, s.info.Name, ref.String())
 		}
 		secret, err := s.Fetch(ctx, ref)
 		if err == nil {
 			if f.first() >= 0 {
-				fetchctx.Of(ctx).Group.Note(passedOver{ref})
+				fetchctx.Of(ctx).Group.Note(skippedSource{ref})
 			}
 			return secret, nil
 		}
 		class := Class(err)
 		if isBareContextError(class) {
-			return Secret{}, err // it was the caller that gave up, not the backend
+			return Secret{}, err // the caller gave up, not the backend
 		}
 		f = append(f, failed{s.info.Name, err, class})
 		if !slices.Contains(c.goesOn, class) {
@@ -57,10 +57,10 @@ func (c *chain) Fetch(ctx context.Context, ref Ref) (Secret, error) {
 	return Secret{}, f.exhausted()
 }
 
-// passedOver is noted in a group for a ref that a source was passed over for by a chain, though it may have the secret.
-type passedOver struct{ ref Ref }
+// skippedSource is noted in a group for a ref if the chain skipped a backend that may have the secret.
+type skippedSource struct{ ref Ref }
 
-// Recall answers for key as Fetch would, if the caches know enough.
+// Recall returns what Fetch would return for key, if the caches hold enough.
 func (c *chain) Recall(key string) (s Secret, known bool) {
 	for _, stack := range c.stacks {
 		if stack.cache == nil {
@@ -77,7 +77,7 @@ func (c *chain) Recall(key string) (s Secret, known bool) {
 	return Secret{}, false
 }
 
-// RecallMany answers for keys if the cache of the first backend has them all.
+// RecallMany returns the secrets of keys if the cache of the first backend has them all.
 func (c *chain) RecallMany(keys []string, found map[string]Secret) bool {
 	first := c.stacks[0].cache
 	return first != nil && first.RecallMany(keys, found)
@@ -88,7 +88,7 @@ var (
 	_ memory  = (*chain)(nil)
 )
 
-// failed is the error of a backend that had no secret, and its class.
+// failed is the error of one backend, and its class.
 type failed struct {
 	backend    string
 	err, class error
@@ -96,7 +96,7 @@ type failed struct {
 
 func (f failed) isNotFound() bool { return errors.Is(f.class, ErrNotFound) }
 
-// toError returns f as an error that is the caller's to change. Nothing of a foreign error is kept.
+// toError returns f as a new Error, which the caller may change. It holds nothing of a foreign error.
 func (f failed) toError() *Error {
 	var e Error
 	if own, ok := f.err.(*Error); ok && own != nil {
@@ -104,20 +104,20 @@ func (f failed) toError() *Error {
 	} else if errors.As(f.err, &own) && own != nil {
 		e = *own
 	}
-	e.Err = f.class // an error that joins several must not go on as the first of them
+	e.Err = f.class // errors.As finds the first of several joined errors; f.class is that of all
 	if e.Backend == "" {
 		e.Backend = f.backend
 	}
 	return &e
 }
 
-// failures are what the backends answered for one ref, in the order in which they were asked.
+// failures are the failures of the backends for one ref, in the order of the chain.
 type failures []failed
 
-// exhausted is the error of a chain that no answer stopped.
+// exhausted returns the error of a chain in which no failure stopped the chain.
 func (f failures) exhausted() error { return f.withCauses(max(0, f.first())) }
 
-// stopped is the error of a chain that its last answer stopped.
+// stopped returns the error of a chain that the last failure stopped.
 func (f failures) stopped() error {
 	last := len(f) - 1
 	if first := f.first(); first >= 0 && f[last].isNotFound() {
@@ -126,8 +126,8 @@ func (f failures) stopped() error {
 	return f.withCauses(last)
 }
 
-// first returns the index of the first failure that is no kind of ErrNotFound, or -1. A chain with one must not read as "not
-// found": the backend that could not be asked may have the secret.
+// first returns the index of the first failure that is not ErrNotFound, or -1. A chain with such a failure must not read as "not found":
+// that backend may have the secret.
 func (f failures) first() int {
 	return slices.IndexFunc(f, func(one failed) bool { return !one.isNotFound() })
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware/cache"
 )
 
-// New asks a policy once for each class that it may decide. Reads ask it nothing.
-func TestGoesOnIsAskedOncePerClass(t *testing.T) {
+// New calls GoesOn once for each class that the policy may decide. Reads do not call it.
+func TestGoesOnIsCalledOncePerClass(t *testing.T) {
 	is := is.New(t)
 	policy := &chain{backends: []secrets.Backend{named("second"), named("third", "a", "1")}}
 	client := open(t, newFake(), secrets.WithFallback(policy))
@@ -27,8 +27,8 @@ func TestGoesOnIsAskedOncePerClass(t *testing.T) {
 	is.Equal(policy.asked, asked)
 }
 
-// After a denial, a deleted secret and a missing field the chain never goes on, whatever the policy says. After the other classes
-// it does what the policy says.
+// After a denial, a deleted secret or a missing field, the chain stops, whatever the policy says. After the other classes
+// the policy decides.
 func TestWhereAChainGoesOn(t *testing.T) {
 	never := []error{
 		secrets.ErrPermissionDenied, secrets.ErrUnauthenticated, secrets.ErrDeleted, secrets.ErrFieldNotFound, secrets.ErrClosed,
@@ -91,7 +91,7 @@ func TestErrorOfAChain(t *testing.T) {
 	}
 }
 
-// A hit of a chain asks no policy and no backend, also behind a known absence.
+// A hit of a chain calls no policy and no backend, even if an earlier backend is known not to have the secret.
 func TestHitsOfAChain(t *testing.T) {
 	is := is.New(t)
 	first, second := named("first", "a", "1"), named("second", "b", "2")

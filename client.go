@@ -11,43 +11,43 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/inflight"
 )
 
-// Client reads secrets from a backend, through the layers that its options give. Build one in main and pass it to what
-// needs it. It is safe for concurrent use.
+// Client reads secrets from a backend, through the layers of its options. Build one with [New] in main, and pass it to the code that
+// needs secrets. It is safe for concurrent use.
 //
-// Every error of its methods is an [*Error] of exactly one class, which is that of the caller's own context if it has ended. That of
-// GetMany is [Errors].
+// Get, GetOr, Has, Refresh and Alternates return an [*Error] of exactly one class. If the caller's own context has ended, the class is the
+// error of that context. GetMany returns [Errors].
 type Client struct {
-	top     Fetcher
-	memory  memory  // asked before top, or nil
-	primary *health // of the first of several backends, or nil
-	stacks  []*stack
-	leases  bool // a read of one of the backends may make a lease
-	around  bool // there is user middleware
-	inTurn  bool // nothing below ever waits: GetMany needs no goroutines
-	closed  atomic.Bool
-	watches *watches
-	// What consumers have refused of what Do has given them.
-	refusals refusals
+	top      Fetcher
+	memory   memory  // checked before top, or nil
+	primary  *health // of the first of several backends, or nil
+	stacks   []*stack
+	leases   bool // a read from one of the backends may create a lease
+	around   bool // there is user middleware
+	inline   bool // no layer and no backend blocks: GetMany needs no goroutines
+	closed   atomic.Bool
+	watches  *watches
+	refusals refusals // credentials that consumers of Do have refused
 
 	shutdown func() error
 	done     chan struct{} // closed when shutdown has returned closeErr
 	closeErr error
 }
 
-// memory knows hits: from the key, as the program writes it, to the secret. It is a [Cache], or a chain over several. A hit is what
-// programs do most, so that it does without the layers, unless there is user middleware, which sees every call.
+// memory finds hits: it maps a key, as the program writes it, to its secret. It is a [Cache], or a chain of several. Most calls are
+// hits, so they skip the layers, unless there is user middleware, which sees every call.
 type memory interface {
 	Recall(key string) (s Secret, known bool)
 	RecallMany(keys []string, found map[string]Secret) bool
 }
 
-// New builds a Client for backend. It puts the layers in their right order, whatever the order of the options; see the
-// package comment. Without layers, there is no cache: every Get asks the backend. New returns every fault of the options, joined,
-// and makes no network calls.
+// New returns a Client for backend. Without layers there is no cache: each [Client.Get] is a call of the backend. Standard of package
+// middleware adds a cache, deduplication and redaction.
 //
-// The Client owns its backends and layers from then on: [Client.Close] closes them. If New fails, they are still the
-// caller's. A Backend belongs to one Client: in two of them, it is closed for both when the first one is. Layers of this
-// module may be given to several Clients.
+// New puts the layers in the right order, whatever the order of the options; see the package comment. It makes no network calls. The
+// error joins all faults of the options.
+//
+// The Client owns its backends and layers: [Client.Close] closes them. If New fails, the caller still owns them. A Backend belongs to one
+// Client: if two share it, the first Close closes it for both. Several Clients may share the layers of this module.
 func New(backend Backend, opts ...Option) (*Client, error) {
 	cfg := newConfig(opts)
 	backends := cfg.backends(backend)
@@ -57,17 +57,17 @@ func New(backend Backend, opts ...Option) (*Client, error) {
 	life, end := context.WithCancel(context.Background())
 	running := inflight.New()
 	cfg.events = newEvents(cfg.logLost)
-	c := &Client{done: make(chan struct{}), inTurn: len(cfg.around) == 0}
+	c := &Client{done: make(chan struct{}), inline: len(cfg.around) == 0}
 	c.watches = newWatches(c)
 	cfg.watches = c.watches
 	for _, b := range backends {
 		s := cfg.newStack(life, b, running)
 		c.stacks = append(c.stacks, s)
 		c.leases = c.leases || b.info.Leases
-		c.inTurn = c.inTurn && s.guard.inline
+		c.inline = c.inline && s.guard.inline
 	}
-	const fetches = 2 // of each source: a lease may be over when it arrives
-	c.watches.limit = moreThanFetches + fetches*min(cfg.timeout, time.Hour)*time.Duration(len(c.stacks))
+	const fetches = 2 // of each backend: a lease may have ended when the answer arrives
+	c.watches.limit = pollOverhead + fetches*min(cfg.timeout, time.Hour)*time.Duration(len(c.stacks))
 	c.top = c.stacks[0]
 	if cfg.fallback != nil {
 		chain := cfg.newChain(c.stacks)
@@ -82,17 +82,17 @@ func New(backend Backend, opts ...Option) (*Client, error) {
 	}
 	if err := cfg.faults.Err(); err != nil {
 		end()
-		return nil, errors.Join(append([]error{err}, c.closeLayers()...)...) // what the layers have made is nobody's
+		return nil, errors.Join(append([]error{err}, c.closeLayers()...)...) // nobody else closes what the layers built
 	}
 	c.shutdown = func() error {
 		running.Close()
 		end()
-		// Handles end with what the program has derived of them, and so with code of the program.
+		// The end of a handle runs code of the program: what Closing was given.
 		handles := closer{"a handle", func() error { c.watches.end(); return nil }}
 		errs := []error{within(cfg.timeout, handles.what, handles.run), within(cfg.timeout, "a backend or layer", func() error {
 			errs := c.closeLayers()
 			<-running.Idle()
-			<-c.watches.looks.Idle()
+			<-c.watches.running.Idle()
 			return errors.Join(errs...)
 		})}
 		for _, b := range backends {
@@ -104,7 +104,7 @@ func New(backend Backend, opts ...Option) (*Client, error) {
 	return c, nil
 }
 
-// closeLayers closes the layers, from the outside in.
+// closeLayers closes the layers, the outermost first.
 func (c *Client) closeLayers() (errs []error) {
 	for _, s := range c.stacks {
 		errs = append(errs, s.close()...)
@@ -112,9 +112,9 @@ func (c *Client) closeLayers() (errs []error) {
 	return errs
 }
 
-// Get returns the secret that key names; see the package comment for the form of keys.
+// Get returns the secret that key names. See the package comment for the form of keys.
 func (c *Client) Get(ctx context.Context, key string) (Secret, error) {
-	// Written out, since each call that is not inlined is a tenth of a cached read.
+	// Inlined by hand: each call that the compiler does not inline costs a tenth of a hit.
 	if ctx.Err() != nil {
 		return Secret{}, contextError(ctx, "", key)
 	}
@@ -129,8 +129,8 @@ func (c *Client) Get(ctx context.Context, key string) (Secret, error) {
 	return c.fetch(ctx, key, fetchctx.Fetch{})
 }
 
-// GetOr returns the secret that key names, or def if there is none: only if the error is [ErrNotFound]. An outage or a
-// denial is an error, not def. The Meta.Backend of a default is "default".
+// GetOr returns the secret that key names, or def if the error of Get is [ErrNotFound]. [ErrDeleted] and [ErrFieldNotFound] are
+// ErrNotFound too. After an outage or a denial, GetOr returns the error, not def. The Meta.Backend of def is "default".
 func (c *Client) GetOr(ctx context.Context, key, def string) (Secret, error) {
 	s, err := c.Get(ctx, key)
 	if errors.Is(err, ErrNotFound) {
@@ -139,9 +139,11 @@ func (c *Client) GetOr(ctx context.Context, key, def string) (Secret, error) {
 	return s, err
 }
 
-// Has reports whether there is a secret that key names. It is false only if the error of a Get would be [ErrNotFound];
-// every other error is returned. It reads the value and drops it, unless reading would make a lease: of a backend that
-// makes them, Has knows what is in the cache, and is [ErrInvalidKey] otherwise.
+// Has reports whether the secret that key names exists. The answer is no only if the error of Get would be [ErrNotFound]; any other
+// error is returned.
+//
+// Has reads the value and drops it. It never creates a lease: for a backend with [Info.Leases], it answers from the cache, and if the
+// secret is not there, the error is [ErrInvalidKey].
 func (c *Client) Has(ctx context.Context, key string) (bool, error) {
 	var err error
 	if c.leases {
@@ -155,14 +157,14 @@ func (c *Client) Has(ctx context.Context, key string) (bool, error) {
 	return err == nil, err
 }
 
-// Refresh asks the backend for the secret that key names, past cache and back-off, and renews the cache. It never returns a
-// stale value: if the backend is unavailable, that is the error. With a fallback, the chain goes on as it does for Get.
+// Refresh fetches the secret that key names from the backend, past cache and back-off, and updates the cache. It never returns a stale
+// value: in an outage, it returns [ErrUnavailable]. With a fallback, the chain goes on as it does for Get.
 func (c *Client) Refresh(ctx context.Context, key string) (Secret, error) {
 	return c.fetch(ctx, key, fetchctx.Fetch{Fresh: true})
 }
 
-// Invalidate makes the layers forget the documents that keys mean: the next Get asks the backend. Keys that are not valid
-// are passed over.
+// Invalidate drops the documents of keys from the cache: the next Get calls the backend. Handles of these documents poll at once. Keys
+// that are not valid are ignored.
 func (c *Client) Invalidate(keys ...string) {
 	if c.closed.Load() {
 		return
@@ -179,18 +181,18 @@ func (c *Client) Invalidate(keys ...string) {
 	c.watches.invalidated(refs)
 }
 
-// Close ends the Client: it refuses new calls, ends those under way with [ErrClosed], and closes layers and backends,
-// which the Client owns. Then it waits until the logger of [WithLogger] has all its lines. It waits for each of these for at most the
-// time of [WithTimeout]. It may be called often and concurrently; every call waits for the first and returns its result.
+// Close closes the Client. It refuses new calls, ends running calls with [ErrClosed], and closes the handles, the layers and the
+// backends. Then it waits until the logger of [WithLogger] has written all its lines. Each of these gets at most the time of
+// [WithTimeout]. Close may be called several times and concurrently: every call waits for the first and returns its result.
 //
-// Handles end, and so does what is derived of them. If another Client has one of the backends too, its fetches from it fail with
-// ErrClosed from then on. The backends env and file go on to answer.
+// With the handles, each [Live] of them ends. If another Client shares a backend, its fetches from that backend fail with ErrClosed from
+// then on. The backends env and file keep working.
 func (c *Client) Close() error {
 	if c.shutdown == nil { // a Client that New has not made
 		return nil
 	}
 	if !c.closed.CompareAndSwap(false, true) {
-		<-c.done // and not a mutex, on which testing/synctest could not see that we wait
+		<-c.done // not a mutex: testing/synctest does not count a wait for one as blocked
 		return c.closeErr
 	}
 	defer close(c.done)
@@ -198,7 +200,7 @@ func (c *Client) Close() error {
 	return c.closeErr
 }
 
-// within returns what f does, or an error if that takes longer than wait.
+// within returns the error of f, or an error of its own if f runs longer than wait.
 func within(wait time.Duration, what string, f func() error) error {
 	done := make(chan error, 1)
 	go func() { done <- f() }()
@@ -212,7 +214,7 @@ func within(wait time.Duration, what string, f func() error) error {
 	}
 }
 
-// run closes the part. A panic is an error like any other, and so is the end of the goroutine.
+// run closes the part. It returns an error if close panics or ends its goroutine.
 func (c closer) run() error {
 	done := make(chan error, 1)
 	go func() {
@@ -233,8 +235,8 @@ func (c closer) run() error {
 
 func closedError(key string) error { return &Error{Key: key, Err: ErrClosed} }
 
-// fetch asks the layers for the secret that key names. The fetch is what f says, and no part of another one whose context ctx may
-// be: a backend or layer may use a Client.
+// fetch returns the secret that key names, through the layers. f replaces the Fetch that ctx may carry: a backend or layer may call a
+// Client with the context of another fetch.
 func (c *Client) fetch(ctx context.Context, key string, f fetchctx.Fetch) (Secret, error) {
 	if class := c.refuses(ctx); class != nil {
 		return Secret{}, &Error{Key: key, Err: class}
@@ -247,11 +249,11 @@ func (c *Client) fetch(ctx context.Context, key string, f fetchctx.Fetch) (Secre
 		ctx = fetchctx.With(ctx, f)
 	}
 	var r Result
-	c.ask(ctx, ref, &r)
+	c.fetchInto(ctx, ref, &r)
 	if r.Err != nil {
 		err := failureOf(ctx, r.Err, "", key)
 		if f.Fresh && (errors.Is(err, ErrNotFound) || errors.Is(err, ErrPermissionDenied)) {
-			c.watches.invalidated([]Ref{ref}) // handles are to say so
+			c.watches.invalidated([]Ref{ref}) // handles must report it
 		}
 		return Secret{}, err
 	}
@@ -262,17 +264,17 @@ func (c *Client) fetch(ctx context.Context, key string, f fetchctx.Fetch) (Secre
 	return r.Secret, nil
 }
 
-// ask sets r to what the layers answer for ref. User middleware among them may panic.
-func (c *Client) ask(ctx context.Context, ref Ref, r *Result) {
+// fetchInto sets r to the answer of the layers for ref. User middleware may panic.
+func (c *Client) fetchInto(ctx context.Context, ref Ref, r *Result) {
 	r.Err = errEnded
 	defer protect(r)
 	r.Secret, r.Err = c.top.Fetch(ctx, ref)
 }
 
-// delivered lets the layers learn that the caller of key gets s.
+// delivered reports to the layers that the caller of key gets s.
 func (c *Client) delivered(ctx context.Context, key string, ref Ref, s Secret) {
 	c.handOut(ref, s)
-	if c.memory != nil && ctx.Err() == nil { // to find a field of a large document takes time
+	if c.memory != nil && ctx.Err() == nil { // Memorize may search a large document for the field
 		for _, s := range c.stacks {
 			s.memorize(key, ref)
 		}
@@ -280,8 +282,8 @@ func (c *Client) delivered(ctx context.Context, key string, ref Ref, s Secret) {
 	c.primary.replaced(ctx, s, ref)
 }
 
-// handOut tells the redaction of the backend that answered what the caller gets. User middleware may have made s: then the first
-// one is as good as any, since what is masked is the value.
+// handOut reports s to the redaction of the backend that answered. If user middleware made s, it takes the first redaction: any of them
+// masks the value.
 func (c *Client) handOut(ref Ref, s Secret) {
 	var to Redaction
 	name := s.Meta().Backend
@@ -293,6 +295,6 @@ func (c *Client) handOut(ref Ref, s Secret) {
 	if to == nil {
 		return
 	}
-	defer func() { _ = recover() }() // what a layer does with it must not cost the caller the secret
+	defer func() { _ = recover() }() // a panic of the layer must not cost the caller the secret
 	to.HandedOut(ref, s)
 }

@@ -57,7 +57,7 @@ func TestGet(t *testing.T) {
 			is.True(many[key].Reveal() == want)
 		})
 	}
-	// A backend is asked for documents, whatever field is wanted.
+	// The backend gets documents, never fields.
 	for _, ref := range backend.asked {
 		if ref.Field != "" || ref.Whole {
 			t.Errorf("the backend was asked for %#v", ref)
@@ -65,7 +65,7 @@ func TestGet(t *testing.T) {
 	}
 }
 
-func TestGetOrTakesTheDefaultForAbsenceAlone(t *testing.T) {
+func TestGetOrReturnsTheDefaultOnlyForNotFound(t *testing.T) {
 	for _, class := range sentinels() {
 		t.Run(class.Error(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -128,7 +128,7 @@ func TestGetMany(t *testing.T) {
 		"none secrets: not found", "a//b secrets: invalid key", "bad#x secrets: malformed", "doc#z secrets: field not found",
 		" secrets: invalid key", "none#x secrets: not found",
 	})
-	// Nothing twice through the layers: every key once above, every document once below.
+	// Every key passes the outer layers once, every document the inner layers once.
 	is.Equal(tr.count(), map[string]int{"user": 10, "inner": 5})
 	is.Equal(backend.takeAsked(), []string{"bad", "doc", "doc?version=2", "none", "other"})
 	is.True(found["missing"].IsZero())
@@ -166,7 +166,7 @@ func TestGetManyOfMany(t *testing.T) {
 	is.Equal(backend.calls.Load(), int64(1000)) // each document once
 }
 
-// What other documents have not answered in time takes nothing from what was found.
+// Found secrets are returned, even if other documents do not answer in time.
 func TestGetManyKeepsWhatWasFoundWhenTheContextEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -196,11 +196,11 @@ func TestGetManyKeepsWhatWasFoundWhenTheContextEnds(t *testing.T) {
 		is.Equal(all[0].Key, "b")
 		checkClass(t, all[0], secrets.ErrPermissionDenied)
 		checkEnded(t, all[1], context.DeadlineExceeded, "fake", "c")
-		checkEnded(t, all[2], context.DeadlineExceeded, "fake", "d") // its ErrUnavailable tells nothing
+		checkEnded(t, all[2], context.DeadlineExceeded, "fake", "d") // ErrUnavailable is only the effect of the ended context
 		is.Equal(all[3].Key, "..")
 		checkClass(t, all[3], secrets.ErrInvalidKey)
 
-		// Where only the context failed, each key has its error.
+		// If only the context failed, each key has its error.
 		ctx, cancel = context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		found, err = client.GetMany(ctx, "c", "d", "c")
@@ -229,7 +229,7 @@ func TestRefreshIsFresh(t *testing.T) {
 	is.Equal(fresh, []bool{false, true, false})
 }
 
-// The values of the caller's context reach the backend: its span and its credentials are there.
+// The values of the caller's context, such as its span, reach the backend.
 func TestContextValuesReachTheBackend(t *testing.T) {
 	is := is.New(t)
 	backend := failing(func(ctx context.Context, _ secrets.Ref) (secrets.Secret, error) {
@@ -252,7 +252,7 @@ func TestInvalidateReachesEveryBackend(t *testing.T) {
 	is.Equal(tr.take(), strings.TrimSpace(strings.Repeat("forget [] ", 4)))
 }
 
-// Middleware may rewrite refs. What it makes of them is checked like any key, wherever it stands.
+// Middleware may rewrite refs. The new refs are checked like any key, for middleware in each place.
 func TestRewrittenRefsAreChecked(t *testing.T) {
 	for name, hostile := range badRefs() {
 		hook := secrets.Intercept(func(ctx context.Context, ref secrets.Ref, next secrets.Fetcher) (secrets.Secret, error) {
@@ -283,7 +283,7 @@ func TestRewrittenRefsAreChecked(t *testing.T) {
 				_, err = client.Refresh(t.Context(), "key")
 				checkClass(t, err, secrets.ErrInvalidKey)
 				is.Equal(backend.calls.Load(), int64(0))
-				// The others of a GetMany are asked all the same.
+				// The other keys of a GetMany are still fetched.
 				found, err := client.GetMany(t.Context(), "key", "good", "good2")
 				all := err.(secrets.Errors)
 				is.Equal(len(all), 2)
@@ -296,7 +296,7 @@ func TestRewrittenRefsAreChecked(t *testing.T) {
 	}
 }
 
-// A good ref passes the same checks: what stops the hostile ones is not the rewriting.
+// The control of the test above: valid rewritten refs pass the checks.
 func TestRewrittenRefs(t *testing.T) {
 	is := is.New(t)
 	hook := secrets.Intercept(func(ctx context.Context, ref secrets.Ref, next secrets.Fetcher) (secrets.Secret, error) {
@@ -321,7 +321,7 @@ func TestIntercept(t *testing.T) {
 		})))
 	_, err := client.Get(t.Context(), "c#x")
 	is.NoErr(err)
-	is.Equal(tr.take(), "c#x") // the field is in sight
+	is.Equal(tr.take(), "c#x") // with the field
 	_, err = client.GetMany(t.Context(), "a", "b", "c#x")
 	is.NoErr(err)
 	is.Equal(tr.count(), map[string]int{"a": 1, "b": 1, "c#x": 1}) // each key by itself
@@ -331,8 +331,8 @@ func TestIntercept(t *testing.T) {
 	is.Equal(backend.takeAsked(), []string{"a", "a", "b", "c", "c"})
 }
 
-// Intercept is what it says also without a Client around it.
-func TestInterceptAlone(t *testing.T) {
+// Intercept works without a Client.
+func TestInterceptWithoutAClient(t *testing.T) {
 	is := is.New(t)
 	below := newFake("a", "1")
 	s, err := pass().Wrap(below).Fetch(t.Context(), secrets.Ref{Path: "a"})
@@ -351,7 +351,7 @@ func TestInterceptAnswersItself(t *testing.T) {
 		switch ref.Path {
 		case "denied":
 			return secrets.Secret{}, fmt.Errorf("policy of %s: %w", canary, secrets.ErrPermissionDenied)
-		case "twice": // it may ask several times, and for other refs
+		case "twice": // several calls, with other refs
 			if _, err := next.Fetch(ctx, secrets.Ref{Path: "a"}); err != nil {
 				return secrets.Secret{}, err
 			}
@@ -377,7 +377,7 @@ func TestInterceptAnswersItself(t *testing.T) {
 	is.Equal(err.Error(), "secrets: denied: permission denied")
 }
 
-// User middleware sees every call, hits of a cache included.
+// User middleware sees every call, including hits of a cache.
 func TestUserMiddlewareIsNeverBypassed(t *testing.T) {
 	is := is.New(t)
 	tr := &trail{}
@@ -428,7 +428,7 @@ func TestBytesAreNotShared(t *testing.T) {
 	is.True(bytes.Equal(s.Bytes(), []byte("value")))
 }
 
-// memory returns a cache that remembers keys, "" for an absence: the Client asks it before any layer.
+// memory returns a cache that has keys in memory; "" is a known not-found.
 func memory(tr *trail, known map[string]string) *layer {
 	l := slot(tr.middleware("layer").Wrap)
 	l.recall = func(key string) (secrets.Secret, bool) {
@@ -460,12 +460,12 @@ func TestMemory(t *testing.T) {
 		{func() (secrets.Secret, error) { return client.Get(t.Context(), "hit") }, "remembered", "recall hit"},
 		{func() (secrets.Secret, error) { return client.GetOr(t.Context(), "hit", "") }, "remembered", "recall hit"},
 		{func() (secrets.Secret, error) { return client.Get(t.Context(), "doc#x") }, "1", "recall doc#x layer memorize doc#x = doc, x"},
-		{func() (secrets.Secret, error) { return client.Get(t.Context(), "none") }, "", "recall none layer"}, // a failure is not learned
+		{func() (secrets.Secret, error) { return client.Get(t.Context(), "none") }, "", "recall none layer"}, // a failure is not memorized
 		{func() (secrets.Secret, error) { return client.Get(t.Context(), "..") }, "", "recall .."},
-		// A known absence is for the layers to tell: their error says where they looked.
+		// A known not-found goes through the layers, because their error says where they looked.
 		{func() (secrets.Secret, error) { return client.Get(t.Context(), "absent") }, "here by now",
 			"recall absent layer memorize absent = absent, "},
-		// Refresh asks no memory.
+		// Refresh does not use memory.
 		{func() (secrets.Secret, error) { return client.Refresh(t.Context(), "doc?version=2#x") }, "1",
 			"layer memorize doc?version=2#x = doc?version=2, x"},
 	} {
@@ -479,7 +479,7 @@ func TestMemory(t *testing.T) {
 	is.NoErr(err)
 	is.Equal(len(found), 2)
 	is.Equal(tr.take(), "recall hit recall hit2 recall hit")
-	// What memory has of one path is not used unless it has all that is asked of it: it may be of another version than the rest.
+	// Keys of one path come from memory only if all of them are there: the rest may have another version.
 	backend.docs["hit"], backend.docs["hit2"] = `{"f":"newer"}`, "newer"
 	found, err = client.GetMany(t.Context(), "hit", "none", "hit#f", "hit2")
 	is.Equal(err.Error(), "secrets: fake: none: not found")
@@ -493,7 +493,7 @@ func TestMemory(t *testing.T) {
 	is.Equal(steps["memorize hit#f = hit, f"], 1)
 	is.Equal(steps["memorize hit2 = hit2, "], 0)
 
-	// Nor is it asked where there is no answer to give.
+	// Calls that are refused do not use memory.
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err = client.Get(ended, "hit")
@@ -506,7 +506,7 @@ func TestMemory(t *testing.T) {
 	is.Equal(tr.take(), "")
 }
 
-// Two paths that the backend keeps in one document are one version, also if memory has only one of them, whatever their order.
+// Two paths of one document are one version, even if memory has only one of them, in any order.
 func TestMemoryHasOneVersionOfADocument(t *testing.T) {
 	backend := newFake("app", `{"user":"new","password":"new","host":"new"}`, "other", "new")
 	backend.info.Resolve = func(ref secrets.Ref) secrets.Ref {
@@ -529,8 +529,8 @@ func TestMemoryHasOneVersionOfADocument(t *testing.T) {
 	}
 }
 
-// Memory is asked only where it can answer as the layers would.
-func TestMemoryStandsAside(t *testing.T) {
+// Memory is used only if it gives the same answer as the layers.
+func TestMemoryIsUsedOnlyWhereItMayAnswer(t *testing.T) {
 	second := func() *fake { return named("second", "hit", "second") }
 	for name, tc := range map[string]struct {
 		backend *fake
@@ -558,5 +558,5 @@ func TestMemoryStandsAside(t *testing.T) {
 	}
 }
 
-// local makes b one that is always current.
+// local returns b as a Local backend.
 func local(b *fake) *fake { return b.with(func(b *fake) { b.info.Local = true }) }

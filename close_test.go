@@ -19,7 +19,7 @@ func TestCloseOrder(t *testing.T) {
 	is := is.New(t)
 	tr := &trail{}
 	client, err := secrets.New(tr.backend("first", nil),
-		secrets.WithMiddleware(pass()), secrets.WithBackendMiddleware(pass()), // which have no end
+		secrets.WithMiddleware(pass()), secrets.WithBackendMiddleware(pass()), // which are not closed
 		secrets.WithRedaction(tr.closing("redaction")), secrets.WithTracing(tr.closing("tracing")),
 		secrets.WithDedup(tr.closing("dedup")), secrets.WithCache(tr.closing("cache")),
 		to(tr.backend("second", nil)))
@@ -30,7 +30,7 @@ func TestCloseOrder(t *testing.T) {
 	is.Equal(tr.take(), "") // once only
 }
 
-// A Local backend has no cache, and so nothing that observes one, and no dedup.
+// A Local backend has no cache, no observer of a cache, and no dedup.
 func TestCloseOfALocalBackend(t *testing.T) {
 	is := is.New(t)
 	tr := &trail{}
@@ -53,7 +53,7 @@ func TestCloseReportsErrors(t *testing.T) {
 	err = client.Close()
 	is.True(errors.Is(err, errLayer))
 	is.True(errors.Is(err, errBackend))
-	is.Equal(tr.take(), strings.Repeat("cache tracing ", 3)+"vault second third") // a fault stops nothing
+	is.Equal(tr.take(), strings.Repeat("cache tracing ", 3)+"vault second third") // an error does not stop Close
 	for _, want := range []string{
 		"secrets: close the cache: layer fault", "secrets: close the tracing layer: a panic with a string",
 		"secrets: close backend vault: backend fault", "secrets: close backend second: a panic with a *errors.errorString",
@@ -63,7 +63,7 @@ func TestCloseReportsErrors(t *testing.T) {
 		}
 	}
 	is.Equal(newDetector(canary).find(err.Error()), "")
-	is.True(client.Close() == err) // the same again
+	is.True(client.Close() == err) // the same error
 }
 
 func TestClosedClient(t *testing.T) {
@@ -86,7 +86,7 @@ func TestClosedClient(t *testing.T) {
 		is.True(s.IsZero())
 		s, err = client.GetOr(t.Context(), key, "default")
 		check(key, err)
-		is.True(s.IsZero()) // that the Client is closed is no absence
+		is.True(s.IsZero()) // a closed Client is not "not found"
 		_, err = client.Has(t.Context(), key)
 		check(key, err)
 		_, err = client.Refresh(t.Context(), key)
@@ -107,7 +107,7 @@ func TestCloseConcurrently(t *testing.T) {
 		is := is.New(t)
 		tr := &trail{}
 		fault := errors.New("fault")
-		// It takes a second to close, for which every call waits.
+		// The backend takes a second to close; every call waits for it.
 		backend := tr.backend("b", func() error { <-time.After(time.Second); return fault })
 		backend.docs["a"] = "1"
 		client, err := secrets.New(backend)
@@ -132,7 +132,7 @@ func TestCloseConcurrently(t *testing.T) {
 	})
 }
 
-// Calls under way end at once with ErrClosed, and Close has waited for the backend when it returns.
+// Running calls end at once with ErrClosed, and Close waits for the backend.
 func TestCloseEndsCalls(t *testing.T) {
 	for name, opts := range map[string][]secrets.Option{
 		"bare":            nil,
@@ -178,7 +178,7 @@ func TestCloseEndsCalls(t *testing.T) {
 	}
 }
 
-// A backend that ignores its context is waited for no longer than WithTimeout says, and closed all the same.
+// Close waits for a backend that ignores its context for at most WithTimeout, and then closes it.
 func TestCloseWaitsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -262,7 +262,7 @@ func TestCloseOfABackendThatDoesNotEnd(t *testing.T) {
 	})
 }
 
-func TestCloseOfNoClient(t *testing.T) {
+func TestCloseOfAZeroClient(t *testing.T) {
 	is := is.New(t)
 	var client secrets.Client
 	is.NoErr(client.Close())

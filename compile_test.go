@@ -26,7 +26,7 @@ type snippets struct {
 	importer types.Importer
 }
 
-// newSnippets reads what the compiler has exported of the packages that snippets use.
+// newSnippets reads the compiler's export data of the packages that snippets use.
 func newSnippets(t *testing.T) *snippets {
 	t.Helper()
 	list := exec.CommandContext(t.Context(), "go", "list", "-export", "-deps", "-json=ImportPath,Export",
@@ -86,7 +86,7 @@ var (
 	return err
 }
 
-// A mistake in composition is found by the compiler. Each fault stands beside the same code without it.
+// The compiler finds mistakes in composition. Each case has the same code with and without the mistake.
 func TestMistakesDoNotCompile(t *testing.T) {
 	s := newSnippets(t)
 	for name, tc := range map[string]struct{ good, bad, want string }{

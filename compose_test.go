@@ -15,11 +15,11 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// audited is a backend around another, as programs write one, which changes nothing.
+// audited is a backend that embeds another one and changes nothing, as programs write one.
 type audited struct{ secrets.Backend }
 
-// A backend that embeds another is as that one is: its keys mean the same, and it is as current.
-func TestAnEmbeddedBackendIsTheSame(t *testing.T) {
+// A backend that embeds another one has the same keys, hints and freshness.
+func TestAnEmbeddedBackendWorksAsItself(t *testing.T) {
 	t.Setenv("EMBEDDED_DATABASE_PASSWORD", "first")
 	for name, backend := range map[string]secrets.Backend{
 		"control": env.New(env.WithPrefix("EMBEDDED_")),
@@ -43,20 +43,20 @@ func TestAnEmbeddedBackendIsTheSame(t *testing.T) {
 			}
 			_, err := client.Get(t.Context(), "database#user")
 			is.Equal(err.Error(), "secrets: env: database#user: not found: neither EMBEDDED_database nor EMBEDDED_DATABASE is set; "+
-				"EMBEDDED_DATABASE_USER, for the field alone, is not set either") // the hint is there too
+				"EMBEDDED_DATABASE_USER, for the field alone, is not set either") // with the hint
 		})
 	}
 }
 
-// denying is a backend around another that refuses everything.
+// denying is a backend that embeds another one and denies everything.
 type denying struct{ secrets.Backend }
 
 func (denying) Fetch(context.Context, secrets.Ref) (secrets.Secret, error) {
 	return secrets.Secret{}, secrets.NewError(secrets.ErrPermissionDenied, "the policy refuses it")
 }
 
-// Who overrides Fetch has overridden every way to read a secret.
-func TestAnOverriddenFetchIsTheOnlyWay(t *testing.T) {
+// A type that overrides Fetch sees every read.
+func TestAnOverriddenFetchSeesEveryRead(t *testing.T) {
 	for name, below := range map[string]secrets.Backend{
 		"single":  newFake("a", "value", "b", "value"),
 		"batches": secretstest.NewBackend(map[string]string{"a": "value", "b": "value"}, secretstest.WithBatch(20)),
@@ -78,7 +78,7 @@ func TestAnOverriddenFetchIsTheOnlyWay(t *testing.T) {
 	}
 }
 
-// wrappedCache is a layer of a program's own around that of package cache.
+// wrappedCache is a layer of the program that wraps package cache.
 type wrappedCache struct {
 	*cache.Cache
 	made int
@@ -91,7 +91,7 @@ func (w *wrappedCache) NewCache(
 	return w.Cache.NewCache(info, below, share)
 }
 
-// A layer around a cache keeps what the cache can do.
+// A wrapped cache works as the cache does.
 func TestACacheInACacheWorks(t *testing.T) {
 	is := is.New(t)
 	backend := newFake("a", "value")
@@ -113,7 +113,7 @@ func TestACacheInACacheWorks(t *testing.T) {
 	is.Equal(memory.made, 1)
 }
 
-// The fetch that a context belongs to says nothing about a Get with that context: a backend or layer may use a Client.
+// A Get with the context of another fetch is an ordinary Get: a backend or layer may use a Client.
 func TestAGetWithinARefreshIsAGet(t *testing.T) {
 	for name, opts := range map[string][]secrets.Option{
 		"control":              nil,

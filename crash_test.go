@@ -26,7 +26,7 @@ const asleep = "every goroutine asleep"
 type crashMode struct {
 	name string
 	die  func(v any)
-	// leaks says that a plain string comes out in this mode, so that the mode checks something.
+	// leaks says that this mode shows a plain string. Otherwise the mode checks nothing.
 	leaks bool
 }
 
@@ -134,7 +134,7 @@ func TestCrashShowsNoSecret(t *testing.T) {
 			if how := d.find(output); how != "" {
 				t.Errorf("the %s in the output:\n%s", how, output)
 			}
-			// The positive control: the mode shows a string, if it shows anything of values.
+			// The positive control: a plain string shows in this mode.
 			if m.leaks && d.find(crashOutput(t, "string:"+m.name)) == "" {
 				t.Error("the mode does not show a plain string either")
 			}
@@ -157,7 +157,7 @@ func crashOutput(t *testing.T, mode string) string {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, exe, "-test.run=^$")
 	cmd.Cancel = func() error {
-		// A child that hangs ends with the stacks of all its goroutines where there are signals.
+		// Where there are signals, a child that hangs prints the stacks of all goroutines.
 		if cmd.Process.Signal(syscall.SIGQUIT) == nil {
 			return nil
 		}

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// decode decodes text, which checkDocument has accepted, into v.
+// decode decodes text into v. checkDocument must have accepted text.
 func decode(text string, v any) *Error {
 	err := json.Unmarshal([]byte(text), v)
 	if err == nil {
@@ -23,15 +23,15 @@ func decode(text string, v any) *Error {
 	return malformed(fmt.Sprintf("the document does not decode into a %T", v))
 }
 
-// mismatched says which value has the wrong type, or "" if err does not say. An UnmarshalJSON method of the program may have
-// made err from any text. So nothing of err is told but its Go type, a JSON type, and names of fields that root has.
+// mismatched describes the value with the wrong type, or returns "" if err does not name it. An UnmarshalJSON method of the program may
+// put any text into err. So the result holds only its Go type, a JSON type, and names of fields of root.
 func mismatched(err *json.UnmarshalTypeError, root reflect.Type) string {
 	const number = "number"
 	kind, value, _ := strings.Cut(err.Value, " ") // "number 123" holds the value
 	found, known := map[string]string{
 		"string": "a string", number: "a number", "bool": "a bool", "array": "an array", "object": "an object",
 	}[kind]
-	if err.Type == nil || !known || errors.Unwrap(err) != nil { // what Go 1.27 wraps is no mismatch, such as a broken base64 text
+	if err.Type == nil || !known || errors.Unwrap(err) != nil { // with Go 1.27, one that wraps an error, such as broken base64, is no mismatch
 		return ""
 	}
 	where := "the document"
@@ -49,8 +49,8 @@ func mismatched(err *json.UnmarshalTypeError, root reflect.Type) string {
 	}
 }
 
-// fieldPath returns path without what names no field of root. With Go 1.27, path has keys of maps and indexes of arrays.
-// Without it, it has the names of embedded structs.
+// fieldPath returns path without the steps that are no field of root. These are keys of maps and indexes of arrays with Go 1.27, and names
+// of embedded structs with Go 1.26.
 func fieldPath(path string, root reflect.Type) string {
 	names := make(map[string]string)
 	fieldNames(root, names, make(map[reflect.Type]bool))
@@ -63,7 +63,7 @@ func fieldPath(path string, root reflect.Type) string {
 	return strings.Join(known, ".")
 }
 
-// fieldNames adds the names that the fields of t, and of the types in it, have in a document.
+// fieldNames adds the JSON names of the fields of t, and of the types in it, to names.
 func fieldNames(t reflect.Type, names map[string]string, seen map[reflect.Type]bool) {
 	if t == nil || seen[t] {
 		return
@@ -89,7 +89,7 @@ func fieldNames(t reflect.Type, names map[string]string, seen map[reflect.Type]b
 	}
 }
 
-// decodeSecret returns a Secret that holds the JSON value text.
+// decodeSecret returns a Secret that holds the JSON value in text; see [Secret.UnmarshalJSON].
 func decodeSecret(text string) (Secret, *Error) {
 	if err := checkSyntax(text); err != nil {
 		return Secret{}, err

@@ -46,7 +46,7 @@ func TestJSONRefusesKeysThatDifferOnlyInCase(t *testing.T) {
 	}
 }
 
-// The control of the test above: in these documents, no two keys of one object are the same to encoding/json.
+// The control of the test above: no object of these documents has two keys that encoding/json takes for the same.
 func TestJSONAcceptsTheSameKeyInTwoObjects(t *testing.T) {
 	for _, doc := range []string{
 		`{"password":{"Password":1}}`, `[{"password":1},{"Password":2}]`, `{"a":{"k":1},"b":{"K":2}}`, `{"a_b":1,"ab":2,"a-b":3}`,
@@ -60,7 +60,7 @@ func TestJSONAcceptsTheSameKeyInTwoObjects(t *testing.T) {
 	}
 }
 
-// What the rule is for: encoding/json alone takes the last of both.
+// The reason for the rule: encoding/json takes the last of the two keys.
 func TestFieldStaysExactWhereJSONRefuses(t *testing.T) {
 	is := is.New(t)
 	s := secrets.NewSecret(`{"password":"new","Password":"old","db":{"a":1,"A":2}}`, secrets.Meta{})
@@ -117,7 +117,7 @@ func TestJSONDecodesIntoSecrets(t *testing.T) {
 	}
 }
 
-// What was in v is not a secret of this document.
+// null replaces the old value of v.
 func TestJSONNullIsTheZeroSecret(t *testing.T) {
 	is := is.New(t)
 	old := secrets.NewSecret("old", secrets.Meta{})
@@ -127,7 +127,7 @@ func TestJSONNullIsTheZeroSecret(t *testing.T) {
 	is.True(v.Pointer == nil)
 	v.Password = old
 	is.NoErr(secrets.NewSecret(`{}`, secrets.Meta{}).JSON(&v))
-	is.Equal(v.Password.Reveal(), "old") // the control: what the document does not name stays, as in encoding/json
+	is.Equal(v.Password.Reveal(), "old") // the control: a missing field keeps its value, as in encoding/json
 }
 
 func TestUnmarshalJSONRefusesWhatItWouldChange(t *testing.T) {
@@ -153,7 +153,7 @@ func TestUnmarshalJSONRefusesWhatItWouldChange(t *testing.T) {
 	is.True(errors.Is(json.Unmarshal([]byte(`{"password":"\ud834"}`), &v), secrets.ErrMalformed))
 }
 
-// UnmarshalJSON must not keep the buffer, which decoders use again.
+// UnmarshalJSON must not keep the buffer, which decoders reuse.
 func TestUnmarshalJSONCopies(t *testing.T) {
 	is := is.New(t)
 	text := []byte(`"hunter2"`)
@@ -242,7 +242,7 @@ func TestJSONMismatchNeverShowsValues(t *testing.T) {
 		"overflow":                {`{"db":{"port":` + digits + `}}`, new(settings), false},
 		"fraction":                {`{"db":{"port":` + digits + `.5}}`, new(settings), false},
 		"string":                  {`{"db":{"port":` + string(word) + `}}`, new(settings), true},
-		"beside a Secret":         {`{"password":` + string(word) + `,"on":` + string(word) + `}`, new(settings), true},
+		"next to a Secret":        {`{"password":` + string(word) + `,"on":` + string(word) + `}`, new(settings), true},
 		"key of a map of numbers": {`{` + string(word) + `:1}`, new(map[int]int), false},
 		"long key of a map":       {`{"` + digits + `":1}`, new(map[int]int), false},
 		"option string": {`{"N":` + string(word) + `}`, new(struct {

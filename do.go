@@ -9,32 +9,34 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/faults"
 )
 
-// ErrRejected says that a consumer of a credential, such as a database, has refused it. The function given to [Client.Do] returns an
-// error that wraps it, so that Do tries another credential. It is no class of an [Error].
+// ErrRejected says that a consumer of a credential, such as a database, has refused it. If the function given to [Client.Do] returns an
+// error that wraps ErrRejected, Do tries another credential. It is not a class of an [Error].
 var ErrRejected = errors.New("secrets: the consumer rejected the credential")
 
-// Do calls f with the secret that key names. If the consumer refuses the credential, so that the error of f wraps [ErrRejected] or
-// [RejectedIf] says so, Do calls f with the next candidate, until one is accepted:
-//
-//  1. the secret of [Client.Get];
-//  2. that of [Client.Refresh];
-//  3. other versions, where the backend names them ([Info.Alternates]): AWSPENDING and AWSPREVIOUS of AWS Secrets Manager, and the
-//     version before the current one of Vault's KV version 2. One that cannot be had is passed over, such as AWSPENDING where a policy
-//     hides it. A key with a version has none.
-//
-// Each value is tried once. [Meta] of the secret that f gets says which version it is. A user name and a password that belong together
-// are read from one document, or they are of two versions.
+// Do calls f with the secret that key names, for a login that works during a rotation. If f refuses the secret, Do calls f with the next
+// candidate, until f accepts one:
 //
 //	err := client.Do(ctx, "database", func(ctx context.Context, s secrets.Secret) error {
-//		return login(ctx, s) // which wraps secrets.ErrRejected if the server says that the password is wrong
+//		return login(ctx, s) // wraps secrets.ErrRejected if the server says that the password is wrong
 //	})
 //
-// Concurrent callers with the same refused value share the calls to the backend. If f accepts no candidate, Do does not ask the backend
-// again for 1 s, 2 s, up to 10 s: until then, calls of Do try the known candidates. If f accepts another version than the current one, Do
-// tries that version first for a minute, while the current one stays the same. It must be safe to call f again, and with an old version.
+// f refuses a secret with an error that wraps [ErrRejected], or one that [RejectedIf] matches. The candidates are:
 //
-// The error is that of Get, an [*Error], or that of f, as it is. If f refuses all candidates, it is that for the current version, joined
-// with the error of Refresh if that has failed.
+//  1. the secret of [Client.Get];
+//  2. the secret of [Client.Refresh];
+//  3. other versions that the backend names ([Info.Alternates]): AWSPENDING and AWSPREVIOUS of AWS Secrets Manager, and the version
+//     before the current one of Vault's KV version 2. Do skips one that it cannot get, such as AWSPENDING if a policy denies it. A key
+//     with a version has no such candidates.
+//
+// Do tries each value once. The [Meta] of the secret names its version. It must be safe to call f several times, and with an old version.
+// Read a user name and a password that must match from one document.
+//
+// Concurrent callers with the same refused value share the calls of the backend. If f refuses all candidates, Do does not call the backend
+// again for 1 s, 2 s, up to 10 s: until then, Do tries the known candidates. If f accepts a version other than the current one, Do tries it
+// first for a minute, as long as the current version stays the same.
+//
+// The error is that of Get, an [*Error], or that of f, unchanged. If f refuses all candidates, it is the error of f for the current
+// version, joined with the error of Refresh if that failed.
 func (c *Client) Do(ctx context.Context, key string, f func(context.Context, Secret) error, opts ...DoOption) error {
 	d := do{client: c, key: key, f: f, faults: faults.List{Prefix: "secrets: Do: "}}
 	d.faults.Checkf(f != nil, "a nil function")
@@ -63,7 +65,7 @@ func (c *Client) Do(ctx context.Context, key string, f func(context.Context, Sec
 		case failure == nil:
 			s = next
 		case class == ErrUnavailable && ctx.Err() == nil:
-			// In an outage it goes on with what it has. After a denial or a deletion, nothing is tried any more.
+			// In an outage, go on with the known secret. After a denial or a deletion, stop.
 		case errors.Is(err, class):
 			return err
 		default:
@@ -75,8 +77,8 @@ func (c *Client) Do(ctx context.Context, key string, f func(context.Context, Sec
 // DoOption configures a [Client.Do].
 type DoOption func(d *do)
 
-// RejectedIf makes Do take an error of f for a refusal if is reports true. It may be given several times. Default: only errors that wrap
-// [ErrRejected], which always count.
+// RejectedIf makes Do treat an error of f as a refusal if is returns true for it. It may be given several times. Errors that wrap
+// [ErrRejected] are always refusals. Default: no other errors are.
 func RejectedIf(is func(error) bool) DoOption {
 	return func(d *do) {
 		d.faults.Checkf(is != nil, "RejectedIf: a nil function")
@@ -84,9 +86,10 @@ func RejectedIf(is func(error) bool) DoOption {
 	}
 }
 
-// Bridge makes Do try again if f accepts no candidate, for at most budget, and no longer than ctx. Do pauses for 1 s, 2 s, up to 10 s, and
-// then tries all candidates again. It stops at a denial or a deletion. So Do waits while a rotation has changed only one of consumer and
-// backend. Each try is a login; a consumer may lock out who fails too often. budget must be at least 1 ms. Default: each candidate once.
+// Bridge makes Do try again if f refuses all candidates, for at most budget and until ctx ends. It helps while a rotation has changed the
+// consumer but not yet the backend, or the reverse. Do pauses for 1 s, 2 s, up to 10 s, and then tries all candidates again. A denial or a
+// deletion stops it. Each try is a login: some consumers lock an account after too many failures. budget must be at least 1 ms. Default: Do
+// tries each candidate once.
 func Bridge(budget time.Duration) DoOption {
 	return func(d *do) {
 		d.budget = budget
@@ -110,7 +113,7 @@ func (d *do) isRejected(err error) bool {
 		(errors.Is(err, ErrRejected) || slices.ContainsFunc(d.rejectedIf, func(is func(error) bool) bool { return is(err) }))
 }
 
-// pass tries s and the candidates after it, and reports whether f has accepted one, or failed for another reason.
+// pass tries s and the candidates after it. done means that f has accepted one, or failed for another reason.
 func (d *do) pass(ctx context.Context, s Secret) (done bool, err error) {
 	var tried []Secret
 	try := func(candidate Secret) (rejected bool, err error) {
@@ -149,13 +152,13 @@ func (d *do) pass(ctx context.Context, s Secret) (done bool, err error) {
 			}
 			return true, err
 		case i == 0:
-			refusal = err // it is the current version
+			refusal = err // of the current version
 		}
 	}
 }
 
-// rest waits until the candidates are to be asked for again after s was refused, and reports whether there is time for that before end.
-// It does not wait past the end of ctx, or of the Client.
+// rest waits until Do may fetch the candidates again after f refused s. It returns false without a wait if end has passed. The wait ends
+// early with ctx and with the Client.
 func (d *do) rest(ctx context.Context, s Secret, end time.Time) bool {
 	now := time.Now()
 	if !now.Before(end) {

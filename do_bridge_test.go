@@ -15,7 +15,7 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// after lets d pass, and then runs f, while the test goes on.
+// after runs f after d, concurrently with the test.
 func after(d time.Duration, f func()) {
 	go func() {
 		time.Sleep(d)
@@ -36,8 +36,8 @@ func TestBridgeWaitsForTheConsumer(t *testing.T) {
 	}, middleware.Standard())
 }
 
-// All that wait ask together.
-func TestBridgesOfManyCallersAskTogether(t *testing.T) {
+// Callers that wait share their fetches.
+func TestBridgesOfManyCallersShareFetches(t *testing.T) {
 	inDo(t, nil, func(d *doing) {
 		var wg sync.WaitGroup
 		after(20*time.Second, func() { d.backend.Set("db", "two") })
@@ -53,7 +53,7 @@ func TestBridgesOfManyCallersAskTogether(t *testing.T) {
 	}, middleware.Standard())
 }
 
-// Nothing but time ends a Bridge, whose error is that of the function as it is.
+// At the end of its budget, a Bridge returns the error of the function, unchanged.
 func TestBridgeEndsWithItsBudget(t *testing.T) {
 	for _, budget := range []time.Duration{time.Millisecond, time.Second, 10 * time.Second, time.Hour} {
 		inDo(t, stages, func(d *doing) {
@@ -115,7 +115,7 @@ func TestBridgeEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// The store is away while the credential is rotated, and the Client has no value of it that the consumer accepts.
+// The store is down during the rotation, and the consumer accepts no value that the Client has.
 func TestBridgeThroughAnOutageOfTheStore(t *testing.T) {
 	for name, opts := range doLayers {
 		t.Run(name, func(t *testing.T) {
@@ -139,7 +139,7 @@ func TestBridgeThroughAnOutageOfTheStore(t *testing.T) {
 	}
 }
 
-// What ends the Client ends what waits.
+// Close ends a Do that waits.
 func TestCloseEndsABridge(t *testing.T) {
 	inDo(t, nil, func(d *doing) {
 		after(5*time.Second, func() { d.NoErr(d.client.Close()) })
@@ -190,7 +190,7 @@ func TestAcceptedAlternateIsTriedFirst(t *testing.T) {
 		accepted(t, func(d *doing) {
 			d.backend.Set("db", "two")
 			d.consumer.accept("two", "next")
-			d.tries("", "AWSPENDING") // nothing has told the Client
+			d.tries("", "AWSPENDING") // the Client has not seen the change
 			d.client.Invalidate("db")
 			d.tries("", "2")
 		})
@@ -221,7 +221,7 @@ func TestAcceptedAlternateIsTriedFirst(t *testing.T) {
 			time.Sleep(lease)
 			d.tries("1", "1", "AWSPENDING")
 			time.Sleep(100 * time.Millisecond)
-			d.tries("1", "1") // what was asked for holds no longer than its lease
+			d.tries("1", "1") // a fetched candidate is valid until the end of its lease
 		})
 	})
 	t.Run("and another error of it ends nothing", func(t *testing.T) {
@@ -233,8 +233,8 @@ func TestAcceptedAlternateIsTriedFirst(t *testing.T) {
 	})
 }
 
-// A caller whose context ends leaves the question to the next one.
-func TestCallerThatLeavesSpoilsNothing(t *testing.T) {
+// If the context of a caller ends, the next caller fetches the candidate.
+func TestACallerThatLeavesDoesNotAffectOthers(t *testing.T) {
 	for name, opts := range doLayers {
 		for who, hastyAt := range map[string]int{"one that asks": 0, "one that waits for it": 1} {
 			t.Run(name+", "+who, func(t *testing.T) {
@@ -281,7 +281,7 @@ func TestCallerThatLeavesSpoilsNothing(t *testing.T) {
 	}
 }
 
-// An alternate that one caller could not wait for is there for the next one.
+// An alternate that one caller did not wait for is still a candidate for the next one.
 func TestCallerThatLeavesAnAlternate(t *testing.T) {
 	inDo(t, stages, func(d *doing) {
 		d.warm()
@@ -304,7 +304,7 @@ func TestCallerThatLeavesAnAlternate(t *testing.T) {
 	}, middleware.Standard())
 }
 
-// What was asked for may be void while a caller is between two of its candidates, and others have asked again.
+// A round may end while a caller is between two of its candidates, and another caller may have begun the next one.
 func TestSlowCallerInTheNextRound(t *testing.T) {
 	inDo(t, stages, func(d *doing) {
 		d.warm()
@@ -325,7 +325,7 @@ func TestSlowCallerInTheNextRound(t *testing.T) {
 	}, middleware.Standard())
 }
 
-// A function that ends its goroutine in any way leaves nothing locked.
+// A function that panics or ends its goroutine leaves nothing locked.
 func TestFunctionThatPanicsOrEndsItsGoroutine(t *testing.T) {
 	for name, end := range map[string]func(){"panic": func() { panic("hunter2") }, "Goexit": runtime.Goexit} {
 		for _, version := range []string{"1", "AWSPENDING"} {
@@ -352,7 +352,7 @@ func TestFunctionThatPanicsOrEndsItsGoroutine(t *testing.T) {
 	}
 }
 
-// Handles of the key look at once after Do has refreshed it.
+// Handles of the key poll at once after the refresh of Do.
 func TestHandlesFollowDo(t *testing.T) {
 	inDo(t, nil, func(d *doing) {
 		h, err := d.client.Watch(d.Context(), "db")
@@ -417,7 +417,7 @@ func TestNoErrorOfDoShowsAValue(t *testing.T) {
 	}, middleware.Standard())
 }
 
-// What the store denies or has deleted is not tried again.
+// After a denial or a deletion, Do stops.
 func TestBridgeEndsWithADenial(t *testing.T) {
 	for _, class := range []error{
 		secrets.ErrPermissionDenied, secrets.ErrUnauthenticated, secrets.ErrDeleted, secrets.ErrNotFound,

@@ -20,7 +20,7 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// staged is a backend whose documents have other versions that are worth a try.
+// staged is a backend with Info.Alternates.
 type staged struct {
 	*secretstest.Backend
 
@@ -38,12 +38,12 @@ func (s *staged) Info() secrets.Info {
 	return info
 }
 
-// consumer is what the credentials are for.
+// consumer accepts or refuses credentials, as a database does.
 type consumer struct {
 	mu      sync.Mutex
 	accepts func(password string) bool
 	tried   []string // the versions of its logins
-	errs    []error  // what it has answered to them
+	errs    []error  // its answers
 }
 
 // refusedLogin is the error of a login with a version of the credential.
@@ -63,14 +63,14 @@ func (c *consumer) login(_ context.Context, s secrets.Secret) error {
 	return err
 }
 
-// accept makes c accept these passwords alone.
+// accept makes c accept only these passwords.
 func (c *consumer) accept(passwords ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.accepts = func(password string) bool { return slices.Contains(passwords, password) }
 }
 
-// take returns the versions of the logins since the last call, and what the consumer has answered to them.
+// take returns the versions of the logins since the last call, and the answers of the consumer.
 func (c *consumer) take() (tried []string, errs []error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -79,7 +79,7 @@ func (c *consumer) take() (tried []string, errs []error) {
 	return tried, errs
 }
 
-// doing is a client in a bubble, the backend with the credential db, in the version "1", and its consumer, which refuses all.
+// doing is a client in a bubble, a backend with version "1" of the credential db, and a consumer, which refuses all.
 type doing struct {
 	*is.I
 	*testing.T
@@ -89,7 +89,7 @@ type doing struct {
 	consumer *consumer
 }
 
-// stages are those of AWS.
+// stages returns the stages of AWS.
 var stages = []string{"AWSPENDING", "AWSPREVIOUS"}
 
 // inDo runs test in a bubble. The backend names alternates.
@@ -107,7 +107,7 @@ func (d *doing) do(opts ...secrets.DoOption) error {
 	return d.client.Do(d.Context(), "db", d.consumer.login, opts...)
 }
 
-// tries checks that a Do tries these versions, and what comes of it: that of the version whose error it is, or "" for none.
+// tries checks that a Do tries these versions, and that its error is that of the version failed, or nil if that is "".
 func (d *doing) tries(failed string, versions ...string) {
 	d.Helper()
 	err := d.do()
@@ -177,7 +177,7 @@ func TestDoGivesItsFunctionTheMetaOfTheCandidate(t *testing.T) {
 	})
 }
 
-// The current version has the same value again, and so have its alternates.
+// The current version and its alternates have the refused value.
 func TestDoTriesNoValueTwice(t *testing.T) {
 	inDo(t, []string{"AWSPENDING", "AWSPREVIOUS", "AWSPENDING"}, func(d *doing) {
 		d.backend.SetVersion("db", "AWSPENDING", "one")
@@ -188,7 +188,7 @@ func TestDoTriesNoValueTwice(t *testing.T) {
 	})
 }
 
-// doLayers are the layers that a refusal meets.
+// doLayers are sets of layers around the backend.
 var doLayers = map[string][]secrets.Option{
 	"Standard":    {middleware.Standard()},
 	"dedup alone": {secrets.WithDedup(dedup.New())},
@@ -223,8 +223,8 @@ func TestConcurrentRefusalsCauseOneRefresh(t *testing.T) {
 	}
 }
 
-// A consumer that refuses everybody, and 1,000 attempts in 10 s: the backend is asked at 0, 1, 3 and 7 s.
-func TestConsumerThatRefusesEverybodyIsFewCalls(t *testing.T) {
+// 1,000 attempts in 10 s with a consumer that refuses all: the Client calls the backend at 0, 1, 3 and 7 s.
+func TestAConsumerThatRefusesAllCausesFewCalls(t *testing.T) {
 	const attempts = 1000
 	for name, opts := range doLayers {
 		gets := attempts
@@ -250,8 +250,8 @@ func TestConsumerThatRefusesEverybodyIsFewCalls(t *testing.T) {
 	}
 }
 
-// What is known of one refused value says nothing of the next one.
-func TestAnotherRefusedValueIsAskedForAnew(t *testing.T) {
+// A new refused value begins its own round.
+func TestAnotherRefusedValueIsFetchedAgain(t *testing.T) {
 	inDo(t, stages, func(d *doing) {
 		d.tries("1", "1")
 		d.backend.Set("db", "two")
@@ -261,7 +261,7 @@ func TestAnotherRefusedValueIsAskedForAnew(t *testing.T) {
 	})
 }
 
-// Another error of the function ends Do, which returns it as it is.
+// Any other error of the function ends Do, which returns it unchanged.
 func TestAnotherErrorEndsDo(t *testing.T) {
 	inDo(t, stages, func(d *doing) {
 		d.backend.SetVersion("db", "AWSPENDING", "next")
@@ -303,7 +303,7 @@ func TestRejectedIf(t *testing.T) {
 	}
 }
 
-// A key with a version asks for that one. Refresh asks for it again, and there is no other.
+// A key with a version has no candidate besides Get and Refresh.
 func TestPinnedKeyHasNoAlternates(t *testing.T) {
 	inDo(t, stages, func(d *doing) {
 		d.backend.SetVersion("db", "AWSPENDING", "next")
@@ -320,7 +320,7 @@ func TestPinnedKeyHasNoAlternates(t *testing.T) {
 func TestDoOfAField(t *testing.T) {
 	inDo(t, stages, func(d *doing) {
 		d.backend.Set("db", `{"password":"two"}`)
-		d.backend.SetVersion("db", "AWSPENDING", `{"user":"u"}`) // without the field: it is passed over
+		d.backend.SetVersion("db", "AWSPENDING", `{"user":"u"}`) // without the field, so it is skipped
 		d.backend.SetVersion("db", "AWSPREVIOUS", `{"password":"old"}`)
 		d.consumer.accept("old")
 		d.NoErr(d.client.Do(d.Context(), "db#password", d.consumer.login))
@@ -329,7 +329,7 @@ func TestDoOfAField(t *testing.T) {
 	})
 }
 
-func TestAlternatesThatCannotBeHadArePassedOver(t *testing.T) {
+func TestAlternatesThatFailAreSkipped(t *testing.T) {
 	for name, failure := range map[string]error{
 		"denied": secrets.ErrPermissionDenied, "missing": secrets.ErrNotFound, "deleted": secrets.ErrDeleted,
 		"unavailable": secrets.ErrUnavailable, "malformed": secrets.ErrMalformed,
@@ -353,7 +353,7 @@ func TestAlternatesThatCannotBeHadArePassedOver(t *testing.T) {
 	}
 }
 
-// What a backend says of its alternates costs no caller its call.
+// A panic or a bad result of Info.Alternates does not fail Do.
 func TestBackendThatCannotNameItsAlternates(t *testing.T) {
 	for name, alternates := range map[string]func(secrets.Ref) []secrets.Ref{
 		"panics":       func(secrets.Ref) []secrets.Ref { panic("hunter2") },
@@ -376,7 +376,7 @@ func TestBackendThatCannotNameItsAlternates(t *testing.T) {
 			is.True(err == refusal)
 			is.Equal(called, 1)
 			if name == "no version" {
-				is.Equal(b.calls.Load(), int64(2)) // it is the current one, which has been asked for
+				is.Equal(b.calls.Load(), int64(2)) // the alternate is the current version, which is already fetched
 			}
 		})
 	}
@@ -398,8 +398,8 @@ func TestAlternatesOfTheCurrentVersion(t *testing.T) {
 	is.Equal(tried, []string{"7", "before 7"})
 }
 
-// Another backend of a chain has no version of what the first one holds.
-func TestAlternatesOfAnotherBackendArePassedOver(t *testing.T) {
+// Alternates are only from the backend that has the current version.
+func TestAlternatesOfAnotherBackendAreSkipped(t *testing.T) {
 	inDo(t, stages, func(d *doing) {
 		spare := secretstest.NewBackend(nil, secretstest.WithName("spare"))
 		spare.SetVersion("db", "AWSPENDING", "spare")
@@ -411,7 +411,7 @@ func TestAlternatesOfAnotherBackendArePassedOver(t *testing.T) {
 	})
 }
 
-// The spare answers, and its alternates count.
+// If the fallback answers, its alternates count.
 func TestAlternatesOfTheBackendThatAnswers(t *testing.T) {
 	inDo(t, nil, func(d *doing) {
 		spare := secretstest.NewBackend(map[string]string{"db": "spare"}, secretstest.WithName("spare"))

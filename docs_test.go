@@ -2,6 +2,7 @@ package secrets_test
 
 import (
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -40,34 +41,52 @@ func TestReadmeCheckFails(t *testing.T) {
 	is.True(!shownIn(sources, ":= 1\n"))
 }
 
-// TestOptionsAreDocumented looks for every option in README.md and docs/. That its default is right there is for a person to see to.
+// TestOptionsAreDocumented holds the tables of options in docs/ to the doc comments: each option has a row, and the figures, names and
+// variables of its default are in that row.
 func TestOptionsAreDocumented(t *testing.T) {
 	is := is.New(t)
-	var documented strings.Builder
+	rows := make(map[string][]string)
 	for _, text := range pages(t) {
-		documented.WriteString(text)
-	}
-
-	option := regexp.MustCompile(`(?m)^func ((?:With|On|To)\w*)\(`)
-	var options int
-	for _, pattern := range []string{"*.go", "backend/*/*.go", "middleware/*/*.go", "detect/*.go", "secretstest/*.go", "use/*/*.go"} {
-		files, err := filepath.Glob(pattern)
-		is.NoErr(err)
-		for _, file := range files {
-			if strings.HasSuffix(file, "_test.go") {
-				continue
-			}
-			source, err := os.ReadFile(file)
-			is.NoErr(err)
-			for _, match := range option.FindAllStringSubmatch(string(source), -1) {
-				options++
-				if !strings.Contains(documented.String(), match[1]+"(") {
-					t.Errorf("README.md and docs/ do not have %s of %s", match[1], file)
-				}
+		for _, row := range regexp.MustCompile(`(?m)^\| .*`).FindAllString(text, -1) {
+			for _, option := range regexp.MustCompile("`(\\w+)\\(").FindAllStringSubmatch(row, -1) {
+				rows[option[1]] = append(rows[option[1]], row)
 			}
 		}
 	}
-	is.True(options > 20) // options were found
+	options, facts := 0, 0
+	walkSources(t, func(path, source string) {
+		if strings.HasSuffix(path, "_test.go") || strings.HasPrefix(path, "internal/") {
+			return
+		}
+		for _, match := range optionFunc.FindAllStringSubmatch(source, -1) {
+			options++
+			comment, name := match[1], match[2]
+			if len(rows[name]) == 0 {
+				t.Errorf("no table has %s of %s", name, path)
+			}
+			for _, fact := range factsOf(comment) {
+				facts++
+				if !slices.ContainsFunc(rows[name], func(row string) bool { return strings.Contains(row, fact) }) {
+					t.Errorf("no row of %s has %s, which %s says is its default", name, fact, path)
+				}
+			}
+		}
+	})
+	is.True(options > 60) // options were found
+	is.True(facts > 30)
+	is.Equal(factsOf("// WithX sets x.\n// Default: 5 minutes, which\n// is 300 seconds.\n"), []string{"5 min"}) // the check can fail
+}
+
+// optionFunc matches the doc comment and the name of a function that returns an option.
+var optionFunc = regexp.MustCompile(`((?:(?m:^)//.*\n)+)func ([A-Z]\w*)\([^)]*\) \w*Option\b`)
+
+// factsOf returns the figures, quoted names and variables in the default that a doc comment states, with the units of docs/.
+func factsOf(comment string) []string {
+	text := strings.Join(strings.Fields(strings.ReplaceAll(comment, "//", " ")), " ")
+	_, text, _ = strings.Cut(text, "Default: ")
+	text = regexp.MustCompile(`(\. |;|, which|, since|, because|, so).*`).ReplaceAllString(text, "")
+	text = strings.NewReplacer(" minutes", " min", " hours", " h", " hour", " h", " seconds", " s").Replace(text)
+	return regexp.MustCompile(`\d(?:[\d,.]*\d)?(?: (?:MiB|min|h|s)\b)?|"[^"]+"|[A-Z]+_[A-Z_]+|/[a-z/]+`).FindAllString(text, -1)
 }
 
 // The first page is one that people read to its end.
@@ -217,24 +236,61 @@ func TestTestPatterns(t *testing.T) {
 	is.True(!slices.ContainsFunc(names, regexp.MustCompile("NoSuchTest").MatchString)) // the check can fail
 }
 
+// TestDesignNamesExist holds DESIGN.md to names that are in the files that it names for them.
+func TestDesignNamesExist(t *testing.T) {
+	is := is.New(t)
+	sources := make(map[string]string)
+	walkSources(t, func(path, source string) { sources[path] = source })
+	missing := func(page string) (missing []string, n int) {
+		for _, match := range regexp.MustCompile("([a-z/]+\\.go), `(\\w+)`(?: and `(\\w+)`)?").FindAllStringSubmatch(page, -1) {
+			for _, name := range match[2:] {
+				n++
+				word := regexp.MustCompile(`\b` + name + `\b`)
+				if !slices.ContainsFunc(slices.Collect(maps.Keys(sources)), func(path string) bool {
+					return strings.HasSuffix("/"+path, "/"+match[1]) && word.MatchString(sources[path])
+				}) {
+					missing = append(missing, match[1]+": "+name)
+				}
+			}
+		}
+		return missing, n
+	}
+	none, n := missing(pages(t)["DESIGN.md"])
+	is.Equal(none, nil)
+	is.True(n > 10)
+	one, _ := missing("| a rule | poll.go, `noSuchName` |")
+	is.Equal(len(one), 1) // the check can fail
+}
+
 // testNames returns the names of all tests, benchmarks and fuzz targets, those of nested modules too.
 func testNames(t *testing.T) (names []string) {
+	t.Helper()
+	walkSources(t, func(path, source string) {
+		if !strings.HasSuffix(path, "_test.go") {
+			return
+		}
+		for _, match := range regexp.MustCompile(`(?m)^func ((?:Test|Benchmark|Fuzz)\w+)\(`).FindAllStringSubmatch(source, -1) {
+			names = append(names, match[1])
+		}
+	})
+	return names
+}
+
+// walkSources calls f with each Go file of the repository.
+func walkSources(t *testing.T, f func(path, source string)) {
 	t.Helper()
 	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
 		if err == nil && entry.IsDir() && strings.HasPrefix(entry.Name(), ".") && path != "." {
 			return fs.SkipDir // of caches and git
 		}
-		if err != nil || !strings.HasSuffix(path, "_test.go") {
+		if err != nil || filepath.Ext(path) != ".go" {
 			return err
 		}
 		source, err := os.ReadFile(path)
-		for _, match := range regexp.MustCompile(`(?m)^func ((?:Test|Benchmark|Fuzz)\w+)\(`).FindAllStringSubmatch(string(source), -1) {
-			names = append(names, match[1])
-		}
+		f(filepath.ToSlash(path), string(source))
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return names
 }

@@ -9,23 +9,23 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/fetchctx"
 )
 
-// document is the outermost layer around one backend. It asks what is below for documents alone, so that the fields of one
-// document are one fetch and one version, and selects the fields itself.
+// document is the outermost layer around one backend. It fetches whole documents and selects the fields itself: the fields of one document
+// are one fetch and one version.
 type document struct {
 	info   Info
 	next   Fetcher
 	cache  Cache   // or nil
 	guard  *guard  // bounds Info.Resolve
-	health *health // is told of stale answers, or nil
+	health *health // logs stale answers, or nil
 }
 
-// location is where a ref is: a field of a document, or the whole if field is empty.
+// location is the place of a ref: a field of a document, or the whole document if field is empty.
 type location struct {
 	doc   Ref
 	field string
 }
 
-// locate returns the location of ref. A backend that looks at files to find it may block.
+// locate returns the location of ref. It may block, for example if the backend reads a directory.
 func (d *document) locate(ctx context.Context, ref Ref) (at location, err error) {
 	switch {
 	case d.info.Resolve == nil:
@@ -67,8 +67,8 @@ func locationOf(ref Ref) location {
 type content struct {
 	Result
 
-	parsed func() *parsed // once for all that need a field of it, or nil
-	lost   bool           // it was over on arrival for the second time: to fetch it a third time is of no use
+	parsed func() *parsed // parses the document once for all of its fields, or nil
+	lost   bool           // its lease had ended on arrival, for the second time: do not fetch it again
 }
 
 func contentOf(s Secret, err error) content { return content{Result: Result{s, err}} }
@@ -80,14 +80,14 @@ func (c content) field(name string) (Secret, error) {
 	return c.parsed().field(c.Secret, name)
 }
 
-// Fetch returns the secret for ref. Below, the error of a context is bare; here it becomes one that says what was asked for.
+// Fetch returns the secret for ref. The layers below return bare errors of a context; Fetch turns them into an Error with the key.
 func (d *document) Fetch(ctx context.Context, ref Ref) (Secret, error) {
 	at, err := d.locate(ctx, ref)
 	if err != nil {
 		return Secret{}, failureOf(ctx, err, d.info.Name, ref.String())
 	}
 	c, renew := d.read(ctx, at.doc)
-	if isOver(c.Secret, time.Now()) && !c.lost { // it was long on its way, or the lease is short
+	if isOver(c.Secret, time.Now()) && !c.lost { // the fetch took long, or the lease is short
 		renew()
 		c, _ = d.read(ctx, at.doc)
 	}
@@ -97,7 +97,7 @@ func (d *document) Fetch(ctx context.Context, ref Ref) (Secret, error) {
 	return d.choose(ctx, ref, at, c)
 }
 
-// errOver is the error of a secret whose lease ended twice before the caller could have it.
+// errOver is the error of a secret whose lease ended twice before it reached the caller.
 var errOver = NewError(ErrUnavailable, "the lease was over when it arrived")
 
 // isOver reports whether the lease of s has ended by now, by the wall clock.
@@ -108,7 +108,7 @@ func isOver(s Secret, now time.Time) bool {
 	return !now.Before(s.meta.ExpiresAt.Round(0))
 }
 
-// read returns the content of doc. renew makes the next read of the same group fetch it anew.
+// read returns the content of doc. After renew, the next read of the same group fetches doc again.
 func (d *document) read(ctx context.Context, doc Ref) (c content, renew func()) {
 	f := fetchctx.Of(ctx)
 	switch {
@@ -121,23 +121,23 @@ func (d *document) read(ctx context.Context, doc Ref) (c content, renew func()) 
 	}
 }
 
-// peek answers a call that must make no lease.
+// peek returns the content of doc from the cache: its caller must not create a lease.
 func (d *document) peek(doc Ref) content {
 	if d.cache != nil {
 		if r, known := d.cache.Peek(doc); known {
 			return contentOf(r.Secret, r.Err)
 		}
 	}
-	return contentOf(Secret{}, NewError(ErrInvalidKey, "whether it exists cannot be told without making a lease; Get does so"))
+	return contentOf(Secret{}, NewError(ErrInvalidKey, "a check would create a lease; call Get instead"))
 }
 
-// groupKey names a document in a group.
+// groupKey identifies a document of a backend in a group.
 type groupKey struct {
 	of  *document
 	doc Ref
 }
 
-// fetchOnce fetches doc once for all of the group that need it.
+// fetchOnce fetches doc once for all members of the group that need it.
 func (d *document) fetchOnce(ctx context.Context, f fetchctx.Fetch, doc Ref) (c content, renew func()) {
 	key := groupKey{d, doc}
 	for {
@@ -151,8 +151,8 @@ func (d *document) fetchOnce(ctx context.Context, f fetchctx.Fetch, doc Ref) (c 
 			return contentOf(Secret{}, err), renew
 		}
 		c, _ = shared.Value.(content)
-		// Who comes after an outage wants to try again, as a middleware that retries does. And middleware may have ended the
-		// context of who fetched, and not ours.
+		// A call that begins after an outage fetches again: it may be a retry by middleware. So does a call whose own context is fine,
+		// if only the context of the first caller has ended.
 		again := ended && c.Err != nil && Class(c.Err) == ErrUnavailable || isContextError(c.Err)
 		if !again || ctx.Err() != nil {
 			return c, renew
@@ -161,10 +161,10 @@ func (d *document) fetchOnce(ctx context.Context, f fetchctx.Fetch, doc Ref) (c 
 	}
 }
 
-// lead fetches doc and hands the answer to the others.
+// lead fetches doc for all members of the group that wait for shared.
 func (d *document) lead(ctx context.Context, f fetchctx.Fetch, doc Ref, shared *fetchctx.Shared) (c content) {
 	c = contentOf(Secret{}, errEnded)
-	defer func() { // also if a layer ends the goroutine
+	defer func() { // even if a layer ends the goroutine
 		c.parsed, c.lost = sync.OnceValue(c.Secret.parse), shared.Renewed && isOver(c.Secret, time.Now())
 		shared.Value = c
 		shared.End()
@@ -177,14 +177,14 @@ func (d *document) lead(ctx context.Context, f fetchctx.Fetch, doc Ref, shared *
 	return c
 }
 
-// gather waits for the other fetches of the group, and reports whether all have come: what a Local backend reads at one moment
-// belongs together, such as two files that Kubernetes swaps. Those that are held up elsewhere get the time of gatherTime.
+// gather waits for the other fetches of the group, and reports whether all have arrived. A Local backend should read files that belong
+// together at one moment, because Kubernetes may swap them. Fetches that middleware holds up get gatherTime.
 func (d *document) gather(ctx context.Context, group *fetchctx.Group) bool {
 	patience := gatherTime(ctx)
 	if patience <= 0 {
 		return false
 	}
-	// The timer is not that of ctx, which may have a deadline that has passed and yet never end.
+	// A separate timer: ctx may be foreign, and never end, even after its deadline.
 	patient, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	for _, end := range []context.Context{ctx, d.guard.life} {
@@ -194,8 +194,8 @@ func (d *document) gather(ctx context.Context, group *fetchctx.Group) bool {
 	return group.Gather(patient.Done())
 }
 
-// gatherTime is how long fetches of a Local backend wait for others of their group: a second, and no more than half of the time
-// that ctx leaves. The others may be held up by middleware that lets few callers in at a time, and so by those who wait.
+// gatherTime returns how long fetches of a Local backend wait for others of their group: a second, but at most half of the time until the
+// deadline of ctx. It must be bounded: middleware that limits concurrency may hold up the others until those that wait return.
 func gatherTime(ctx context.Context) time.Duration {
 	if deadline, ok := ctx.Deadline(); ok {
 		return min(time.Second, time.Until(deadline)/2)
@@ -203,14 +203,14 @@ func gatherTime(ctx context.Context) time.Duration {
 	return time.Second
 }
 
-// choose makes the answer for ref, which is at that location, of the content of its document.
+// choose returns the answer for ref from c, the content of its document.
 func (d *document) choose(ctx context.Context, ref Ref, at location, c content) (Secret, error) {
 	s, err := c.Secret, c.Err
 	switch {
 	case err != nil:
-	case s.IsZero(): // from a layer; the guard lets none pass
+	case s.IsZero(): // from a layer; the guard returns no zero Secret
 		err = errNoAnswer
-	case at.field != "" && ctx.Err() != nil: // to find a field of a large document takes time
+	case at.field != "" && ctx.Err() != nil: // the search for a field of a large document takes time
 		err = ctx.Err()
 	case at.field != "":
 		s, err = c.field(at.field)
@@ -225,40 +225,39 @@ func (d *document) choose(ctx context.Context, ref Ref, at location, c content) 
 		e.Detail = join(e.Detail, lookedFor(ref, at), d.hint(ref, at))
 	case ErrMalformed:
 		e.Detail = join(e.Detail, d.hint(ref, at))
-	case ErrPermissionDenied: // a policy may be for what the caller meant
+	case ErrPermissionDenied: // the policy may allow the path that the caller meant
 		e.Detail = join(e.Detail, lookedFor(ref, at))
 	}
 	return Secret{}, e
 }
 
-// hint says where the field of ref, which was looked for in its document, could also have been, if the backend knows.
+// hint returns the backend's hint for the field of ref, if the field was searched in its document.
 func (d *document) hint(ref Ref, at location) (text string) {
 	if d.info.Hint == nil || ref.Field == "" || at.field != ref.Field {
 		return ""
 	}
 	defer func() {
 		if recover() != nil {
-			text = "" // it is the failure that matters
+			text = "" // the failure matters more
 		}
 	}()
 	return d.info.Hint(ref)
 }
 
-// lookedFor says where a backend looked for ref, if it looked elsewhere than the key says.
+// lookedFor returns where the backend looked for ref, or "" if the key says the same.
 func lookedFor(ref Ref, at location) string {
 	switch {
 	case at.field == ref.Field:
 		return ""
-	case at.field == "": // the backend keeps the fields of a document as documents of their own
+	case at.field == "": // the backend stores the fields of a document as separate documents
 		return "it looked for " + printable(at.doc.Path)
-	default: // it took the end of the path for a field, which the caller may not have meant
+	default: // the backend read the end of the path as a field, which may not be what the caller meant
 		whole := Ref{Path: ref.Path, Version: ref.Version, Whole: true}.String()
 		return fmt.Sprintf("field %s of %s; the whole secret is %s", printable(at.field), printable(at.doc.Path), printable(whole))
 	}
 }
 
-// join returns those of parts that are not empty, as one text. It makes nothing for a single one: the error may be that of a
-// backend which a chain only passes over, on the way to a secret.
+// join joins the parts that are not empty. A single part costs no allocation: a chain may skip this error on the way to a secret.
 func join(parts ...string) string {
 	var all string
 	for _, part := range parts {

@@ -21,7 +21,7 @@ func TestResolve(t *testing.T) {
 			ref.Path = "m/" + ref.Path
 			return ref
 		}
-		return secrets.Ref{Path: "m/" + dir, Field: last, Version: ref.Version, Whole: true} // Whole says nothing here
+		return secrets.Ref{Path: "m/" + dir, Field: last, Version: ref.Version, Whole: true} // Whole has no effect here
 	})
 	client := open(t, backend, secrets.WithMiddleware(tr.middleware("user")), secrets.WithCache(tr.cache()))
 	for key, want := range map[string]string{
@@ -80,9 +80,9 @@ func TestErrorTextOfAClient(t *testing.T) {
 	}
 }
 
-// Where a backend looked is told of an absence, and of a denial, whose policy may be for what the caller meant. In an outage
-// it would mislead.
-func TestWhenThePlaceIsTold(t *testing.T) {
+// The error of a missing or denied secret says where the backend looked. In an outage
+// that would mislead.
+func TestErrorsNameThePlaceOfASecret(t *testing.T) {
 	for class, want := range map[error]string{
 		secrets.ErrNotFound:         "secrets: fake: a/b: not found: why; field y of x; the whole secret is a/b#",
 		secrets.ErrPermissionDenied: "secrets: fake: a/b: permission denied: why; field y of x; the whole secret is a/b#",
@@ -98,13 +98,13 @@ func TestWhenThePlaceIsTold(t *testing.T) {
 	}
 }
 
-// hinting makes b know where else a field could have been.
+// hinting returns b with an Info.Hint.
 func hinting(b *fake, hint func(secrets.Ref) string) *fake {
 	b.info.Hint = hint
 	return b
 }
 
-func TestHintIsToldOfFieldsThatAreNotThere(t *testing.T) {
+func TestHintIsCalledForMissingFields(t *testing.T) {
 	is := is.New(t)
 	hint := func(ref secrets.Ref) string { return ref.Field + " could be elsewhere" }
 	client := open(t, hinting(newFake("doc", "{}", "text", "no JSON"), hint))
@@ -124,10 +124,10 @@ func TestHintIsToldOfFieldsThatAreNotThere(t *testing.T) {
 
 	client = open(t, hinting(newFake(), func(secrets.Ref) string { panic("s3cr3t") }))
 	_, err = client.Get(t.Context(), "doc#a")
-	is.Equal(err.Error(), "secrets: fake: doc#a: not found") // the failure itself is told all the same
+	is.Equal(err.Error(), "secrets: fake: doc#a: not found") // the failure without the hint
 }
 
-// Fields of one document are one reading of it, also if they are many and it is large.
+// Many fields of one large document are parsed once.
 func TestManyFieldsOfALargeDocument(t *testing.T) {
 	is := is.New(t)
 	var document strings.Builder
@@ -148,7 +148,7 @@ func TestManyFieldsOfALargeDocument(t *testing.T) {
 	}
 }
 
-// The fields of a document in memory are one reading of it, too, as is what memory learns of them.
+// Fields of a document in memory are parsed once, also by Memorize.
 func TestManyFieldsOfALargeDocumentInMemory(t *testing.T) {
 	is := is.New(t)
 	var document strings.Builder
@@ -173,7 +173,7 @@ func TestManyFieldsOfALargeDocumentInMemory(t *testing.T) {
 	allocated("db") // in memory from here on
 	one, many := allocated("db#f1", "db#f2"), allocated(fields...)
 	is.Equal(backend.calls.Load(), int64(1))
-	is.True(one > 100_000) // the control: a reading is seen
+	is.True(one > 100_000) // the control: a parse shows in the numbers
 	if many > 8*one {
 		t.Errorf("%d fields took %d bytes, and two %d", len(fields), many, one)
 	}

@@ -10,38 +10,37 @@ import (
 	"unicode"
 )
 
-// The classes of failure. Every error that leaves a [Client] is an [*Error] of exactly one of them, whatever the backend
-// returned. If the caller's own context has ended, the class is its error instead: [context.Canceled] or
-// [context.DeadlineExceeded]. Test for a class with [errors.Is], and not with ==:
+// The classes of errors. Every error of a [Client] is an [*Error] of exactly one of them, whatever the backend returned. If the caller's
+// own context has ended, the class is [context.Canceled] or [context.DeadlineExceeded] instead. Test for a class with [errors.Is], not with
+// ==:
 //
 //	if errors.Is(err, secrets.ErrNotFound) { … }
 //
 // [ErrDeleted] and [ErrFieldNotFound] are ErrNotFound too.
 var (
-	// ErrNotFound says that the backend was asked, could answer, and has no such secret.
+	// ErrNotFound says that the backend has answered and has no such secret.
 	ErrNotFound error = &class{text: "not found"}
-	// ErrDeleted says that the secret existed and was deleted, or is marked for deletion. It is an ErrNotFound, but no
-	// fallback is asked in its place: a user name from one backend must not meet a password from another.
+	// ErrDeleted says that the secret existed and was deleted, or is marked for deletion. It is also ErrNotFound, but no fallback
+	// replaces it: a user name from one backend must not meet a password from another.
 	ErrDeleted error = &class{text: "deleted", parent: ErrNotFound}
-	// ErrFieldNotFound says that the document is there and the field in it is missing or null. It is an ErrNotFound, but
-	// no fallback is asked in its place.
+	// ErrFieldNotFound says that the document exists, and the field in it is missing or null. It is also ErrNotFound, but no fallback
+	// replaces it.
 	ErrFieldNotFound error = &class{text: "field not found", parent: ErrNotFound}
-	// ErrPermissionDenied says that the backend knows who asks and refuses.
+	// ErrPermissionDenied says that the backend accepts the caller's credentials, but does not allow this read.
 	ErrPermissionDenied error = &class{text: "permission denied"}
 	// ErrUnauthenticated says that the backend does not accept the caller's credentials: missing, invalid or expired.
 	ErrUnauthenticated error = &class{text: "not authenticated"}
-	// ErrUnavailable says that no answer could be had: network, timeout, throttling, a server error. It may be different
-	// the next time.
+	// ErrUnavailable says that the backend could not answer: network, timeout, throttling, a server error. A later try may succeed.
 	ErrUnavailable error = &class{text: "unavailable"}
-	// ErrInvalidKey says that the key cannot name a secret. The backend was not asked, or refused the name itself.
+	// ErrInvalidKey says that the key cannot name a secret. Either the Client or the backend refused it.
 	ErrInvalidKey error = &class{text: "invalid key"}
-	// ErrMalformed says that what is stored, or what was answered, cannot be read as what was asked for: broken JSON,
-	// an empty answer, a value over the size cap.
+	// ErrMalformed says that the stored value, or the answer of the backend, does not have the expected form: broken JSON, an empty
+	// answer, a value over the size limit.
 	ErrMalformed error = &class{text: "malformed"}
-	// ErrUnknown says that something failed that no rule names; a panic in a backend is one such case.
+	// ErrUnknown says that the failure fits no other class, such as a panic in a backend.
 	ErrUnknown error = &class{text: "unknown failure"}
-	// ErrClosed says that the [Client] was closed, or a backend that it shares with another Client, or that a [Handle] or [Live] has
-	// ended.
+	// ErrClosed says that the [Client] was closed, or that another Client closed a backend that both share, or that a [Handle] or [Live]
+	// has ended.
 	ErrClosed error = &class{text: "closed"}
 )
 
@@ -54,9 +53,8 @@ type class struct {
 func (c *class) Error() string { return "secrets: " + c.text }
 func (c *class) Unwrap() error { return c.parent }
 
-// failureClasses and absenceClasses list the sentinels in the order in which [Class] looks for them. An error that claims several is of
-// the one that hides least: absence comes last, since an outage or a denial must never read as "not found", and the
-// narrower kinds of absence come before the wide one.
+// failureClasses and absenceClasses list the sentinels in the order in which [Class] checks them. Absence comes last: an error that is also
+// an outage or a denial must not read as "not found". ErrNotFound comes after its two kinds.
 func failureClasses() [7]error {
 	return [...]error{
 		ErrClosed, ErrPermissionDenied, ErrUnauthenticated, ErrUnavailable, ErrMalformed, ErrInvalidKey, ErrUnknown,
@@ -65,11 +63,11 @@ func failureClasses() [7]error {
 
 func absenceClasses() [3]error { return [...]error{ErrDeleted, ErrFieldNotFound, ErrNotFound} }
 
-// Class returns the one sentinel that err belongs to, or nil if err is nil. That of an error of a [Client] whose caller's context
-// has ended is [context.Canceled] or [context.DeadlineExceeded]. Any other error of a context is ErrUnavailable, as that of a
-// timeout is: whether the context was the caller's own is not known. What no rule names is ErrUnknown.
+// Class returns the sentinel of err's class, or nil if err is nil. If err is from a [Client] and the caller's own context had ended, it
+// returns [context.Canceled] or [context.DeadlineExceeded]. Any other error of a context, and any timeout, is [ErrUnavailable]: the
+// context may not be the caller's. All other errors are [ErrUnknown].
 func Class(err error) error {
-	// The forms that layers pass on need no search.
+	// These forms, which layers return most, need no search.
 	switch e := err.(type) { //nolint:errorlint // a wrapped one is searched
 	case nil:
 		return nil
@@ -88,9 +86,9 @@ func Class(err error) error {
 	return search(err)
 }
 
-// search looks for the class of an error that may be foreign.
+// search returns the class of an error that may be foreign.
 func search(err error) (sentinel error) {
-	// Its methods run here, those of a nil pointer among them.
+	// The methods of err may panic, for example on a nil pointer.
 	defer func() {
 		if recover() != nil {
 			sentinel = ErrUnknown
@@ -116,7 +114,7 @@ func search(err error) (sentinel error) {
 	return ErrUnknown
 }
 
-// isBareContextError reports whether err is the error of a context itself.
+// isBareContextError reports whether err is context.Canceled or context.DeadlineExceeded, not wrapped.
 func isBareContextError(err error) bool {
 	return err == context.Canceled || err == context.DeadlineExceeded //nolint:errorlint // a wrapped one is some other error
 }
@@ -125,33 +123,32 @@ func isContextError(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// Error is a failure to get one secret. It says which backend failed on which key, in which class, and what is known
-// beyond that; it never holds a value.
+// Error is a failure to get one secret. It holds the backend, the key, the class and a detail, and never a value.
 //
-// Backends return an Error to give a class and a Detail of their own. Whatever else they return is classified by [Class]
-// and dropped: errors of SDKs and parsers carry bodies, tokens and addresses.
+// Backends return an Error, made with [NewError], to choose the class and the Detail. The Client replaces any other error of a backend by
+// an Error of its [Class]: errors of SDKs and parsers carry bodies, tokens and addresses.
 type Error struct {
-	// Backend is the name of the backend that failed, or "" if none was asked.
+	// Backend is the name of the backend that failed, or "" if none was called.
 	Backend string
 	// Key is the key as the caller gave it.
 	Key string
-	// Err is the class: one of the sentinels of this package, or [context.Canceled] or [context.DeadlineExceeded] if the context
-	// of the caller has ended.
+	// Err is the class: one of the sentinels of this package, or [context.Canceled] or [context.DeadlineExceeded] if the caller's own
+	// context has ended.
 	Err error
 	// Detail is the backend's own explanation, for a person. It holds no value.
 	Detail string
-	// Causes are the failures of the other backends of a fallback chain, in the order in which they were asked.
-	// errors.Is and errors.As do not look into them: the class of a chain is that of Err alone.
+	// Causes are the failures of the other backends of a fallback chain, in the order of the chain. errors.Is and errors.As do not search
+	// them: only Err is the class of a chain.
 	Causes []*Error
 }
 
-// NewError returns an Error of class, one of the sentinels of this package, with an explanation for a person, which holds no value.
-// Backends make their errors with it; the Client adds their name and the key.
+// NewError returns an Error for a backend. class is one of the sentinels of this package. detail is an explanation for a person; it must
+// hold no value. The Client adds the backend's name and the key.
 func NewError(class error, detail string) *Error {
 	return &Error{Err: Class(orUnknown(class)), Detail: detail}
 }
 
-// Error returns the backend, the key, the class, the detail and the causes, as far as they are set.
+// Error returns one line with the backend, the key, the class, the detail and the causes. It leaves out those that are empty.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString("secrets: ")
@@ -182,14 +179,14 @@ func (e *Error) write(b *strings.Builder) {
 
 // Unwrap returns the class.
 func (e *Error) Unwrap() error {
-	if e == nil { // a backend that returns a nil *Error as an error must not bring its callers down
+	if e == nil { // a backend may return a nil *Error as an error
 		return nil
 	}
 	return e.Err
 }
 
-// clone returns a copy that shares nothing with e, so that an error remembered by a layer can be handed to many callers,
-// and that holds no foreign error, which may quote a value, in the place of a class.
+// clone returns a deep copy of e: a layer may return one remembered error to many callers. If Err is a foreign error, which may quote a
+// value, the copy has its class instead.
 func (e *Error) clone() *Error {
 	if e == nil {
 		return &Error{Err: ErrUnknown}
@@ -207,10 +204,10 @@ func (e *Error) clone() *Error {
 
 var _ error = (*Error)(nil)
 
-// Errors are the failures of a [Client.GetMany], one for each key that could not be had, in the order of the keys.
+// Errors are the failures of a [Client.GetMany], one for each key without a secret, in the order of the keys.
 type Errors []*Error
 
-// Error returns the texts of all errors, one a line.
+// Error returns the texts of all errors, one per line.
 func (e Errors) Error() string {
 	lines := make([]string, len(e))
 	for i, err := range e {
@@ -219,7 +216,7 @@ func (e Errors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Unwrap makes errors.Is and errors.As look into each of the errors.
+// Unwrap returns the errors, for errors.Is and errors.As.
 func (e Errors) Unwrap() []error {
 	all := make([]error, len(e))
 	for i, err := range e {
@@ -247,21 +244,21 @@ func orUnknown(err error) error {
 	return err
 }
 
-// printable quotes a name that would be unreadable or misleading in a log line, and cuts a very long one.
+// printable quotes a name that would be unreadable or misleading in a log line, and cuts it to 128 bytes.
 func printable(name string) string {
 	return quoteIf(name, func(r rune) bool { return r == unicode.ReplacementChar || !unicode.IsPrint(r) })
 }
 
-// keyName is printable, but also quotes letters outside ASCII: two keys that are the same to encoding/json may look alike.
+// keyName is printable, but also quotes letters outside ASCII: two keys that encoding/json takes for the same may look alike.
 func keyName(key string) string {
 	return quoteIf(key, func(r rune) bool { return r > unicode.MaxASCII || !unicode.IsPrint(r) })
 }
 
 func quoteIf(name string, odd func(rune) bool) string {
-	const most = 128
+	const maxLen = 128
 	cut := ""
-	if len(name) > most {
-		name, cut = name[:most], "…"
+	if len(name) > maxLen {
+		name, cut = name[:maxLen], "…"
 	}
 	if strings.ContainsFunc(name, odd) {
 		name = strconv.QuoteToASCII(name)
@@ -269,8 +266,8 @@ func quoteIf(name string, odd func(rune) bool) string {
 	return name + cut
 }
 
-// toError turns whatever a fetch returned into an error of one class. ctx is the context of that fetch: if it is done, a failure
-// that its end explains is its own error, bare, which no layer stores and no other caller gets. [document] makes an [*Error] of it.
+// toError turns the error of a fetch into an error of one class. ctx is the context of that fetch. If ctx is done and explains the failure,
+// the result is the bare error of ctx, which no layer stores and no other caller gets. [document] turns it into an [*Error].
 func toError(ctx context.Context, err error, backend, key string) (e error) {
 	defer func() { // the methods of a foreign error run here
 		if p := recover(); p != nil {
@@ -278,7 +275,7 @@ func toError(ctx context.Context, err error, backend, key string) (e error) {
 		}
 	}()
 	class, detail := Class(err), ""
-	if isBareContextError(class) { // of a Client that the backend or a layer uses
+	if isBareContextError(class) { // from a Client that the backend or a layer uses
 		class = ErrUnavailable
 	}
 	if class == ErrUnavailable && isContextError(err) {
@@ -305,14 +302,14 @@ func toError(ctx context.Context, err error, backend, key string) (e error) {
 	return own
 }
 
-// isCause reports whether err is the cause that the caller gave for the end of ctx, as net/http returns it. It says nothing about the
-// secret, of whatever class it is.
+// isCause reports whether err is the cause that the caller gave for the end of ctx. net/http returns it as its error. Even if it has a
+// class, it says nothing about the secret.
 func isCause(ctx context.Context, err error) bool {
 	cause := context.Cause(ctx)
 	return !isBareContextError(cause) && errors.Is(err, cause)
 }
 
-// failureOf returns err as the error that a caller of key with ctx gets from backend. What is below has bare errors of contexts.
+// failureOf returns err as the error for the caller of key. ctx is the context of the caller. err may be a bare error of a context.
 func failureOf(ctx context.Context, err error, backend, key string) *Error {
 	if e, ok := err.(*Error); ok && e != nil && e.Backend != "" {
 		backend = e.Backend
@@ -325,12 +322,12 @@ func failureOf(ctx context.Context, err error, backend, key string) *Error {
 	return e
 }
 
-// contextError returns the error of ctx, which has ended, as one of a fetch of key.
+// contextError returns the error of a fetch of key whose ctx has ended.
 func contextError(ctx context.Context, backend, key string) *Error {
 	return &Error{Backend: backend, Key: key, Err: endOf(ctx)}
 }
 
-// endOf returns the error of ctx, which has ended. A context of the program's own may wrap it.
+// endOf returns the error of ctx, which has ended, unwrapped: a context type of the program may wrap it.
 func endOf(ctx context.Context) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return context.DeadlineExceeded

@@ -45,8 +45,8 @@ func checkClass(t *testing.T, err, want error) {
 	}
 }
 
-// checkEnded fails unless err is that of a call for key whose context has ended with want, itself and alone. backend is the one that was
-// being asked, or "".
+// checkEnded fails unless err is exactly that of a call for key whose context has ended with want. backend is the one that was
+// called, or "".
 func checkEnded(t *testing.T, err, want error, backend, key string) {
 	t.Helper()
 	e, ok := err.(*secrets.Error)
@@ -60,7 +60,7 @@ func checkEnded(t *testing.T, err, want error, backend, key string) {
 	}
 }
 
-// Errors that a backend or layer may return, and no Client should.
+// Errors that a backend or layer may return, and a Client must not.
 type (
 	panickingIs      struct{ text string }
 	panickingAs      struct{ text string }
@@ -102,11 +102,11 @@ func does(f func()) fetchFunc {
 func write(m map[string]int)                  { m[canary] = 1 }
 func quotes(format string, args ...any) error { return fmt.Errorf(format+" "+canary, args...) }
 
-// misdeed is an answer that a Fetcher should not give, and the class that a Client makes of it.
+// misdeed is a bad answer of a Fetcher, and the class of the Client's error for it.
 type misdeed struct {
 	fetch fetchFunc
 	want  error
-	// below says that it is told from a good answer by the guard alone, and ruins the goroutine of whoever else calls it.
+	// below says that only the guard can handle it: any other caller would lose its goroutine, or take it for a good answer.
 	below bool
 }
 
@@ -123,29 +123,29 @@ func misdeeds() map[string]misdeed {
 	}
 
 	all := map[string]misdeed{
-		"foreign error":            {returns(quotes("dial")), secrets.ErrUnknown, false},
-		"deep foreign error":       {returns(deep), secrets.ErrUnknown, false},
-		"strconv":                  {returns(notANumber), secrets.ErrUnknown, false},
-		"encoding/json":            {returns(badJSON), secrets.ErrUnknown, false},
-		"time":                     {returns(notATime), secrets.ErrUnknown, false},
-		"a field nobody prints":    {returns(hiding{map[string][]byte{"body": []byte(canary)}}), secrets.ErrUnknown, false},
-		"not comparable":           {returns(uncomparable{[]string{canary}}), secrets.ErrUnknown, false},
-		"claims every class":       {returns(claimsAll{canary}), secrets.ErrClosed, false},
-		"newlines":                 {returns(quotes("a\nb\r\n")), secrets.ErrUnknown, false},
-		"io.EOF":                   {returns(io.EOF), secrets.ErrUnknown, false},
-		"os.ErrNotExist":           {returns(os.ErrNotExist), secrets.ErrUnknown, false}, // no rule names it
-		"os.ErrPermission":         {returns(os.ErrPermission), secrets.ErrUnknown, false},
-		"sql.ErrNoRows":            {returns(sql.ErrNoRows), secrets.ErrUnknown, false},
-		"net refused":              {returns(&net.OpError{Op: canary, Err: syscall.ECONNREFUSED}), secrets.ErrUnknown, false},
-		"net timeout":              {returns(&net.OpError{Op: canary, Err: os.ErrDeadlineExceeded}), secrets.ErrUnavailable, false},
-		"url timeout":              {returns(&url.Error{Op: "Get", URL: canary, Err: timeout{canary}}), secrets.ErrUnavailable, false},
-		"timeout":                  {returns(timeout{canary}), secrets.ErrUnavailable, false},
-		"own cancel":               {returns(context.Canceled), secrets.ErrUnavailable, false},
-		"own deadline":             {returns(context.DeadlineExceeded), secrets.ErrUnavailable, false},
-		"own deadline, wrapped":    {returns(quotes("%w", context.DeadlineExceeded)), secrets.ErrUnavailable, false},
-		"wrapped not found":        {returns(quotes("%w", secrets.ErrNotFound)), secrets.ErrNotFound, false},
-		"wrapped denied":           {returns(quotes("%w", secrets.ErrPermissionDenied)), secrets.ErrPermissionDenied, false},
-		"not found or unavailable": {returns(errors.Join(secrets.ErrNotFound, secrets.ErrUnavailable)), secrets.ErrUnavailable, false},
+		"foreign error":             {returns(quotes("dial")), secrets.ErrUnknown, false},
+		"deep foreign error":        {returns(deep), secrets.ErrUnknown, false},
+		"strconv":                   {returns(notANumber), secrets.ErrUnknown, false},
+		"encoding/json":             {returns(badJSON), secrets.ErrUnknown, false},
+		"time":                      {returns(notATime), secrets.ErrUnknown, false},
+		"a field that is not shown": {returns(hiding{map[string][]byte{"body": []byte(canary)}}), secrets.ErrUnknown, false},
+		"not comparable":            {returns(uncomparable{[]string{canary}}), secrets.ErrUnknown, false},
+		"claims every class":        {returns(claimsAll{canary}), secrets.ErrClosed, false},
+		"newlines":                  {returns(quotes("a\nb\r\n")), secrets.ErrUnknown, false},
+		"io.EOF":                    {returns(io.EOF), secrets.ErrUnknown, false},
+		"os.ErrNotExist":            {returns(os.ErrNotExist), secrets.ErrUnknown, false}, // no rule names it
+		"os.ErrPermission":          {returns(os.ErrPermission), secrets.ErrUnknown, false},
+		"sql.ErrNoRows":             {returns(sql.ErrNoRows), secrets.ErrUnknown, false},
+		"net refused":               {returns(&net.OpError{Op: canary, Err: syscall.ECONNREFUSED}), secrets.ErrUnknown, false},
+		"net timeout":               {returns(&net.OpError{Op: canary, Err: os.ErrDeadlineExceeded}), secrets.ErrUnavailable, false},
+		"url timeout":               {returns(&url.Error{Op: "Get", URL: canary, Err: timeout{canary}}), secrets.ErrUnavailable, false},
+		"timeout":                   {returns(timeout{canary}), secrets.ErrUnavailable, false},
+		"own cancel":                {returns(context.Canceled), secrets.ErrUnavailable, false},
+		"own deadline":              {returns(context.DeadlineExceeded), secrets.ErrUnavailable, false},
+		"own deadline, wrapped":     {returns(quotes("%w", context.DeadlineExceeded)), secrets.ErrUnavailable, false},
+		"wrapped not found":         {returns(quotes("%w", secrets.ErrNotFound)), secrets.ErrNotFound, false},
+		"wrapped denied":            {returns(quotes("%w", secrets.ErrPermissionDenied)), secrets.ErrPermissionDenied, false},
+		"not found or unavailable":  {returns(errors.Join(secrets.ErrNotFound, secrets.ErrUnavailable)), secrets.ErrUnavailable, false},
 		"not found or denied": {returns(quotes("%w %w", secrets.ErrNotFound, secrets.ErrPermissionDenied)), secrets.ErrPermissionDenied,
 			false},
 		"not found or unknown":   {returns(errors.Join(secrets.ErrUnknown, secrets.ErrNotFound)), secrets.ErrUnknown, false},
@@ -181,7 +181,7 @@ func misdeeds() map[string]misdeed {
 		"Unwrap panics":              {returns(panickingUnwrap{canary}), secrets.ErrUnknown, false},
 		"Timeout panics":             {returns(panickingTimeout{canary}), secrets.ErrUnknown, false},
 		"panic with a string":        {panics(canary), secrets.ErrUnknown, false},
-		"panic with an error":        {panics(quotes("%w", secrets.ErrNotFound)), secrets.ErrUnknown, false}, // no answer, whatever it wraps
+		"panic with an error":        {panics(quotes("%w", secrets.ErrNotFound)), secrets.ErrUnknown, false}, // whatever it wraps
 		"panic with an *Error":       {panics(&secrets.Error{Err: secrets.ErrNotFound}), secrets.ErrUnknown, false},
 		"panic with a Secret":        {panics(secrets.NewSecret(canary, secrets.Meta{})), secrets.ErrUnknown, false},
 		"panic with nil":             {panics(nil), secrets.ErrUnknown, false},
@@ -203,7 +203,7 @@ func misdeeds() map[string]misdeed {
 	return all
 }
 
-// places are where a Fetcher that misbehaves may stand. each is a function of the misdeed.
+// places are the positions of a misbehaving Fetcher. Each is a function of the misdeed.
 func places() map[string]func(fetchFunc) (secrets.Backend, []secrets.Option) {
 	filled := func(f fetchFunc) *layer { return slot(instead(f).Wrap) }
 	good := newFake("doc", "value")
@@ -247,7 +247,7 @@ func TestEveryErrorIsOfOneClass(t *testing.T) {
 	scenarios, told := 0, 0
 	for name, m := range misdeeds() {
 		if _, err := quietly(m.fetch); err != nil && d.find(fmt.Sprintf("%v", err)+dump(err, false)) != "" {
-			told++ // the positive control: what goes in does hold the value
+			told++ // the positive control: the input holds the value
 		}
 		for where, place := range places() {
 			above := strings.HasPrefix(where, "above")
@@ -279,7 +279,7 @@ func TestEveryErrorIsOfOneClass(t *testing.T) {
 	}
 }
 
-// quietly calls f and takes a panic for no error.
+// quietly calls f and ignores a panic.
 func quietly(f fetchFunc) (s secrets.Secret, err error) {
 	done := make(chan struct{})
 	go func() { // which f may end
@@ -291,7 +291,7 @@ func quietly(f fetchFunc) (s secrets.Secret, err error) {
 	return s, err
 }
 
-// checkMethods asks for key by every method and holds the answers against the class want. check gets each error.
+// checkMethods reads key with every method, and compares the class of each error with want. check gets each error.
 func checkMethods(t *testing.T, client *secrets.Client, key string, want error, check func(*secrets.Error)) {
 	t.Helper()
 	is := is.New(t)
@@ -300,7 +300,7 @@ func checkMethods(t *testing.T, client *secrets.Client, key string, want error, 
 	one := func(s secrets.Secret, err error) {
 		t.Helper()
 		is.True(s.IsZero())           // no value beside an error
-		e, ok := err.(*secrets.Error) // itself, not something around it
+		e, ok := err.(*secrets.Error) // not wrapped
 		if !ok || e == nil {
 			t.Fatalf("%T is not an *Error: %v", err, err)
 		}
@@ -338,7 +338,7 @@ func checkMethods(t *testing.T, client *secrets.Client, key string, want error, 
 	is.Equal(all[1].Key, "doc#other")
 }
 
-// checkGraph fails if the value is anywhere in e, or something but *Error and the sentinels is.
+// checkGraph fails if e holds the value anywhere, or any error besides *Error and the sentinels.
 func checkGraph(t *testing.T, d *detector, e *secrets.Error) {
 	t.Helper()
 	var nest func(*secrets.Error)
@@ -384,7 +384,7 @@ func TestClass(t *testing.T) {
 		checkClass(t, &secrets.Error{Err: c}, c)
 		checkClass(t, fmt.Errorf("a: %w", fmt.Errorf("b: %w", c)), c)
 	}
-	// An absence never hides a failure, in whatever order they are joined.
+	// A not-found never hides a failure, in any order.
 	for _, absence := range []error{secrets.ErrNotFound, secrets.ErrDeleted, secrets.ErrFieldNotFound} {
 		for _, failed := range []error{
 			secrets.ErrPermissionDenied, secrets.ErrUnauthenticated, secrets.ErrUnavailable, secrets.ErrInvalidKey, secrets.ErrMalformed,
@@ -398,7 +398,7 @@ func TestClass(t *testing.T) {
 			is.Equal(secrets.Class(errors.Join(late, absence)), secrets.ErrUnavailable)
 		}
 	}
-	// A denial is never an outage, which a stale value may hide.
+	// A denial is never an outage, for which a cache may serve a stale value.
 	is.Equal(secrets.Class(errors.Join(secrets.ErrUnavailable, secrets.ErrPermissionDenied)), secrets.ErrPermissionDenied)
 	is.Equal(secrets.Class(errors.Join(secrets.ErrUnavailable, secrets.ErrUnauthenticated)), secrets.ErrUnauthenticated)
 	is.Equal(secrets.Class(errors.Join(context.Canceled, secrets.ErrPermissionDenied)), secrets.ErrPermissionDenied)
@@ -434,7 +434,7 @@ func TestNewError(t *testing.T) {
 		checkClass(t, err, class)
 		is.Equal(*err, secrets.Error{Err: class, Detail: "why"})
 	}
-	// What is no class is not kept: it may quote a value.
+	// A foreign error is dropped: it may quote a value.
 	is.Equal(secrets.NewError(nil, "").Err, secrets.ErrUnknown)
 	is.Equal(secrets.NewError(quotes("a server said"), "").Err, secrets.ErrUnknown)
 	is.Equal(secrets.NewError(quotes("a server said: %w", secrets.ErrDeleted), "").Err, secrets.ErrDeleted)
@@ -498,7 +498,7 @@ func TestCausesAreNotSearched(t *testing.T) {
 	is.True(errors.Is(errors.Join(err, cause), secrets.ErrNotFound))
 }
 
-// An error is the caller's to keep and to change. A layer or backend that remembers one hands it out many times.
+// Callers may keep and change their errors, although a layer or backend may return one remembered error many times.
 func TestErrorsAreNotShared(t *testing.T) {
 	shared := func() *secrets.Error {
 		return &secrets.Error{
@@ -525,15 +525,15 @@ func TestErrorsAreNotShared(t *testing.T) {
 			for i, e := range all {
 				is.Equal(e.Key, []string{"doc", "doc#a", "doc#b"}[i])
 				is.Equal(e.Detail, "d")
-				e.Detail, e.Causes[0].Detail = "x", "x" // and the next one has its own
+				e.Detail, e.Causes[0].Detail = "x", "x" // the next caller has its own copy
 			}
 			is.Equal(dump(original, false), dump(shared(), false))
 		})
 	}
 }
 
-// The error of a caller whose context has ended is that of the context, whatever the backend says to it, and whatever cause the caller
-// gave; what is known beyond doubt stays.
+// If the context of the caller has ended, the error is that of the context, whatever the backend returned and whatever cause the caller
+// gave. An answer that does not depend on the context stays.
 func TestCallersContext(t *testing.T) {
 	for name, tc := range map[string]struct {
 		answer error
@@ -599,8 +599,8 @@ func TestCallersContext(t *testing.T) {
 	}
 }
 
-// The cause that a caller gives for the end of its context says nothing about the Client, nor about the secret.
-func TestACallersCauseIsNoClass(t *testing.T) {
+// The cause that a caller gives for the end of its context is no class of an error, even if it is one of the sentinels.
+func TestTheCauseOfAContextIsNoClass(t *testing.T) {
 	for _, cause := range append(sentinels(), errors.New("of the program's own"), nil) {
 		for layers, opts := range layerings() {
 			for _, many := range []bool{false, true} {
@@ -640,7 +640,7 @@ func TestACallersCauseIsNoClass(t *testing.T) {
 	}
 }
 
-// An ended context asks nobody.
+// A call with an ended context calls no layer and no backend.
 func TestEndedContext(t *testing.T) {
 	is := is.New(t)
 	backend := newFake("a", "b")
@@ -659,7 +659,7 @@ func TestEndedContext(t *testing.T) {
 	checkEnded(t, err, context.Canceled, "", "a")
 	many, err := client.GetMany(ctx, "a", "..", "a")
 	all := err.(secrets.Errors)
-	is.Equal(len(all), 2) // one a key
+	is.Equal(len(all), 2) // one per key
 	checkEnded(t, all[0], context.Canceled, "", "a")
 	checkEnded(t, all[1], context.Canceled, "", "..")
 	is.True(many != nil && len(many) == 0)

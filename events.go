@@ -5,18 +5,18 @@ import (
 	"time"
 )
 
-// maxEvents bounds the events that wait while a callback runs.
+// maxEvents bounds the number of events that wait while a callback runs.
 const maxEvents = 64
 
-// events is a queue of callbacks of the program, such as the lines for its logger. They run one at a time, in order, outside every
-// lock and every fetch, so that one that blocks holds no caller, and one that calls the Client cannot deadlock. A goroutine runs only
-// while events wait.
+// events is a queue of callbacks of the program, such as the lines for its logger. The callbacks run one at a time, in order, outside every
+// lock and every fetch: one that blocks does not block a caller, and one that calls the Client cannot deadlock. A goroutine runs only while
+// events wait.
 type events struct {
-	reportLost func(n int) // a callback too
+	reportLost func(n int) // called like an event
 
 	mu      sync.Mutex
 	waiting []event
-	lost    int // since the last event that was added
+	lost    int // dropped events since the last one that was added
 	running bool
 	closed  bool
 	idle    chan struct{} // closed when closed is set and running is not
@@ -25,7 +25,7 @@ type events struct {
 // event is one callback.
 type event struct {
 	run  func()
-	lost int // events lost just before it
+	lost int // events that were dropped just before it
 }
 
 func newEvents(reportLost func(n int)) *events {
@@ -51,7 +51,7 @@ func (e *events) add(run func()) {
 	}
 }
 
-// run calls the callbacks that wait. One that panics, or ends the goroutine, does not stop those after it.
+// run calls the waiting callbacks. If one panics or ends the goroutine, a new goroutine runs the rest.
 func (e *events) run() {
 	over := false
 	defer func() {
@@ -65,7 +65,7 @@ func (e *events) run() {
 	over = true
 }
 
-// next takes the next callback, or returns nil if none waits: then the goroutine must end.
+// next removes and returns the next callback. It returns nil if none waits; then the goroutine must end.
 func (e *events) next() func() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -91,7 +91,8 @@ func (e *events) next() func() {
 	return nil
 }
 
-// close refuses new events and waits until those that wait have run, for at most wait. Then it drops the rest. It must be called once.
+// close refuses new events, and waits until the waiting ones have run, but not longer than wait. Then it drops the rest. It must be called
+// once.
 func (e *events) close(wait time.Duration) error {
 	e.mu.Lock()
 	e.closed = true

@@ -54,7 +54,7 @@ func (h *handler) take() string {
 	return strings.Join(h.lines, " ")
 }
 
-// settled is take after the events of the bubble have run.
+// settled waits for the events of the bubble, and then returns the lines as take does.
 func (h *handler) settled() string {
 	synctest.Wait()
 	return h.take()
@@ -128,7 +128,7 @@ func TestEventsInOrderAndBounded(t *testing.T) {
 }
 
 // The control: a handler that returns gets all lines.
-func TestEventsAllHandled(t *testing.T) {
+func TestAllEventsAreHandled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		log := handling(nil)
@@ -139,8 +139,8 @@ func TestEventsAllHandled(t *testing.T) {
 	})
 }
 
-// A handler that panics, or ends its goroutine, costs that event and no other.
-func TestEventsOutliveAHandlerThatFails(t *testing.T) {
+// A handler that panics, or ends its goroutine, loses only that event.
+func TestEventsSurviveAHandlerThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		step := make(chan struct{})
@@ -200,7 +200,7 @@ func TestCloseGivesUpOnALoggerThatBlocks(t *testing.T) {
 	})
 }
 
-// A handler that closes the Client waits for itself, and no longer than Close waits for any part.
+// A handler that closes the Client waits for itself, but only for as long as Close waits for any part.
 func TestCloseFromAHandler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -241,8 +241,8 @@ func TestEventsAfterCloseAreDropped(t *testing.T) {
 	}
 }
 
-// No line comes after Close, whenever the event was added.
-func TestCloseBesideEvents(t *testing.T) {
+// No line is written after Close.
+func TestCloseDuringEvents(t *testing.T) {
 	is := is.New(t)
 	logged := 0
 	for range 200 {
@@ -283,8 +283,8 @@ func TestEventsLeaveNoGoroutine(t *testing.T) {
 	is.NoErr(goleak.Find(before)) // the Client is open, and no event waits
 }
 
-// No call waits for a handler that blocks.
-func TestHandlerThatBlocksHoldsNoCall(t *testing.T) {
+// Calls do not wait for a handler that blocks.
+func TestAHandlerThatBlocksDelaysNoCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		release := make(chan struct{})
@@ -315,7 +315,7 @@ func TestHandlerThatBlocksHoldsNoCall(t *testing.T) {
 	})
 }
 
-// A handler may use the Client, also for the key whose fetch made the event.
+// A handler may use the Client, even for the key whose fetch made the event.
 func TestHandlerMayUseTheClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)

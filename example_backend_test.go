@@ -18,27 +18,28 @@ import (
 type Store struct {
 	base   *url.URL
 	client *http.Client
+	token  secrets.Secret // which no format or dump shows
 }
 
 var _ secrets.Backend = (*Store)(nil)
 
 // NewStore returns the backend for the server at base.
-func NewStore(base string) (*Store, error) {
+func NewStore(base string, token secrets.Secret) (*Store, error) {
 	u, err := url.Parse(base)
 	if err != nil {
 		return nil, errors.New("store: the address is no URL") // err quotes the address, which may hold a password
 	}
-	// A transport of its own, which Close can end, and which follows no redirect to somewhere else.
-	return &Store{base: u, client: &http.Client{
-		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 8},
+	// A transport of its own, so that Close ends no other connections. No redirects: the token goes to no other server.
+	return &Store{base: u, token: token, client: &http.Client{
+		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
 }
 
-// Info says what the store is. Only the name is required.
+// Info describes the store. Only the name is required.
 func (s *Store) Info() secrets.Info { return secrets.Info{Name: "store"} }
 
-// Fetch makes of every failure an error of one class, and wraps none: the errors of a client quote what they were given.
+// Fetch returns an error of one class for each failure. It wraps no error of net/http, since those quote the URL.
 func (s *Store) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 	if ref.Version != "" {
 		return fail(secrets.ErrInvalidKey, "the store keeps no versions")
@@ -49,6 +50,7 @@ func (s *Store) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, err
 	if err != nil {
 		return fail(secrets.ErrInvalidKey, "the key makes no URL")
 	}
+	req.Header.Set("Authorization", "Bearer "+s.token.Reveal())
 	resp, err := s.client.Do(req)
 	if err != nil {
 		return s.unavailable(ctx, "the store cannot be reached")
@@ -64,17 +66,17 @@ func (s *Store) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, err
 	case code == http.StatusForbidden:
 		return fail(secrets.ErrPermissionDenied, "")
 	case code == http.StatusTooManyRequests, code >= 500:
-		return fail(secrets.ErrUnavailable, resp.Status)
+		return fail(secrets.ErrUnavailable, fmt.Sprint("status ", code)) // the server writes resp.Status: it may hold anything
 	default:
-		return fail(secrets.ErrUnknown, resp.Status)
+		return fail(secrets.ErrUnknown, fmt.Sprint("status ", code))
 	}
 
-	const most = 1 << 20
-	body, err := io.ReadAll(io.LimitReader(resp.Body, most+1))
+	const maxSize = 1 << 20
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxSize+1))
 	switch {
 	case err != nil:
 		return s.unavailable(ctx, "the answer broke off")
-	case len(body) > most:
+	case len(body) > maxSize:
 		return fail(secrets.ErrMalformed, "the secret is larger than 1 MiB")
 	}
 	return secrets.NewSecret(string(body), secrets.Meta{Version: resp.Header.Get("ETag")}), nil
@@ -86,7 +88,7 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// unavailable is an outage, unless it was the caller who gave up.
+// unavailable returns an outage, unless the caller has given up.
 func (*Store) unavailable(ctx context.Context, detail string) (secrets.Secret, error) {
 	if err := ctx.Err(); err != nil {
 		return secrets.Secret{}, err
@@ -98,8 +100,8 @@ func fail(class error, detail string) (secrets.Secret, error) {
 	return secrets.Secret{}, secrets.NewError(class, detail)
 }
 
-// A backend describes itself, returns documents, and says in which class it failed. The Client does the rest: fields, timeouts,
-// cache, dedup. Run of package secretstest checks what a backend promises.
+// A backend describes itself, returns documents, and gives each error a class. The Client does the rest: fields, timeouts,
+// cache, dedup. Run of package secretstest is the conformance suite.
 func ExampleBackend() {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/v1/database" {
@@ -110,7 +112,7 @@ func ExampleBackend() {
 	}))
 	defer server.Close()
 
-	store, err := NewStore(server.URL)
+	store, err := NewStore(server.URL, secrets.NewSecret("example-token", secrets.Meta{}))
 	if err != nil {
 		log.Panic(err)
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// A backend whose server takes 10 names a call. Fetch is the Batcher's; Info.Batch lets a GetMany fill the batches.
+// A backend whose server takes 10 names per call. Its Fetch is that of the Batcher. Info.Batch makes a GetMany fill the batches.
 func ExampleBatcher() {
 	const perCall = 10
 	calls := 0
@@ -24,7 +24,7 @@ func ExampleBatcher() {
 		}
 		return results
 	}
-	batcher := secrets.NewBatcher(perCall, 0, ask) // a window of 0: a single Get waits for nobody
+	batcher := secrets.NewBatcher(perCall, 0, ask) // a window of 0: a single Get does not wait
 	backend := secrets.NewBackend(secrets.Info{Name: "store", Batch: perCall}, batcher.Fetch)
 
 	client, err := secrets.New(backend)

@@ -10,7 +10,7 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// A password is rotated while the client has the old one in its cache. Do tries that, and then the new one.
+// The password changes while the old one is in the cache. Do tries the old one, then the new one.
 func ExampleClient_Do() {
 	backend := secretstest.NewBackend(map[string]string{"database": "old password"})
 	client, err := secrets.New(backend, middleware.Standard())
@@ -23,7 +23,7 @@ func ExampleClient_Do() {
 	backend.Set("database", "new password")
 
 	err = client.Do(ctx, "database", func(_ context.Context, s secrets.Secret) error {
-		if s.Reveal() != "new password" { // a database says so with an error of its own, see RejectedIf
+		if s.Reveal() != "new password" { // a database has its own error for that, see RejectedIf
 			fmt.Println("version", s.Meta().Version, "refused")
 			return fmt.Errorf("login: %w", secrets.ErrRejected)
 		}

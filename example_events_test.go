@@ -39,7 +39,7 @@ func ExampleWithLogger() {
 	// level=INFO msg="secrets: backend available again" backend=remote
 }
 
-// withoutTimes makes the lines of the example the same at every run.
+// withoutTimes removes what differs from run to run.
 func withoutTimes(_ []string, a slog.Attr) slog.Attr {
 	if a.Key == slog.TimeKey || a.Key == "after" {
 		return slog.Attr{}

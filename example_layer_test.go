@@ -21,7 +21,7 @@ var _ secrets.Middleware = (*Meter)(nil)
 
 func NewMeter() *Meter { return &Meter{counts: make(map[string]int)} }
 
-// Wrap is called once for each place where the layer stands.
+// Wrap is called once for each place in the client that gets the layer.
 func (m *Meter) Wrap(next secrets.Fetcher) secrets.Fetcher {
 	return &metered{meter: m, next: next}
 }
@@ -43,7 +43,7 @@ func (m *Meter) count(class error) {
 	m.counts[fmt.Sprint(class)]++
 }
 
-// A layer wraps a Fetcher with another. Around a backend, below the cache, it sees real fetches only.
+// A layer wraps a Fetcher with another. Around a backend, below the cache, it sees only real fetches.
 func ExampleMiddleware() {
 	meter := NewMeter()
 	client, err := secrets.New(secretstest.NewBackend(map[string]string{"api/token": "correct horse"}),

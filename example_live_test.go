@@ -16,7 +16,7 @@ func OpenDB(s secrets.Secret) (*DB, error) { return &DB{s.Meta().Version}, nil }
 func (db *DB) Query() error                { fmt.Println("query with version", db.version); return nil }
 func (db *DB) Close()                      { fmt.Println("close version", db.version) }
 
-// The old pool is closed when nobody uses it any more.
+// The Live closes the old pool after its last user.
 func ExampleDerive() {
 	backend := secretstest.NewBackend(map[string]string{"database": "correct horse"})
 	client, err := secrets.New(backend)

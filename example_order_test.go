@@ -24,7 +24,7 @@ func says(line string) secrets.Middleware {
 	})
 }
 
-// These are the layers of this module, wrapped: each prints when a call passes it.
+// The layers of this module, wrapped: each prints when a call passes it.
 type (
 	loudCache     struct{ *cache.Cache }
 	loudDedup     struct{ *dedup.Dedup }
@@ -83,7 +83,7 @@ func (r redactionWith) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secr
 	return r.fetch.Fetch(ctx, ref)
 }
 
-// A miss passes every layer. The order is the Client's, whatever the order of the options.
+// A miss passes every layer, in an order that does not depend on the order of the options.
 func ExampleNew_order() {
 	opts := []secrets.Option{
 		secrets.WithBackendMiddleware(says("backend middleware")),

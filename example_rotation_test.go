@@ -9,7 +9,7 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// Pool stands for what a program makes of a secret.
+// Pool stands for something built from a secret.
 type Pool struct{ password string }
 
 func (*Pool) Close() {}
@@ -74,7 +74,7 @@ func Example_rotation() {
 			return
 		}
 		backend.Set("database", "trombone") // somebody rotates it
-		client.Invalidate("database")       // and the handle looks at once
+		client.Invalidate("database")       // and the handle polls at once
 	}))
 	// Output:
 	// logged in with version 2

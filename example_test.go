@@ -21,7 +21,7 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// README.md shows parts of these examples, and a test holds it to them.
+// README.md shows parts of these examples; TestReadme compares them.
 
 // lookup stands for the environment of the process.
 func lookup(name string) (string, bool) {
@@ -55,7 +55,7 @@ func rotate(dir, name, content string) {
 	}
 }
 
-// Shop is a service that needs secrets. It is given a Client, and does not know where secrets come from.
+// Shop is a service that needs secrets. It gets a Client, and does not depend on a backend.
 type Shop struct {
 	secrets *secrets.Client
 }
@@ -71,7 +71,7 @@ func (s *Shop) Pay(ctx context.Context) error {
 	return nil
 }
 
-// A Client is built in main and given to what needs it.
+// Build a Client in main, and pass it to the code that needs secrets.
 func Example() {
 	ctx := context.Background()
 	client, err := secrets.New(env.New(env.WithPrefix("SHOP_"), env.WithLookup(lookup)))
@@ -88,7 +88,7 @@ func Example() {
 	// paying with [REDACTED] from env
 }
 
-// Files come first, and the environment has what they have not.
+// Files come first. The environment has the secrets that are not in files.
 func ExampleWithFallback() {
 	ctx := context.Background()
 	dir, remove := mounted(map[string]string{"database": `{"user":"app","password":"correct horse"}`})
@@ -124,7 +124,7 @@ func ExampleWithFallback() {
 	// secrets: file: database#port: field not found: the document has no field port; its fields are password, user
 }
 
-// Here an outage of the first backend is an error, also where the second could answer.
+// With OnNotFound, an outage of the first backend is an error, even if the second one could answer.
 func ExampleWithFallback_onNotFound() {
 	ctx := context.Background()
 	dir, remove := mounted(map[string]string{"token": "correct horse"})
@@ -247,7 +247,7 @@ func newMounted(dir string) (*secrets.Client, error) {
 	return secrets.New(files, middleware.Standard())
 }
 
-// Files are read anew by each call, so that a rotation needs no Refresh.
+// Each call reads the file: a rotation needs no Refresh.
 func ExampleClient_Get_rotation() {
 	ctx := context.Background()
 	dir, remove := mounted(map[string]string{"token": "correct horse\n"})
@@ -462,7 +462,7 @@ func ExampleWithRedaction() {
 	// secrets: fake: api/token: malformed: unexpected reply "[REDACTED]"
 }
 
-// An audit of every call, hits of the cache included.
+// An audit of every call, including cache hits.
 func ExampleIntercept() {
 	ctx := context.Background()
 	audit := secrets.Intercept(func(ctx context.Context, ref secrets.Ref, next secrets.Fetcher) (secrets.Secret, error) {
@@ -488,7 +488,7 @@ func ExampleIntercept() {
 	// audit: coupon secrets: not found
 }
 
-// newTenants returns a client for each backend. Those that it returns beside an error are to be closed too.
+// newTenants returns a client for each backend. The caller must close them, even if there is an error.
 func newTenants(memory *cache.Cache, backends map[string]secrets.Backend) (map[string]*secrets.Client, error) {
 	clients := make(map[string]*secrets.Client, len(backends))
 	for tenant, backend := range backends {
@@ -501,8 +501,8 @@ func newTenants(memory *cache.Cache, backends map[string]secrets.Backend) (map[s
 	return clients, nil
 }
 
-// Each tenant has a Client of its own, with its own credentials. They may share one cache: its capacity is common to them,
-// and none sees what another has put there.
+// Each tenant has its own Client, with its own credentials. The Clients may share one cache and its capacity: no tenant
+// gets the secrets of another.
 func ExampleNew_tenants() {
 	ctx := context.Background()
 	memory := cache.New(cache.WithSize(10_000))
@@ -538,7 +538,7 @@ func ExampleNew_lambda() {
 	if err != nil {
 		log.Panic(err)
 	}
-	// It lives as long as the process does, so that nothing closes it.
+	// It lives as long as the process: nothing closes it.
 
 	const maxAge = 10 * time.Minute
 	handle := func(ctx context.Context) error {

@@ -10,15 +10,15 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/fetchctx"
 )
 
-// GetMany returns the secrets that keys name. What memory has is taken from there. The rest is fetched together, each document once:
-// up to 16 documents of a backend at a time, and where its server has batches, up to 16 batches. Keys given twice are asked once.
+// GetMany returns the secrets that keys name, as a map by key. It takes hits from the cache and fetches the rest together, each document
+// once: at most 16 documents of a backend at a time, or 16 batches if its server has batches. A key may be given twice.
 //
-// Keys of one path and version are answered by one source and in one version: the first source of a chain that has any of them, and its
-// latest version. So are keys of two paths that the first source keeps in one document. A key that another source or version has answered
-// is [ErrFieldNotFound], or [ErrUnavailable] if it was an outage that made another source answer.
+// The error is [Errors], with one [*Error] for each key without a secret. The map has the secrets that were found, also if there is an
+// error or if ctx ends the call.
 //
-// The error is [Errors], with one [*Error] for each key that could not be had. What was found is returned also if there is an error, and
-// so is what was found when ctx ends the call.
+// Keys of one path and version are from one backend, in one version: the first backend of a chain that has any of them, and its latest
+// version. The same holds for keys of two paths that the first backend keeps in one document. If another backend or version has answered a
+// key, that key has the error [ErrFieldNotFound]. The error is [ErrUnavailable] if the other backend answered because of an outage.
 func (c *Client) GetMany(ctx context.Context, keys ...string) (map[string]Secret, error) {
 	found := make(map[string]Secret, len(keys))
 	if class := c.refuses(ctx); class != nil {
@@ -40,12 +40,12 @@ func (c *Client) GetMany(ctx context.Context, keys ...string) (map[string]Secret
 	return found, collect(keys, errs)
 }
 
-// getMany sets the answers of reads. The fetches are what f says, and members of one group.
+// getMany sets the answers of reads. f describes the fetches, which are members of one group.
 func (c *Client) getMany(ctx context.Context, f fetchctx.Fetch, reads []read) {
 	f.Group = fetchctx.NewGroup(0)
 	defer f.Group.Close()
 	ctx = fetchctx.With(ctx, f)
-	sets := c.together(reads)
+	sets := c.group(reads)
 	if !f.Renewal.Asks() {
 		c.recall(reads, sets)
 	}
@@ -54,7 +54,7 @@ func (c *Client) getMany(ctx context.Context, f fetchctx.Fetch, reads []read) {
 		f.Group.RenewAll()
 		c.fetchMany(ctx, f.Group, reads)
 	}
-	if f.Renewal == nil { // each handle follows what a Get of its key returns
+	if f.Renewal == nil { // not for a handle, which follows the Get of its key
 		c.oneSource(f.Group, reads, sets)
 	}
 }
@@ -65,11 +65,11 @@ type read struct {
 	err      *Error
 	key      string
 	ref      Ref
-	recalled bool // memory had it
-	renewed  bool // the lease of the first answer was over
+	recalled bool // secret is from memory
+	renewed  bool // the lease of the first answer had ended
 }
 
-// refuses returns the class of the error with which c refuses all calls with ctx, or nil.
+// refuses returns the class of error for every call with ctx, or nil if c accepts calls.
 func (c *Client) refuses(ctx context.Context) error {
 	switch {
 	case ctx.Err() != nil:
@@ -81,7 +81,7 @@ func (c *Client) refuses(ctx context.Context) error {
 	}
 }
 
-// refused returns the errors of a call for keys that is refused.
+// refused returns the error of a refused call for keys.
 func refused(keys []string, class error) error {
 	if len(keys) == 0 {
 		return Errors{{Err: class}}
@@ -93,15 +93,15 @@ func refused(keys []string, class error) error {
 	return collect(keys, errs)
 }
 
-// parse returns a read of each of keys that is valid, and the errors of the others.
+// parse returns a read for each valid key, without duplicates, and the errors of the other keys.
 func parse(keys []string) (reads []read, errs map[string]*Error) {
 	reads, errs = make([]read, 0, len(keys)), make(map[string]*Error)
-	asked := make(map[string]bool, len(keys))
+	seen := make(map[string]bool, len(keys))
 	for _, key := range keys {
-		if asked[key] {
+		if seen[key] {
 			continue
 		}
-		asked[key] = true
+		seen[key] = true
 		ref, err := ParseRef(key)
 		if err != nil {
 			errs[key] = failureOf(context.Background(), err, "", key)
@@ -112,13 +112,13 @@ func parse(keys []string) (reads []read, errs map[string]*Error) {
 	return reads, errs
 }
 
-// collect makes one error of the errors of keys, in their order.
+// collect returns the errors of keys as one error, in the order of keys.
 func collect(keys []string, errs map[string]*Error) error {
 	var all Errors
 	for _, key := range keys {
 		if err, failed := errs[key]; failed {
 			all = append(all, err)
-			delete(errs, key) // a key may stand twice
+			delete(errs, key) // keys may have duplicates
 		}
 	}
 	if len(all) == 0 {
@@ -127,9 +127,9 @@ func collect(keys []string, errs map[string]*Error) error {
 	return all
 }
 
-// together returns the indexes in reads of keys that must agree: those of one path and version, and those of one document of the first
-// source. For Vault, app#user and app/password are one document.
-func (c *Client) together(reads []read) map[Ref][]int {
+// group returns sets of indexes in reads, for keys that must agree: those of one path and version, and those of one document of the first
+// backend. For Vault, app#user and app/password are one document.
+func (c *Client) group(reads []read) map[Ref][]int {
 	parents := make(map[Ref]Ref) // a union-find of paths and documents
 	root := func(ref Ref) Ref {
 		for parent, ok := parents[ref]; ok; parent, ok = parents[ref] {
@@ -156,7 +156,7 @@ func (c *Client) together(reads []read) map[Ref][]int {
 	return sets
 }
 
-// recall answers those sets of reads that memory knows whole. Of others it takes nothing: what is fetched may be newer.
+// recall answers the sets of reads that memory holds completely. A partial set is fetched as a whole, because the rest may be newer.
 func (c *Client) recall(reads []read, sets map[Ref][]int) {
 	if c.memory == nil || len(sets) < 2 {
 		return
@@ -175,7 +175,7 @@ func (c *Client) recall(reads []read, sets map[Ref][]int) {
 	}
 }
 
-// fetchMany asks the layers for those of reads that have no answer, each by itself, as the members of group.
+// fetchMany fetches the reads without an answer through the layers, as members of group.
 func (c *Client) fetchMany(ctx context.Context, group *fetchctx.Group, reads []read) {
 	open := make([]*read, 0, len(reads))
 	for i := range reads {
@@ -184,7 +184,7 @@ func (c *Client) fetchMany(ctx context.Context, group *fetchctx.Group, reads []r
 		}
 	}
 	c.answerAll(ctx, group, open)
-	for _, r := range open { // before leases are looked at for the last time: it takes some time
+	for _, r := range open { // here, because it takes time, and the caller checks the leases after it
 		if r.err == nil {
 			c.delivered(ctx, r.key, r.ref, r.secret)
 		}
@@ -193,7 +193,7 @@ func (c *Client) fetchMany(ctx context.Context, group *fetchctx.Group, reads []r
 
 // answerAll sets the answers of open.
 func (c *Client) answerAll(ctx context.Context, group *fetchctx.Group, open []*read) {
-	if c.inTurn {
+	if c.inline {
 		for _, r := range open {
 			c.answer(ctx, r)
 		}
@@ -210,7 +210,7 @@ func (c *Client) answerAll(ctx context.Context, group *fetchctx.Group, open []*r
 	running.Wait()
 }
 
-// answer sets the answer of r. What its error says is decided now: ctx may end while other keys are waited for.
+// answer sets the answer of r. It builds the error at once: ctx may end later, during the fetches of other keys.
 func (c *Client) answer(ctx context.Context, r *read) {
 	if ctx.Err() != nil {
 		r.err = contextError(ctx, c.stacks[0].info.Name, r.key)
@@ -224,10 +224,10 @@ func (c *Client) answer(ctx context.Context, r *read) {
 		}
 		r.secret = answer.Secret
 	}()
-	c.ask(ctx, r.ref, &answer)
+	c.fetchInto(ctx, r.ref, &answer)
 }
 
-// fail makes err the answer to r, in place of a secret.
+// fail replaces the answer of r by err.
 func (r *read) fail(err *Error) {
 	r.err = err.clone()
 	r.err.Key = r.key
@@ -237,9 +237,9 @@ func (r *read) fail(err *Error) {
 	r.secret = Secret{}
 }
 
-// dropOver takes the answers of each set away of which one is over by now, since other documents have taken their time. It reports
-// whether there are any: they are to be fetched once more, together, and whole, since their source may have changed. What was renewed
-// already has an error instead.
+// dropOver drops the answers of each set in which a lease has ended, perhaps during the fetch of other documents. It reports whether there
+// are any. The caller must fetch the whole set again, because its backend may have changed. An answer whose lease has ended for the second
+// time becomes an error.
 func dropOver(reads []read, sets map[Ref][]int, now time.Time) (dropped bool) {
 	for _, set := range sets {
 		if !slices.ContainsFunc(set, func(i int) bool { return isOver(reads[i].secret, now) }) {
@@ -258,7 +258,7 @@ func dropOver(reads []read, sets map[Ref][]int, now time.Time) (dropped bool) {
 	return dropped
 }
 
-// oneSource keeps, of the answers of each set, those of one source and one version.
+// oneSource keeps the answers of each set that are from one backend and one version; the others become errors.
 func (c *Client) oneSource(group *fetchctx.Group, reads []read, sets map[Ref][]int) {
 	for _, set := range sets {
 		set = slices.DeleteFunc(set, func(i int) bool { return reads[i].err != nil })
@@ -281,7 +281,7 @@ func (c *Client) oneSource(group *fetchctx.Group, reads []read, sets map[Ref][]i
 			switch {
 			case r.secret.Meta().Backend != name:
 				class := ErrFieldNotFound
-				if group.Noted(passedOver{r.ref}) { // an outage must not read as absence
+				if group.Noted(skippedSource{r.ref}) { // the chain skipped a failure, which must not read as "not found"
 					class = ErrUnavailable
 				}
 				r.fail(apart(class, name, "the answer came from "+sourceName(r.secret.Meta().Backend)))
@@ -292,14 +292,14 @@ func (c *Client) oneSource(group *fetchctx.Group, reads []read, sets map[Ref][]i
 	}
 }
 
-// apart is the error of an answer that does not belong to those of source for the same path.
+// apart returns the error of an answer that does not match those of source for the same path.
 func apart(class error, source, what string) *Error {
 	e := NewError(class, fmt.Sprintf("%s, and other keys of this path in the call from %s", what, sourceName(source)))
 	e.Backend = source
 	return e
 }
 
-// sourceName returns the name of a backend for a text. What user middleware makes has none.
+// sourceName returns the name of a backend for an error text. Secrets of user middleware have no backend.
 func sourceName(backend string) string {
 	if backend == "" {
 		return "middleware"
@@ -307,7 +307,8 @@ func sourceName(backend string) string {
 	return printable(backend)
 }
 
-// sourceOf returns the place in the chain of the backend that has answered r. What user middleware has made comes last.
+// sourceOf returns the index in the chain of the backend that answered r. If user middleware made the answer, it is the length of the
+// chain.
 func (c *Client) sourceOf(r read) int {
 	name := r.secret.Meta().Backend
 	at := slices.IndexFunc(c.stacks, func(s *stack) bool { return s.info.Name == name })
@@ -317,9 +318,8 @@ func (c *Client) sourceOf(r read) int {
 	return at
 }
 
-// documentOf returns the document that source has answered r with, as far as its versions are to be compared. The fields of one path
-// may be documents of their own, which have versions of their own. So it is with a Local backend, which reads together what
-// belongs together.
+// documentOf returns the document of r in source, for the comparison of versions. In a Local backend, the fields of one path may be
+// separate documents with their own versions, so each ref is a document; gather reads them together.
 func (c *Client) documentOf(r read, source int) Ref {
 	switch {
 	case source == len(c.stacks):

@@ -15,11 +15,11 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware/cache"
 )
 
-// gauge is a backend that takes a second for each document, and knows how many it was asked for at a time.
+// gauge is a backend that takes a second for each document, and counts the concurrent fetches.
 type gauge struct {
 	secrets.Backend
 
-	calls, atOnce, most atomic.Int64
+	calls, atOnce, peak atomic.Int64
 }
 
 func newGauge(info secrets.Info) *gauge {
@@ -28,18 +28,18 @@ func newGauge(info secrets.Info) *gauge {
 		g.calls.Add(1)
 		now := g.atOnce.Add(1)
 		defer g.atOnce.Add(-1)
-		raise(&g.most, now)
+		raise(&g.peak, now)
 		time.Sleep(time.Second)
 		return secrets.NewSecret(`{"user":"`+ref.Path+`","password":"p"}`, secrets.Meta{}), nil
 	})
 	return g
 }
 
-// raise makes most at least n.
-func raise(most *atomic.Int64, n int64) {
+// raise makes peak at least n.
+func raise(peak *atomic.Int64, n int64) {
 	for {
-		m := most.Load()
-		if n <= m || most.CompareAndSwap(m, n) {
+		m := peak.Load()
+		if n <= m || peak.CompareAndSwap(m, n) {
 			return
 		}
 	}
@@ -54,7 +54,7 @@ func TestGetManyFetchesSixteenDocumentsAtATime(t *testing.T) {
 		found, err := client.GetMany(t.Context(), keys(100)...)
 		is.NoErr(err)
 		is.Equal(len(found), 100)
-		is.Equal(g.most.Load(), int64(16))
+		is.Equal(g.peak.Load(), int64(16))
 		is.Equal(time.Since(began), 7*time.Second) // 100 documents, 16 at a time
 	})
 }
@@ -66,7 +66,7 @@ func TestBatchWidensGetMany(t *testing.T) {
 		client := open(t, g)
 		_, err := client.GetMany(t.Context(), keys(100)...)
 		is.NoErr(err)
-		is.Equal(g.most.Load(), int64(80))
+		is.Equal(g.peak.Load(), int64(80))
 	})
 }
 
@@ -95,7 +95,7 @@ func TestGetManyFetchesADocumentOnceForItsFields(t *testing.T) {
 }
 
 // Middleware that gives up for one key does not end the fetch of the document for the others.
-func TestGetManyOutlivesACallerOfTheDocumentThatGaveUp(t *testing.T) {
+func TestGetManySurvivesMiddlewareThatGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		g := newGauge(secrets.Info{Name: "g"})
@@ -116,8 +116,8 @@ func TestGetManyOutlivesACallerOfTheDocumentThatGaveUp(t *testing.T) {
 	})
 }
 
-// A backend, or a layer, may have a Client of its own. Its fetches are no part of the call.
-func TestAClientWithinAFetchIsOfItsOwn(t *testing.T) {
+// A backend or layer may use a Client. Fetches of that Client are not part of the outer call.
+func TestAClientWithinAFetchIsIndependent(t *testing.T) {
 	is := is.New(t)
 	inner := newBatching(secrets.Info{Name: "inner", Batch: 20}, 0, nil)
 	helper := open(t, inner)
@@ -154,7 +154,7 @@ func TestMiddlewareMayRetryInAGetMany(t *testing.T) {
 	is.Equal(calls.Load(), int64(2))
 }
 
-// A backend that hangs in other calls must not keep Invalidate from its work.
+// Invalidate works while the backend hangs in other calls.
 func TestInvalidateWhileTheBackendHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -179,7 +179,7 @@ func TestInvalidateWhileTheBackendHangs(t *testing.T) {
 		wg.Wait()
 		client.Invalidate("good")
 		_, err = get()
-		is.Equal(secrets.Class(err), secrets.ErrUnavailable) // and not the value that is void
+		is.Equal(secrets.Class(err), secrets.ErrUnavailable) // not the invalidated value
 		close(release)
 	})
 }

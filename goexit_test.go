@@ -32,8 +32,8 @@ func TestGoexitOfAMiddlewareInGetMany(t *testing.T) {
 	checkClass(t, all[0], secrets.ErrUnknown)
 }
 
-// A key that the fallback has answered in an outage of the first source does not belong to what that source has answered. That is an
-// outage, and no absence.
+// If the fallback answers one key in an outage of the first backend, and the first backend answers another key of the path, the error is
+// an outage, not a not-found.
 func TestOutageOfOneKeyOfAPath(t *testing.T) {
 	is := is.New(t)
 	first := failing(func(_ context.Context, ref secrets.Ref) (secrets.Secret, error) {

@@ -18,7 +18,7 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// A backend that does not answer is ErrUnavailable at a time that is known beforehand, whether it obeys its context or not.
+// A backend that does not answer is ErrUnavailable after exactly the timeout, whether it obeys its context or not.
 func TestTimeout(t *testing.T) {
 	for _, tc := range []struct {
 		name string
@@ -72,8 +72,8 @@ func TestTimeout(t *testing.T) {
 	}
 }
 
-// A backend that answers just in time is believed.
-func TestJustInTime(t *testing.T) {
+// An answer just before the timeout counts.
+func TestAnswersJustInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		client := open(t, failing(func(context.Context, secrets.Ref) (secrets.Secret, error) {
@@ -89,7 +89,7 @@ func TestJustInTime(t *testing.T) {
 	})
 }
 
-// A caller's deadline holds to the nanosecond, however the backend behaves, and is of the class of its context's error.
+// The deadline of a caller is exact, whatever the backend does, and the class is the error of the context.
 func TestCallersDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -116,8 +116,8 @@ func TestCallersDeadline(t *testing.T) {
 	})
 }
 
-// The context that a backend gets ends with the caller's, at the timeout, and when the call has returned, and so does what is
-// derived from it.
+// The context of a backend ends with the caller's, at the timeout, and when the call has returned. So does any context
+// that is derived from it.
 func TestContextOfABackend(t *testing.T) {
 	type key struct{}
 	cause := errors.New("the caller left")
@@ -205,7 +205,7 @@ func TestContextOfABackend(t *testing.T) {
 	}
 }
 
-// Many calls whose callers share one context end as it does.
+// Many calls that share one context end with it.
 func TestContextsOfManyCalls(t *testing.T) {
 	for name, tc := range map[string]struct {
 		begin func(context.Context) (context.Context, func())
@@ -255,7 +255,7 @@ type unending struct{ context.Context }
 
 func (unending) Deadline() (time.Time, bool) { return time.Now().Add(-time.Hour), true }
 
-// The backend's context ends also where the caller's is one that does not.
+// The context of the backend ends even if that of the caller never does.
 func TestContextOfAnUnendingCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -271,8 +271,8 @@ func TestContextOfAnUnendingCaller(t *testing.T) {
 	})
 }
 
-// What a GetMany has when the time of one document is over is kept.
-func TestTheTimeOfADocumentIsItsOwn(t *testing.T) {
+// A GetMany keeps found secrets when one document times out.
+func TestEachDocumentHasItsOwnTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		backend := failing(func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
@@ -303,7 +303,7 @@ func TestTheTimeOfADocumentIsItsOwn(t *testing.T) {
 	})
 }
 
-// The longest timeout there is does not overflow, and end a call before it has begun.
+// The longest possible timeout does not overflow.
 func TestLongestTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -324,7 +324,7 @@ func TestLongestTimeout(t *testing.T) {
 	})
 }
 
-// A backend whose own context ends before the timeout has not been waited for in vain.
+// If a context of the backend's own ends before the timeout, the error says so.
 func TestBackendGivesUp(t *testing.T) {
 	is := is.New(t)
 	for _, err := range []error{context.Canceled, context.DeadlineExceeded, fmt.Errorf("dial: %w", context.DeadlineExceeded)} {
@@ -359,15 +359,15 @@ func TestMetaIsStamped(t *testing.T) {
 	})
 }
 
-// Whatever single fetches of a GetMany do, each key has its own answer, and those under way at a time are bounded.
-func TestMisdeedsInAGetMany(t *testing.T) {
+// Whatever single fetches of a GetMany do, each key has its own answer, and the number of concurrent fetches is bounded.
+func TestBadAnswersInAGetMany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
-		var now, most atomic.Int64
+		var now, peak atomic.Int64
 		client := open(t, failing(func(_ context.Context, ref secrets.Ref) (secrets.Secret, error) {
 			n := now.Add(1)
 			defer now.Add(-1)
-			raise(&most, n)
+			raise(&peak, n)
 			<-time.After(time.Second)
 			switch ref.Path[len(ref.Path)-1] {
 			case '1':
@@ -383,7 +383,7 @@ func TestMisdeedsInAGetMany(t *testing.T) {
 		}))
 		start := time.Now()
 		found, err := client.GetMany(t.Context(), keys(50)...)
-		is.Equal(most.Load(), int64(16))
+		is.Equal(peak.Load(), int64(16))
 		is.Equal(time.Since(start), 4*time.Second) // 50 documents, 16 at a time
 		is.Equal(len(found), 30)
 		for key, s := range found {
@@ -402,8 +402,8 @@ func TestMisdeedsInAGetMany(t *testing.T) {
 	})
 }
 
-// Documents whose turn has not come when the context ends are not asked for.
-func TestGetManyEndsBeforeItsTurns(t *testing.T) {
+// Documents that still wait when the context ends are not fetched.
+func TestGetManyFetchesNothingAfterItsContextEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
@@ -429,7 +429,7 @@ func TestGetManyEndsBeforeItsTurns(t *testing.T) {
 	})
 }
 
-// A goroutine that a panic or Goexit of a backend ends is never the caller's, and the Client works on.
+// A panic or Goexit of a backend never ends the caller's goroutine, and the Client keeps working.
 func TestClientSurvivesItsBackend(t *testing.T) {
 	is := is.New(t)
 	var n atomic.Int64

@@ -9,15 +9,14 @@ import (
 	"time"
 )
 
-// damping is the least time between two changes of a backend's state that are logged: one whose answers change from call to
-// call must not fill a log.
+// damping is the minimum time between two logged outages of a backend: one whose answers change from call to call must not fill the log.
 const damping = 10 * time.Second
 
-// maxDetail bounds the detail of an error in a line, in bytes.
+// maxDetail bounds the detail of an error in a log line, in bytes.
 const maxDetail = 200
 
-// health is the state of one backend as far as a [WithLogger] logs it: changes, not calls, and never a value. Its lines are
-// events, added under mu, so that their order is that of the changes. A nil health logs nothing.
+// health is the state of one backend for the lines of [WithLogger]. It logs changes, not calls, and never a value. The lines are events.
+// They are added under mu, and so in the order of the changes. A nil health logs nothing.
 type health struct {
 	log     *slog.Logger
 	events  *events
@@ -26,21 +25,21 @@ type health struct {
 	cache   CacheMonitor // or nil
 
 	failing atomic.Bool // the last answer was ErrUnavailable, logged or not
-	down    atomic.Bool // as last logged
-	stale   atomic.Bool // as last logged: stale values are served
-	refused atomic.Bool // as last logged: the backend does not accept the credentials
+	down    atomic.Bool // last logged as unavailable
+	stale   atomic.Bool // last logged as serving stale values
+	refused atomic.Bool // last logged as refusing the credentials
 
 	mu           sync.Mutex
 	since        time.Time // of the last change of down
-	staleAt      time.Time // of the last line about it
-	refusedAt    time.Time // the same
-	fallbackName string    // the backend last logged as answering instead
+	staleAt      time.Time // of the last line about stale values
+	refusedAt    time.Time // of the last line about refused credentials
+	fallbackName string    // the backend that was last logged as answering instead
 }
 
-// answered notes an answer of the guard for ref.
+// answered records an answer of the guard for ref.
 func (h *health) answered(ctx context.Context, err error, ref Ref) {
 	if isContextError(err) {
-		return // the caller's, not the backend's
+		return // the caller's context has ended; that says nothing about the backend
 	}
 	switch Class(err) {
 	case ErrUnknown, ErrClosed:
@@ -59,7 +58,7 @@ func (h *health) answered(ctx context.Context, err error, ref Ref) {
 	}
 }
 
-// fail notes that the backend is unavailable.
+// fail records that the backend is unavailable.
 func (h *health) fail(ctx context.Context, err error, ref Ref) {
 	if h.down.Load() {
 		return
@@ -71,10 +70,10 @@ func (h *health) fail(ctx context.Context, err error, ref Ref) {
 	}
 	h.down.Store(true)
 	h.since = time.Now()
-	h.tell(ctx, slog.LevelWarn, "secrets: backend unavailable", ref, reason(err)...)
+	h.emit(ctx, slog.LevelWarn, "secrets: backend unavailable", ref, reason(err)...)
 }
 
-// available notes that the backend has answered.
+// available records that the backend has answered.
 func (h *health) available(ctx context.Context, ref Ref) {
 	if !h.failing.Load() && !h.down.Load() && !h.stale.Load() {
 		return
@@ -90,10 +89,10 @@ func (h *health) available(ctx context.Context, ref Ref) {
 	h.fallbackName = ""
 	lasted := time.Since(h.since)
 	h.since = time.Now()
-	h.tell(ctx, slog.LevelInfo, "secrets: backend available again", ref, slog.Duration("after", lasted))
+	h.emit(ctx, slog.LevelInfo, "secrets: backend available again", ref, slog.Duration("after", lasted))
 }
 
-// refuse notes that the backend does not accept the credentials.
+// refuse records that the backend does not accept the credentials.
 func (h *health) refuse(ctx context.Context, err error, ref Ref) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -102,10 +101,10 @@ func (h *health) refuse(ctx context.Context, err error, ref Ref) {
 	}
 	h.refused.Store(true)
 	h.refusedAt = time.Now()
-	h.tell(ctx, slog.LevelError, "secrets: backend refuses the credentials", ref, reason(err)...)
+	h.emit(ctx, slog.LevelError, "secrets: backend refuses the credentials", ref, reason(err)...)
 }
 
-// accept notes that the backend accepts the credentials.
+// accept records that the backend accepts the credentials.
 func (h *health) accept(ctx context.Context, ref Ref) {
 	if !h.refused.Load() {
 		return
@@ -113,12 +112,11 @@ func (h *health) accept(ctx context.Context, ref Ref) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.refused.CompareAndSwap(true, false) {
-		h.tell(ctx, slog.LevelInfo, "secrets: backend accepts the credentials again", ref)
+		h.emit(ctx, slog.LevelInfo, "secrets: backend accepts the credentials again", ref)
 	}
 }
 
-// served notes that s was served for ref. A stale value is logged only in an outage: one that is served because no answer came
-// in time says nothing about the backend.
+// served records that s was served for ref. It logs a stale value only in an outage: a cache also serves one if a fetch is merely slow.
 func (h *health) served(ctx context.Context, s Secret, ref Ref) {
 	if h == nil || s.IsZero() || !s.meta.Stale || h.stale.Load() || !h.inOutage() {
 		return
@@ -126,21 +124,21 @@ func (h *health) served(ctx context.Context, s Secret, ref Ref) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.stale.Load() || time.Since(h.staleAt) < damping {
-		return // and log it later, if it lasts
+		return // a later call logs it, if the outage lasts
 	}
 	h.stale.Store(true)
 	h.staleAt = time.Now()
-	h.tell(ctx, slog.LevelWarn, "secrets: serving stale values", ref, slog.Time("fetched_at", s.meta.FetchedAt))
+	h.emit(ctx, slog.LevelWarn, "secrets: serving stale values", ref, slog.Time("fetched_at", s.meta.FetchedAt))
 }
 
-// inOutage reports whether the backend fails, or its circuit breaker is open. The cache may be a program's own, and panic.
+// inOutage reports whether the backend fails, or its circuit breaker is open. A cache of the program may panic.
 func (h *health) inOutage() (out bool) {
 	defer func() { _ = recover() }()
 	return h.failing.Load() || h.cache != nil && h.cache.Outage()
 }
 
-// replaced notes that s was the answer for ref. It is logged if the backend is down and s is another one's. A secret that only
-// the other one has is no event.
+// replaced records that s was the answer for ref. It logs a fallback only while this backend is down: otherwise, only the other backend has
+// the secret.
 func (h *health) replaced(ctx context.Context, s Secret, ref Ref) {
 	if h == nil || !h.down.Load() || s.meta.Backend == h.backend {
 		return
@@ -149,23 +147,23 @@ func (h *health) replaced(ctx context.Context, s Secret, ref Ref) {
 	defer h.mu.Unlock()
 	if name := s.meta.Backend; h.down.Load() && h.fallbackName != name {
 		h.fallbackName = name
-		h.tell(ctx, slog.LevelWarn, "secrets: fallback answering", ref, slog.String("fallback", name))
+		h.emit(ctx, slog.LevelWarn, "secrets: fallback answering", ref, slog.String("fallback", name))
 	}
 }
 
-// watched notes that the handles of a document keep a value that they could not renew, or that they have renewed it: then err is nil.
+// watched logs that the handles of doc could not renew their value, because of err. If err is nil, it logs that they have renewed it again.
 func (h *health) watched(ctx context.Context, err *Error, doc Ref) {
 	switch {
 	case h == nil:
 	case err == nil:
-		h.tell(ctx, slog.LevelInfo, "secrets: watched secret renewed again", doc)
+		h.emit(ctx, slog.LevelInfo, "secrets: watched secret renewed again", doc)
 	default:
-		h.tell(ctx, slog.LevelWarn, "secrets: watched secret not renewed", doc, reason(err)...)
+		h.emit(ctx, slog.LevelWarn, "secrets: watched secret not renewed", doc, reason(err)...)
 	}
 }
 
-// reason returns the class and the detail of err, which redaction has scrubbed: it is an error of the guard, or of a read that no user
-// middleware has seen.
+// reason returns the class and the detail of err. Redaction has removed values from err: it is an error of the guard, or of a read without
+// user middleware.
 func reason(err error) []slog.Attr {
 	class := slog.String("class", classText(err))
 	e, ok := err.(*Error)
@@ -174,13 +172,13 @@ func reason(err error) []slog.Attr {
 	}
 	detail := e.Detail
 	if len(detail) > maxDetail {
-		detail = strings.ToValidUTF8(detail[:maxDetail], "") + "…" // without the rune that is cut in two
+		detail = strings.ToValidUTF8(detail[:maxDetail], "") + "…" // without half a rune
 	}
 	return []slog.Attr{class, slog.String("detail", detail)}
 }
 
-// tell adds a line to the events.
-func (h *health) tell(ctx context.Context, level slog.Level, message string, ref Ref, more ...slog.Attr) {
+// emit adds a line to the events.
+func (h *health) emit(ctx context.Context, level slog.Level, message string, ref Ref, more ...slog.Attr) {
 	attrs := append([]slog.Attr{slog.String("backend", h.backend)}, more...)
 	if h.keys {
 		attrs = append(attrs, slog.String("key", printable(ref.String())))
@@ -188,7 +186,7 @@ func (h *health) tell(ctx context.Context, level slog.Level, message string, ref
 	h.events.add(line(context.WithoutCancel(ctx), h.log, level, message, attrs...))
 }
 
-// line returns an event that logs a line with the time of this call. All code of the handler runs in the event.
+// line returns an event that logs a line with the time of this call. The handler runs only in the event.
 func line(ctx context.Context, log *slog.Logger, level slog.Level, message string, attrs ...slog.Attr) func() {
 	record := slog.NewRecord(time.Now(), level, message, 0)
 	record.AddAttrs(attrs...)
@@ -199,7 +197,7 @@ func line(ctx context.Context, log *slog.Logger, level slog.Level, message strin
 	}
 }
 
-// WithLogger makes the Client log what changes, once for each change and not for each call:
+// WithLogger makes the Client log state changes, not calls:
 //
 //	WARN   secrets: backend unavailable                    backend, class, detail
 //	WARN   secrets: serving stale values                   backend, fetched_at
@@ -211,18 +209,20 @@ func line(ctx context.Context, log *slog.Logger, level slog.Level, message strin
 //	INFO   secrets: watched secret renewed again           backend
 //	WARN   secrets: events lost                            count
 //
-// class and detail are those of the error that the caller gets, such as "unavailable" and "no answer within 5s". The detail may name
-// a path or an address. It is absent if the error has none, and cut to 200 bytes. [WithRedaction] takes values out of it. The other
-// attributes hold no value, and no key unless [WithLoggedKeys] is given. A flapping backend is logged at most every 10 seconds.
-// "serving stale values" is logged only while the backend is unavailable or its circuit breaker is open. The lines about a watched
-// secret are for failures of one document, such as a denial: once for each, however many handles it has. With [WithMiddleware], these
-// lines have no detail, since nothing takes values out of what that says.
+// class and detail are those of the error that the caller gets, such as "unavailable" and "no answer within 5s". The detail may name a path
+// or an address. It is absent if the error has none, and cut to 200 bytes. [WithRedaction] removes values from it. The other attributes
+// hold no value, and no key without [WithLoggedKeys].
 //
-// The handler runs on a goroutine of the Client, one line at a time, in the order of the changes. It holds no call, and may use the
-// Client itself, except Close. Its context has the values of the caller's context, and does not end. While the handler blocks, at
-// most 64 lines wait; the Client drops further ones and logs their number. [Client.Close] waits for the lines.
+// A flapping backend is logged at most every 10 seconds. "serving stale values" is logged only while the backend is unavailable or its
+// circuit breaker is open. The lines about a watched secret are for failures of one document, such as a denial: one line per failure, for
+// all handles of the document. With [WithMiddleware], these lines have no detail, because no redaction covers the errors of that
+// middleware.
 //
-// If several loggers are given, the last one is used. Default: no logger.
+// The handler runs on a goroutine of the Client, one line at a time, in the order of the changes. It blocks no call, and may use the
+// Client, except Close. Its context has the values of the caller's context, and does not end. While the handler blocks, at most 64 lines
+// wait; the Client drops further ones and logs their number. [Client.Close] waits for the lines.
+//
+// If several loggers are given, the last one wins. Default: no logger.
 func WithLogger(logger *slog.Logger) Option {
 	return func(c *config) {
 		if logger == nil {
@@ -250,7 +250,7 @@ func (c *config) logLost(n int) {
 	}
 }
 
-// watch returns next, whose answers h sees.
+// watch returns next, and records its answers in h.
 func (h *health) watch(next Fetcher) Fetcher {
 	return Intercept(func(ctx context.Context, ref Ref, next Fetcher) (Secret, error) {
 		s, err := next.Fetch(ctx, ref)

@@ -22,7 +22,7 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// journal is a log that a test reads line by line.
+// journal is a log whose lines a test can read.
 type journal struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -42,7 +42,7 @@ func (j *journal) take() string {
 	return strings.TrimSpace(j.buf.String())
 }
 
-// settled is take after the events of the bubble have run.
+// settled waits for the events of the bubble, and then returns the lines as take does.
 func (j *journal) settled() string {
 	synctest.Wait()
 	return j.take()
@@ -59,7 +59,7 @@ func (j *journal) logger() *slog.Logger {
 	}))
 }
 
-func TestLoggerTellsChangesOnce(t *testing.T) {
+func TestLoggerLogsChangesOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		var log journal
@@ -88,7 +88,7 @@ func TestLoggerTellsChangesOnce(t *testing.T) {
 			get("db")
 		}
 		is.Equal(log.settled(), "")
-		get("other") // not remembered any more, so that the outage shows
+		get("other") // no longer in the cache
 		is.Equal(log.settled(), `level=WARN msg="secrets: fallback answering" backend=remote fallback=spare`)
 		time.Sleep(5 * time.Minute)
 		get("db")
@@ -106,7 +106,7 @@ func TestLoggerTellsChangesOnce(t *testing.T) {
 	})
 }
 
-func TestLoggerTellsOfRefusedCredentials(t *testing.T) {
+func TestLoggerLogsRefusedCredentials(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		var log journal
@@ -121,7 +121,7 @@ func TestLoggerTellsOfRefusedCredentials(t *testing.T) {
 		}
 		get()
 		is.Equal(log.settled(), `level=ERROR msg="secrets: backend refuses the credentials" backend=fake class="not authenticated"`)
-		class = secrets.ErrUnavailable // which says nothing about them
+		class = secrets.ErrUnavailable // an outage says nothing about credentials
 		get()
 		is.Equal(log.settled(), `level=WARN msg="secrets: backend unavailable" backend=fake class=unavailable`)
 		class = secrets.ErrNotFound
@@ -157,7 +157,7 @@ func TestLoggerIsNotFlooded(t *testing.T) {
 	})
 }
 
-// The detail of an error is what the caller gets too. Redaction takes the values out of it; nothing else of an error is kept.
+// A line has the detail of the caller's error, without values, and nothing else of that error.
 func TestLoggerShowsKeysOnRequestAndNeverAValue(t *testing.T) {
 	const canary = "canary-value-of-a-secret"
 	for name, c := range map[string]struct {
@@ -221,7 +221,7 @@ func TestLoggerCutsALongDetail(t *testing.T) {
 }
 
 // The end of a caller's own context, of the Client, or of a goroutine in a backend is no outage.
-func TestLoggerKnowsWhatIsNoOutage(t *testing.T) {
+func TestLoggerIgnoresWhatIsNoOutage(t *testing.T) {
 	is := is.New(t)
 	var log journal
 	client, err := secrets.New(failing(func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
@@ -250,7 +250,7 @@ func TestLoggerKnowsWhatIsNoOutage(t *testing.T) {
 }
 
 // The end of a caller's context is no answer either.
-func TestLoggerKnowsWhatIsNoAnswer(t *testing.T) {
+func TestLoggerIgnoresWhatIsNoAnswer(t *testing.T) {
 	for _, class := range []error{secrets.ErrUnavailable, secrets.ErrUnauthenticated} {
 		for _, ended := range []error{context.Canceled, context.DeadlineExceeded} {
 			t.Run(fmt.Sprintf("%v, %v", class, ended), func(t *testing.T) {
@@ -287,8 +287,8 @@ func TestLoggerKnowsWhatIsNoAnswer(t *testing.T) {
 	}
 }
 
-// A second outage soon after the first is told of too, if it lasts.
-func TestLoggerTellsStaleValuesOfEachOutage(t *testing.T) {
+// A second outage soon after the first one is logged too, if it lasts.
+func TestLoggerLogsStaleValuesOfEachOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		var log journal
@@ -313,7 +313,7 @@ func TestLoggerTellsStaleValuesOfEachOutage(t *testing.T) {
 }
 
 // A stale value is logged in an outage. One that is served because the fetch still runs says nothing about the backend.
-func TestLoggerTellsStaleValuesOnlyInAnOutage(t *testing.T) {
+func TestLoggerLogsStaleValuesOnlyInAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		var log journal
@@ -334,7 +334,7 @@ func TestLoggerTellsStaleValuesOnlyInAnOutage(t *testing.T) {
 		release := remote.Block()
 		get()
 		get()
-		is.Equal(log.settled(), "") // it may answer yet
+		is.Equal(log.settled(), "") // the fetch still runs
 		time.Sleep(5 * time.Second)
 		get()
 		is.Equal(log.settled(), `level=WARN msg="secrets: backend unavailable" backend=fake class=unavailable detail="no answer within 5s"`+"\n"+
@@ -343,8 +343,8 @@ func TestLoggerTellsStaleValuesOnlyInAnOutage(t *testing.T) {
 	})
 }
 
-// An answer for any document ends what a failure of another says about the backend.
-func TestLoggerTellsStaleValuesSinceTheLastAnswer(t *testing.T) {
+// After an answer for any document, an earlier failure of another document is no outage.
+func TestLoggerLogsStaleValuesSinceTheLastAnswer(t *testing.T) {
 	for name, c := range map[string]struct {
 		between error // what the backend answers for another document
 		want    bool
@@ -394,7 +394,7 @@ func TestLoggerTellsStaleValuesSinceTheLastAnswer(t *testing.T) {
 	}
 }
 
-// staleCache is a cache of a program's own, which answers with stale values.
+// staleCache is a cache of the program that serves stale values.
 type staleCache struct {
 	secrets.Cache
 
@@ -413,8 +413,8 @@ func (l *staleLayer) NewCache(info secrets.Info, below secrets.Fetcher, share fu
 	return &staleCache{l.layer.NewCache(info, below, share), l.outage}
 }
 
-// While the circuit breaker is open, the backend is not asked.
-func TestLoggerTellsStaleValuesWhileTheBreakerIsOpen(t *testing.T) {
+// While the circuit breaker is open, the Client does not call the backend.
+func TestLoggerLogsStaleValuesWhileTheBreakerIsOpen(t *testing.T) {
 	for name, c := range map[string]struct {
 		outage func() bool
 		want   string
@@ -465,5 +465,5 @@ func TestLoggerFaults(t *testing.T) {
 	_, err := secrets.New(newFake(), secrets.WithLogger(nil))
 	is.True(strings.Contains(err.Error(), "WithLogger: a nil Logger"))
 	_, err = secrets.New(newFake(), secrets.WithLoggedKeys())
-	is.True(strings.Contains(err.Error(), "WithLoggedKeys: there is no WithLogger"))
+	is.True(strings.Contains(err.Error(), "WithLoggedKeys: needs WithLogger"))
 }

@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// fake is a backend whose answers a test decides, and which counts what reaches it.
+// fake is a backend with the answers of a test. It records its calls.
 type fake struct {
 	info  secrets.Info
 	docs  map[string]string // what Fetch answers, by path, unless fetch is set
@@ -61,7 +61,7 @@ func (f *fake) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, erro
 	return secrets.Secret{}, &secrets.Error{Err: secrets.ErrNotFound}
 }
 
-// takeAsked returns the refs that f was asked for since the last call, as sorted texts: a GetMany asks in any order.
+// takeAsked returns the refs that f was called with since the last takeAsked, as sorted texts: the order of a GetMany is random.
 func (f *fake) takeAsked() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -122,14 +122,14 @@ func open(t testing.TB, backend secrets.Backend, opts ...secrets.Option) *secret
 	return client
 }
 
-// chain is a policy of a program's own. By default it goes on after a not-found.
+// chain is a Fallback of the program. By default it goes on after a not-found.
 type chain struct {
 	backends []secrets.Backend
 	goesOn   []error // classes
 	validate func() error
 
 	mu    sync.Mutex
-	asked []error // what GoesOn was asked for
+	asked []error // the arguments of GoesOn
 }
 
 func (c *chain) Validate() error {
@@ -158,7 +158,7 @@ func to(backends ...secrets.Backend) secrets.Option {
 	return secrets.WithFallback(&chain{backends: backends})
 }
 
-// layer stands in any slot. What a test leaves open does nothing.
+// layer fits into any slot. Functions that are nil do nothing.
 type layer struct {
 	wrap     func(info secrets.Info, next secrets.Fetcher) secrets.Fetcher // what stands in the slot
 	fill     func(next secrets.Fetcher) secrets.Fetcher                    // of a cache: the half that fills
@@ -186,7 +186,7 @@ func (l *layer) Validate() error {
 	return l.validate()
 }
 
-// part returns what l makes around next, or nil if that is what wrap returns.
+// part returns the part of l around next, or nil if wrap returns nil.
 func (l *layer) part(info secrets.Info, next secrets.Fetcher) *part {
 	if l.wrap != nil {
 		next = l.wrap(info, next)
@@ -295,14 +295,14 @@ var (
 	_ secrets.Redaction = (*part)(nil)
 )
 
-// pass is a Middleware that does nothing.
+// pass returns a Middleware that does nothing.
 func pass() secrets.Middleware {
 	return secrets.Intercept(func(ctx context.Context, ref secrets.Ref, next secrets.Fetcher) (secrets.Secret, error) {
 		return next.Fetch(ctx, ref)
 	})
 }
 
-// instead is a Middleware that answers with f, and never asks what is below.
+// instead returns a Middleware that answers with f, and never calls the layer below.
 func instead(f fetchFunc) secrets.Middleware {
 	return secrets.Intercept(func(ctx context.Context, ref secrets.Ref, _ secrets.Fetcher) (secrets.Secret, error) {
 		return f(ctx, ref)
@@ -314,7 +314,7 @@ type wrapFunc func(next secrets.Fetcher) secrets.Fetcher
 
 func (f wrapFunc) Wrap(next secrets.Fetcher) secrets.Fetcher { return f(next) }
 
-// trail records what passes where.
+// trail records the steps of calls.
 type trail struct {
 	mu    sync.Mutex
 	steps []string
@@ -326,7 +326,7 @@ func (t *trail) add(step string) {
 	t.steps = append(t.steps, step)
 }
 
-// take returns the steps so far, as one text, and forgets them.
+// take returns the steps since the last take or count, as one text.
 func (t *trail) take() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -335,7 +335,7 @@ func (t *trail) take() string {
 	return steps
 }
 
-// count returns how often each step was taken so far, and forgets them. The steps of a GetMany are in any order.
+// count returns the number of each step since the last take or count: the order of the steps of a GetMany is random.
 func (t *trail) count() map[string]int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -362,7 +362,7 @@ func (t *trail) slot(name string) *layer {
 	}}
 }
 
-// cache returns a cache of two halves that record, and that records what it is told to forget.
+// cache returns a cache whose two halves record, as does its Invalidate.
 func (t *trail) cache() *layer {
 	l := slot(t.middleware("read").Wrap)
 	l.fill = t.middleware("fill").Wrap
@@ -370,15 +370,15 @@ func (t *trail) cache() *layer {
 	return l
 }
 
-// closing returns a layer that records its end.
+// closing returns a layer that records its Close.
 func (t *trail) closing(name string) *layer { return t.closingWith(name, nil) }
 
-// closingWith is closing with a function of the test's.
+// closingWith is closing with a function of the test.
 func (t *trail) closingWith(name string, f func() error) *layer {
 	return &layer{close: t.closer(name, f)}
 }
 
-// backend returns a backend that records its end.
+// backend returns a backend that records its Close.
 func (t *trail) backend(name string, f func() error) *fake {
 	return named(name).with(func(b *fake) { b.close = t.closer(name, f) })
 }

@@ -35,7 +35,7 @@ func TestNonblockingBackendsRunOnTheCallersGoroutine(t *testing.T) {
 		{nonblocking: true, opts: []secrets.Option{secrets.WithBackendMiddleware(pass())}}, // the layer may block
 	} {
 		is := is.New(t)
-		var mu sync.Mutex // a GetMany asks at the same time
+		var mu sync.Mutex // a GetMany fetches concurrently
 		var ran string
 		backend := failing(func(context.Context, secrets.Ref) (secrets.Secret, error) {
 			mu.Lock()
@@ -57,7 +57,7 @@ func TestNonblockingBackendsRunOnTheCallersGoroutine(t *testing.T) {
 	}
 }
 
-func TestNonblockingBackendsAreGuardedAllTheSame(t *testing.T) {
+func TestNonblockingBackendsAreGuarded(t *testing.T) {
 	is := is.New(t)
 	const canary = "canary-of-the-panic"
 	backend := newFake()
@@ -78,7 +78,7 @@ func TestNonblockingBackendsAreGuardedAllTheSame(t *testing.T) {
 	}
 }
 
-// A Resolve that panics brings nobody down, wherever it is called, and nothing of its text comes out.
+// A Resolve that panics causes an error, without the text of the panic, wherever it is called.
 func TestResolvePanics(t *testing.T) {
 	const canary = "canary-of-the-panic"
 	for _, local := range []bool{true, false} {
@@ -96,7 +96,7 @@ func TestResolvePanics(t *testing.T) {
 	}
 }
 
-// A local backend may look at files to find a document. If the file system hangs, its callers do not.
+// Resolve of a Local backend may read files. If the file system hangs, callers do not.
 func TestResolveThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -125,7 +125,7 @@ func TestResolveThatHangs(t *testing.T) {
 	})
 }
 
-// A backend that ignores its context keeps a goroutine for each call that was given up: there is a bound, and an end.
+// A backend that ignores its context keeps a goroutine for each abandoned call. Their number is bounded.
 func TestBackendThatIgnoresItsContextForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -142,7 +142,7 @@ func TestBackendThatIgnoresItsContextForEver(t *testing.T) {
 		}
 		hanging := backend.calls.Load()
 		is.True(hanging <= 256)
-		close(release) // they come back, and the backend is asked again
+		close(release) // they return, and the Client calls the backend again
 		synctest.Wait()
 		s, err := client.Get(t.Context(), "a")
 		is.NoErr(err)
@@ -152,8 +152,8 @@ func TestBackendThatIgnoresItsContextForEver(t *testing.T) {
 	})
 }
 
-// A thousand callers at once that all get their answer are no sign of a backend that hangs.
-func TestManyCallsAtOnceAreNoHang(t *testing.T) {
+// A thousand concurrent callers that get their answers do not count as hung.
+func TestManyConcurrentCallsAreNoHang(t *testing.T) {
 	backend := newFake("a", "1")
 	client := open(t, backend)
 	var wg sync.WaitGroup
@@ -167,7 +167,7 @@ func TestManyCallsAtOnceAreNoHang(t *testing.T) {
 	wg.Wait()
 }
 
-// Invalidate goes from the outside in, so that nothing old comes into an outer layer after it has forgotten.
+// Invalidate starts with the outer layers: no old answer may enter a layer after it.
 func TestInvalidateOrder(t *testing.T) {
 	is := is.New(t)
 	tr := &trail{}
@@ -177,8 +177,8 @@ func TestInvalidateOrder(t *testing.T) {
 	is.Equal(tr.take(), "cache dedup")
 }
 
-// What a backend says has changed is forgotten by cache and dedup, from the outside in. New asks for nothing twice.
-func TestChangedDocumentsAreForgotten(t *testing.T) {
+// Changed documents are invalidated in cache and dedup, from the outside in. New registers once.
+func TestChangedDocumentsAreInvalidated(t *testing.T) {
 	is := is.New(t)
 	tr := &trail{}
 	var changed []func(docs ...secrets.Ref)
@@ -193,7 +193,7 @@ func TestChangedDocumentsAreForgotten(t *testing.T) {
 	is.Equal(tr.take(), "cache[a b?version=2] dedup[a b?version=2]")
 }
 
-// The same with the layers of this module: nobody who comes after the change gets what was read before it.
+// The same with the layers of this module: after the change, no caller gets an older value.
 func TestChangedDocumentsAreFetchedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -225,14 +225,14 @@ func TestChangedDocumentsAreFetchedAgain(t *testing.T) {
 		wg.Go(func() { is.Equal(get(), "3") }) // it joins that flight
 		synctest.Wait()
 		changed(secrets.Ref{Path: "a"})
-		is.Equal(get(), "4") // and who comes now does not
+		is.Equal(get(), "4") // a later call does not
 		wg.Wait()
 		is.Equal(get(), "4")
 	})
 }
 
-// What a backend says of itself and of the key is not kept: redaction has been through the Detail alone.
-func TestBackendCanNotNameItselfInAnError(t *testing.T) {
+// The Client replaces Backend and Key of a backend's error: only its Detail has passed redaction.
+func TestABackendCannotNameItselfInAnError(t *testing.T) {
 	is := is.New(t)
 	client := open(t, failing(func(context.Context, secrets.Ref) (secrets.Secret, error) {
 		return secrets.Secret{}, &secrets.Error{Backend: "canary", Key: "canary", Err: secrets.ErrMalformed, Detail: "detail"}

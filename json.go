@@ -12,17 +12,16 @@ import (
 	textrule "github.com/seed-5482dd03/secrets/internal/text"
 )
 
-// The JSON of a secret is read here by hand where encoding/json would change it silently: it takes the last of duplicate
-// keys, replaces lone surrogates and invalid UTF-8, and quotes the document in its errors. What is valid JSON remains the
-// judgement of encoding/json, so that the scanner below need not check syntax.
+// This file parses the JSON of a secret by hand. encoding/json takes the last of duplicate keys, replaces lone surrogates and invalid
+// UTF-8, and quotes the document in its errors. json.Valid checks the syntax first; the scanner relies on that.
 
-// maxDepth is how deep the objects and arrays of a document may be nested. No version of encoding/json allows less.
+// maxDepth is the maximum nesting of objects and arrays in a document. Every version of encoding/json allows at least that.
 const maxDepth = 10_000
 
 func malformed(detail string) *Error { return NewError(ErrMalformed, detail) }
 
-// checkDocument returns an error unless text is one JSON value in valid UTF-8, without lone surrogates, and without two keys
-// of one object that encoding/json takes for the same, at any depth.
+// checkDocument returns an error unless text is one JSON value in valid UTF-8, without lone surrogates. Objects, at any depth, must not
+// have two keys that encoding/json takes for the same.
 func checkDocument(text string) *Error {
 	if err := checkSyntax(text); err != nil {
 		return err
@@ -50,7 +49,7 @@ func checkSyntax(text string) *Error {
 	return nil
 }
 
-// tooDeep reports whether text exceeds maxDepth. It need not be JSON.
+// tooDeep reports whether the nesting of text exceeds maxDepth. text may be invalid JSON.
 func tooDeep(text string) bool {
 	if len(text) <= maxDepth {
 		return false
@@ -73,11 +72,11 @@ func tooDeep(text string) bool {
 	return depth > maxDepth
 }
 
-// object is the raw texts of the members of a JSON object.
+// object maps the keys of a JSON object to the raw texts of their values.
 type object map[string]string
 
-// parseObject reads text, a JSON object with all that [checkDocument] asks for, except that keys may
-// differ in case only: [Secret.Field] tells them apart.
+// parseObject parses text as a JSON object. The rules are those of [checkDocument], except that keys may differ only in case:
+// [Secret.Field] distinguishes them.
 func parseObject(text string) (object, *Error) {
 	if err := checkSyntax(text); err != nil {
 		return nil, err
@@ -119,10 +118,10 @@ func (o object) field(name string) (string, *Error) {
 	}
 }
 
-// maxListed is the most fields that an error lists: more would fill a screen, and cost time to sort.
+// maxListed is the maximum number of fields that an error lists. More would fill a screen, and take time to sort.
 const maxListed = 16
 
-// fields says which fields there are, for who asked for name. Names of fields are not secret.
+// fields lists the fields of o, or suggests the one that name probably means. Names of fields are not secret.
 func (o object) fields(name string) string {
 	var near, all []string
 	for field := range o {
@@ -149,14 +148,13 @@ func (o object) fields(name string) string {
 	}
 }
 
-// sameLetters reports whether a and b differ only in case, or in what programs write between words: dbPassword, DB_PASSWORD.
+// sameLetters reports whether a and b differ only in case or in the separators of words: dbPassword, DB_PASSWORD.
 func sameLetters(a, b string) bool {
 	plain := strings.NewReplacer("_", "", "-", "", ".", "", " ", "")
 	return strings.EqualFold(plain.Replace(a), plain.Replace(b))
 }
 
-// descend returns the raw text that a dotted path leads to, from text, which has been checked. It passes over each part of
-// text once, however long the path is.
+// descend returns the raw text at a dotted path in text, which is valid JSON. It scans each part of text once, for any length of path.
 func descend(text, path string) (raw string, found bool) {
 	s := scanner{text: text}
 	for step := range strings.SplitSeq(path, ".") {
@@ -167,9 +165,9 @@ func descend(text, path string) (raw string, found bool) {
 	return s.value(), true
 }
 
-// scanner walks over text that json.Valid has accepted. A strict one notes in err what json.Valid lets pass and a secret
-// must not have. A folded one also notes the keys of one object that differ only in case. Each method starts at pos and leaves it
-// behind what it has read.
+// scanner scans text that json.Valid has accepted. If strict is set, it records in err what json.Valid accepts and a secret must not have:
+// duplicate keys and lone surrogates. If folded is set, keys that differ only in case are duplicates too. Each method starts at pos and
+// sets pos to the end of what it has read.
 type scanner struct {
 	text   string
 	pos    int
@@ -186,7 +184,7 @@ func (s *scanner) space() {
 	}
 }
 
-// value reads one value with the space around it and returns its raw text.
+// value reads one value and the space around it, and returns the raw text of the value.
 func (s *scanner) value() string {
 	s.space()
 	start := s.pos
@@ -220,7 +218,7 @@ func (s *scanner) value() string {
 	return raw
 }
 
-// note adds key to those of one object. A key that was there before is an error.
+// note adds key to the seen keys of one object. A duplicate sets err.
 func (s *scanner) note(seen map[string]string, key string) {
 	name := key
 	if s.folded {
@@ -237,7 +235,7 @@ func (s *scanner) note(seen map[string]string, key string) {
 	}
 }
 
-// fold returns the same text for all keys that encoding/json assigns to one field of a struct.
+// fold returns the same text for all keys that encoding/json matches to one field of a struct.
 func fold(key string) string {
 	return strings.Map(func(r rune) rune {
 		least := r
@@ -248,7 +246,7 @@ func fold(key string) string {
 	}, key)
 }
 
-// enter goes to the member name of the object that is next, or to the element with that index of the array that is next.
+// enter moves to the member name of the object at pos, or to the element with the index name of the array at pos.
 func (s *scanner) enter(name string) (found bool) {
 	s.space()
 	switch s.peek() {
@@ -274,7 +272,7 @@ func (s *scanner) enter(name string) (found bool) {
 	return found
 }
 
-// members calls yield before the value of each member, which yield reads unless it returns false: that is the end.
+// members calls yield before the value of each member of an object. yield must read the value, or return false to stop.
 func (s *scanner) members(yield func(key string) bool) {
 	s.pos++ // {
 	for s.space(); s.peek() != '}'; s.space() {
@@ -291,7 +289,7 @@ func (s *scanner) members(yield func(key string) bool) {
 	s.pos++
 }
 
-// elements calls yield before each element, which yield reads unless it returns false: that is the end.
+// elements calls yield before each element of an array. yield must read the element, or return false to stop.
 func (s *scanner) elements(yield func(i int) bool) {
 	s.pos++ // [
 	s.space()
@@ -308,14 +306,14 @@ func (s *scanner) elements(yield func(i int) bool) {
 
 func twiceInOne() *Error { return malformed("the document has the same key twice in one object") }
 
-// string reads a string literal and returns what it stands for.
+// string reads a string literal and returns it unquoted.
 func (s *scanner) string() string {
 	s.pos++ // "
 	start := s.pos
 	for s.peek() != '"' && s.peek() != '\\' {
 		s.pos++
 	}
-	if s.peek() == '"' { // no escape in it
+	if s.peek() == '"' { // no escapes
 		s.pos++
 		return s.text[start : s.pos-1]
 	}
@@ -333,7 +331,7 @@ func (s *scanner) string() string {
 	return b.String()
 }
 
-// escape reads one escape sequence, or two that are the halves of a surrogate pair.
+// escape reads one escape sequence, or the two of a surrogate pair.
 func (s *scanner) escape() rune {
 	c := s.text[s.pos+1]
 	s.pos += 2
@@ -360,7 +358,7 @@ func (s *scanner) escape() rune {
 }
 
 func (s *scanner) hex4() rune {
-	n, _ := strconv.ParseUint(s.text[s.pos:s.pos+4], 16, 16) //nolint:errcheck // json.Valid has seen to the digits
+	n, _ := strconv.ParseUint(s.text[s.pos:s.pos+4], 16, 16) //nolint:errcheck // json.Valid has checked the digits
 	s.pos += 4
 	return rune(n)
 }

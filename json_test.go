@@ -60,7 +60,7 @@ func TestField(t *testing.T) {
 			is.NoErr(err)
 			is.Equal(brief(got.Reveal()), brief(want))
 			is.True(got.Reveal() == want)
-			is.Equal(got.Meta(), s.Meta()) // a user and a password of one version say so
+			is.Equal(got.Meta(), s.Meta()) // the Meta is that of the document
 		})
 	}
 	for name, detail := range map[string]string{
@@ -91,7 +91,7 @@ func TestField(t *testing.T) {
 	}
 }
 
-// deep returns a document of objects in each other, n levels of them.
+// deep returns a document of n nested objects.
 func deep(n int) string { return strings.Repeat(`{"a":`, n) + "1" + strings.Repeat("}", n) }
 
 func TestFieldRefusesDocuments(t *testing.T) {
@@ -166,7 +166,7 @@ func TestFieldAcceptsOddDocuments(t *testing.T) {
 	}
 }
 
-// Neither depth nor size brings Field down, or to a halt.
+// Field handles deep and large documents.
 func TestFieldDeepAndHuge(t *testing.T) {
 	is := is.New(t)
 	got, err := secrets.NewSecret(deep(2000), secrets.Meta{}).Field(strings.TrimSuffix(strings.Repeat("a.", 2000), "."))
@@ -193,7 +193,7 @@ func TestFieldOfNothing(t *testing.T) {
 	is.True(errors.Is(secrets.Secret{}.JSON(&v), secrets.ErrMalformed))
 }
 
-// telltale's errors quote the value, as those of most decoders do.
+// telltale is a type whose errors quote the value, as those of most decoders do.
 type telltale struct{}
 
 func (*telltale) UnmarshalJSON(text []byte) error { return fmt.Errorf("cannot read %s", text) }
@@ -304,7 +304,7 @@ func TestJSON(t *testing.T) {
 	is.Equal(err.Error(), "secrets: vault: malformed: the field Port is a string, but the Go type is int")
 }
 
-// FuzzField holds Field against encoding/json, which is right wherever it changes nothing silently.
+// FuzzField compares Field with encoding/json, which is right unless it changes something silently.
 func FuzzField(f *testing.F) {
 	for _, doc := range []string{
 		fields[:200] + `"x":1}`, `{"a":"b"}`, `{"a":1,"a":2}`, `{"a":"\ud834"}`, `{"a":"\ud834\udd1e"}`, `{"a":{"b":[1,"x"]}}`,
@@ -326,7 +326,7 @@ func FuzzField(f *testing.F) {
 				t.Fatalf("class %v", class)
 			}
 			checkPrintable(t, err.Error())
-			// The text says nothing of the document but the name that was asked for.
+			// The text of the error holds nothing of the document but the name of the field.
 			if long := strings.Trim(doc, "{}[]\": "); len(long) >= 24 && !strings.Contains(name, long) && strings.Contains(err.Error(), long) {
 				t.Fatalf("%v quotes %q", err, doc)
 			}
@@ -338,7 +338,7 @@ func FuzzField(f *testing.F) {
 	})
 }
 
-// oracle is Field as encoding/json would have it, by way of its token stream. It returns the class of the error.
+// oracle is Field by the token stream of encoding/json. It returns the class of the error.
 func oracle(doc, name string) (string, error) {
 	if !utf8.ValidString(doc) || !json.Valid([]byte(doc)) || changedSilently(doc) {
 		return "", secrets.ErrMalformed
@@ -447,7 +447,7 @@ func countTokens(v reflect.Value) int {
 	return n
 }
 
-// Who mistypes a field is told which there are. The values are not.
+// The error for a mistyped field lists the fields, and no values.
 func TestFieldNotFoundNamesTheFields(t *testing.T) {
 	many := make(map[string]string)
 	for i := range 800 {

@@ -34,7 +34,7 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// canary is the value that must not come out. It begins with more than a window of plain letters, so that an escaped copy
+// canary is the value that must not leak. It begins with more than a window of plain letters: so an escaped copy
 // is found too, and has a character for each kind of escaping after that.
 const canary = `Zq7xWv9KtB2"p<3&y/Tn+5R %'\é`
 
@@ -77,7 +77,7 @@ func (d *detector) add(what, s string) {
 		put("XML", x.String())
 	}
 	// What stands before the value moves it against the groups of three bytes that base64 encodes: three alignments,
-	// less the characters that a neighbour has a share in.
+	// without the characters that depend on a neighbour.
 	for before := range 3 {
 		padded := append(make([]byte, before), s...)
 		from, to := (before*8+5)/6, len(padded)*8/6
@@ -96,7 +96,7 @@ func (d *detector) add(what, s string) {
 	}
 }
 
-// find says in what form the value is in output, or "".
+// find returns the form in which output holds the value, or "".
 func (d *detector) find(output string) string {
 	output = strings.ToLower(output)
 	for form, name := range d.forms {
@@ -343,7 +343,7 @@ func dump(v any, textsOnly bool) string {
 	return b.String()
 }
 
-// The holders of a value. fmt cannot call the methods of an unexported field, which is how most redacting types leak.
+// The holders of a value. Most redacting types leak as an unexported field, whose methods fmt cannot call.
 type (
 	exported[T any]      struct{ S T }
 	unexported[T any]    struct{ s T }
@@ -439,7 +439,7 @@ func leaks[T any](value T, shapes []shape[T], report func(sink, shape, how, outp
 	return leaked, checks
 }
 
-// show calls the sink; what a sink panics with is output too.
+// show calls the sink. The value of a panic is output too.
 func show(s sink, v any) (output string) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -580,7 +580,7 @@ func TestLeakMatrixFindsWeakTypes(t *testing.T) {
 	}
 }
 
-// Every sink and every shape must be able to leak, or a row of the matrix checks nothing.
+// Every sink and every shape must be able to leak. Otherwise a row of the matrix checks nothing.
 func TestEverySinkAndShapeCanLeak(t *testing.T) {
 	found := map[string]bool{}
 	note := func(sink, shape, _, _ string) { found[sink], found[shape] = true, true }
@@ -602,7 +602,7 @@ func TestEverySinkAndShapeCanLeak(t *testing.T) {
 	}
 }
 
-// marshaler gives itself away to who asks for bytes.
+// marshaler returns its value as bytes.
 type marshaler string
 
 func (m marshaler) MarshalText() ([]byte, error)   { return []byte(m), nil }

@@ -73,7 +73,7 @@ func checkOver(t *testing.T, err error, key string) {
 	}
 }
 
-func TestALeaseThatIsOverOnArrival(t *testing.T) {
+func TestALeaseThatHasEndedOnArrival(t *testing.T) {
 	const good, short = time.Hour, 100 * time.Millisecond
 	const late = 200 * time.Millisecond
 	for name, tc := range map[string]struct {
@@ -139,8 +139,8 @@ func TestALeaseThatIsOverOnArrival(t *testing.T) {
 	}
 }
 
-// The other documents of a GetMany take their time, and a lease may end meanwhile.
-func TestALeaseThatEndsBesideASlowDocument(t *testing.T) {
+// A lease may end while a GetMany fetches other documents.
+func TestALeaseThatEndsDuringASlowFetch(t *testing.T) {
 	const good, short = time.Hour, 100 * time.Millisecond
 	const slow = 600 * time.Millisecond
 	for name, tc := range map[string]struct {
@@ -190,7 +190,7 @@ func TestALeaseThatEndsBesideASlowDocument(t *testing.T) {
 	}
 }
 
-// What is over is fetched together, and once: also if the second fetches take so long that one of them is over again.
+// Ended leases are fetched again together, and only once, even if one of them ends again meanwhile.
 func TestLeasesAreRenewedTogetherAndOnce(t *testing.T) {
 	const short, slow = 100 * time.Millisecond, 600 * time.Millisecond
 	for layers, opts := range layerings() {
@@ -208,7 +208,7 @@ func TestLeasesAreRenewedTogetherAndOnce(t *testing.T) {
 				is.Equal(time.Since(began), 2*slow)
 				is.Equal(len(found), 3)
 				is.Equal(found["b"].Meta().Version, "2")
-				is.Equal(l.callsOf("long"), 1) // what is good is not asked for again
+				is.Equal(l.callsOf("long"), 1) // a valid lease is not fetched again
 				all := err.(secrets.Errors)
 				is.Equal(len(all), 1)
 				checkOver(t, all[0], "a")
@@ -220,8 +220,8 @@ func TestLeasesAreRenewedTogetherAndOnce(t *testing.T) {
 	}
 }
 
-// What memory had is checked at the end of a GetMany as well.
-func TestALeaseInMemoryThatEndsBesideASlowDocument(t *testing.T) {
+// A GetMany also checks leases from memory at its end.
+func TestALeaseInMemoryThatEndsDuringASlowFetch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		l := &leasing{
@@ -247,7 +247,7 @@ func TestALeaseInMemoryThatEndsBesideASlowDocument(t *testing.T) {
 	})
 }
 
-// A caller that leaves while a lease is renewed gets the end of its context for it, and not what is over.
+// If the context of the caller ends while a lease is renewed, the error is that of the context.
 func TestTheContextEndsWhileALeaseIsRenewed(t *testing.T) {
 	for layers, opts := range layerings() {
 		t.Run(layers, func(t *testing.T) {

@@ -12,20 +12,23 @@ import (
 )
 
 // Live holds a T that is built from the current value of a [Handle], such as a connection pool, a TLS configuration or a parsed document.
-// When the value changes, it is built again. Make one with [Derive]. It is safe for concurrent use.
+// When the value changes, the Live builds a new T. Make one with [Derive]. It is safe for concurrent use.
 type Live[T any] struct {
 	core    *live[T]
-	handles []*Handle // which the program may have no other reference to
+	handles []*Handle // kept alive: the program may have no other reference to them
 }
 
-// Derive calls build with the current value of h, and again after each change. The Live holds the last T. The Live runs one build at a
-// time, on a goroutine of its own after the first. If build fails, the Live keeps its T, and [Live.Err] returns the error. It tries again
-// after 1 s, 2 s, up to a minute, or at the next change. A panic of build is an error of class [ErrUnknown].
+// Derive returns a Live that holds the result of build for the current value of h, and builds again after each change. To build from
+// several handles, see [Also]. To close a replaced T, see [Closing].
 //
-// The Live ends with [Live.Close] and with h. Neither waits for a build under way, whose T then ends at once. If the program drops a Live
-// without Close, no build follows, and its last T does not end: somebody may use it. For what is made of several secrets, see [Also].
+// Derive runs the first build itself; later builds run on a goroutine of the Live, one at a time. If a later build fails, the Live keeps
+// its T, and [Live.Err] returns the error. The Live tries again after 1 s, 2 s, up to a minute, or at the next change. A panic of build is
+// an error of class [ErrUnknown].
 //
-// The error is that of the first build, as it is, or names the faults of opts, or is [ErrClosed] if h has ended.
+// The Live ends with [Live.Close] and with h. Neither waits for a running build; the T of that build ends at once. If the program drops a
+// Live without Close, the Live does not build again. Its last T does not end, because it may still be in use.
+//
+// The error is that of the first build, unchanged, or names the faults of opts, or is [ErrClosed] if h has ended.
 func Derive[T any](h *Handle, build func(Secret) (T, error), opts ...DeriveOption[T]) (*Live[T], error) {
 	cfg := deriveConfig[T]{faults: faults.List{Prefix: "secrets: Derive: "}}
 	cfg.faults.Checkf(h != nil, "a nil Handle")
@@ -58,11 +61,12 @@ func Derive[T any](h *Handle, build func(Secret) (T, error), opts ...DeriveOptio
 	return l, nil
 }
 
-// Load returns the current T, without counting who uses it: for a T that needs no end. It never blocks. After Close it is the last one.
+// Load returns the current T. It never blocks. [Closing] does not wait for users of this T: if the T must be closed, call [Live.Use]. After
+// Close, Load returns the last T.
 func (l *Live[T]) Load() T { return l.core.current.Load().value }
 
-// Use calls f with the current T. The T does not end before f returns, even if it is replaced meanwhile. f must not keep it. Use returns
-// the error of f as it is, or [ErrClosed] without a call of f if the Live has ended.
+// Use calls f with the current T. The T does not end before f returns, even if the Live replaces it. f must not keep the T. Use returns
+// the error of f, unchanged. If the Live has ended, Use returns [ErrClosed] and does not call f.
 func (l *Live[T]) Use(f func(T) error) error {
 	v, err := l.core.acquire()
 	if err != nil {
@@ -72,8 +76,8 @@ func (l *Live[T]) Use(f func(T) error) error {
 	return f(v.value)
 }
 
-// Err returns the error of the last build, as it is, if that failed for the current value, and otherwise that of [Handle.Err]: of several
-// handles the first that has one. Once the Live has ended, it is [ErrClosed].
+// Err returns the error of the last build, unchanged, if that build was for the current value and failed. Otherwise it returns the first
+// error of [Handle.Err] of its handles. After the Live has ended, Err returns [ErrClosed].
 func (l *Live[T]) Err() error {
 	if l.core.closed.Load() {
 		return l.core.closedError()
@@ -89,14 +93,14 @@ func (l *Live[T]) Err() error {
 	return nil
 }
 
-// Changed returns a channel that is closed when the T of this moment is replaced, or when the Live ends: then Err is [ErrClosed]. Take
-// it before the T is read, as with [Handle]. Keep the Live while you wait: one that the program has dropped builds no more.
+// Changed returns a channel that is closed when another T replaces the current one, or when the Live ends; then Err returns [ErrClosed].
+// Take the channel before you read the T, as with [Handle]. Keep a reference to the Live while you wait: a dropped Live does not build.
 func (l *Live[T]) Changed() <-chan struct{} { return l.core.current.Load().replaced }
 
-// Close ends the Live. Its T ends after its last user, for which Close does not wait. The handle goes on. Close may be called often, and
-// returns nil.
+// Close ends the Live. Its T ends when the last [Live.Use] returns; Close does not wait for that. The handle stays open. Close may be
+// called several times, and returns nil.
 func (l *Live[T]) Close() error {
-	defer runtime.KeepAlive(l) // else it may be taken for a dropped one meanwhile
+	defer runtime.KeepAlive(l) // otherwise l may count as dropped before close returns
 	if last := l.core.close(); last != nil {
 		last()
 	}
@@ -112,9 +116,9 @@ type deriveConfig[T any] struct {
 	faults faults.List
 }
 
-// Closing makes the Live call end once for each T: after the T was replaced or the Live has ended, and the last [Live.Use] has returned.
-// Any goroutine that calls Use, or Close of the Live, its handle or the Client, may run end, and so may a goroutine of the Live. end must
-// not close the Client, whose Close waits for it. Default: the Live calls nothing.
+// Closing makes the Live call end once for each T, after another T has replaced it or the Live has ended, and the last [Live.Use] has
+// returned. end runs on a goroutine of the Live, or on one that calls Use, or Close of the Live, its handle or the Client. end must not
+// close the Client, whose Close waits for it. Default: the Live calls nothing.
 func Closing[T any](end func(T)) DeriveOption[T] {
 	return func(c *deriveConfig[T]) {
 		c.end = end
@@ -122,11 +126,12 @@ func Closing[T any](end func(T)) DeriveOption[T] {
 	}
 }
 
-// Also makes the Live follow others, too: it builds again after a change of any of them, and ends with the first of them that ends. build
-// gets the value of the first handle, and reads those of others with [Handle.Secret]. Handles change one after the other. So the Live waits
-// for 5 ms after a change, and handles of one document make one build. But build may see the user of one version and the password of
-// another. What must match is read from one handle, or with [Client.GetMany]. Also may be given several times. Default: the Live follows
-// the handle that [Derive] gets.
+// Also makes the Live follow more handles: it builds again after a change of any of them, and ends when one of them ends. build gets the
+// value of the handle given to [Derive], and reads the others with [Handle.Secret]. Also may be given several times. Default: the Live
+// follows only the handle given to Derive.
+//
+// Handles change one after the other. The Live waits for 5 ms after a change, so handles of one document cause one build. But build may see
+// the user of one version and the password of another. Read values that must match from one handle, or with [Client.GetMany].
 func Also[T any](others ...*Handle) DeriveOption[T] {
 	return func(c *deriveConfig[T]) {
 		c.faults.Checkf(len(others) > 0, "Also: no Handle")
@@ -140,10 +145,10 @@ func Also[T any](others ...*Handle) DeriveOption[T] {
 const (
 	firstRebuild = time.Second // after a build that failed
 	maxRebuild   = time.Minute
-	settling     = 5 * time.Millisecond // of several handles, after one has changed
+	settling     = 5 * time.Millisecond // between the first change of several handles and the build
 )
 
-// live is the state of a Live, which its handle knows. It holds no Live: that must be free to be collected.
+// live is the state of a Live. Its handles refer to it, and it must not refer to the Live: a dropped Live must be collected.
 type live[T any] struct {
 	from []*follower // never empty
 	make func(Secret) (T, error)
@@ -152,23 +157,23 @@ type live[T any] struct {
 	current atomic.Pointer[version[T]]
 	failure atomic.Pointer[error] // of the last build, or nil
 	closed  atomic.Bool           // written under mu
-	dropped atomic.Bool           // the program has lost the Live
+	dropped atomic.Bool           // the program has no reference to the Live
 
 	mu       sync.Mutex
-	stops    []func() // end what tells of changes; called under no lock
-	built    []Secret // what current is made of, by handle
-	tried    []Secret // what the last build that failed was of
+	stops    []func() // unregister from the handles; called without a lock
+	built    []Secret // the values that current is built from, by handle
+	tried    []Secret // the values of the last build that failed
 	building bool
-	again    bool // there was a change since that build began
-	failures int  // of builds, in a row
+	again    bool // a handle has changed since that build began
+	failures int  // builds that failed, in a row
 	retry    *time.Timer
 }
 
-// version is one T, and who uses it.
+// version is one T with its number of users.
 type version[T any] struct {
 	value    T
-	users    atomic.Int64  // the Live itself is one; at 0 the T has ended
-	replaced chan struct{} // closed when it is not the current one any more
+	users    atomic.Int64  // the Live itself counts as one; at 0 the T has ended
+	replaced chan struct{} // closed when the version is no longer the current one
 }
 
 func newVersion[T any](value T) *version[T] {
@@ -177,10 +182,10 @@ func newVersion[T any](value T) *version[T] {
 	return v
 }
 
-// leave notes that v has a user less, and reports whether it was the last one.
+// leave removes a user from v, and reports whether it was the last one.
 func (v *version[T]) leave() (last bool) { return v.users.Add(-1) == 0 }
 
-// acquire returns the current version, which release must follow.
+// acquire returns the current version and adds a user to it. The caller must release it.
 func (l *live[T]) acquire() (*version[T], error) {
 	for !l.closed.Load() {
 		v := l.current.Load()
@@ -204,12 +209,12 @@ func (l *live[T]) values() []Secret {
 	return all
 }
 
-// areReplaced reports whether one of now replaces its counterpart in old, which may be nil.
+// areReplaced reports whether one of now differs from its counterpart in old. old may be nil.
 func areReplaced(old, now []Secret) bool { return !slices.EqualFunc(old, now, isSame) }
 
 func isSame(a, b Secret) bool { return !isReplaced(a, b) }
 
-// listen makes the handles tell of changes, and of their end.
+// listen registers l with its handles.
 func (l *live[T]) listen() {
 	for _, f := range l.from {
 		stop := f.listen(l)
@@ -217,13 +222,13 @@ func (l *live[T]) listen() {
 		l.stops = append(l.stops, stop)
 		l.mu.Unlock()
 	}
-	if l.closed.Load() { // meanwhile
-		l.silence()
+	if l.closed.Load() { // it ended before the last stop was recorded
+		l.unlisten()
 	}
 }
 
-// silence ends what listen began. The caller holds no lock: each handle has one, and Lives may share them in any order.
-func (l *live[T]) silence() {
+// unlisten undoes listen. The caller must hold no lock: each handle has one, and Lives may share handles in any order.
+func (l *live[T]) unlisten() {
 	l.mu.Lock()
 	stops := l.stops
 	l.stops = nil
@@ -233,26 +238,27 @@ func (l *live[T]) silence() {
 	}
 }
 
-// release notes that v has a user less. The last one ends it.
+// release removes a user from v, and ends v if it was the last one.
 func (l *live[T]) release(v *version[T]) {
 	if v.leave() {
 		l.finish(v.value)
 	}
 }
 
-// finish ends value. The caller holds no lock.
+// finish ends value. The caller must hold no lock.
 func (l *live[T]) finish(value T) {
 	if l.end != nil {
 		l.end(value)
 	}
 }
 
-// isDropped reports whether the program has lost the Live. One that it has keeps the handles, and their cleanups run in any order.
+// isDropped reports whether the program has no reference to the Live. A Live keeps its handles, so a dropped handle means a dropped Live;
+// the cleanups of both run in any order.
 func (l *live[T]) isDropped() bool {
 	return l.dropped.Load() || slices.ContainsFunc(l.from, func(f *follower) bool { return f.dropped.Load() })
 }
 
-// changed notes that there may be another value. It does not block.
+// changed starts a build if none is running. It does not block.
 func (l *live[T]) changed() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -275,11 +281,11 @@ func (l *live[T]) start() {
 	}
 }
 
-// rebuild makes a T of the current values, if it is not made yet. It has a goroutine of its own, which build or end may end.
+// rebuild builds a T from the current values, unless there is one. It runs on a goroutine of its own: build or end may end that goroutine.
 func (l *live[T]) rebuild() {
 	all, needed := l.next()
 	if l.isDropped() {
-		l.silence()
+		l.unlisten()
 	}
 	if !needed {
 		return
@@ -298,7 +304,7 @@ func (l *live[T]) rebuild() {
 func (l *live[T]) next() (all []Secret, needed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.again = false // what changes from here on is not in all
+	l.again = false // all misses later changes
 	all = l.values()
 	if l.retry != nil {
 		l.retry.Stop()
@@ -309,7 +315,7 @@ func (l *live[T]) next() (all []Secret, needed bool) {
 		l.failures = 0
 		l.failure.Store(nil)
 	default:
-		if areReplaced(l.tried, all) { // it deserves pauses of its own
+		if areReplaced(l.tried, all) { // new values start with a short pause
 			l.failures = 0
 		}
 		return all, true
@@ -318,7 +324,7 @@ func (l *live[T]) next() (all []Secret, needed bool) {
 	return all, false
 }
 
-// build makes a T of s.
+// build calls the build function of the program with s.
 func (l *live[T]) build(s Secret) (value T, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -328,13 +334,13 @@ func (l *live[T]) build(s Secret) (value T, err error) {
 	return l.make(s)
 }
 
-// failed returns the error of a build that has not returned.
+// failed returns the error of a build that panicked or ended its goroutine.
 func (l *live[T]) failed(why *Error) error {
 	return &Error{Key: l.from[0].key, Err: why.Err, Detail: "build: " + why.Detail}
 }
 
-// install puts the T that was built of all in the place of the current one, and sees to the next build. over is a T that nobody
-// uses, if isOver.
+// install makes value, which was built from all, the current T, and starts the next build if there is to be one. If isOver, the caller must
+// end over, which has no users.
 func (l *live[T]) install(all []Secret, value T, err error) (over T, isOver bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -345,7 +351,7 @@ func (l *live[T]) install(all []Secret, value T, err error) (over T, isOver bool
 		l.built, l.failures = all, 0
 		l.failure.Store(nil)
 		old := l.current.Swap(newVersion(value))
-		over, isOver = old.value, old.leave() // before anybody learns of it: a user who does and leaves is the last one
+		over, isOver = old.value, old.leave() // before waiters see the change: one of them may be the last user to leave
 		close(old.replaced)
 	default:
 		l.failures++
@@ -361,7 +367,7 @@ func (l *live[T]) install(all []Secret, value T, err error) (over T, isOver bool
 	return over, isOver
 }
 
-// close ends the Live. last lets the handles forget it, and ends the T if nobody uses it.
+// close ends the Live. last unregisters it from its handles, and ends the T if it has no users.
 func (l *live[T]) close() (last func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -375,7 +381,7 @@ func (l *live[T]) close() (last func()) {
 	isOver := !l.isDropped() && v.leave()
 	close(v.replaced)
 	return func() {
-		l.silence()
+		l.unlisten()
 		if isOver {
 			l.finish(v.value)
 		}

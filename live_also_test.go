@@ -60,7 +60,7 @@ func (s *several) build(first secrets.Secret) (*pool, error) {
 	return p, nil
 }
 
-// set gives each of paths that value, and lets the handles see it.
+// set sets each of paths to value, and makes the handles poll.
 func (s *several) set(value string, paths ...string) {
 	for _, path := range paths {
 		s.backend.Set(path, value)
@@ -91,7 +91,7 @@ func TestALiveOfSeveralHandlesBuildsAfterAChangeOfAny(t *testing.T) {
 	})
 }
 
-// The fields of a document change one after the other, and make one build.
+// The fields of a document change one after the other, and cause one build.
 func TestFieldsOfOneDocumentMakeOneBuild(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -132,7 +132,7 @@ func TestFieldsOfOneDocumentMakeOneBuild(t *testing.T) {
 	})
 }
 
-// What changes before the Live listens, or during a build, is built next.
+// A change before the Live listens, or during a build, causes another build.
 func TestAChangeOfAnotherHandleDuringABuild(t *testing.T) {
 	deriveAlso(t, func(s *several, _ func()) {
 		s.NoErr(s.live.Close())
@@ -151,7 +151,7 @@ func TestAChangeOfAnotherHandleDuringABuild(t *testing.T) {
 		s.Equal(s.builds(), 4)
 		elapse(21 * time.Second)
 		s.Equal(s.builds(), 5) // for both
-		s.Equal(s.most, 1)
+		s.Equal(s.peak, 1)
 		s.NoErr(live.Err())
 	})
 }
@@ -165,7 +165,7 @@ func TestAFailedBuildOfSeveralHandles(t *testing.T) {
 		s.Equal(s.live.Load().of, "one x 3")
 		elapse(10 * time.Second) // tries after 1, 3 and 7 s
 		s.Equal(s.builds(), 5)
-		s.set("two", "other") // another value begins the pauses anew
+		s.set("two", "other") // another value restarts the pauses
 		s.Equal(s.builds(), 6)
 		elapse(time.Second)
 		s.Equal(s.builds(), 7)
@@ -242,7 +242,7 @@ func TestFaultsOfAlso(t *testing.T) {
 	})
 }
 
-// A handle that ends during the first build ends the Live, which nobody has yet.
+// A handle that ends during the first build ends the Live.
 func TestAnotherHandleEndsDuringTheFirstBuild(t *testing.T) {
 	deriveAlso(t, func(s *several, _ func()) {
 		s.NoErr(s.live.Close())
@@ -280,7 +280,7 @@ func TestLivesThatShareHandlesEnd(t *testing.T) {
 	}
 }
 
-// The program holds the Live alone, which keeps all its handles. One that is dropped is let go, with or without its handles.
+// The program holds only the Live, which keeps all its handles. A dropped Live is collected, with or without its handles.
 func TestALiveOfSeveralHandlesIsDropped(t *testing.T) {
 	for name, keepHandles := range map[string]bool{"and its handles are kept": true, "with its handles": false} {
 		t.Run(name, func(t *testing.T) {
@@ -307,7 +307,7 @@ func TestALiveOfSeveralHandlesIsDropped(t *testing.T) {
 				defer runtime.KeepAlive([]*secrets.Handle{a, b})
 			}
 			live := derive(&kept, watch("db"), watch("other"))
-			for !lost.isLost() { // each handle lets it go when it looks
+			for !lost.isLost() { // each handle removes it at its next poll
 				changed := live.Changed()
 				backend.Set("db", "another")
 				client.Invalidate("db", "other")
@@ -334,7 +334,7 @@ func TestALiveOfSeveralHandlesIsDropped(t *testing.T) {
 	}
 }
 
-// Builds, uses, changes and the end of everything meet. Each T ends once, and after its users.
+// Builds, uses, changes and ends run concurrently. Each T ends once, after its users.
 func TestALiveOfSeveralHandlesUnderLoad(t *testing.T) {
 	is := is.New(t)
 	backend := secretstest.NewBackend(map[string]string{"db": "0", "other": "0"})
@@ -373,5 +373,5 @@ func TestALiveOfSeveralHandlesUnderLoad(t *testing.T) {
 	users.Wait()
 	is.NoErr(live.Close())
 	is.True(f.builds() >= 11)
-	is.Equal(f.most, 1)
+	is.Equal(f.peak, 1)
 }

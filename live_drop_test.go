@@ -14,7 +14,7 @@ import (
 
 // The garbage collector runs cleanups outside of a bubble: these tests run in real time, and wait for changes alone.
 
-// dropped is what a test knows of the pools of a Live without holding one of them.
+// dropped counts the pools of a Live without a reference to one of them.
 type dropped struct {
 	builds, ends atomic.Int64
 	last         atomic.Pointer[weak.Pointer[pool]]
@@ -37,13 +37,13 @@ func (d *dropped) derive(t *testing.T, h *secrets.Handle) *secrets.Live[*pool] {
 	return live
 }
 
-// isLost reports whether nothing holds the last pool any more, and so the state of its Live.
+// isLost reports whether the last pool, and so the state of its Live, has been collected.
 func (d *dropped) isLost() bool {
 	runtime.GC()
 	return d.last.Load().Value() == nil
 }
 
-// rotateUntilLost rotates db until isLost is true, and lets the handle of kept see each value.
+// rotateUntilLost rotates db until isLost is true. The handle of kept gets each value.
 func (d *dropped) rotateUntilLost(t *testing.T, backend *secretstest.Backend, client *secrets.Client, kept *secrets.Live[*pool]) {
 	t.Helper()
 	for range 100 {
@@ -87,7 +87,7 @@ func TestALiveThatIsDropped(t *testing.T) {
 				client.Invalidate("db")
 				<-changed
 			}
-			is.Equal(kept.builds.Load(), seen+3) // the changes were there to be seen
+			is.Equal(kept.builds.Load(), seen+3) // the changes reached other Lives
 			is.Equal(lost.builds.Load(), builds)
 			is.NoErr(client.Close())
 			is.Equal(lost.ends.Load(), builds-1)
@@ -97,7 +97,7 @@ func TestALiveThatIsDropped(t *testing.T) {
 	}
 }
 
-// A program may hold the Live alone.
+// A program may hold only the Live.
 func TestALiveKeepsItsHandle(t *testing.T) {
 	is := is.New(t)
 	backend := secretstest.NewBackend(map[string]string{"db": "one"})

@@ -49,7 +49,7 @@ func deriveUnder(t *testing.T, test func(d *deriving, cancel func())) {
 	})
 }
 
-// hasEnded checks that the Live has ended, and is not built any more. Its last T was made of last.
+// hasEnded checks that the Live has ended and builds no more. Its last T was built from last.
 func (d *deriving) hasEnded(last string) {
 	d.Helper()
 	d.Equal(secrets.Class(d.live.Err()), secrets.ErrClosed)
@@ -94,7 +94,7 @@ func TestLiveEnds(t *testing.T) {
 	}
 }
 
-// A Live that ends while somebody uses its T ends it after that. Others get no more of it meanwhile.
+// If a Live ends while its T is in use, the T ends after its last user. New users get ErrClosed.
 func TestLiveEndsInUse(t *testing.T) {
 	for name, how := range endings() {
 		t.Run(name, func(t *testing.T) {
@@ -114,7 +114,7 @@ func TestLiveEndsInUse(t *testing.T) {
 	}
 }
 
-// A Live may end at any point of a build. What the build makes has no user, and ends.
+// A Live may end at any point of a build. The T of that build ends at once.
 func TestABuildThatEndsAfterTheLive(t *testing.T) {
 	for name, how := range endings() {
 		for what, finish := range map[string]func() error{
@@ -163,7 +163,7 @@ func TestATEndsAfterItsLastUser(t *testing.T) {
 		use("b of one")
 		d.rotate("two")
 		use("c of two")
-		d.Equal(d.live.Load().of, "two") // it waits for nobody
+		d.Equal(d.live.Load().of, "two") // without a wait
 		d.Equal(d.ends(), []int64{0, 0})
 		close(leave["a of one"])
 		elapse(0)
@@ -179,7 +179,7 @@ func TestATEndsAfterItsLastUser(t *testing.T) {
 	})
 }
 
-// Whoever has seen the change and is the last user ends the T, before Use returns. It does not happen at some time later.
+// The last user of a replaced T ends it before Use returns, not some time later.
 func TestTheLastUserEndsTheT(t *testing.T) {
 	for range 200 {
 		derive(t, func(d *deriving) {
@@ -216,7 +216,7 @@ func TestUseReturnsWhatFDoes(t *testing.T) {
 	})
 }
 
-// An f that does not return uses the T no more.
+// An f that panics or ends its goroutine releases the T.
 func TestUseReleasesAfterPanicAndGoexit(t *testing.T) {
 	for name, leave := range map[string]func(){"panic": func() { panic("own") }, "goexit": runtime.Goexit} {
 		t.Run(name, func(t *testing.T) {
@@ -235,7 +235,7 @@ func TestUseReleasesAfterPanicAndGoexit(t *testing.T) {
 	}
 }
 
-// Without Closing, nothing ends.
+// Without Closing, the Live ends no T.
 func TestALiveWithoutClosing(t *testing.T) {
 	watch(t, func(w *watching) {
 		f := &factory{}
@@ -247,7 +247,7 @@ func TestALiveWithoutClosing(t *testing.T) {
 	})
 }
 
-// The functions that a program gives may end what calls them.
+// build, f and end may close the Live, its handle or the Client.
 func TestCloseFromInside(t *testing.T) {
 	for name, closing := range map[string]func(d *deriving) error{
 		"of the Live":   func(d *deriving) error { return d.live.Close() },
@@ -305,7 +305,7 @@ func TestCloseFromInside(t *testing.T) {
 	})
 }
 
-// The end of a T takes its time, or does not return. The next builds do not wait for it.
+// end may take long, or never return. The next builds do not wait for it.
 func TestAnEndThatTakesLong(t *testing.T) {
 	for name, finish := range map[string]func(){
 		"takes long":         func() { time.Sleep(time.Hour) },
@@ -331,7 +331,7 @@ func TestAnEndThatTakesLong(t *testing.T) {
 	}
 }
 
-// The Client closes its backends though the end of a T goes wrong, ends the others, and says what happened.
+// If an end panics, hangs or ends its goroutine, Close still closes the backends and ends the other T, and returns an error.
 func TestAnEndThatBreaksClose(t *testing.T) {
 	for name, tc := range map[string]struct {
 		end  func()
@@ -366,7 +366,7 @@ func TestAnEndThatBreaksClose(t *testing.T) {
 	}
 }
 
-// Whatever ends first, and whoever uses it then, each T ends once and after its users.
+// In any order of ends and uses, each T ends once, after its users.
 func TestLivesEndInAnyOrder(t *testing.T) {
 	for range 100 {
 		deriveUnder(t, func(d *deriving, cancel func()) {
@@ -402,8 +402,8 @@ func TestLivesEndInAnyOrder(t *testing.T) {
 	}
 }
 
-// The Client tells all handles and Lives of their end before it ends a T.
-func TestAnEndThatHangsHoldsUpNoOther(t *testing.T) {
+// The Client closes all handles and Lives before it ends a T.
+func TestAnEndThatHangsDelaysNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		b := secretstest.NewBackend(map[string]string{"db": "one", "other": "x"})
@@ -447,7 +447,7 @@ func TestAnEndThatHangsHoldsUpNoOther(t *testing.T) {
 	})
 }
 
-// Lives that the program has dropped are freed at the next look, though the value does not change.
+// Dropped Lives are collected after the next poll, even if the value does not change.
 func TestDroppedLivesAreFreed(t *testing.T) {
 	is := is.New(t)
 	b := secretstest.NewBackend(map[string]string{"db": "one"})

@@ -16,7 +16,7 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// All handles of one document share its looks: 1,000 handles of 10 documents cost 10 fetches a look.
+// All handles of one document share its polls: 1,000 handles of 10 documents cost 10 fetches per poll.
 func TestThousandHandlesOfTenDocuments(t *testing.T) {
 	const documents, fields, handles = 10, 10, 1000
 	for _, tc := range []struct {
@@ -66,7 +66,7 @@ func TestThousandHandlesOfTenDocuments(t *testing.T) {
 					is.True(n >= int(time.Hour/tc.longest)-1) // the last one is not due yet
 					is.True(n <= int(time.Hour/tc.least))
 				}
-				looks := backend.Calls()
+				polls := backend.Calls()
 				set("two")
 				elapse(tc.longest)
 				for _, h := range all {
@@ -83,9 +83,9 @@ func TestThousandHandlesOfTenDocuments(t *testing.T) {
 					client.Invalidate(keys...)
 					elapse(time.Second)
 				}
-				is.Equal(backend.Calls(), 20*documents) // one a look
+				is.Equal(backend.Calls(), 20*documents) // one per poll
 				runtime.KeepAlive(all)
-				t.Logf("an hour: %d fetches; 20 looks that an Invalidate makes: %d", looks, backend.Calls())
+				t.Logf("an hour: %d fetches; 20 polls after an Invalidate: %d", polls, backend.Calls())
 			})
 		})
 	}

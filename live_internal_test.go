@@ -8,7 +8,7 @@ import (
 	"github.com/matryer/is"
 )
 
-// A program drops a Live and its handle at the same time. The collector may tell of the handle first.
+// A program drops a Live and its handle at the same time. The cleanup of the handle may run first.
 func TestAHandleThatIsDroppedBeforeItsLive(t *testing.T) {
 	for _, isDropped := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -23,7 +23,7 @@ func TestAHandleThatIsDroppedBeforeItsLive(t *testing.T) {
 			live, err := Derive(h, func(Secret) (int, error) { return 0, nil }, Closing(func(int) { ends++ }))
 			is.NoErr(err)
 			h.f.dropped.Store(isDropped)
-			client.Invalidate("db") // the next look lets it go
+			client.Invalidate("db") // the next poll removes it
 			synctest.Wait()
 			is.Equal(Class(h.Err()) == ErrClosed, isDropped)
 			is.Equal(ends, 0) // somebody may use it
@@ -34,8 +34,8 @@ func TestAHandleThatIsDroppedBeforeItsLive(t *testing.T) {
 	}
 }
 
-// Whichever way a Live ends, none of its handles keeps it: they may live for long.
-func TestHandlesForgetALiveThatHasEnded(t *testing.T) {
+// However a Live ends, its handles, which may live for long, do not keep it.
+func TestHandlesRemoveALiveThatHasEnded(t *testing.T) {
 	for name, end := range map[string]func(l *Live[int], handles []*Handle) error{
 		"with Close":            func(l *Live[int], _ []*Handle) error { return l.Close() },
 		"with the first handle": func(_ *Live[int], handles []*Handle) error { return handles[0].Close() },

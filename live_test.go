@@ -16,7 +16,7 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// pool stands for what a program makes of a secret.
+// pool stands for something built from a secret.
 type pool struct {
 	of   string // the value that it was built of
 	ends atomic.Int64
@@ -24,12 +24,12 @@ type pool struct {
 
 func (p *pool) end() { p.ends.Add(1) }
 
-// factory builds pools, and knows all of them.
+// factory builds pools, and records all of them.
 type factory struct {
 	mu             sync.Mutex
 	all            []*pool
 	began          []time.Time                  // of each build, those that fail included
-	building, most int                          // builds at the same time
+	building, peak int                          // builds at the same time
 	before         func(s secrets.Secret) error // runs in each build, if it is set
 }
 
@@ -37,7 +37,7 @@ func (f *factory) build(s secrets.Secret) (*pool, error) {
 	f.mu.Lock()
 	f.began = append(f.began, time.Now())
 	f.building++
-	f.most = max(f.most, f.building)
+	f.peak = max(f.peak, f.building)
 	before := f.before
 	f.mu.Unlock()
 	defer func() {
@@ -114,11 +114,11 @@ func derive(t *testing.T, test func(d *deriving), opts ...any) {
 	}, opts...)
 }
 
-// rotate makes value the current one, and lets the handle see it.
+// rotate sets the value of db, and makes the handle poll.
 func (w *watching) rotate(value string) {
 	w.backend.Set("db", value)
 	w.client.Invalidate("db")
-	elapse(100 * time.Millisecond) // which a handle leaves between two looks
+	elapse(100 * time.Millisecond) // the minimum time between two polls
 }
 
 func TestDeriveBuildsAfterEachChange(t *testing.T) {
@@ -207,7 +207,7 @@ func TestDeriveOfAHandleThatHasEnded(t *testing.T) {
 	})
 }
 
-// What changes during a build, the first one included, is built next, and only the last of it.
+// Changes during a build, including the first one, cause one more build, of the last value.
 func TestBuildRunsOnceAtATime(t *testing.T) {
 	watch(t, func(w *watching) {
 		slow := func(secrets.Secret) error { time.Sleep(10 * time.Second); return nil }
@@ -228,7 +228,7 @@ func TestBuildRunsOnceAtATime(t *testing.T) {
 		elapse(20 * time.Second)
 		w.Equal(live.Load().of, "five")
 		w.Equal(f.builds(), 4)
-		w.Equal(f.most, 1)
+		w.Equal(f.peak, 1)
 		w.Equal(f.ends(), []int64{1, 1, 1, 0})
 	})
 }
@@ -258,7 +258,7 @@ func TestWhenAFailedBuildIsTriedAgain(t *testing.T) {
 			pauses = append(pauses, time.Duration(s)*time.Second)
 		}
 		own := errors.New("connection refused")
-		for range 2 { // a build that succeeds begins anew
+		for range 2 { // a build that succeeds resets the pauses
 			d.do(func(secrets.Secret) error { return own })
 			d.rotate("two")
 			elapse(243 * time.Second)
@@ -326,7 +326,7 @@ func TestAValueThatComesBackNeedsNoBuild(t *testing.T) {
 	})
 }
 
-// A build that does not return is a failure as any other. What it panics with may quote the secret.
+// A build that panics or ends its goroutine has failed. The error does not hold the text of the panic, which may quote the secret.
 func TestPanicAndGoexitOfBuild(t *testing.T) {
 	for name, end := range map[string]func(s secrets.Secret){
 		"build: a panic with a string":        func(s secrets.Secret) { panic("no login with " + s.Reveal()) },
@@ -378,7 +378,7 @@ func TestSeveralLivesOfOneHandle(t *testing.T) {
 	})
 }
 
-// The loop of the documentation takes Changed before it reads. So the last value it sees is the current one, however slow it is.
+// The loop of the documentation takes Changed before it reads. So the last value that it reads is the current one, at any speed.
 func TestTheLoopMissesNothing(t *testing.T) {
 	for _, pause := range []time.Duration{0, 70 * time.Millisecond, 250 * time.Millisecond, time.Second} {
 		derive(t, func(d *deriving) {
@@ -444,7 +444,7 @@ func TestNoGoroutineBetweenChanges(t *testing.T) {
 	})
 }
 
-// A new value is built anew after a second, however long the old one could not be built.
+// A build of a new value is tried again after a second, even after many failures of the old value.
 func TestANewValueBeginsThePausesAnew(t *testing.T) {
 	watch(t, func(w *watching) {
 		var fail atomic.Bool

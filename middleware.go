@@ -2,26 +2,25 @@ package secrets
 
 import "context"
 
-// Fetcher is what backends and layers are. Fetch is its only method: a type that overrides it, such as one that embeds a
-// [Backend], has overridden every way to read a secret.
+// Fetcher is the common interface of backends and layers. Fetch is the only way to read a secret: a type that embeds a [Backend] and
+// overrides Fetch sees every read.
 type Fetcher interface {
-	// Fetch returns the secret that ref names. It must be safe for concurrent use, obey ctx, and never return the zero Secret
-	// with a nil error. An error says why there is no secret; see [Error] and the classes.
+	// Fetch returns the secret that ref names. It must be safe for concurrent use, obey ctx, and never return the zero Secret with a nil
+	// error. An error has a class; see [Error].
 	Fetch(ctx context.Context, ref Ref) (Secret, error)
 }
 
-// Middleware is a layer of the program's own: it wraps a Fetcher with another. Give it to [WithMiddleware] or
-// [WithBackendMiddleware]. [New] calls Wrap once for each place where the layer stands, which for WithBackendMiddleware is once a
-// backend. A Middleware has no lifecycle: who made it closes it.
-//
-// [Client.GetMany] sends each key through the layers by itself, several at a time.
+// Middleware is a layer of your own: it wraps a Fetcher with another. Install it with [WithMiddleware] or [WithBackendMiddleware].
+// [Client.GetMany] sends each key through it separately, several at a time.
 type Middleware interface {
+	// Wrap returns a Fetcher in front of next. [New] calls it once for WithMiddleware, and once per backend for WithBackendMiddleware. The
+	// Client does not close a Middleware.
 	Wrap(next Fetcher) Fetcher
 }
 
-// Intercept returns a Middleware that sends every fetch through f. next is what is below; f may call it with another ref, several
-// times, or not at all. It serves audit and policy. In a [Client.GetMany], what f fetches at the same time beside its own ref may not
-// be in the batches of the others. A nil f is an error of [New].
+// Intercept returns a Middleware that sends every fetch through f, for example for an audit log or a policy. next is the layer below. f
+// may call it with another ref, several times, or never. In a [Client.GetMany], f may fetch more refs concurrently; these may miss the
+// batches of the others. If f is nil, [New] returns an error.
 func Intercept(f func(ctx context.Context, ref Ref, next Fetcher) (Secret, error)) Middleware {
 	if f == nil {
 		return nil
@@ -43,7 +42,7 @@ func (i *interceptor) Fetch(ctx context.Context, ref Ref) (Secret, error) {
 	return i.f(ctx, ref, i.next)
 }
 
-// refuseInvalid is a layer that refuses refs which are no valid keys. Middleware of the program may have made them.
+// refuseInvalid returns a layer that refuses invalid refs, which user middleware may have made.
 func refuseInvalid() Middleware {
 	return Intercept(func(ctx context.Context, ref Ref, next Fetcher) (Secret, error) {
 		if err := ref.Validate(); err != nil {

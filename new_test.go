@@ -163,7 +163,7 @@ func TestNewReportsFaults(t *testing.T) {
 		"defaults twice": {good(),
 			opts{secrets.WithDefaults(secrets.WithCache(idle())), secrets.WithDefaults(secrets.WithCache(idle()))},
 			[]string{"secrets: middleware.Standard, or another WithDefaults, is given twice: with WithCache"}},
-		"defaults twice, beside the slot": {good(), opts{secrets.WithCache(idle()), secrets.WithDefaults(secrets.WithCache(idle())),
+		"defaults twice, with the slot": {good(), opts{secrets.WithCache(idle()), secrets.WithDefaults(secrets.WithCache(idle())),
 			secrets.WithDefaults(secrets.WithCache(idle()))}, []string{"is given twice: with WithCache"}},
 		"invalid default":            {good(), opts{secrets.WithDefaults(secrets.WithCache(invalid("a")))}, []string{"a"}},
 		"default timeout":            {good(), opts{secrets.WithDefaults(secrets.WithTimeout(-1))}, []string{"WithTimeout: -1ns"}},
@@ -205,7 +205,7 @@ func TestNewReportsFaults(t *testing.T) {
 	}
 }
 
-// panickingInfo is a backend that cannot say what it is.
+// panickingInfo is a backend whose Info panics.
 type panickingInfo struct{ *fake }
 
 func (panickingInfo) Info() secrets.Info { panic(canary) }
@@ -223,7 +223,7 @@ func (c *shareCache) NewCache(info secrets.Info, below secrets.Fetcher, share fu
 	return c.part(info, below)
 }
 
-// panickingFallback panics when it is asked for its backends, or, if it has some, whether it goes on.
+// panickingFallback panics in Backends, or, if it has backends, in GoesOn.
 type panickingFallback struct{ backends []secrets.Backend }
 
 func (panickingFallback) Validate() error   { return nil }
@@ -260,7 +260,7 @@ func TestNewAccepts(t *testing.T) {
 	}
 }
 
-// It bounds Close, too: in a bubble, that is never late.
+// The timeout bounds Close too; in a bubble, Close is never late.
 func TestNewAcceptsTheShortestTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { open(t, named("good"), secrets.WithTimeout(time.Millisecond)) })
 }
@@ -324,7 +324,7 @@ func TestOrderOfRepeatedLayers(t *testing.T) {
 	is.Equal(tr.take(), "1 2 3 4 5 6 7")
 }
 
-// Each backend of a chain has layers of its own, with its name; the fallback stands above them.
+// Each backend of a chain has its own layers, with its name, below the fallback.
 func TestOrderWithFallback(t *testing.T) {
 	is := is.New(t)
 	tr := &trail{}
@@ -336,7 +336,7 @@ func TestOrderWithFallback(t *testing.T) {
 	is.Equal(tr.take(), "user cache@fake tracing@fake inner cache@second tracing@second inner")
 }
 
-// What is at hand and always current has neither cache nor dedup, and all the other layers.
+// A Local backend has all layers except cache and dedup.
 func TestLocalBackend(t *testing.T) {
 	for isLocal, want := range map[bool]string{
 		true:  "user tracing@fake redaction@fake inner",
@@ -356,7 +356,7 @@ func TestLocalBackend(t *testing.T) {
 	}
 }
 
-// Defaults hold for what the other options leave open, wherever they stand.
+// Defaults apply where the other options set nothing, in any order.
 func TestDefaults(t *testing.T) {
 	tr := &trail{}
 	defaults := secrets.WithDefaults(
@@ -400,7 +400,7 @@ func TestDefaultFallback(t *testing.T) {
 	is.Equal(s.Meta().Backend, "own")
 }
 
-// If New fails, the backends and layers are still the caller's; what Wrap made of them is nobody's, and ends.
+// If New fails, the caller still owns the backends and layers. New closes the parts that the layers have built.
 func TestNewThatFailsClosesWhatItBuilt(t *testing.T) {
 	is := is.New(t)
 	tr := &trail{}

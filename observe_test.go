@@ -64,7 +64,7 @@ func TestObserveFails(t *testing.T) {
 	is.NoErr(client.Close())
 }
 
-// The figures of several caches are added one by one.
+// Add adds each counter.
 func TestCacheStatsAdd(t *testing.T) {
 	is := is.New(t)
 	a := secrets.CacheStats{Hits: 1, Misses: 2, Stale: 3, NegativeHits: 4, BackedOff: 5, Evictions: 6, Entries: 7}
@@ -74,7 +74,7 @@ func TestCacheStatsAdd(t *testing.T) {
 	is.Equal(b.Add(a), want)
 	is.Equal(a.Add(secrets.CacheStats{}), a)
 
-	// Add knows every figure that there is.
+	// Add covers every field.
 	var one secrets.CacheStats
 	v := reflect.ValueOf(&one).Elem()
 	for _, f := range v.Fields() {

@@ -12,16 +12,15 @@ import (
 
 const defaultTimeout = 5 * time.Second
 
-// Option configures a [Client]. Options only record; [New] checks them all and returns every fault. Three rules hold for the
-// options of every package here:
+// Option configures a [Client]. Options only record; [New] checks them all and returns every fault. Three rules hold for the options of
+// every package of this module:
 //
-//   - Of a scalar option that is given twice, the last one counts. A slot, a fallback or a source of tokens
-//     that is given twice is an error.
-//   - A duration above 0 and below 1 ms is an error, since WithTimeout(5) means 5 nanoseconds.
+//   - If a scalar option is given twice, the last one wins. A slot, a fallback or a source of tokens that is given twice is an error.
+//   - A duration above 0 and below 1 ms is an error: WithTimeout(5) means 5 nanoseconds.
 //   - A nil option is an error.
 type Option func(c *config)
 
-// config is what the options say.
+// config holds the values of the options.
 type config struct {
 	around        []Middleware // outermost first
 	aroundBackend []Middleware // outermost first
@@ -30,21 +29,21 @@ type config struct {
 	tracing       TracingLayer
 	redaction     RedactionLayer
 	fallback      Fallback
-	given         map[string]bool // options that may be given once
+	given         map[string]bool // options that may be given only once, by name
 	timeout       time.Duration
 	hasTimeout    bool
 	logger        *slog.Logger
 	loggedKeys    bool
-	events        *events    // made by New
-	watches       *watches   // the same
-	defaults      [][]Option // of each WithDefaults
+	events        *events    // set by New
+	watches       *watches   // set by New
+	defaults      [][]Option // one entry for each WithDefaults
 	faults        faults.List
 }
 
-// layer is what the layers of all slots have in common.
+// layer is the common method of the layers of all slots.
 type layer interface{ Validate() error }
 
-// fill puts l into a slot, which takes one layer.
+// fill puts l into slot, which takes one layer.
 func fill[L layer](c *config, slot *L, option string, l L) {
 	if c.given == nil {
 		c.given = make(map[string]bool)
@@ -72,7 +71,7 @@ func (c *config) append(list *[]Middleware, option string, layers []Middleware) 
 	}
 }
 
-// try calls f, a method of a backend or layer. Its panic is a fault of the configuration like any other.
+// try calls f, a method of a backend or layer. It records a panic as a fault of the configuration.
 func (c *config) try(what string, f func()) (ok bool) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -84,55 +83,56 @@ func (c *config) try(what string, f func()) (ok bool) {
 	return true
 }
 
-// WithMiddleware puts layers around everything else: they see every call of the Client, hits included. The first is
-// outermost, and a repeated option appends. By default, there are none.
+// WithMiddleware puts layers around everything else: they see every call of the Client, also cache hits. The first layer is outermost;
+// a repeated option appends. Default: none.
 func WithMiddleware(layers ...Middleware) Option {
 	return func(c *config) { c.append(&c.around, "WithMiddleware", layers) }
 }
 
-// WithBackendMiddleware puts layers around each backend, below its cache, so that they see real fetches only. The first is
-// outermost, and a repeated option appends. By default, there are none.
+// WithBackendMiddleware puts layers around each backend, below its cache: they see only real fetches. The first layer is outermost; a
+// repeated option appends. Default: none.
 func WithBackendMiddleware(layers ...Middleware) Option {
 	return func(c *config) { c.append(&c.aroundBackend, "WithBackendMiddleware", layers) }
 }
 
-// WithCache sets the cache, usually of package cache. It stands around each backend that is not Local. Default: none.
+// WithCache sets the cache, usually from package cache. Each backend that is not Local gets one. Default: none.
 func WithCache(cache CacheLayer) Option {
 	return func(c *config) { fill(c, &c.cache, "WithCache", cache) }
 }
 
-// WithDedup sets the layer that lets concurrent callers of one document share a fetch, usually of package dedup. It stands around
-// each backend that is not Local. Default: none.
+// WithDedup sets the layer that lets concurrent callers of one document share a fetch, usually from package dedup. Each backend that is
+// not Local gets one. Default: none.
 func WithDedup(dedup DedupLayer) Option {
 	return func(c *config) { fill(c, &c.dedup, "WithDedup", dedup) }
 }
 
-// WithTracing sets the layer that observes real fetches, usually of package tracing. It stands around each backend, below cache
-// and dedup. Default: none.
+// WithTracing sets the layer that observes real fetches, usually from package tracing. It wraps each backend, below cache and dedup.
+// Default: none.
 func WithTracing(tracing TracingLayer) Option {
 	return func(c *config) { fill(c, &c.tracing, "WithTracing", tracing) }
 }
 
-// WithRedaction sets the layer that takes values out of errors, usually of package redact. It stands around each backend,
-// innermost. Default: none.
+// WithRedaction sets the layer that removes values from errors, usually from package redact. It wraps each backend, below every other
+// layer except [WithBackendMiddleware]. Default: none.
 func WithRedaction(redaction RedactionLayer) Option {
 	return func(c *config) { fill(c, &c.redaction, "WithRedaction", redaction) }
 }
 
-// WithFallback adds backends to ask where the one given to [New] has no answer, usually with package fallback. Default: none.
+// WithFallback adds backends to call when the one given to [New] has no answer. The policy is usually from package fallback. Default:
+// none.
 func WithFallback(f Fallback) Option {
 	return func(c *config) { fill(c, &c.fallback, "WithFallback", f) }
 }
 
-// WithTimeout bounds one fetch of one document from a backend. A backend that has not answered by then is [ErrUnavailable],
-// whether it obeys its context or not. A fallback is asked only then: set it below the deadlines of callers. Default: 5 seconds.
+// WithTimeout bounds one fetch of one document from a backend. If the backend has not answered by then, the error is [ErrUnavailable],
+// even if the backend ignores its context. A fallback is called only then: set d below the deadlines of callers. Default: 5 seconds.
 func WithTimeout(d time.Duration) Option {
 	return func(c *config) { c.timeout, c.hasTimeout = d, true }
 }
 
-// WithDefaults gives options that hold only for what the other options leave open, wherever it stands among them: a
-// [WithCache] given beside it takes the place of the one in it. Layers of [WithMiddleware] and [WithBackendMiddleware] are
-// no defaults, and a fault here. Package middleware makes its recommended stack with it.
+// WithDefaults gives options that apply only where the other options, before or after it, set nothing: a [WithCache] next to it replaces
+// the one in it. [WithMiddleware] and [WithBackendMiddleware] are errors in it. Standard of package middleware is made with it. Default:
+// none.
 func WithDefaults(opts ...Option) Option {
 	return func(c *config) { c.defaults = append(c.defaults, opts) }
 }
@@ -148,7 +148,7 @@ func newConfig(opts []Option) *config {
 	}
 	c.faults.CheckDuration("WithTimeout", c.timeout)
 	c.faults.Checkf(c.timeout > 0, "WithTimeout: %v is not more than 0", c.timeout)
-	c.faults.Checkf(!c.loggedKeys || c.logger != nil, "WithLoggedKeys: there is no WithLogger")
+	c.faults.Checkf(!c.loggedKeys || c.logger != nil, "WithLoggedKeys: needs WithLogger")
 	return c
 }
 
@@ -156,7 +156,7 @@ func (c *config) apply(opts []Option) {
 	faults.Apply(&c.faults, opts, func(o Option) { o(c) })
 }
 
-// adopt takes from d what c leaves open. byDefault is what other defaults have given.
+// adopt takes from d what c leaves unset. byDefault names the options that other defaults have set.
 func (c *config) adopt(d *config, byDefault map[string]bool) {
 	c.faults.Add(d.faults.Err())
 	var twice []string

@@ -29,18 +29,18 @@ func TestALargeDocumentIsParsedOnceForAllFields(t *testing.T) {
 	is.NoErr(err)
 	is.True(s.parse() == first)
 	is.True(field.parse() != first) // it has the Meta of the document, and a text of its own
-	is.True(s.parse() != first)     // so that it takes the place, which is for one text
+	is.True(s.parse() != first)     // it replaces the shared parse, which is of one text
 	other := s.withMeta(Meta{})
 	is.True(other.parse() != s.parse())
 	runtime.KeepAlive(first)
 
-	small := NewSecret(`{"user":"app"}`, Meta{}) // the control: what is small is not worth it
+	small := NewSecret(`{"user":"app"}`, Meta{}) // the control: a small document is not shared
 	once := small.parse()
 	is.True(small.parse() != once)
 }
 
-// What is parsed may take more memory than the text, and goes when nobody uses it.
-func TestWhatIsParsedIsNotKept(t *testing.T) {
+// A parsed document may take more memory than its text. It is collected when it is not in use.
+func TestParsedDocumentsAreNotKept(t *testing.T) {
 	is := is.New(t)
 	s := NewSecret(wide(800, 1024), Meta{})
 	first := s.parse()
@@ -53,7 +53,7 @@ func TestWhatIsParsedIsNotKept(t *testing.T) {
 	is.True(s.meta.parsed.Load().Value() == first)
 }
 
-// A call of many fields of one document obeys its context between them.
+// A GetMany of many fields of one document checks its context between fields.
 func TestFieldsObeyTheContext(t *testing.T) {
 	is := is.New(t)
 	s := NewSecret(wide(800, 1024), Meta{})

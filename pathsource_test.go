@@ -23,7 +23,7 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// credentials returns a client whose first source has the user alone, and whose second source has both.
+// credentials returns a client whose first source has only the user, and whose second source has both.
 func credentials(t *testing.T, opts ...secrets.Option) *secrets.Client {
 	t.Helper()
 	first := env.New(env.WithLookup(func(name string) (string, bool) {
@@ -45,7 +45,7 @@ func TestKeysOfAPathComeFromOneSource(t *testing.T) {
 				found, err := client.GetMany(t.Context(), keys...)
 				is.Equal(len(found), 2)
 				is.Equal(found["db#user"].Reveal(), "user of env") // the first source, whatever the order of the keys
-				is.Equal(found["other"].Reveal(), "x")             // another path is not concerned
+				is.Equal(found["other"].Reveal(), "x")             // another path is independent
 				all, ok := errors.AsType[secrets.Errors](err)
 				is.True(ok)
 				is.Equal(len(all), 1)
@@ -54,7 +54,7 @@ func TestKeysOfAPathComeFromOneSource(t *testing.T) {
 				checkClass(t, all[0], secrets.ErrFieldNotFound)
 				is.True(strings.Contains(all[0].Detail, "spare") && strings.Contains(all[0].Detail, "env"))
 			}
-			// Two Gets are two decisions.
+			// Two Gets are independent.
 			user, err := client.Get(t.Context(), "db#user")
 			is.NoErr(err)
 			password, err := client.Get(t.Context(), "db#password")
@@ -64,7 +64,7 @@ func TestKeysOfAPathComeFromOneSource(t *testing.T) {
 	}
 }
 
-// Middleware may make answers of its own: each name in Meta.Backend is a source, and a backend of the Client comes first.
+// Middleware may answer itself: each name in Meta.Backend is a source, and backends of the Client come first.
 func TestAnswersOfMiddlewareAreASourceOfTheirOwn(t *testing.T) {
 	for name, tc := range map[string]struct {
 		user, password string // of which backend middleware says it is; "-" leaves the answer to the backend
@@ -127,7 +127,7 @@ func TestKeysOfAPathAreOfOneVersion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		inner := open(t, renumbered())
-		// The middleware asks for each key in a call of its own, since it knows nothing of the others.
+		// The middleware fetches each key in a separate call.
 		client := open(t, renumbered(), secrets.WithMiddleware(secrets.Intercept(
 			func(ctx context.Context, ref secrets.Ref, _ secrets.Fetcher) (secrets.Secret, error) {
 				if ref.Field == "password" {
@@ -151,7 +151,7 @@ func TestKeysOfAPathAreOfOneVersion(t *testing.T) {
 	})
 }
 
-// The fields of a directory are files with versions of their own. They are read together.
+// The fields of a directory are files with their own versions. They are read together.
 func TestFilesOfAPathHaveTheirOwnVersions(t *testing.T) {
 	is := is.New(t)
 	dir := t.TempDir()

@@ -17,7 +17,7 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware/fallback"
 )
 
-// lessor is a fake whose reads make leases.
+// lessor is a fake whose reads create leases.
 type lessor struct {
 	*fake
 	made   atomic.Int32
@@ -41,16 +41,16 @@ func newLessor() *lessor {
 func TestHasMakesNoLease(t *testing.T) {
 	audit := secrets.WithMiddleware(secrets.Intercept(
 		func(ctx context.Context, ref secrets.Ref, next secrets.Fetcher) (secrets.Secret, error) {
-			_, _ = next.Fetch(ctx, secrets.Ref{Path: "other", Field: "user"}) // a layer that asks for more
+			_, _ = next.Fetch(ctx, secrets.Ref{Path: "other", Field: "user"}) // a layer that fetches more
 			return next.Fetch(ctx, ref)
 		}))
 	for name, opts := range map[string][]secrets.Option{
-		"without a cache":              nil,
-		"with a cache":                 {middleware.Standard()},
-		"with a fallback":              {middleware.Standard(), secrets.WithFallback(fallback.To(env.New(env.WithPrefix("NONE_"))))},
-		"below a layer":                {middleware.Standard(), secrets.WithMiddleware(pass())},
-		"below a layer that asks more": {middleware.Standard(), audit},
-		"with every option":            {middleware.Standard(), audit, secrets.WithFallback(fallback.To(env.New(env.WithPrefix("NONE_"))))},
+		"without a cache":                 nil,
+		"with a cache":                    {middleware.Standard()},
+		"with a fallback":                 {middleware.Standard(), secrets.WithFallback(fallback.To(env.New(env.WithPrefix("NONE_"))))},
+		"below a layer":                   {middleware.Standard(), secrets.WithMiddleware(pass())},
+		"below a layer that fetches more": {middleware.Standard(), audit},
+		"with every option":               {middleware.Standard(), audit, secrets.WithFallback(fallback.To(env.New(env.WithPrefix("NONE_"))))},
 	} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)
@@ -59,7 +59,7 @@ func TestHasMakesNoLease(t *testing.T) {
 			for _, key := range []string{"a", "a#user", "missing"} {
 				has, err := client.Has(t.Context(), key)
 				is.True(!has)
-				is.True(errors.Is(err, secrets.ErrInvalidKey)) // neither "no" nor a guess
+				is.True(errors.Is(err, secrets.ErrInvalidKey)) // neither "no" nor an unverified "yes"
 			}
 			is.Equal(backend.made.Load(), int32(0))
 			_, err := client.Get(t.Context(), "a#user")
@@ -69,7 +69,7 @@ func TestHasMakesNoLease(t *testing.T) {
 	}
 }
 
-func TestHasKnowsWhatTheCacheKnowsOfLeases(t *testing.T) {
+func TestHasAnswersFromTheCacheForLeases(t *testing.T) {
 	is := is.New(t)
 	backend := newLessor()
 	client := open(t, backend, middleware.Standard())
@@ -103,7 +103,7 @@ func TestRevokedLeasesAreNotServed(t *testing.T) {
 		get("b#user")
 		is.Equal(backend.made.Load(), int32(3))
 
-		// One that is revoked while it is read is not kept either.
+		// A lease that is revoked during the read is not cached either.
 		backend.forget(secrets.Ref{Path: "a"})
 		fetch := backend.fetch
 		backend.fetch = func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
@@ -116,8 +116,8 @@ func TestRevokedLeasesAreNotServed(t *testing.T) {
 	})
 }
 
-// TestALeaseIsTheAgeOfWhatABackendOfLeasesBrings reads for an hour what has a lease of a minute, with a TTL below and above it.
-func TestALeaseIsTheAgeOfWhatABackendOfLeasesBrings(t *testing.T) {
+// TestALeaseReplacesTheTTL reads a secret with a lease of a minute for an hour, with a shorter and a longer TTL.
+func TestALeaseReplacesTheTTL(t *testing.T) {
 	for _, ttl := range []time.Duration{10 * time.Second, 10 * time.Minute} {
 		synctest.Test(t, func(t *testing.T) {
 			is := is.New(t)

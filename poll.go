@@ -14,52 +14,52 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/inflight"
 )
 
-// watches are the polls of a Client.
+// watches are the pollers of a Client.
 type watches struct {
-	client *Client
-	ctx    context.Context //nolint:containedctx // of all looks: no call carries it
-	cancel context.CancelFunc
-	looks  *inflight.Calls // that run
-	limit  time.Duration   // of a look
+	client  *Client
+	ctx     context.Context //nolint:containedctx // of all polls: no call carries it
+	cancel  context.CancelFunc
+	running *inflight.Calls // polls
+	limit   time.Duration   // for the duration of a poll
 
-	mu     sync.Mutex
-	closed bool
-	polls  map[Ref]*poll
-	news   int // counts what may have made values old
+	mu      sync.Mutex
+	closed  bool
+	pollers map[Ref]*poller
+	news    int // counts events that may have made values old
 }
 
 func newWatches(c *Client) *watches {
-	w := &watches{client: c, looks: inflight.New(), polls: make(map[Ref]*poll)}
+	w := &watches{client: c, running: inflight.New(), pollers: make(map[Ref]*poller)}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 	return w
 }
 
-// poll looks at one document for all handles of it. Between two looks there is a timer and no goroutine.
-type poll struct {
+// poller polls one document for all of its handles. Between two polls there is a timer and no goroutine.
+type poller struct {
 	of     *watches
 	doc    Ref
-	ctx    context.Context //nolint:containedctx // of the looks of this poll
+	ctx    context.Context //nolint:containedctx // of the polls of this document
 	cancel context.CancelFunc
 
 	// Guarded by watches.mu:
-	followers map[*follower]struct{} // never empty while the poll is in the table
+	followers map[*follower]struct{} // never empty while the poller is in watches.pollers
 	timer     *time.Timer
-	looking   bool
-	woken     bool // there may be news
+	polling   bool
+	woken     bool // the value may have changed: poll at once
 	next      plan
-	last      circumstances // when it was planned
-	looked    time.Time     // when the last look ended, or the poll began
-	asked     time.Time     // the same, of looks that are no mere read of a cache
-	absent    bool          // the last look has found that there is no such secret
-	news      int           // counts the values that handles got beside a look
-	pause     time.Time     // the next look is not before it
-	jitter    float64       // between 0 and 0.1, drawn for each look
-	failures  int           // of looks, in a row
-	logged    string        // the last failure that was, or ""
-	loggedFor *stack        // its backend
+	last      conditions // next is planned for these
+	polledAt  time.Time  // when the last poll ended, or the poller began
+	fetchedAt time.Time  // the same for polls that are not Passive
+	absent    bool       // the last poll has found no secret
+	news      int        // counts the values that handles got from a Refresh
+	pause     time.Time  // the next poll is not before it
+	jitter    float64    // between 0 and 0.1, drawn for each poll
+	failures  int        // polls that failed, in a row
+	logged    string     // the failure that was logged last, or ""
+	loggedFor *stack     // the backend of that failure
 }
 
-// listen makes all backends tell of changes, and returns how many there were.
+// listen registers with all backends for changes. It returns the number of events so far, for add.
 func (w *watches) listen() (news int, err error) {
 	if w == nil || w.client.closed.Load() { // nil: of a Client that New has not made
 		return 0, NewError(ErrClosed, "")
@@ -74,7 +74,7 @@ func (w *watches) listen() (news int, err error) {
 	return w.news, nil
 }
 
-// add lets a poll follow for f, whose value was fetched when there had been that many news.
+// add adds f to the poller of its document. news is the result of listen before the value of f was fetched.
 func (w *watches) add(f *follower, news int) error {
 	doc := w.client.stacks[0].place(f.ref)
 	w.mu.Lock()
@@ -82,23 +82,24 @@ func (w *watches) add(f *follower, news int) error {
 	if w.closed {
 		return NewError(ErrClosed, "")
 	}
-	p := w.polls[doc]
+	p := w.pollers[doc]
 	if p == nil {
 		now := time.Now()
-		p = &poll{of: w, doc: doc, followers: make(map[*follower]struct{}), looked: now, asked: now, jitter: drawJitter()}
+		p = &poller{of: w, doc: doc, followers: make(map[*follower]struct{}), polledAt: now, fetchedAt: now, jitter: drawJitter()}
 		p.ctx, p.cancel = context.WithCancel(w.ctx)
-		w.polls[doc] = p
+		w.pollers[doc] = p
 	}
-	f.poll = p
+	f.poller = p
 	p.followers[f] = struct{}{}
 	p.woken = p.woken || news != w.news
 	if p.timer == nil || p.woken || p.last.changesWith(f) {
-		p.schedule() // most change nothing: there may be thousands
+		p.schedule() // not for each f: there may be thousands of handles
 	}
 	return nil
 }
 
-// place returns the document of ref as far as it says which handles look together. That of a Local backend may change.
+// place returns the document of ref; handles of one place share a poller. A Local backend may change the document of a ref, so there the
+// place is the path and version.
 func (s *stack) place(ref Ref) Ref {
 	if s.info.Local {
 		return locationOf(ref).doc
@@ -106,39 +107,39 @@ func (s *stack) place(ref Ref) Ref {
 	return s.constantLocation(ref).doc
 }
 
-// remove takes f, which ends, from p. With its last handle the poll ends.
-func (p *poll) remove(f *follower) {
+// remove removes f from p. p ends with its last handle.
+func (p *poller) remove(f *follower) {
 	p.of.mu.Lock()
 	defer p.of.mu.Unlock()
 	delete(p.followers, f)
-	p.endIfAlone()
+	p.endIfEmpty()
 }
 
-// endIfAlone ends p if no handle needs it. The caller holds watches.mu.
-func (p *poll) endIfAlone() {
-	if len(p.followers) > 0 || p.of.polls[p.doc] != p {
+// endIfEmpty ends p if it has no handles. The caller holds watches.mu.
+func (p *poller) endIfEmpty() {
+	if len(p.followers) > 0 || p.of.pollers[p.doc] != p {
 		return
 	}
-	delete(p.of.polls, p.doc)
+	delete(p.of.pollers, p.doc)
 	p.timer.Stop()
 	p.cancel()
 }
 
-// end ends all handles, and the looks that run.
+// end ends all handles, and the running polls.
 func (w *watches) end() {
 	w.mu.Lock()
 	w.closed = true
 	var all []*follower
-	for _, p := range w.polls {
+	for _, p := range w.pollers {
 		for f := range p.followers {
 			all = append(all, f)
 			delete(p.followers, f)
 		}
-		p.endIfAlone()
+		p.endIfEmpty()
 	}
 	w.mu.Unlock()
 	w.cancel()
-	w.looks.Close()
+	w.running.Close()
 	var last []func()
 	for _, f := range all {
 		last = append(last, f.end()...)
@@ -146,9 +147,9 @@ func (w *watches) end() {
 	runAll(last)
 }
 
-// changed notes that s says that docs have changed.
+// changed wakes the pollers of docs, which have changed in the backend of s.
 func (w *watches) changed(s *stack, docs []Ref) {
-	w.wake(func(p *poll) bool {
+	w.wake(func(p *poller) bool {
 		for f := range p.followers {
 			place := s.place(f.ref)
 			if slices.ContainsFunc(docs, func(doc Ref) bool {
@@ -161,13 +162,13 @@ func (w *watches) changed(s *stack, docs []Ref) {
 	})
 }
 
-// isWithin reports whether path is below dir. A Local backend may keep the fields of a document as documents of their own.
+// isWithin reports whether path is below dir. A Local backend may store the fields of a document as separate documents.
 func isWithin(path, dir string) bool {
 	rest, ok := strings.CutPrefix(path, dir)
 	return ok && strings.HasPrefix(rest, "/")
 }
 
-// invalidated notes that refs are not in memory any more.
+// invalidated wakes the pollers of refs, which the caller has removed from memory.
 func (w *watches) invalidated(refs []Ref) {
 	if w == nil { // of a Client that New has not made
 		return
@@ -177,13 +178,13 @@ func (w *watches) invalidated(refs []Ref) {
 		for _, ref := range refs {
 			places[s.place(ref)] = true
 		}
-		w.wake(func(p *poll) bool {
+		w.wake(func(p *poller) bool {
 			for f := range p.followers {
 				if places[s.place(f.ref)] {
 					return true
 				}
 				if s == w.client.stacks[0] {
-					return false // all of them are there
+					return false // all followers of p have the same place in the first stack
 				}
 			}
 			return false
@@ -191,13 +192,13 @@ func (w *watches) invalidated(refs []Ref) {
 	}
 }
 
-// refreshed shows s, which a Refresh of ref has brought, in the handles of ref, and makes those of other fields look.
+// refreshed sets the handles of ref to s, the result of a Refresh, and wakes the poller for those of other fields.
 func (w *watches) refreshed(ref Ref, s Secret) {
 	doc := w.client.stacks[0].place(ref)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.news++
-	p := w.polls[doc]
+	p := w.pollers[doc]
 	if p == nil {
 		return
 	}
@@ -205,27 +206,27 @@ func (w *watches) refreshed(ref Ref, s Secret) {
 		switch h := f.held.Load(); {
 		case f.ref == ref && !s.Meta().FetchedAt.Before(h.secret.Meta().FetchedAt):
 			f.follow(s, nil)
-			p.news++ // a look that runs may have an older value
+			p.news++ // a running poll may have an older value
 		case h.err != nil || !isSameVersion(h.secret, s):
 			p.woken = true
 		}
 	}
-	p.woken = p.woken || p.looking
+	p.woken = p.woken || p.polling
 	p.schedule()
 }
 
-// isSameVersion reports whether two fields are of one version of their document, as far as the backend has versions.
+// isSameVersion reports whether two fields are known to be of one version of their document.
 func isSameVersion(a, b Secret) bool {
 	one, other := a.Meta(), b.Meta()
 	return one.Version != "" && one.Version == other.Version && one.Backend == other.Backend
 }
 
-// wake makes those polls look at once that match.
-func (w *watches) wake(matches func(p *poll) bool) {
+// wake makes the matching pollers poll at once.
+func (w *watches) wake(matches func(p *poller) bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.news++
-	for _, p := range w.polls {
+	for _, p := range w.pollers {
 		if matches(p) {
 			p.woken = true
 			p.schedule()
@@ -233,12 +234,12 @@ func (w *watches) wake(matches func(p *poll) bool) {
 	}
 }
 
-// schedule sets the timer for the next look. The caller holds watches.mu.
-func (p *poll) schedule() {
-	if p.looking || p.of.polls[p.doc] != p {
-		return // it is scheduled at the end of the look
+// schedule sets the timer for the next poll. The caller holds watches.mu.
+func (p *poller) schedule() {
+	if p.polling || p.of.pollers[p.doc] != p {
+		return // the end of the running poll schedules the next one
 	}
-	p.last = p.circumstances()
+	p.last = p.conditions()
 	if p.next = p.last.plan(); p.woken {
 		p.next = plan{at: p.last.now}
 	}
@@ -248,8 +249,8 @@ func (p *poll) schedule() {
 	p.arm()
 }
 
-// arm sets the timer. Where a machine sleeps, timers stand still: so it looks at the clock every defaultInterval.
-func (p *poll) arm() {
+// arm sets the timer, to defaultInterval at most: timers stop while a machine sleeps, so tick must compare with the wall clock.
+func (p *poller) arm() {
 	wait := min(max(time.Until(p.next.at), 0), defaultInterval)
 	if p.timer == nil {
 		p.timer = time.AfterFunc(wait, p.tick)
@@ -258,131 +259,131 @@ func (p *poll) arm() {
 	}
 }
 
-// hasCome reports whether t has, by the monotonic clock or by the wall clock.
+// hasCome reports whether it is t or later, by the monotonic clock or by the wall clock.
 func hasCome(t time.Time) bool {
 	now := time.Now()
 	return !now.Before(t) || !now.Round(0).Before(t.Round(0))
 }
 
-// look is one look at a document.
-type look struct {
+// poll is one poll of a document.
+type poll struct {
 	fetchctx.Renewal
 
 	followers []*follower
-	until     time.Time // it ends then
-	news      int       // that of the poll, when the look began
+	until     time.Time // its deadline
+	news      int       // that of the poller when the poll began
 	answers   []read    // one for each key
-	absent    bool      // there is none of the secrets
-	err       *Error    // the first of those that the handles show, or nil
+	absent    bool      // none of the secrets exists
+	err       *Error    // the first error of the handles, or nil
 }
 
-// tick looks for new values, if it is time.
-func (p *poll) tick() {
-	if !p.of.looks.Begin() {
+// tick polls if it is time.
+func (p *poller) tick() {
+	if !p.of.running.Begin() {
 		return
 	}
-	defer p.of.looks.End()
-	l, lost := p.begin()
-	for _, f := range lost {
+	defer p.of.running.End()
+	cur, dropped := p.begin()
+	for _, f := range dropped {
 		runAll(f.end())
 	}
-	if l == nil {
+	if cur == nil {
 		return
 	}
-	defer p.end(l) // also if middleware ends the goroutine
-	p.ask(l)
-	p.show(l)
-	p.tell(l.err)
+	defer p.end(cur) // also if middleware ends the goroutine
+	p.fetch(cur)
+	p.apply(cur)
+	p.logFailure(cur.err)
 }
 
-// begin returns a look, if it is time for one, and the handles that the program has dropped.
-func (p *poll) begin() (l *look, lost []*follower) {
+// begin returns a poll, if it is time for one, and the handles that the program has dropped.
+func (p *poller) begin() (cur *poll, dropped []*follower) {
 	w := p.of
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	lost = p.dropLost()
+	dropped = p.removeDropped()
 	switch {
-	case p.looking || w.polls[p.doc] != p:
-		return nil, lost
+	case p.polling || w.pollers[p.doc] != p:
+		return nil, dropped
 	case !hasCome(p.next.at):
 		p.arm()
-		return nil, lost
+		return nil, dropped
 	}
-	p.looking, p.woken = true, false
-	c := p.circumstances()
-	l = &look{followers: slices.Collect(maps.Keys(p.followers)), until: c.now.Add(w.limit), news: p.news, err: errEnded}
-	if !c.leaseEnd.IsZero() && c.leaseEnd.Before(l.until) {
-		l.until = c.leaseEnd
+	p.polling, p.woken = true, false
+	c := p.conditions()
+	cur = &poll{followers: slices.Collect(maps.Keys(p.followers)), until: c.now.Add(w.limit), news: p.news, err: errEnded}
+	if !c.leaseEnd.IsZero() && c.leaseEnd.Before(cur.until) {
+		cur.until = c.leaseEnd
 	}
-	l.Passive = !p.next.force && c.renewAt.After(c.now)
-	return l, lost
+	cur.Passive = !p.next.force && c.renewAt.After(c.now)
+	return cur, dropped
 }
 
-// drawJitter returns the part of an interval by which a look is sooner.
+// drawJitter returns the part of an interval by which a poll is earlier.
 func drawJitter() float64 { return 0.1 * rand.Float64() } //nolint:gosec // it need not be secret
 
-// dropLost takes the handles from p that the program has dropped, and returns them. The caller holds watches.mu.
-func (p *poll) dropLost() (lost []*follower) {
+// removeDropped removes the handles that the program has dropped, and returns them. The caller holds watches.mu.
+func (p *poller) removeDropped() (dropped []*follower) {
 	for f := range p.followers {
-		f.dropLost()
+		f.removeDropped()
 		if f.dropped.Load() {
 			delete(p.followers, f)
-			lost = append(lost, f)
+			dropped = append(dropped, f)
 		}
 	}
-	p.endIfAlone()
-	return lost
+	p.endIfEmpty()
+	return dropped
 }
 
-// end ends l, and plans the next look.
-func (p *poll) end(l *look) {
+// end ends cur, and schedules the next poll.
+func (p *poller) end(cur *poll) {
 	p.of.mu.Lock()
 	defer p.of.mu.Unlock()
 	now := time.Now()
-	p.looking, p.looked, p.pause, p.jitter = false, now, now.Add(minPause), drawJitter()
-	if !l.Passive {
-		p.asked = now
+	p.polling, p.polledAt, p.pause, p.jitter = false, now, now.Add(minPause), drawJitter()
+	if !cur.Passive {
+		p.fetchedAt = now
 	}
-	if p.failures++; l.err == nil {
+	if p.failures++; cur.err == nil {
 		p.failures = 0
 	}
-	p.absent = l.absent
+	p.absent = cur.absent
 	p.schedule()
 }
 
-// ask gets the answers of l: the fields of the document are of one version. It ends with the lease, so that the value is marked then.
-// Middleware that waits for ever ends it, too, or there would be no other look.
-func (p *poll) ask(l *look) {
-	ctx, cancel := context.WithDeadline(p.ctx, l.until)
+// fetch sets the answers of cur. The fields of the document are of one version. The deadline is the end of the lease, because the value
+// becomes stale then. It also ends a poll that middleware holds up, so that there is a next one.
+func (p *poller) fetch(cur *poll) {
+	ctx, cancel := context.WithDeadline(p.ctx, cur.until)
 	defer cancel()
-	asked := make(map[string]bool, 1)
-	for _, f := range l.followers {
-		if !asked[f.key] {
-			asked[f.key] = true
-			l.answers = append(l.answers, read{key: f.key, ref: f.ref})
+	seen := make(map[string]bool, 1)
+	for _, f := range cur.followers {
+		if !seen[f.key] {
+			seen[f.key] = true
+			cur.answers = append(cur.answers, read{key: f.key, ref: f.ref})
 		}
 	}
-	slices.SortFunc(l.answers, func(a, b read) int { return strings.Compare(a.key, b.key) }) // the first error is to be the same each time
-	p.of.client.getMany(ctx, fetchctx.Fetch{Renewal: &l.Renewal}, l.answers)
+	slices.SortFunc(cur.answers, func(a, b read) int { return strings.Compare(a.key, b.key) }) // so the first error is always of the same key
+	p.of.client.getMany(ctx, fetchctx.Fetch{Renewal: &cur.Renewal}, cur.answers)
 }
 
-// show makes the handles of l show its answers, unless they have got news meanwhile.
-func (p *poll) show(l *look) {
+// apply sets the handles of cur to its answers, unless a Refresh has set them meanwhile.
+func (p *poller) apply(cur *poll) {
 	p.of.mu.Lock()
 	defer p.of.mu.Unlock()
-	l.err = nil
-	if p.ctx.Err() != nil || p.news != l.news {
-		return // the handles have ended, or there is to be another look
+	cur.err = nil
+	if p.ctx.Err() != nil || p.news != cur.news {
+		return // the handles have ended, or the next poll is due
 	}
-	answers := make(map[string]*read, len(l.answers))
+	answers := make(map[string]*read, len(cur.answers))
 	reasons := make(map[string]*Error)
-	for i := range l.answers {
-		r := &l.answers[i]
+	for i := range cur.answers {
+		r := &cur.answers[i]
 		answers[r.key] = r
-		reasons[r.key] = r.lookError(&l.Renewal)
+		reasons[r.key] = r.staleReason(&cur.Renewal)
 	}
 	failed := make(map[string]bool)
-	for _, f := range l.followers {
+	for _, f := range cur.followers {
 		s, reason := answers[f.key].secret, reasons[f.key]
 		switch {
 		case reason != nil && f.accepts(reason):
@@ -395,18 +396,18 @@ func (p *poll) show(l *look) {
 			failed[f.key] = reason != nil
 		}
 	}
-	l.absent = true
-	for _, r := range l.answers {
+	cur.absent = true
+	for _, r := range cur.answers {
 		reason := reasons[r.key]
-		l.absent = l.absent && reason != nil && errors.Is(reason, ErrNotFound)
-		if l.err == nil && failed[r.key] {
-			l.err = reason
+		cur.absent = cur.absent && reason != nil && errors.Is(reason, ErrNotFound)
+		if cur.err == nil && failed[r.key] {
+			cur.err = reason
 		}
 	}
 }
 
-// lookError returns why the answer of r is no fresh value, or nil.
-func (r *read) lookError(look *fetchctx.Renewal) *Error {
+// staleReason returns why the answer of r is not a fresh value, or nil.
+func (r *read) staleReason(renewal *fetchctx.Renewal) *Error {
 	switch {
 	case r.err != nil && isBareContextError(r.err.Err):
 		return &Error{Backend: r.err.Backend, Key: r.key, Err: ErrUnavailable, Detail: "no answer came in time"}
@@ -415,15 +416,15 @@ func (r *read) lookError(look *fetchctx.Renewal) *Error {
 	case !r.secret.Meta().Stale:
 		return nil
 	}
-	err := look.Failure()
+	err := renewal.Failure()
 	if err == nil {
 		err = NewError(ErrUnavailable, "no answer came in time")
 	}
 	return failureOf(context.Background(), err, r.secret.Meta().Backend, r.key)
 }
 
-// tell logs a failure that is about the document, once, and its end. What is about the backend is logged as its state.
-func (p *poll) tell(err *Error) {
+// logFailure logs a failure of the document once, and its end. Failures of the backend are logged as its state.
+func (p *poller) logFailure(err *Error) {
 	text := ""
 	if err != nil {
 		if text = err.Backend + ": " + classText(err.Err) + ": " + err.Detail; isOfBackend(err.Err) {
@@ -440,14 +441,14 @@ func (p *poll) tell(err *Error) {
 	if err != nil {
 		stacks := w.client.stacks
 		p.loggedFor = stacks[max(0, slices.IndexFunc(stacks, func(s *stack) bool { return s.info.Name == err.Backend }))]
-		if w.client.around { // user middleware may have made it, and nothing has taken values out of it
+		if w.client.around { // err may be from user middleware, which no redaction covers
 			err = &Error{Backend: err.Backend, Err: err.Err}
 		}
 	}
 	p.loggedFor.health.watched(p.ctx, err, p.doc)
 }
 
-// isOfBackend reports whether a failure of that class is one of the backend, and not of a document.
+// isOfBackend reports whether class is for failures of a backend, and not of a document.
 func isOfBackend(class error) bool {
 	return class == ErrUnavailable || class == ErrUnauthenticated || class == ErrClosed
 }

@@ -2,6 +2,7 @@ package secrets_test
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -62,20 +63,28 @@ func TestPay(t *testing.T) {
 
 // TestStore holds the backend of ExampleBackend to what a backend promises.
 func TestStore(t *testing.T) {
+	const token = "canary-of-the-token"
 	serve := func(t *testing.T, answer http.HandlerFunc) secrets.Backend {
 		t.Helper()
 		server := httptest.NewServer(answer)
 		t.Cleanup(server.Close)
-		store, err := NewStore(server.URL)
+		store, err := NewStore(server.URL, secrets.NewSecret(token, secrets.Meta{}))
 		if err != nil {
 			t.Fatal(err)
 		}
 		return store
 	}
+	// failing answers with a status whose text is the secret, and sends back the token, as a server may.
 	failing := func(code int) func(*testing.T, string) (secrets.Backend, string) {
 		return func(t *testing.T, secret string) (secrets.Backend, string) {
 			t.Helper()
-			return serve(t, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, secret, code) }), "database"
+			return serve(t, func(w http.ResponseWriter, r *http.Request) {
+				conn, _, err := http.NewResponseController(w).Hijack()
+				if err == nil {
+					fmt.Fprintf(conn, "HTTP/1.1 %d %s\r\nConnection: close\r\n\r\n%s %s", code, secret, secret, r.Header.Get("Authorization"))
+					_ = conn.Close()
+				}
+			}), "database"
 		}
 	}
 	secretstest.Run(t,
@@ -99,4 +108,11 @@ func TestStore(t *testing.T) {
 			return serve(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }), "database"
 		}),
 	)
+	// The suite does not know the token.
+	for _, code := range []int{http.StatusUnauthorized, http.StatusServiceUnavailable, http.StatusTeapot} {
+		backend, path := failing(code)(t, "text of the server")
+		_, err := backend.Fetch(t.Context(), secrets.Ref{Path: path})
+		secretstest.AssertNoLeak(t, token, err, fmt.Sprintf("%+v", backend))
+		secretstest.AssertNoLeak(t, "text of the server", err)
+	}
 }

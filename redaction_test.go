@@ -13,7 +13,7 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// ledger notes what a layer of redaction was told of, by the name of the backend.
+// ledger records the calls of HandedOut, by the name of the backend.
 type ledger map[string][]string
 
 func (l ledger) layer() *layer {
@@ -25,7 +25,7 @@ func (l ledger) layer() *layer {
 	}}
 }
 
-func TestRedactionIsToldWhatIsHandedOut(t *testing.T) {
+func TestRedactionGetsWhatIsHandedOut(t *testing.T) {
 	is := is.New(t)
 	ctx := t.Context()
 	b := secretstest.NewBackend(map[string]string{"key": "one", "doc": `{"user":"app","pin":1}`, "panic": "late"})
@@ -38,7 +38,7 @@ func TestRedactionIsToldWhatIsHandedOut(t *testing.T) {
 	}
 	_, err := c.Get(ctx, "doc#user")
 	is.NoErr(err)
-	told("doc#user=app") // the field, and not the document that it came with
+	told("doc#user=app") // the field, not its document
 	_, err = c.Get(ctx, "doc#user")
 	is.NoErr(err)
 	told() // a hit was handed out before
@@ -54,11 +54,11 @@ func TestRedactionIsToldWhatIsHandedOut(t *testing.T) {
 	told() // a default is the caller's own
 	s, err := c.Get(ctx, "panic")
 	is.NoErr(err)
-	is.Equal(s.Reveal(), "late") // a layer that panics costs nobody the secret
+	is.Equal(s.Reveal(), "late") // despite the panic of the layer
 	told("panic=late")
 }
 
-func TestTheRedactionOfTheSourceThatAnsweredIsTold(t *testing.T) {
+func TestTheRedactionOfTheAnsweringBackendIsCalled(t *testing.T) {
 	is := is.New(t)
 	ctx := t.Context()
 	first := secretstest.NewBackend(map[string]string{"a": "first"}, secretstest.WithName("first"))

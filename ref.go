@@ -6,23 +6,22 @@ import (
 	"unicode/utf8"
 )
 
-// The limits of a key, in bytes. A path is as long as the longest name of AWS Secrets Manager at most, and a key, or a path that is an ARN,
-// as its longest SecretId: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html.
+// The limits of a key, in bytes. maxPath is that of a name in AWS Secrets Manager, maxKey that of a SecretId, which may be an ARN:
+// https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html.
 const (
 	maxPath = 512
 	maxKey  = 2048
 )
 
-// Ref is a parsed key. It is comparable, so that it can be the key of a map.
+// Ref is a parsed key. It is comparable, and may be the key of a map.
 type Ref struct {
-	// Path names the secret, its segments separated by slashes.
+	// Path is the name of the secret. Slashes separate its segments.
 	Path string
-	// Field selects a part of a JSON document: an exact key of it, or a dotted path into it. Empty means the whole.
+	// Field selects a part of a JSON document: an exact key of it, or a dotted path into it. Empty means the whole document.
 	Field string
-	// Version pins a version, in the backend's own terms. Empty means the current one.
+	// Version pins a version, in the backend's own format. Empty means the current one.
 	Version string
-	// Whole is set by the form "path#": the document at that very path, where a backend would otherwise read the last
-	// segment as a field.
+	// Whole is true for the form "path#": the document at exactly that path, even if the backend would read the last segment as a field.
 	Whole bool
 }
 
@@ -30,8 +29,8 @@ type Ref struct {
 //
 //	path[?version=V][#field]
 //
-// The first '#' splits off the field, which is taken verbatim to the end, then the first '?' the query. "%23", "%3F" and
-// "%25" stand for '#', '?' and '%' in a path. The error is an [*Error] of class [ErrInvalidKey] that says what is wrong.
+// The first '#' splits off the field, which is everything after it, without unescaping. Then the first '?' splits off the query. "%23",
+// "%3F" and "%25" stand for '#', '?' and '%' in a path. The error is an [*Error] of class [ErrInvalidKey] that says what is wrong.
 func ParseRef(key string) (Ref, error) {
 	ref, fault := parseRef(key)
 	if fault != "" {
@@ -40,8 +39,8 @@ func ParseRef(key string) (Ref, error) {
 	return ref, nil
 }
 
-// Validate returns an [*Error] of class [ErrInvalidKey] unless r is a Ref that [ParseRef] could return. Backends that are used
-// without a [Client] check their refs with it.
+// Validate returns an [*Error] of class [ErrInvalidKey] unless r is a Ref that [ParseRef] could return. A backend that may be used without
+// a [Client] checks its refs with it.
 func (r Ref) Validate() error {
 	if fault := r.fault(); fault != "" {
 		return &Error{Key: r.String(), Err: ErrInvalidKey, Detail: fault}
@@ -101,8 +100,7 @@ func (r Ref) String() string {
 	return b.String()
 }
 
-// hasReserved reports whether path holds a character that stands for another thing in a key. Three quick searches take less
-// time than one for a set.
+// hasReserved reports whether path has a character that String must escape. Three searches for a byte are faster than one for a set.
 func hasReserved(path string) bool {
 	return strings.IndexByte(path, '%') >= 0 || strings.IndexByte(path, '#') >= 0 || strings.IndexByte(path, '?') >= 0
 }
@@ -152,8 +150,7 @@ func unescape(path string) (plain, fault string) {
 	return b.String(), ""
 }
 
-// fault says what is wrong with r, or "". It holds for refs from [ParseRef], and is asked again for those that user
-// middleware may have made or changed.
+// fault returns what is wrong with r, or "". ParseRef calls it, and Validate, since user middleware may make or change refs.
 func (r Ref) fault() string {
 	if r.size() > maxKey {
 		return "the key is longer than 2048 bytes"
@@ -174,14 +171,14 @@ func (r Ref) fault() string {
 	case r.Whole && r.Field != "":
 		return "a ref has a field, or is the whole document, not both"
 	case strings.Contains(r.Field, "?version="):
-		return "the version stands before the field: path?version=V#field"
+		return "the version comes before the field: path?version=V#field"
 	case strings.ContainsAny(r.Version, "#&"):
 		return "a version has no # or &"
 	}
 	return pathFault(r.Path)
 }
 
-// ofAWS is a hint for the one backend where such names are legal.
+// ofAWS is a hint for AWS Secrets Manager, the only backend where such names are legal.
 const ofAWS = "; if that is a name in AWS, use its ARN or awssm.WithPrefix, which may hold the slashes"
 
 func pathFault(path string) string {

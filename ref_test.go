@@ -12,7 +12,7 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// The hints that ParseRef gives. A person reads them, so that they are part of the contract.
+// The hints of ParseRef. They are part of the contract, because people read them.
 const (
 	hintEmpty     = "the key is empty"
 	hintLong      = "the path is longer than 512 bytes"
@@ -27,7 +27,7 @@ const (
 	hintPercent   = "a % in a path is written %25"
 	hintQuery     = "the only query is ?version=V"
 	hintNoVersion = "the version is empty"
-	hintOrder     = "the version stands before the field"
+	hintOrder     = "the version comes before the field"
 	hintVersion   = "without a second parameter"
 )
 
@@ -162,7 +162,7 @@ func TestParseRefRefuses(t *testing.T) {
 	}
 }
 
-// checkPrintable fails for a text that would break or forge a line of a log.
+// checkPrintable fails for a text that would break or forge a log line.
 func checkPrintable(t *testing.T, text string) {
 	t.Helper()
 	if len(text) > 1000 {
@@ -247,7 +247,7 @@ func TestParseRefAccepts(t *testing.T) {
 	}
 }
 
-// Two keys must never be one Ref: a policy on the key would not hold for the Ref.
+// Two keys must never give one Ref: otherwise a policy on keys could be bypassed.
 func TestParseRefIsOneToOne(t *testing.T) {
 	is := is.New(t)
 	for key := range badKeys() {
@@ -263,7 +263,7 @@ func TestParseRefIsOneToOne(t *testing.T) {
 	}
 }
 
-// badRefs returns refs that no key means.
+// badRefs returns refs that ParseRef never returns.
 func badRefs() map[string]secrets.Ref {
 	return map[string]secrets.Ref{
 		"zero": {}, "up": {Path: "../sys/seal-status"}, "absolute": {Path: "/etc/passwd"}, "double": {Path: "a//b"}, "dot": {Path: "a/./b"},
@@ -276,7 +276,7 @@ func badRefs() map[string]secrets.Ref {
 	}
 }
 
-// Validate accepts what ParseRef makes, and nothing else.
+// Validate accepts exactly the refs that ParseRef returns.
 func TestRefValidate(t *testing.T) {
 	for name, ref := range badRefs() {
 		t.Run(name, func(t *testing.T) {
@@ -296,7 +296,7 @@ func TestRefValidate(t *testing.T) {
 	}
 }
 
-// What ParseRef refuses costs nothing: a client that is fed keys by its users must not send them anywhere.
+// A refused key causes no I/O: keys may come from users, and must not reach a server.
 func TestRefusedKeysCostNoIO(t *testing.T) {
 	backend := newFake("good", "value")
 	client := open(t, backend.resolvedBy(func(r secrets.Ref) secrets.Ref { backend.calls.Add(1); return r }))
@@ -366,7 +366,7 @@ func FuzzParseRef(f *testing.F) {
 	})
 }
 
-// FuzzRef makes refs as middleware may make them. One that the Client lets through is a key, and no other.
+// FuzzRef makes refs as middleware may. A ref that Validate accepts is the result of ParseRef for exactly one key.
 func FuzzRef(f *testing.F) {
 	f.Add("a", "b", "1", false)
 	f.Add("a/b", "", "", true)

@@ -8,7 +8,7 @@ import (
 	"github.com/matryer/is"
 )
 
-// However many keys a consumer refuses, the Client remembers a bounded number of them.
+// The Client remembers a bounded number of refused keys.
 func TestRefusalsAreBounded(t *testing.T) {
 	is := is.New(t)
 	client, err := New(NewBackend(Info{Name: "fake"}, func(_ context.Context, ref Ref) (Secret, error) {

@@ -17,7 +17,7 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// A handle looks ten times a second at the most. So the rotations are those of many documents.
+// A handle polls at most ten times a second, so the test rotates many documents.
 const (
 	rotatedDocuments = 250
 	rotationsOfEach  = 40
@@ -36,7 +36,7 @@ func (l login) version() (n int, same bool) {
 	return n, user == password && err == nil
 }
 
-// session is something that must not be used after its end.
+// session must not be used after its end.
 type session struct {
 	login
 	ends atomic.Int64
@@ -49,7 +49,7 @@ func (s *session) use() bool {
 	return usable && s.ends.Load() == 0
 }
 
-// rotated is one document whose versions replace one another, and what reads it.
+// rotated is one document that rotates, and its readers.
 type rotated struct {
 	path           string
 	handle         *secrets.Handle
@@ -134,7 +134,7 @@ func (r *rotation) rotate(d *rotated) {
 		for _, reader := range r.readers {
 			select {
 			case reader <- d:
-			default: // it has enough to do
+			default: // the reader is busy
 			}
 		}
 		<-byLogin
@@ -197,7 +197,7 @@ func (r *rotation) useSession(d *rotated) (l login) {
 	return l
 }
 
-// readControls reads what must not be read so.
+// readControls reads in the wrong ways.
 func (r *rotation) readControls(d *rotated) login {
 	if d.user != nil {
 		user := d.user.Secret().Reveal()
@@ -212,8 +212,8 @@ func (r *rotation) readControls(d *rotated) login {
 	return d.login.Load()
 }
 
-// A credential changes 10,000 times under its readers. Nobody sees a user and a password of two versions, an older version after a newer
-// one, or a session that has ended. The controls show that the same readers find these faults where they are.
+// A credential changes 10,000 times under its readers. No reader gets a user and a password of two versions, an older version after a newer
+// one, or a session that has ended. The controls show that the readers detect these faults.
 func TestTenThousandRotations(t *testing.T) {
 	is := is.New(t)
 	backend := secretstest.NewBackend(nil)

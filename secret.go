@@ -19,47 +19,48 @@ import (
 
 const redacted = "[REDACTED]"
 
-// Secret is a value that shows itself only to those who ask by name: [Secret.Reveal] and [Secret.Bytes] return it, and
-// everything else (formatting with any verb, the encodings, log/slog, database/sql, reflection) shows "[REDACTED]" or
-// fails. Where a Secret is an unexported field of another struct, fmt cannot call its methods, and shows addresses: the
-// value is a captured variable of a closure, which reflection cannot read.
+// Secret is a value that is hard to leak. Only [Secret.Reveal] and [Secret.Bytes] return the value. Everything else (formatting with any
+// verb, encodings, log/slog, database/sql, reflection) shows "[REDACTED]" or fails.
 //
-// The zero value is a Secret without a value; see [Secret.IsZero]. A Secret is immutable, safe for concurrent use, and not
-// comparable with ==; see [Secret.Equal].
+// The zero value is a Secret without a value; see [Secret.IsZero]. A Secret is immutable, safe for concurrent use, and not comparable
+// with ==; see [Secret.Equal].
 //
-// What a Secret does not promise: the value is in the memory of the process, and a core dump or a debugger shows it.
+// # Limits
+//
+// The value is in the memory of the process: a core dump or a debugger shows it. If a Secret is an unexported field of another struct,
+// fmt cannot call its methods, and prints addresses instead of "[REDACTED]". These do not show the value: it is a captured variable of a
+// closure, which reflection cannot read.
 type Secret struct {
 	reveal func() string
 	meta   *details
 }
 
-// details are what a Secret knows beside its value. Meta is never written after they are made.
+// details are the data of a Secret besides its value. Meta is immutable.
 type details struct {
 	Meta
 
 	parsed atomic.Pointer[weak.Pointer[parsed]] // see [Secret.parse]
 }
 
-// Meta is what is known about a [Secret] beside its value. None of it is secret.
+// Meta describes a [Secret]. None of it is secret.
 type Meta struct {
 	// Backend is the name of the backend that answered, or "default" for the default of [Client.GetOr].
 	Backend string
-	// Version is the backend's name for this version of the secret, or "" if it has none. It changes when the value
-	// changes.
+	// Version is the backend's name for this version of the secret, or "" if it has none. It changes when the value changes.
 	Version string
-	// CreatedAt is the time at which this version was created, as the backend says, by its clock, or the zero time if it does not: KV
-	// version 2 of Vault and AWS Secrets Manager say it. That of a file is no such time: a mount sets it anew.
+	// CreatedAt is the time at which this version was created, by the clock of the backend. It is zero if the backend does not report it. KV
+	// version 2 of Vault and AWS Secrets Manager do. Files have none: each mount sets their times anew.
 	CreatedAt time.Time
 	// FetchedAt is the time at which the fetch of this value began.
 	FetchedAt time.Time
 	// ExpiresAt is the end of the lease, or the zero time if the secret has none.
 	ExpiresAt time.Time
-	// Stale says that the value is older than the cache's TTL, and served because the backend is unavailable or has not answered in
-	// time. In a [Handle], it says that Err is not nil.
+	// Stale says that the value is older than the TTL of the cache. The cache served it because the backend is unavailable or did not
+	// answer in time. In a [Handle], it says that Err is not nil.
 	Stale bool
 }
 
-// NewSecret returns a Secret that holds value. Backends make their answers with it.
+// NewSecret returns a Secret that holds value. Backends return their answers with it.
 func NewSecret(value string, meta Meta) Secret {
 	return Secret{reveal: func() string { return value }, meta: &details{Meta: meta}}
 }
@@ -69,7 +70,7 @@ func (s Secret) withMeta(meta Meta) Secret {
 	return Secret{reveal: s.reveal, meta: &details{Meta: meta}}
 }
 
-// Reveal returns the value. It makes no copy. For the zero Secret it is "".
+// Reveal returns the value, without a copy. The zero Secret returns "".
 func (s Secret) Reveal() string {
 	if s.reveal == nil {
 		return ""
@@ -77,7 +78,7 @@ func (s Secret) Reveal() string {
 	return s.reveal()
 }
 
-// Bytes returns a copy of the value. For the zero Secret it is nil.
+// Bytes returns a copy of the value. The zero Secret returns nil.
 func (s Secret) Bytes() []byte {
 	if s.reveal == nil {
 		return nil
@@ -85,7 +86,7 @@ func (s Secret) Bytes() []byte {
 	return []byte(s.reveal())
 }
 
-// Meta returns what is known about the secret beside its value.
+// Meta returns the version, the backend and the times of the secret.
 func (s Secret) Meta() Meta {
 	if s.meta == nil {
 		return Meta{}
@@ -93,16 +94,15 @@ func (s Secret) Meta() Meta {
 	return s.meta.Meta
 }
 
-// IsZero reports whether s is no secret at all, as a missing entry in the map of [Client.GetMany] is. A secret whose value
-// is empty is not zero.
+// IsZero reports whether s is the zero Secret, such as a missing entry in the map of [Client.GetMany]. A secret with an empty value is not
+// zero.
 func (s Secret) IsZero() bool { return s.reveal == nil }
 
-// Equal reports whether s and other hold the same value, in a time that depends on the lengths alone. The zero Secret
-// equals only itself.
+// Equal reports whether s and other hold the same value. Its time depends only on the lengths of the values. The zero Secret equals only
+// itself.
 //
-// Two Secrets do not compare with ==, which does not compile. [reflect.DeepEqual], and what is built on it, is false for two
-// Secrets with the same value, unless both are zero. cmp.Equal of github.com/google/go-cmp uses Equal. In tests, Diff of package
-// secretstest compares values that hold Secrets.
+// A comparison with == does not compile. [reflect.DeepEqual] is false for two Secrets with the same value, unless both are zero. cmp.Equal
+// of github.com/google/go-cmp uses Equal. In tests, compare structs that contain Secrets with Diff of package secretstest.
 func (s Secret) Equal(other Secret) bool {
 	if s.IsZero() || other.IsZero() {
 		return s.IsZero() == other.IsZero()
@@ -111,28 +111,28 @@ func (s Secret) Equal(other Secret) bool {
 	return subtle.ConstantTimeCompare(a[:], b[:]) == 1
 }
 
-// Field returns a part of a JSON document, as the key form path#field does: an exact key of the top-level object, else a
-// dotted path into nested objects and array indexes. A string is unquoted; a number, true and false are their source
-// text; an object or array is its raw JSON text.
+// Field returns a part of a JSON document, as the key form path#field does. name is a key of the top-level object; if there is no such
+// key, it is a dotted path into nested objects and array indexes. A string is unquoted; a number, true or false is its source text; an
+// object or array is its raw JSON text.
 //
-// The error is an [*Error]: [ErrFieldNotFound] if the field is missing or null, and [ErrMalformed] if the value is not one
-// JSON object in valid UTF-8 without duplicate keys.
+// The error is an [*Error]: [ErrFieldNotFound] if the field is missing or null, and [ErrMalformed] if the value is not one JSON object in
+// valid UTF-8 without duplicate keys.
 func (s Secret) Field(name string) (Secret, error) {
 	return s.parse().field(s, name)
 }
 
-// parsed is what [parseObject] says about a text.
+// parsed is the result of [parseObject] for text.
 type parsed struct {
 	text   string
 	object object
 	err    *Error
 }
 
-// sharedFrom is the size in bytes from which a document is worth to be read once for many fields.
+// sharedFrom is the size in bytes from which the fields of a document share one parse.
 const sharedFrom = 1 << 10
 
-// parse reads the value as a JSON object. As long as somebody keeps the result of a large one, others get the same: the members
-// may take more memory than the text, so that a Secret does not keep them itself.
+// parse parses the value as a JSON object. Callers share the result for a large document while one of them holds it. A Secret holds only a
+// weak pointer, because the members may take more memory than the text.
 func (s Secret) parse() *parsed {
 	text := s.Reveal()
 	share := s.meta != nil && len(text) >= sharedFrom
@@ -152,7 +152,7 @@ func (s Secret) parse() *parsed {
 	return p
 }
 
-// field returns the field of s, which p was parsed from.
+// field returns a field of s. p is the result of s.parse.
 func (p *parsed) field(s Secret, name string) (Secret, error) {
 	err, value := p.err, ""
 	if err == nil {
@@ -166,18 +166,18 @@ func (p *parsed) field(s Secret, name string) (Secret, error) {
 	return Secret{reveal: func() string { return value }, meta: s.meta}, nil
 }
 
-// JSON decodes the value, a JSON document, into the value that v points to, by the rules of [encoding/json]. The document
-// must be valid UTF-8, and no object may have two keys that are the same or differ only in case: encoding/json would take the
-// last of them. The error is an [*Error] of class [ErrMalformed] that quotes no value of the document. If a value has the wrong
-// type, it names the field, the Go type and the type in the document; v may then hold a part of the document.
-//
-// A [Secret] in v takes any value, by [Secret.UnmarshalJSON]. Use it for the password in a struct:
+// JSON decodes the value, a JSON document, into the value that v points to, by the rules of [encoding/json]. Use Secret as the type of a
+// password; it takes any JSON value, see [Secret.UnmarshalJSON]:
 //
 //	var db struct {
 //		Port     int
 //		Password secrets.Secret
 //	}
 //	err := s.JSON(&db)
+//
+// The document must be valid UTF-8, and no object may have two keys that are the same or differ only in case: encoding/json would take the
+// last of them. The error is an [*Error] of class [ErrMalformed] that quotes no value of the document. If a value has the wrong type, the
+// error names the field, the Go type and the type in the document; v may then hold a part of the document.
 func (s Secret) JSON(v any) error {
 	err := checkDocument(s.Reveal())
 	if err == nil {
@@ -190,11 +190,11 @@ func (s Secret) JSON(v any) error {
 	return nil
 }
 
-// UnmarshalJSON makes s a Secret that holds a JSON value: of a string its text, of a number, true and false their source text,
-// of an object or array its raw JSON. null makes it the zero Secret. Its Meta is empty, even if [Secret.JSON] decodes it from a
-// Secret that has one. UnmarshalJSON does not undo [Secret.MarshalJSON], which writes "[REDACTED]".
+// UnmarshalJSON sets s to a JSON value: the unquoted text of a string, the source text of a number, true or false, or the raw JSON of an
+// object or array. null gives the zero Secret. The Meta of s is empty, also if [Secret.JSON] decodes it from a Secret with a Meta.
+// UnmarshalJSON is not the inverse of [Secret.MarshalJSON], which writes "[REDACTED]".
 //
-// The error is an [*Error] of class [ErrMalformed] that quotes nothing of text.
+// The error is an [*Error] of class [ErrMalformed] that does not quote text.
 func (s *Secret) UnmarshalJSON(text []byte) error {
 	value, err := decodeSecret(string(text))
 	if err != nil {
@@ -234,7 +234,7 @@ func (Secret) MarshalXMLAttr(name xml.Name) (xml.Attr, error) {
 	return xml.Attr{Name: name, Value: redacted}, nil
 }
 
-// MarshalYAML returns "[REDACTED]". The YAML libraries of the field look for this method.
+// MarshalYAML returns "[REDACTED]". The common YAML libraries call this method.
 func (Secret) MarshalYAML() (any, error) { return redacted, nil }
 
 // MarshalBinary returns "[REDACTED]".
@@ -243,7 +243,7 @@ func (Secret) MarshalBinary() ([]byte, error) { return []byte(redacted), nil }
 // GobEncode returns "[REDACTED]".
 func (Secret) GobEncode() ([]byte, error) { return []byte(redacted), nil }
 
-// Value returns an error: a Secret is not a value for a database. Pass [Secret.Reveal] where one is meant.
+// Value returns an error, so that no Secret gets into a database by accident. Pass the result of [Secret.Reveal] to store a value.
 func (Secret) Value() (driver.Value, error) {
 	return nil, errors.New("secrets: a Secret is not a SQL value; pass Reveal() if that is what you mean")
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/inflight"
 )
 
-// stack is one backend with the layers around it: the onion. As a Fetcher, it is its outermost layer, document.
+// stack is one backend with its layers. Its Fetch is that of its outermost layer, document.
 type stack struct {
 	*document
 
@@ -19,17 +19,17 @@ type stack struct {
 	cache     Cache                 //
 	redaction Redaction             //
 	closers   []closer              // outermost first
-	listen    func() (fault string) // makes the backend tell of changes, if it has not begun to
+	listen    func() (fault string) // registers with the backend for changes, once
 }
 
-// closer is a part of a stack that is to be closed.
+// closer is a part of a Client that must be closed.
 type closer struct {
 	what  string
 	close func() error
 }
 
-// newStack puts the layers around b, from the inside out. This is the only place where they are put together. Each layer is the
-// code of others: a panic in making one, and a nil, is a fault, and the stack goes on without it.
+// newStack wraps b in the layers, the innermost first. No other code composes layers. A layer may be foreign code: if its constructor
+// panics or returns nil, newStack records a fault and leaves it out.
 func (c *config) newStack(life context.Context, b described, running *inflight.Calls) *stack {
 	s := &stack{}
 	info := b.info
@@ -46,7 +46,7 @@ func (c *config) newStack(life context.Context, b described, running *inflight.C
 		}
 	}
 	g := &guard{next: f, name: info.Name, timeout: c.timeout, life: life, calls: running}
-	g.inline = info.Nonblocking && len(c.aroundBackend) == 0 // a layer may block where the backend does not
+	g.inline = info.Nonblocking && len(c.aroundBackend) == 0 // a layer may block even if the backend does not
 	f = g
 	health := c.health(info.Name)
 	if health != nil {
@@ -62,7 +62,7 @@ func (c *config) newStack(life context.Context, b described, running *inflight.C
 	case !info.Local:
 		f = c.remember(s, info, f)
 	case !info.Nonblocking:
-		f = inTurn(info, f)
+		f = limitGroup(info, f)
 	}
 	s.document = &document{info: info, next: f, cache: s.cache, guard: g, health: health}
 
@@ -83,7 +83,7 @@ func (c *config) newStack(life context.Context, b described, running *inflight.C
 	return s
 }
 
-// listen lets the backend of s tell of changes: now, or if only handles want to know, at the first of them.
+// listen registers with the backend of s for changes. For a Local backend, which has no cache, the first handle does that.
 func (c *config) listen(s *stack) {
 	s.listen = sync.OnceValue(func() string { return s.onChange(c.watches) })
 	if s.info.Local {
@@ -94,7 +94,7 @@ func (c *config) listen(s *stack) {
 	}
 }
 
-// onChange makes the backend tell s and w of changes.
+// onChange registers with the backend: a change drops the documents from the layers and wakes the pollers of w.
 func (s *stack) onChange(w *watches) (fault string) {
 	if s.info.OnChange == nil {
 		return ""
@@ -105,25 +105,25 @@ func (s *stack) onChange(w *watches) (fault string) {
 		}
 	}()
 	s.info.OnChange(func(docs ...Ref) {
-		s.forget(docs...)
+		s.invalidateDocs(docs...)
 		w.changed(s, docs)
 	})
 	return ""
 }
 
-// remember puts cache and deduplication around below. The cache has two halves, and dedup stands between them: so nobody who comes
-// between the end of a flight and the filling of the cache asks again.
+// remember wraps below in cache and dedup. Dedup is between the two halves of the cache: the cache is filled before a flight ends, so no
+// caller can come between the two and fetch again.
 func (c *config) remember(s *stack, info Info, below Fetcher) Fetcher {
 	share := func(next Fetcher) Fetcher {
 		if c.dedup == nil {
-			return inTurn(info, next)
+			return limitGroup(info, next)
 		}
 		d, ok := build(c, "WithDedup: NewDedup", func() Dedup { return c.dedup.NewDedup(info, next) })
 		if !ok {
 			return next
 		}
 		s.dedup = d
-		return inTurn(info, d)
+		return limitGroup(info, d)
 	}
 	if c.cache == nil {
 		return share(below)
@@ -135,7 +135,7 @@ func (c *config) remember(s *stack, info Info, below Fetcher) Fetcher {
 			return share(fill)
 		})
 	})
-	if !ok && shares > 0 { // dedup has told its own faults
+	if !ok && shares > 0 { // share has recorded the faults of dedup
 		return below
 	}
 	if !ok {
@@ -146,17 +146,17 @@ func (c *config) remember(s *stack, info Info, below Fetcher) Fetcher {
 	return cache
 }
 
-// inTurn returns next, which the documents of one GetMany ask in their turn. What is in memory needs none, and other calls have turns
-// of their own: no document waits for a caller that asks for many.
-func inTurn(info Info, next Fetcher) Fetcher {
-	turns := new(byte) // names the backend in a group
-	atOnce := fetchctx.Parallel * max(1, info.Batch)
+// limitGroup limits the concurrent fetches from next that belong to one GetMany. It is below the cache: hits are not limited. Other calls
+// have their own limit, so they do not wait for a large GetMany.
+func limitGroup(info Info, next Fetcher) Fetcher {
+	backend := new(byte) // identifies the backend in a group
+	limit := fetchctx.Parallel * max(1, info.Batch)
 	return Intercept(func(ctx context.Context, ref Ref, next Fetcher) (Secret, error) {
 		group := fetchctx.Of(ctx).Group
 		if group == nil {
 			return next.Fetch(ctx, ref)
 		}
-		release, err := group.Acquire(ctx, turns, atOnce)
+		release, err := group.Acquire(ctx, backend, limit)
 		if err != nil {
 			return Secret{}, err
 		}
@@ -165,7 +165,7 @@ func inTurn(info Info, next Fetcher) Fetcher {
 	}).Wrap(next)
 }
 
-// observe lets the tracing layer see the cache of s.
+// observe gives the cache of s to the tracing layer.
 func (c *config) observe(s *stack, info Info) {
 	if c.tracing == nil {
 		return
@@ -181,7 +181,7 @@ func (c *config) observe(s *stack, info Info) {
 	}
 }
 
-// wrapAll puts layers, the outermost first, around f.
+// wrapAll wraps f in layers. The first one is outermost.
 func (c *config) wrapAll(option string, layers []Middleware, f Fetcher) Fetcher {
 	for _, layer := range slices.Backward(layers) {
 		next := f
@@ -192,7 +192,7 @@ func (c *config) wrapAll(option string, layers []Middleware, f Fetcher) Fetcher 
 	return f
 }
 
-// build returns what f makes. A panic of f, and a nil, is a fault.
+// build returns the result of f. It records a fault if f panics or returns nil.
 func build[T any](c *config, what string, f func() T) (made T, ok bool) {
 	if !c.try(what, func() { made = f() }) {
 		return made, false
@@ -204,9 +204,8 @@ func build[T any](c *config, what string, f func() T) (made T, ok bool) {
 	return made, true
 }
 
-// forget makes the layers forget docs. It goes from the outside in: a cache must have stopped taking answers of old fetches before
-// dedup begins new ones.
-func (s *stack) forget(docs ...Ref) {
+// invalidateDocs drops docs from the layers. The cache comes first: it must reject answers of old fetches before dedup begins new ones.
+func (s *stack) invalidateDocs(docs ...Ref) {
 	if s.cache != nil {
 		s.cache.Invalidate(docs...)
 	}
@@ -215,7 +214,7 @@ func (s *stack) forget(docs ...Ref) {
 	}
 }
 
-// invalidate makes the layers forget the documents that hold refs.
+// invalidate drops the documents of refs from the layers.
 func (s *stack) invalidate(refs []Ref) {
 	if s.cache == nil && s.dedup == nil {
 		return
@@ -224,11 +223,11 @@ func (s *stack) invalidate(refs []Ref) {
 	for _, ref := range refs {
 		docs = append(docs, s.constantLocation(ref).doc)
 	}
-	s.forget(docs...)
+	s.invalidateDocs(docs...)
 }
 
-// constantLocation is locate for a backend that is not Local: its Resolve always returns the same, and waits for nothing. If it
-// panics, the location is that of a backend without one.
+// constantLocation is locate for a backend that is not Local: its Resolve always returns the same, and does not block. If Resolve panics,
+// the result is the default location.
 func (s *stack) constantLocation(ref Ref) location {
 	at := locationOf(ref)
 	if s.info.Resolve != nil {
@@ -239,7 +238,7 @@ func (s *stack) constantLocation(ref Ref) location {
 	return at
 }
 
-// memorize tells the cache what key means, after a fetch has answered it.
+// memorize records in the cache what key means. The caller has fetched it.
 func (s *stack) memorize(key string, ref Ref) {
 	if s.cache != nil {
 		at := s.constantLocation(ref)
@@ -247,7 +246,7 @@ func (s *stack) memorize(key string, ref Ref) {
 	}
 }
 
-// close closes the layers.
+// close closes the layers, the outermost first.
 func (s *stack) close() (errs []error) {
 	for _, layer := range s.closers {
 		errs = append(errs, layer.run())

@@ -13,7 +13,7 @@ import (
 
 // Handle holds the current value of a key and follows its changes. Make one with [Client.Watch]. It is safe for concurrent use.
 //
-// A program that acts on a change waits for it:
+// To act on changes, wait for them:
 //
 //	for {
 //		changed := h.Changed() // before the value is read: no change comes in between
@@ -28,29 +28,31 @@ import (
 //		}
 //	}
 //
-// [Derive] does that for what is made of a secret, such as a connection pool.
+// [Derive] does that for something built from a secret, such as a connection pool.
 type Handle struct {
 	f *follower
 }
 
-// Watch returns a Handle for key. It gets the secret as [Client.Get] does, and fails as Get does. Then the Client polls: when the cache
-// says that a fetch may bring another value (at 0.8 of its TTL), every 30 s without a cache, or as [WatchInterval] says. It polls at once
-// when the backend reports a change (see [Info.OnChange]), and after [Client.Invalidate]. What [Client.Refresh] brings is in the handle
-// when it returns; if the secret is gone or denied, the handle polls at once. When 70 to 80 % of a lease have passed, the Client fetches
-// a new one. All handles of one document share its polls; a poll is one fetch. Polls go through user middleware, with a context of the
-// Client.
+// Watch returns a Handle for key. It gets the secret as [Client.Get] does, and fails as Get does. Then the Client polls for changes. ctx
+// ends the handle: use the context of the service, not that of a request. The handle also ends with [Handle.Close], with the Client, and
+// when the program drops it.
 //
-// The handle ends with [Handle.Close], with ctx, and with the Client. So ctx must be that of the service, not that of a request. A
-// handle that the program drops ends too.
+// With a cache, the Client polls when a fetch may return another value, at 0.8 of the TTL. Without one, it polls every 30 s.
+// [WatchInterval] changes both. The Client polls at once when the backend reports a change (see [Info.OnChange]) and after
+// [Client.Invalidate]. When [Client.Refresh] returns, the handle has the new value; if Refresh finds the secret missing or denied, the
+// handle polls at once. When 70 to 80 % of a lease have passed, the Client fetches a new one. All handles of one document share its polls;
+// a poll is one fetch. Polls go through user middleware, with a context of the Client.
 //
-// A handle is the program's own copy. It keeps its last value after a denial, a deletion, the end of a lease, and the end of the time for
-// which a cache serves stale values. Then [Meta].Stale is set, and [Handle.Err] says why. A program that must not use such a value can
-// check Err or Stale before each use. Or it calls Get at each use, which then fails.
-//
-// Two handles change one after the other. Read a user and a password that must match from one handle, of the document that holds both.
-// With the backend env they are two documents, and no handle holds both.
+// A handle keeps its last value after a denial, a deletion, the end of a lease, and the end of the time for which a cache serves stale
+// values. Then [Meta].Stale is set, and [Handle.Err] returns the reason. A program that must not use such a value checks Err or Stale
+// before each use, or calls Get at each use, which then fails.
 //
 // The error is that of Get, or names the faults of opts. It is of class [ErrUnknown] if [Info.OnChange] of a Local backend panics.
+//
+// # Limits
+//
+// Two handles change one after the other. Read a user and a password that must match from one handle, for the document that holds both.
+// In the backend env, two variables are two documents, and no handle holds both.
 func (c *Client) Watch(ctx context.Context, key string, opts ...WatchOption) (*Handle, error) {
 	cfg := watchConfig{faults: faults.List{Prefix: "secrets: Watch: "}}
 	faults.Apply(&cfg.faults, opts, func(o WatchOption) { o(&cfg) })
@@ -70,7 +72,7 @@ func (c *Client) Watch(ctx context.Context, key string, opts ...WatchOption) (*H
 	var reason *Error
 	switch {
 	case err == nil:
-		reason = (&read{key: key, secret: s}).lookError(nil)
+		reason = (&read{key: key, secret: s}).staleReason(nil)
 	case !f.accepts(err):
 		return nil, err
 	}
@@ -85,20 +87,20 @@ func (c *Client) Watch(ctx context.Context, key string, opts ...WatchOption) (*H
 	return h, nil
 }
 
-// Secret returns the current value: that of the last poll that brought one. It takes one atomic load, never blocks and never fails.
+// Secret returns the current value, from the last poll that found one. It is one atomic load: it never blocks and never fails.
 func (h *Handle) Secret() Secret { return h.f.held.Load().secret }
 
-// Err returns nil while the value is fresh. Otherwise it returns an [*Error]: that of the last poll, or [ErrClosed] once the handle has
-// ended. An outage shows when the cache's TTL is over; any other failure, or an outage without a cache, shows with the poll that met it.
+// Err returns nil while the value is fresh. Otherwise it returns the [*Error] of the last poll, or [ErrClosed] if the handle has ended.
+// With a cache, an outage shows only after the TTL; without one, and for any other failure, Err shows the first poll that fails.
 func (h *Handle) Err() error { return h.f.held.Load().failure() }
 
-// Changed returns a channel that is closed when another value or version replaces the current one, or when the handle ends; then Err is
-// [ErrClosed]. A change of Meta.Stale, of a lease, or of Err does not close it. Take the channel before you read the value: see [Handle].
-// Keep the handle while you wait: one that the program has dropped ends.
+// Changed returns a channel that is closed when another value or version replaces the current one, or when the handle ends; then Err
+// returns [ErrClosed]. A change of Meta.Stale, of a lease, or of Err does not close it. Take the channel before you read the value: see
+// [Handle]. Keep a reference to the handle while you wait: a dropped handle ends.
 func (h *Handle) Changed() <-chan struct{} { return h.f.held.Load().changed }
 
-// Close ends the handle, and each [Live] of it. Secret still returns the last value, with Meta.Stale set. Close may be called more than
-// once, and returns nil.
+// Close ends the handle, and each [Live] of it. Secret still returns the last value, with Meta.Stale set. Close may be called several
+// times, and returns nil.
 func (h *Handle) Close() error {
 	h.f.close()
 	return nil
@@ -113,14 +115,14 @@ type watchConfig struct {
 	faults   faults.List
 }
 
-// Optional makes Watch accept a secret that is missing: the error of Get is [ErrNotFound]. While it is missing, Secret of the handle is the
-// zero Secret, for which [Secret.IsZero] is true, and Err is nil. That a secret appears or goes away is a change. Default: Watch fails, and
-// a secret that goes away later leaves its last value in the handle.
+// Optional makes Watch accept a missing secret, for which Get returns [ErrNotFound]. While it is missing, [Handle.Secret] returns the zero
+// Secret (see [Secret.IsZero]), and Err returns nil. When the secret appears or disappears, that is a change. Default: Watch fails, and
+// after the secret disappears, the handle keeps its last value.
 func Optional() WatchOption { return func(c *watchConfig) { c.optional = true } }
 
-// WatchInterval makes the Client poll every d, minus up to a tenth, also while a cache holds a fresh value. Of the handles of one
-// document, the shortest interval counts; polls are at least 100 ms apart. Values with a lease are polled as without it, because each
-// fetch creates another lease. d must be at least 1 ms. Default: when the cache says so, or 30 s.
+// WatchInterval makes the Client poll every d, minus up to a tenth, even while a cache holds a fresh value. Among the handles of one
+// document, the shortest interval wins; polls are at least 100 ms apart. It has no effect on values with a lease, because each fetch
+// creates another lease. d must be at least 1 ms. Default: when the cache says so, or 30 s.
 func WatchInterval(d time.Duration) WatchOption {
 	return func(c *watchConfig) {
 		c.interval = d
@@ -129,23 +131,23 @@ func WatchInterval(d time.Duration) WatchOption {
 	}
 }
 
-// follower is the state of a handle, which its poll knows. It holds no handle: that must be free to be collected.
+// follower is the state of a Handle. Its poller refers to it, and it must not refer to the Handle: a dropped Handle must be collected.
 type follower struct {
 	key      string
 	ref      Ref
 	interval time.Duration // or 0: as the cache says
 	optional bool          // a missing secret is no failure
 	held     atomic.Pointer[held]
-	dropped  atomic.Bool // the program has lost the handle
-	poll     *poll       // set before anybody else knows the follower
+	dropped  atomic.Bool // the program has no reference to the handle
+	poller   *poller     // set before the follower is shared
 
-	mu        sync.Mutex // of those who write
+	mu        sync.Mutex // for writes
 	ended     bool
-	leave     func() bool // frees the context of the handle, or nil
+	leave     func() bool // unregisters from the context of the handle, or nil
 	listeners map[listener]struct{}
 }
 
-// held is what a handle shows. It is immutable.
+// held is the public state of a handle. It is immutable.
 type held struct {
 	secret  Secret
 	err     *Error
@@ -159,12 +161,12 @@ func (h *held) failure() error {
 	return h.err.clone()
 }
 
-// accepts reports whether err is an answer for f, and no failure.
+// accepts reports whether f takes err for a missing secret, and not for a failure.
 func (f *follower) accepts(err error) bool { return f.optional && errors.Is(err, ErrNotFound) }
 
-// follow shows s, and why it is no newer, or nil.
+// follow sets the secret to s. reason is why s is stale, or nil.
 func (f *follower) follow(s Secret, reason *Error) {
-	f.show(func(old *held) held {
+	f.update(func(old *held) held {
 		changed := old.changed
 		if isReplaced(old.secret, s) {
 			changed = make(chan struct{})
@@ -173,13 +175,13 @@ func (f *follower) follow(s Secret, reason *Error) {
 	})
 }
 
-// fail keeps the value, and says why.
+// fail keeps the secret as a stale one, with err as the reason.
 func (f *follower) fail(err *Error) {
-	f.show(func(old *held) held { return held{stale(old.secret), err, old.changed} })
+	f.update(func(old *held) held { return held{stale(old.secret), err, old.changed} })
 }
 
-// show puts what change makes in the place of what the handle shows, and tells those who wait.
-func (f *follower) show(change func(old *held) held) {
+// update replaces the state by the result of change, and reports a new value to waiters and listeners.
+func (f *follower) update(change func(old *held) held) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.ended {
@@ -197,8 +199,8 @@ func (f *follower) show(change func(old *held) held) {
 	}
 }
 
-// dropLost lets those listeners go that the program has dropped. Others would stay until the value changes, which may take months.
-func (f *follower) dropLost() {
+// removeDropped removes the listeners that the program has dropped. Without it they would stay until the next change, perhaps for months.
+func (f *follower) removeDropped() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for l := range f.listeners {
@@ -208,14 +210,14 @@ func (f *follower) dropLost() {
 	}
 }
 
-// listener is what follows a follower. Its methods do not block, and call no code of the program.
+// listener gets the changes of a follower. Its methods do not block, and call no code of the program.
 type listener interface {
 	changed()             // the value has changed
-	close() (last func()) // the handle has ended; last, if not nil, runs code of the program, under no lock
-	isDropped() bool      // the program has lost it
+	close() (last func()) // the handle has ended; last, if not nil, runs code of the program, and must be called without a lock
+	isDropped() bool      // the program has no reference to it
 }
 
-// listen makes f tell l of changes until stop is called, and of its end.
+// listen registers l until stop is called. If f has ended, it closes l.
 func (f *follower) listen(l listener) (stop func()) {
 	f.mu.Lock()
 	ended := f.ended
@@ -238,7 +240,7 @@ func (f *follower) listen(l listener) (stop func()) {
 	}
 }
 
-// isReplaced reports whether s is another value or another version than old. The versions of two backends do not compare.
+// isReplaced reports whether s differs from old in value or version. Versions of different backends cannot be compared.
 func isReplaced(old, s Secret) bool {
 	was, is := old.Meta(), s.Meta()
 	return was.Backend == is.Backend && was.Version != is.Version || !old.Equal(s)
@@ -261,13 +263,13 @@ func (f *follower) endWith(ctx context.Context) {
 	}
 }
 
-// close ends f and takes it from its poll.
+// close removes f from its poller and ends it.
 func (f *follower) close() {
-	f.poll.remove(f)
+	f.poller.remove(f)
 	runAll(f.end())
 }
 
-// end ends f, which its poll has let go. What it returns is to be called under no lock.
+// end ends f, which is no longer in its poller. The caller must call the functions that it returns, without holding a lock.
 func (f *follower) end() (last []func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -290,7 +292,7 @@ func (f *follower) end() (last []func()) {
 	return last
 }
 
-// runAll calls all of last, also if one of them panics or ends the goroutine.
+// runAll calls all of last, even if one of them panics or ends the goroutine.
 func runAll(last []func()) {
 	for _, f := range last {
 		defer f()

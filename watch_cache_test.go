@@ -11,7 +11,7 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// odd is a cache of a program's own, with a RenewAt of the test.
+// odd is a cache of the program, with a RenewAt of the test.
 type odd struct {
 	*layer
 
@@ -30,8 +30,8 @@ func (o *odd) NewCache(info secrets.Info, below secrets.Fetcher, share func(secr
 
 func (p *oddPart) RenewAt(secrets.Ref) (time.Time, bool) { return p.of.renewAt() }
 
-// A cache may know a document and no time, or panic: then handles look every 30 s.
-func TestACacheThatKnowsNoTime(t *testing.T) {
+// If RenewAt returns no time, or panics, handles poll every 30 s.
+func TestACacheWithoutARenewalTime(t *testing.T) {
 	for name, renewAt := range map[string]func() (time.Time, bool){
 		"no time": func() (time.Time, bool) { return time.Time{}, true },
 		"a panic": func() (time.Time, bool) { panic("canary") },
@@ -68,7 +68,7 @@ func TestACacheThatWasMadeOutsideOfTheBubble(t *testing.T) {
 		w.Equal(s.Reveal(), "two")
 		w.shows("two", nil)
 		w.backend.Set("db", "three")
-		elapse(90 * time.Second) // the handle alone
+		elapse(90 * time.Second) // only the handle
 		w.shows("three", nil)
 	}, func() secrets.Option { return layer })
 }

@@ -22,7 +22,7 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// telling is a backend that tells of changes.
+// telling is a backend that reports changes.
 type telling struct {
 	*fake
 
@@ -47,7 +47,7 @@ func newTelling(pairs ...string) *telling {
 	return b
 }
 
-// set changes the value at path, and tells of docs.
+// set changes the value at path, and reports a change of docs.
 func (b *telling) set(path, value string, docs ...secrets.Ref) {
 	b.mu.Lock()
 	b.docs[path] = value
@@ -55,7 +55,7 @@ func (b *telling) set(path, value string, docs ...secrets.Ref) {
 	b.changed(docs...)
 }
 
-func TestAHandleLooksAtOnceWhenTheBackendTells(t *testing.T) {
+func TestAHandlePollsAtOnceWhenTheBackendReportsAChange(t *testing.T) {
 	for name, prepare := range map[string]func(b *telling) []secrets.Option{
 		"without layers": func(*telling) []secrets.Option { return nil },
 		"with Standard":  func(*telling) []secrets.Option { return []secrets.Option{middleware.Standard()} },
@@ -79,10 +79,10 @@ func TestAHandleLooksAtOnceWhenTheBackendTells(t *testing.T) {
 				is.NoErr(err)
 				_, err = client.Watch(t.Context(), "db")
 				is.NoErr(err)
-				is.Equal(backend.times, 1) // and not once a handle
+				is.Equal(backend.times, 1) // not once per handle
 				elapse(time.Second)
 				changed := h.Changed()
-				backend.set("db", `{"user":"u","password":"two"}`, secrets.Ref{Path: "other"}) // the control: it is not told
+				backend.set("db", `{"user":"u","password":"two"}`, secrets.Ref{Path: "other"}) // the control: the change is not reported
 				elapse(time.Millisecond)
 				is.True(!isClosed(changed))
 				backend.set("db", `{"user":"u","password":"two"}`, secrets.Ref{Path: "db"})
@@ -94,7 +94,7 @@ func TestAHandleLooksAtOnceWhenTheBackendTells(t *testing.T) {
 	}
 }
 
-// A Local backend may keep the fields of a document as documents, and tell of those.
+// A Local backend may store the fields of a document as separate documents, and report those.
 func TestAFieldThatIsADocument(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -114,8 +114,8 @@ func TestAFieldThatIsADocument(t *testing.T) {
 	})
 }
 
-// Without a handle, nobody wants to know what changes at a Local backend.
-func TestALocalBackendIsAskedToTellAtTheFirstWatch(t *testing.T) {
+// Without a handle, a Local backend need not report changes.
+func TestALocalBackendRegistersAtTheFirstWatch(t *testing.T) {
 	is := is.New(t)
 	backend := newTelling("db", "one")
 	backend.info.Local = true
@@ -143,7 +143,7 @@ func TestAPanicOfOnChangeIsAnErrorOfWatch(t *testing.T) {
 	}
 }
 
-func TestInvalidateAndRefreshMakeAHandleLook(t *testing.T) {
+func TestInvalidateAndRefreshMakeAHandlePoll(t *testing.T) {
 	for name, act := range map[string]func(w *watching){
 		"Invalidate":                  func(w *watching) { w.client.Invalidate("db") },
 		"Invalidate of another field": func(w *watching) { w.client.Invalidate("x", "db#x") },
@@ -166,8 +166,8 @@ func TestInvalidateAndRefreshMakeAHandleLook(t *testing.T) {
 	}
 }
 
-// A Refresh that brings nothing new makes no further call.
-func TestARefreshWithoutNews(t *testing.T) {
+// A Refresh without a new value causes no further call.
+func TestARefreshWithoutAChange(t *testing.T) {
 	watch(t, func(w *watching) {
 		calls := w.backend.Calls()
 		for range 10 {
@@ -232,8 +232,8 @@ func TestHandlesOfVariables(t *testing.T) {
 	})
 }
 
-// A handle that the program drops without Close ends its looks.
-func TestADroppedHandleEndsItsLooks(t *testing.T) {
+// A handle that the program drops without Close ends its polls.
+func TestADroppedHandleEndsItsPolls(t *testing.T) {
 	is := is.New(t)
 	asked := make(chan struct{}, 1000)
 	backend := failing(func(context.Context, secrets.Ref) (secrets.Secret, error) {
@@ -244,7 +244,7 @@ func TestADroppedHandleEndsItsLooks(t *testing.T) {
 	h, err := client.Watch(t.Context(), "db", secrets.WatchInterval(100*time.Millisecond))
 	is.NoErr(err)
 	changed := h.Changed()
-	for range 3 { // the control: it looks
+	for range 3 { // the control: it polls
 		runtime.GC()
 		<-asked
 	}
@@ -256,13 +256,13 @@ func TestADroppedHandleEndsItsLooks(t *testing.T) {
 		case <-asked:
 			continue
 		case <-t.Context().Done():
-			t.Fatal("it goes on to look")
+			t.Fatal("it still polls")
 		}
 		break
 	}
 }
 
-// A cleanup runs outside of a bubble, and must not touch what belongs to it.
+// A cleanup runs outside of the bubble, and must not touch its channels and timers.
 func TestADroppedHandleInABubble(t *testing.T) {
 	watch(t, func(w *watching) {
 		_, err := w.client.Watch(w.Context(), "other")
@@ -278,7 +278,7 @@ func TestADroppedHandleInABubble(t *testing.T) {
 	})
 }
 
-// A change may be told between the first fetch of Watch and its return.
+// A backend may report a change between the first fetch of Watch and its return.
 func TestAChangeDuringWatch(t *testing.T) {
 	for _, how := range []string{"OnChange", "Invalidate", "Refresh"} {
 		t.Run(how, func(t *testing.T) {
@@ -320,7 +320,7 @@ func TestAChangeDuringWatch(t *testing.T) {
 	}
 }
 
-// A Refresh of one field brings the whole document, so that handles of the others follow.
+// A Refresh of one field fetches the whole document, so handles of other fields follow.
 func TestARefreshOfAnotherField(t *testing.T) {
 	for name, layers := range map[string][]func() secrets.Option{"without layers": nil, "with a cache": {exact}} {
 		t.Run(name, func(t *testing.T) {
@@ -350,7 +350,7 @@ func TestARefreshOfAnotherField(t *testing.T) {
 	}
 }
 
-// A Refresh that succeeds after a denial makes a handle fresh, also if the value is the same.
+// A Refresh that succeeds after a denial makes a handle fresh, even if the value is the same.
 func TestARefreshAfterADenial(t *testing.T) {
 	watch(t, func(w *watching) {
 		w.backend.Fail(secrets.ErrPermissionDenied)
@@ -375,8 +375,8 @@ func TestNoWatchRegistersAfterClose(t *testing.T) {
 	is.Equal(backend.times, 0)
 }
 
-// The handle has what the Refresh has brought: another fetch would make another lease.
-func TestARefreshMakesOneLease(t *testing.T) {
+// The handle takes the value of the Refresh: another fetch would create another lease.
+func TestARefreshCreatesOneLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		var n atomic.Int64

@@ -18,7 +18,7 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// What is about one secret is logged once, and its end. What is about the backend is logged as its state, which needs no handle.
+// A failure of one secret is logged once, and its end. A failure of the backend is logged as its state, with or without handles.
 func TestFailuresOfHandlesAreLoggedOnce(t *testing.T) {
 	var lines bytes.Buffer
 	logger := slog.New(slog.NewTextHandler(&lines, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
@@ -58,7 +58,7 @@ func TestFailuresOfHandlesAreLoggedOnce(t *testing.T) {
 	}, func() secrets.Option { return secrets.WithLogger(logger) }, secrets.WithLoggedKeys)
 }
 
-// It is one line, however many keys of the document have handles.
+// A failure is one line for all handles of the document.
 func TestFailuresOfTwoKeysAreOneLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -98,7 +98,7 @@ func TestTheEndOfAFailureIsLoggedForItsBackend(t *testing.T) {
 	})
 }
 
-// Nothing takes values out of what user middleware says: the class is all that is logged then.
+// No redaction covers user middleware, so only the class is logged.
 func TestNoDetailOfMiddlewareIsLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)

@@ -30,7 +30,7 @@ func watchOptional(t *testing.T, key string, docs map[string]string, layers []fu
 	})
 }
 
-// A secret that is missing is a value of an optional handle, whenever it is missing.
+// For an optional handle, a missing secret is a value, at first and later.
 func TestAnOptionalSecretComesAndGoes(t *testing.T) {
 	for name, layers := range map[string][]func() secrets.Option{"without layers": nil, "with a cache": {exact}} {
 		for what, remove := range map[string]func(*secretstest.Backend){
@@ -67,7 +67,7 @@ func TestAnOptionalSecretComesAndGoes(t *testing.T) {
 	}
 }
 
-// Nothing but a missing secret is accepted: neither at first nor later.
+// Optional accepts only a missing secret, at first and later.
 func TestAnOptionalSecretThatCannotBeRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -95,7 +95,7 @@ func TestAnOptionalSecretThatCannotBeRead(t *testing.T) {
 	})
 }
 
-// An outage is not taken for a secret that is gone.
+// An outage does not count as a missing secret.
 func TestAnOptionalSecretInAnOutage(t *testing.T) {
 	watchOptional(t, "db", map[string]string{"db": "one"}, nil, func(w *watching) {
 		w.backend.Fail(secrets.ErrUnavailable)
@@ -109,8 +109,8 @@ func TestAnOptionalSecretInAnOutage(t *testing.T) {
 	})
 }
 
-// A missing secret is looked for as often as one that is there. A handle beside it that needs the secret says why it has none.
-func TestLooksForAnOptionalSecret(t *testing.T) {
+// A missing secret is polled as often as an existing one. A handle without Optional for the same key has an error.
+func TestPollsForAnOptionalSecret(t *testing.T) {
 	for name, layers := range map[string][]func() secrets.Option{"without layers": nil, "with a cache": {exact}} {
 		t.Run(name, func(t *testing.T) {
 			watchOptional(t, "db", nil, layers, func(w *watching) {
@@ -138,7 +138,7 @@ func TestLooksForAnOptionalSecret(t *testing.T) {
 	}
 }
 
-// A missing field does not change when the other fields of its document are looked at.
+// A missing field does not affect the other fields of its document.
 func TestAMissingFieldBesideOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -158,8 +158,8 @@ func TestAMissingFieldBesideOthers(t *testing.T) {
 	})
 }
 
-// What a Refresh finds to be gone, or denied, shows in the handles at once.
-func TestARefreshOfWhatIsGone(t *testing.T) {
+// If a Refresh finds the secret missing or denied, handles show that at once.
+func TestARefreshOfAMissingSecret(t *testing.T) {
 	for name, layers := range map[string][]func() secrets.Option{"without layers": nil, "with a cache": {exact}} {
 		t.Run(name, func(t *testing.T) {
 			watchOptional(t, "db", map[string]string{"db": "one"}, layers, func(w *watching) {

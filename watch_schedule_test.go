@@ -18,7 +18,7 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// times notes when a backend is called, since the last time that it was asked.
+// times records the times of the calls since the last take.
 type times struct {
 	mu    sync.Mutex
 	began time.Time
@@ -44,7 +44,7 @@ func (c *times) take() []time.Duration {
 	return all
 }
 
-// are checks that the calls came at the times want, or up to slack of the time since the one before it earlier.
+// are checks that the calls came at the times want, or earlier by at most slack times the time since the call before.
 func (c *times) are(w *watching, slack float64, want ...time.Duration) {
 	w.Helper()
 	got := c.take()
@@ -64,7 +64,7 @@ func exact() secrets.Option {
 	return middleware.Standard(cache.WithJitter(0), cache.WithTTL(100*time.Second))
 }
 
-func TestAHandleLooksEvery30Seconds(t *testing.T) {
+func TestAHandlePollsEvery30Seconds(t *testing.T) {
 	watch(t, func(w *watching) {
 		calls := timesOf(w.backend)
 		elapse(95 * time.Second)
@@ -72,8 +72,8 @@ func TestAHandleLooksEvery30Seconds(t *testing.T) {
 	})
 }
 
-// Programs that were started together do not ask together.
-func TestLooksAreSpread(t *testing.T) {
+// Programs that start together do not poll together.
+func TestPollsAreSpread(t *testing.T) {
 	different := map[time.Duration]bool{}
 	for range 20 {
 		watch(t, func(w *watching) {
@@ -87,7 +87,7 @@ func TestLooksAreSpread(t *testing.T) {
 	is.New(t).True(len(different) > 10)
 }
 
-func TestAHandleLooksWhenTheCacheSaysSo(t *testing.T) {
+func TestAHandlePollsWhenTheCacheSaysSo(t *testing.T) {
 	watch(t, func(w *watching) {
 		calls := timesOf(w.backend)
 		w.backend.Set("db", "two")
@@ -139,7 +139,7 @@ func TestWatchInterval(t *testing.T) {
 				w.backend.Set("db", "two")
 				elapse(10 * time.Second)
 				w.shows("two", nil)
-				s, err := w.client.Get(w.Context(), "db") // the cache has what the handle has
+				s, err := w.client.Get(w.Context(), "db") // the cache has the value of the handle
 				w.NoErr(err)
 				w.Equal(s.Reveal(), "two")
 			}, append(opts, secrets.WatchInterval(10*time.Second))...)
@@ -147,7 +147,7 @@ func TestWatchInterval(t *testing.T) {
 	}
 }
 
-// A long interval saves calls, also with a cache that says otherwise.
+// A long interval saves calls, even if a cache would renew earlier.
 func TestALongWatchInterval(t *testing.T) {
 	watch(t, func(w *watching) {
 		calls := timesOf(w.backend)
@@ -168,8 +168,8 @@ func TestTheShortestIntervalCounts(t *testing.T) {
 	})
 }
 
-// An interval of a day leaves the other handles of the document what they are.
-func TestALongIntervalBesideAUsualOne(t *testing.T) {
+// A handle with an interval of a day does not change the polls for other handles of the document.
+func TestALongIntervalNextToTheDefault(t *testing.T) {
 	watch(t, func(w *watching) {
 		long, err := w.client.Watch(w.Context(), "db", secrets.WatchInterval(24*time.Hour))
 		w.NoErr(err)
@@ -184,8 +184,8 @@ func TestALongIntervalBesideAUsualOne(t *testing.T) {
 	})
 }
 
-// All handles of one document are one fetch a look, whatever their fields.
-func TestHandlesOfADocumentShareALook(t *testing.T) {
+// A poll is one fetch for all handles of one document, whatever their fields.
+func TestHandlesOfADocumentSharePolls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &watching{I: is.New(t), T: t, backend: secretstest.NewBackend(map[string]string{"db": `{"a":"1","b":"2"}`, "x": "y"})}
 		w.client = open(t, w.backend)
@@ -207,7 +207,7 @@ func TestHandlesOfADocumentShareALook(t *testing.T) {
 }
 
 // Vault finds the field at the end of a path.
-func TestPathsOfOneDocumentShareALook(t *testing.T) {
+func TestPathsOfOneDocumentSharePolls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		backend := newFake("app", `{"user":"u","password":"p"}`).resolvedBy(func(ref secrets.Ref) secrets.Ref {
@@ -248,8 +248,8 @@ func TestALeaseIsRenewedBeforeItsEnd(t *testing.T) {
 	}
 }
 
-// An interval makes no leases.
-func TestAnIntervalMakesNoLease(t *testing.T) {
+// WatchInterval creates no leases.
+func TestAnIntervalCreatesNoLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		backend := &leaser{ttl: time.Hour}
@@ -261,7 +261,7 @@ func TestAnIntervalMakesNoLease(t *testing.T) {
 	})
 }
 
-// A password that changes at a known time: there is no new one before it.
+// A password that changes at a known time has no new value before it.
 func TestARotationAtAKnownTime(t *testing.T) {
 	for name, opts := range map[string][]any{"without layers": {}, "with a cache": {exact}} {
 		t.Run(name, func(t *testing.T) {
@@ -283,7 +283,7 @@ func TestARotationAtAKnownTime(t *testing.T) {
 	}
 }
 
-// leaser is a backend that makes a lease of each read, or if it is fixed, whose value changes every ttl.
+// leaser is a backend that creates a lease for each read; if it is fixed, its value changes every ttl instead.
 type leaser struct {
 	ttl   time.Duration
 	fixed bool
@@ -316,7 +316,7 @@ func (l *leaser) backend() *fake {
 	return f
 }
 
-// options are those of opts that New takes.
+// options returns those of opts that are for New.
 func options(opts []any) (all []secrets.Option) {
 	for _, o := range opts {
 		if o, ok := o.(func() secrets.Option); ok {
@@ -326,8 +326,8 @@ func options(opts []any) (all []secrets.Option) {
 	return all
 }
 
-// A backend that says at each fetch that something has changed is not asked without a pause.
-func TestLooksHaveAPause(t *testing.T) {
+// A backend that reports a change at each fetch is called with pauses.
+func TestPollsHaveAPause(t *testing.T) {
 	watch(t, func(w *watching) {
 		elapse(10 * time.Second)
 		w.backend.ResetCounts()
@@ -341,8 +341,8 @@ func TestLooksHaveAPause(t *testing.T) {
 	})
 }
 
-// The first looks are spread, too: programs are started together.
-func TestFirstLooksAreSpread(t *testing.T) {
+// The first polls are spread too: programs may start together.
+func TestFirstPollsAreSpread(t *testing.T) {
 	different := map[time.Duration]bool{}
 	for range 20 {
 		watch(t, func(w *watching) {
@@ -362,7 +362,7 @@ func TestTheLongestInterval(t *testing.T) {
 	}, secrets.WatchInterval(math.MaxInt64))
 }
 
-// Pauses after a failure double up to the interval, also a long one.
+// Pauses after a failure double up to the interval, even a long one.
 func TestARemovedSecretWithALongInterval(t *testing.T) {
 	watch(t, func(w *watching) {
 		w.backend.Remove("db")

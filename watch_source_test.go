@@ -14,7 +14,7 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// Two keys of a path may come from two sources, as two calls of Get may. Their handles go on as the Gets do.
+// Two handles of one path may follow two sources, as two calls of Get may.
 func TestHandlesOfTwoSources(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)

@@ -24,7 +24,7 @@ func (w *watching) errText(part string) {
 	}
 }
 
-// What ends the right to the value shows at the next look. The value stays, and is no change.
+// A denial or a deletion shows at the next poll. The value stays, and Changed stays open.
 func TestDenialsAndDeletionsShowAtOnce(t *testing.T) {
 	for name, layers := range map[string][]any{"without layers": {}, "with a cache": {exact}} {
 		for what, change := range map[string]struct {
@@ -59,7 +59,7 @@ func TestDenialsAndDeletionsShowAtOnce(t *testing.T) {
 	}
 }
 
-// Without a cache, a handle is stale from the first look that fails. It is tried again after a second, then two, up to the interval.
+// Without a cache, a handle is stale after the first poll that fails. Polls follow after a second, then two, up to the interval.
 func TestAnOutageWithoutACache(t *testing.T) {
 	watch(t, func(w *watching) {
 		changed := w.handle.Changed()
@@ -83,7 +83,7 @@ func TestAnOutageWithoutACache(t *testing.T) {
 	})
 }
 
-// With a cache, a handle is what a Get is: fresh until the TTL, then stale, and after MaxStale the error of a Get. It keeps the value.
+// With a cache, a handle is like a Get: fresh until the TTL, then stale, and after MaxStale the error of a Get. It keeps the value.
 func TestAnOutageWithACache(t *testing.T) {
 	watch(t, func(w *watching) {
 		_, err := w.client.Watch(w.Context(), "other") // so that the circuit breaker opens
@@ -108,7 +108,7 @@ func TestAnOutageWithACache(t *testing.T) {
 	}, exact)
 }
 
-// A value that is only slow to come is stale meanwhile.
+// While a fetch is slow, the value is stale.
 func TestASlowBackend(t *testing.T) {
 	watch(t, func(w *watching) {
 		w.backend.SetLatency(4 * time.Second)
@@ -138,7 +138,7 @@ func TestTheEndOfALease(t *testing.T) {
 					elapse(50 * time.Minute)
 					end := w.handle.Secret().Meta().ExpiresAt
 					fault(w.backend)
-					elapse(time.Until(end) + 150*time.Millisecond) // two looks are 100 ms apart
+					elapse(time.Until(end) + 150*time.Millisecond) // two polls are 100 ms apart
 					w.shows("one", secrets.ErrUnavailable)
 				})
 			})
@@ -146,7 +146,7 @@ func TestTheEndOfALease(t *testing.T) {
 	}
 }
 
-// A handle follows a chain as Get does: the stale value of the first source beats that of the next one.
+// A handle follows a chain as Get does: a stale value of the first source comes before a fresh one of the next.
 func TestHandleOfAChain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -172,7 +172,7 @@ func TestHandleOfAChain(t *testing.T) {
 	})
 }
 
-// The error that a handle shows is the program's to change.
+// The program may change the error of a handle.
 func TestErrorsOfHandlesAreCopies(t *testing.T) {
 	watch(t, func(w *watching) {
 		w.backend.Fail(secrets.ErrPermissionDenied)
@@ -184,8 +184,8 @@ func TestErrorsOfHandlesAreCopies(t *testing.T) {
 	})
 }
 
-// A middleware that panics, or ends the goroutine, stops no looks.
-func TestMiddlewareThatBreaksALook(t *testing.T) {
+// Middleware that panics, or ends the goroutine, does not stop the polls.
+func TestMiddlewareThatBreaksAPoll(t *testing.T) {
 	for name, broken := range map[string]func(){
 		"a panic":                func() { panic("canary") },
 		"the end of a goroutine": runtime.Goexit,
@@ -232,8 +232,8 @@ func TestWatchInAnOutage(t *testing.T) {
 	}, exact)
 }
 
-// Middleware that waits for its context alone ends a look, and not the handle.
-func TestALookThatHangs(t *testing.T) {
+// Middleware that hangs until its context ends delays one poll, and does not end the handle.
+func TestAPollThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		var calls atomic.Int64

@@ -52,7 +52,7 @@ func watch(t *testing.T, test func(w *watching), opts ...any) {
 	})
 }
 
-// elapse lets d pass, in a bubble, and all that is due by then.
+// elapse waits for d in a bubble, and for everything that is due by then.
 func elapse(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
@@ -113,7 +113,7 @@ func TestWatchFailsAsGetDoes(t *testing.T) {
 		is.True(errors.Is(err, context.Canceled))
 		calls := backend.Calls()
 		elapse(time.Hour)
-		is.Equal(backend.Calls(), calls) // what has failed looks at nothing
+		is.Equal(backend.Calls(), calls) // a failed Watch does not poll
 
 		is.NoErr(client.Close())
 		_, err = client.Watch(t.Context(), "db")
@@ -135,7 +135,7 @@ func TestFaultsOfWatch(t *testing.T) {
 	}
 }
 
-// A new version of the same value is a change, such as a key that is used again under another name. New ages of the value are none.
+// A new version with the same value is a change. A new FetchedAt or ExpiresAt is not.
 func TestWhatIsAChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -154,7 +154,7 @@ func TestWhatIsAChange(t *testing.T) {
 			{answer("two", secrets.Meta{Version: "1"}), true},
 			{answer("two", secrets.Meta{Version: "2"}), true},
 			{answer("two", secrets.Meta{Version: "2", ExpiresAt: time.Now().Add(24 * time.Hour)}), false},
-			{answer("two", secrets.Meta{Version: "3", Backend: "other"}), false}, // the versions of two backends do not compare
+			{answer("two", secrets.Meta{Version: "3", Backend: "other"}), false}, // versions of two backends cannot be compared
 			{answer("two", secrets.Meta{Version: "1"}), false},
 			{answer("two", secrets.Meta{}), true},
 			{answer("", secrets.Meta{}), true},
@@ -188,7 +188,7 @@ func TestHandleOfAField(t *testing.T) {
 	})
 }
 
-// Each way to end a handle closes Changed, says ErrClosed, and stops the looks. The value stays.
+// However a handle ends, Changed is closed, Err is ErrClosed, and the polls stop. The value stays.
 func TestHandleEnds(t *testing.T) {
 	for name, end := range map[string]func(w *watching, cancel func()){
 		"with Close":      func(w *watching, _ func()) { w.NoErr(w.handle.Close()) },
@@ -221,7 +221,7 @@ func TestHandleEnds(t *testing.T) {
 	}
 }
 
-func TestHandleEndsWhileItLooks(t *testing.T) {
+func TestHandleEndsDuringAPoll(t *testing.T) {
 	watch(t, func(w *watching) {
 		release := w.backend.Block()
 		defer release()
@@ -251,7 +251,7 @@ func TestHandlesEndTogether(t *testing.T) {
 	}
 }
 
-// It is what a program does at each use of a secret.
+// A program reads a handle at each use of a secret.
 func TestReadingAHandleAllocatesNothing(t *testing.T) {
 	is := is.New(t)
 	client := open(t, newFake("db", "one"))

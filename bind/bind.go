@@ -10,15 +10,15 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// Load returns a T that is filled from the secrets of client that its tags name; see the package comment. It reads them with one
-// [secrets.Client.GetMany]: secrets of one path are of one version.
+// Load returns a T filled from the secrets of client that its tags name; see the package comment. It reads them with one
+// [secrets.Client.GetMany], so secrets of one path have the same version.
 //
-// If secrets are missing, cannot be read or are malformed, the T is zero, and the error has one line for each field:
+// If secrets are missing, unreadable or malformed, Load returns the zero T and an error with one line per field:
 //
 //	secrets: bind: Config.DB.Password (database#password): vault: field not found: …
 //
-// Each line is a [*secrets.Error], so that errors.Is finds all classes. A value that does not fit is [secrets.ErrMalformed]. No text of the
-// error is from a value. The faults of T and a nil client are errors of no class.
+// Each line is a [*secrets.Error], so errors.Is finds all classes. A value that does not fit is [secrets.ErrMalformed]. The error quotes no
+// value. Faults of T and a nil client are errors without a class.
 func Load[T any](ctx context.Context, client *secrets.Client) (T, error) {
 	p, err := planFor[T](client)
 	if err != nil {
@@ -29,8 +29,8 @@ func Load[T any](ctx context.Context, client *secrets.Client) (T, error) {
 	return value, err
 }
 
-// Keys returns the keys of all secrets that [Load] reads for a T, in the order of its fields, each once. They are what a policy must
-// allow. Keys panics if T has faults: as for a regular expression in the source, no caller can do anything about them.
+// Keys returns the keys of all secrets that [Load] reads for a T, without duplicates, in the order of its fields. They are what a policy
+// must allow. Keys panics if T has faults, since callers cannot handle them.
 func Keys[T any]() []string {
 	p, err := newPlan(reflect.TypeFor[T]())
 	if err != nil {
@@ -48,7 +48,7 @@ func planFor[T any](client *secrets.Client) (plan, error) {
 	return p, err
 }
 
-// load is Load by p. It also returns what it has found.
+// load is Load with the plan p. It also returns the secrets by key.
 func load[T any](ctx context.Context, client *secrets.Client, p plan) (T, map[string]secrets.Secret, error) {
 	var value, zero T
 	found, err := client.GetMany(ctx, p.keys()...)
@@ -58,7 +58,7 @@ func load[T any](ctx context.Context, client *secrets.Client, p plan) (T, map[st
 	return value, found, nil
 }
 
-// fill sets the fields of v to what a GetMany of the keys has returned.
+// fill sets the fields of v to the results of a GetMany of the keys.
 func (p plan) fill(v reflect.Value, found map[string]secrets.Secret, err error) error {
 	failed := make(map[string]*secrets.Error)
 	if all, ok := errors.AsType[secrets.Errors](err); ok {
@@ -85,12 +85,12 @@ func (p plan) fill(v reflect.Value, found map[string]secrets.Secret, err error) 
 	return errors.Join(errs...)
 }
 
-// defaultSecret is what GetOr would return.
+// defaultSecret returns the Secret that GetOr would return.
 func (f *field) defaultSecret() secrets.Secret {
 	return secrets.NewSecret(*f.fallback, secrets.Meta{Backend: "default", FetchedAt: time.Now()})
 }
 
-// set sets the field of v to what s holds.
+// set sets the field of v to the content of s.
 func (f *field) set(v reflect.Value, s secrets.Secret) *secrets.Error {
 	detail := f.decode(v.FieldByIndex(f.index), s)
 	if detail == "" {
@@ -107,7 +107,7 @@ type fieldError struct {
 	err        *secrets.Error
 }
 
-// Error names the key once.
+// Error returns the text of the failure, with the key only once.
 func (e *fieldError) Error() string {
 	rest := *e.err
 	rest.Key = ""

@@ -14,11 +14,11 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// decoder sets v to what s holds. detail says why it cannot, or is "". It quotes nothing of s: the errors of strconv, of url.Parse and of
-// methods of the program do, and are dropped.
+// decoder sets v to the content of s. detail is the reason why it cannot, or "". It quotes nothing of s, so it drops the errors of strconv,
+// url.Parse and the program's methods, which do.
 type decoder func(v reflect.Value, s secrets.Secret) (detail string)
 
-// decoderOf returns the decoder for a t, or nil if there is none.
+// decoderOf returns the decoder for t, or nil if there is none.
 func decoderOf(t reflect.Type) decoder {
 	switch {
 	case t == reflect.TypeFor[secrets.Secret]():
@@ -54,7 +54,7 @@ func decoderOf(t reflect.Type) decoder {
 	return nil
 }
 
-// decoderOfPointer returns the decoder for a pointer to what decode decodes.
+// decoderOfPointer returns the decoder for a pointer to the type of decode.
 func decoderOfPointer(decode decoder) decoder {
 	if decode == nil {
 		return nil
@@ -112,14 +112,14 @@ func decodeUint(v reflect.Value, s secrets.Secret) string {
 
 func decodeFloat(v reflect.Value, s secrets.Secret) string {
 	n, err := strconv.ParseFloat(s.Reveal(), v.Type().Bits())
-	if err != nil || math.IsNaN(n) || math.IsInf(n, 0) { // which pass each check of a limit
+	if err != nil || math.IsNaN(n) || math.IsInf(n, 0) { // NaN passes any check of a limit
 		return "the value is not a number that fits " + v.Kind().String()
 	}
 	v.SetFloat(n)
 	return ""
 }
 
-// decodeText calls a method of the program.
+// decodeText calls the type's UnmarshalText.
 func decodeText(v reflect.Value, s secrets.Secret) (detail string) {
 	defer panicking(v, "UnmarshalText", &detail)
 	u, _ := reflect.TypeAssert[encoding.TextUnmarshaler](v.Addr())
@@ -129,14 +129,14 @@ func decodeText(v reflect.Value, s secrets.Secret) (detail string) {
 	return ""
 }
 
-// panicking makes a panic of a method of v a detail. What it panics with may quote the value.
+// panicking turns a panic in a method of v into a detail. It drops the panic's text, which may quote the value.
 func panicking(v reflect.Value, method string, detail *string) {
 	if recover() != nil {
 		*detail = fmt.Sprintf("%s of %v panics for the value", method, v.Addr().Type())
 	}
 }
 
-// decoderOfJSON returns the decoder for a JSON document in a t, or nil if no document fits.
+// decoderOfJSON returns the decoder of a JSON document into t, or nil if no document fits t.
 func decoderOfJSON(t reflect.Type) decoder {
 	elem := t
 	if t.Kind() == reflect.Pointer {
@@ -149,7 +149,7 @@ func decoderOfJSON(t reflect.Type) decoder {
 	switch elem.Kind() {
 	case reflect.Chan, reflect.Func, reflect.Complex64, reflect.Complex128, reflect.UnsafePointer:
 		return nil
-	case reflect.Pointer: // to a pointer: encoding/json follows a type that points to itself without end
+	case reflect.Pointer: // a pointer to a pointer: encoding/json never ends on a type that points to itself
 		return nil
 	case reflect.Interface:
 		if elem.NumMethod() > 0 {
@@ -160,7 +160,7 @@ func decoderOfJSON(t reflect.Type) decoder {
 	return decodeJSON
 }
 
-// decodeJSON may call methods of the program. The words of [secrets.Secret.JSON] quote no value.
+// decodeJSON may call methods of the program. The errors of [secrets.Secret.JSON] quote no value.
 func decodeJSON(v reflect.Value, s secrets.Secret) (detail string) {
 	defer panicking(v, "UnmarshalJSON", &detail)
 	err := s.JSON(v.Addr().Interface())

@@ -28,7 +28,7 @@ type Config struct {
 	Pool  PoolSettings   `secret:"pool,json"`
 }
 
-// newClient stands for the client of the service.
+// newClient returns the service's client; here, of a fake backend.
 func newClient() (*secrets.Client, *secretstest.Backend) {
 	backend := secretstest.NewBackend(map[string]string{
 		"database":  `{"user":"app","password":"correct horse"}`,
@@ -59,7 +59,7 @@ func ExampleLoad() {
 	// secrets: bind: Config.RPS (limits#rps): fake: malformed: the value is not a whole number that fits int
 }
 
-// The list of what a service reads, such as for its policy in Vault.
+// Keys lists what a service reads, for example for its Vault policy.
 func ExampleKeys() {
 	for _, key := range bind.Keys[Config]() {
 		fmt.Println(key)
@@ -77,7 +77,7 @@ func ExampleWatch() {
 	client, backend := newClient()
 	defer client.Close()
 
-	cfg, err := bind.Watch[Config](context.Background(), client) // ctx is that of the service
+	cfg, err := bind.Watch[Config](context.Background(), client) // the service's ctx
 	if err != nil {
 		log.Panic(err)
 	}
@@ -85,8 +85,8 @@ func ExampleWatch() {
 	fmt.Println(cfg.Load().DB.User)
 
 	changed := cfg.Changed()
-	backend.Set("database", `{"user":"app-2","password":"trombone"}`) // somebody rotates it
-	client.Invalidate("database")                                     // without it, the change is seen within 30 s
+	backend.Set("database", `{"user":"app-2","password":"trombone"}`) // a rotation
+	client.Invalidate("database")                                     // otherwise the change arrives within 30 s
 	<-changed
 	fmt.Println(cfg.Load().DB.User)
 	// Output:

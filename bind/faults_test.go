@@ -11,7 +11,7 @@ import (
 	"github.com/seed-5482dd03/secrets/bind"
 )
 
-// faulty checks that each function says that T has the faults want, and reads nothing.
+// faulty checks that Load, Watch and Keys report exactly the faults want, and read nothing.
 func faulty[T any](want ...string) func(t *testing.T) {
 	return func(t *testing.T) {
 		t.Helper()
@@ -45,7 +45,7 @@ func TestFaultsOfAStruct(t *testing.T) {
 		noType  = " holds no secret; for a JSON document, add the option json"
 	)
 	for name, test := range map[string]func(t *testing.T){
-		"no struct":    faulty[int]("secrets: bind: int is not a struct"),
+		"not a struct": faulty[int]("secrets: bind: int is not a struct"),
 		"a pointer":    faulty[*pointed]("secrets: bind: *bind_test.pointed is not a struct"),
 		"an interface": faulty[any]("secrets: bind: interface {} is not a struct"),
 		"a leaf":       faulty[time.Time]("secrets: bind: time.Time" + noTag),
@@ -161,7 +161,7 @@ func TestFaultsOfAStruct(t *testing.T) {
 	}
 }
 
-// fault is that of a field of one.
+// fault returns the fault of a field of the type one.
 func fault(text string) string {
 	field, rest, _ := strings.Cut(text, ":")
 	_, after, _ := strings.Cut(rest, "the type ")
@@ -170,7 +170,7 @@ func fault(text string) string {
 	return "secrets: bind: one[" + name + "]." + field + ":" + rest
 }
 
-// tree refers to itself in each way that there is.
+// tree refers to itself in every possible way.
 type (
 	tree struct {
 		Name string `secret:"name"`
@@ -180,7 +180,7 @@ type (
 		JSON *tree `secret:"tree,json,optional"`
 	}
 	loop struct {
-		*loop //nolint:unused // it is there to be found
+		*loop //nolint:unused // found by reflection
 
 		Name string `secret:"name"`
 	}
@@ -210,7 +210,7 @@ func TestTypesThatReferToThemselves(t *testing.T) {
 	is.Equal(err.Error(), "secrets: bind: selfsJSON.V: the type **bind_test.self holds no JSON value")
 }
 
-// The keys of prefixes that nest, and of structs that are embedded.
+// Prefixes nest, also through embedded structs.
 func TestPrefixes(t *testing.T) {
 	type Inner struct {
 		Field string `secret:"#field"`

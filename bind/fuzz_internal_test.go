@@ -18,7 +18,7 @@ type documentOfFuzz struct {
 	Idle map[string][]bool
 }
 
-// fuzzed are types of fields, with all that an error may say about a value.
+// fuzzed returns types of fields, with every detail that an error may contain.
 func fuzzed() map[reflect.Type]string {
 	return map[reflect.Type]string{
 		reflect.TypeFor[secrets.Secret](): "",
@@ -37,8 +37,7 @@ func fuzzed() map[reflect.Type]string {
 	}
 }
 
-// FuzzLoad fills a field of each type with any tag from any value. Nothing panics, what is accepted is a key, and no error quotes the
-// value.
+// FuzzLoad fills a field of each type, with any tag and value. It must not panic, accept an invalid key or quote the value in an error.
 func FuzzLoad(f *testing.F) {
 	tags := []string{
 		"v", "v#f", "v,optional", "v,json", "v,json,default={}", "v,default=5,6", "", ",", "-", "#", "a/b?version=2#c", "v,x", "v,default=",
@@ -64,13 +63,13 @@ func FuzzLoad(f *testing.F) {
 	})
 }
 
-// checkValue fills the one field of p, which is of type typ, from value.
+// checkValue fills the only field of p, of type typ, from value.
 func checkValue(t *testing.T, p plan, typ reflect.Type, value, detail string) {
 	t.Helper()
 	key := p.keys()[0]
 	ref, err := secrets.ParseRef(key)
 	if err != nil {
-		t.Fatalf("%q is no key: %v", key, err)
+		t.Fatalf("%q is not a key: %v", key, err)
 	}
 	backend := secretstest.NewBackend(nil)
 	backend.Set(ref.Path, value)

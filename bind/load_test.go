@@ -22,7 +22,7 @@ type base struct {
 	Region string `secret:"region"`
 }
 
-// config is the struct of the package comment, and more.
+// config is the struct of the package comment, with more fields.
 type config struct {
 	base
 
@@ -39,7 +39,7 @@ type config struct {
 	Pool   poolSettings   `secret:"pool,json"`
 	Debug  *bool          `secret:"debug,optional"`
 	Groups struct {
-		Name string `secret:"api/token"` // once more
+		Name string `secret:"api/token"` // the same secret again
 	} `secret:""`
 
 	Plain  string
@@ -93,14 +93,14 @@ func TestKeysAreInTheOrderOfFieldsAndOnce(t *testing.T) {
 	})
 }
 
-// Each call returns a list of its own.
+// Each call returns its own list.
 func TestKeysMayBeChanged(t *testing.T) {
 	is := is.New(t)
 	clear(bind.Keys[config]())
 	is.Equal(bind.Keys[config]()[0], "region")
 }
 
-// Only what is not there is replaced by a default, or left alone. The rule is that of GetOr.
+// Only a missing secret is replaced by a default or skipped, as with GetOr.
 func TestOptionalAndDefault(t *testing.T) {
 	type optional struct {
 		Zero     *int           `secret:"doc#zero,optional"`
@@ -126,7 +126,7 @@ func TestOptionalAndDefault(t *testing.T) {
 		is.Equal(cfg.Pool, poolSettings{Max: 3})
 		is.Equal(*cfg.Both, 6)
 	}
-	t.Run("nothing is there", func(t *testing.T) {
+	t.Run("nothing exists", func(t *testing.T) {
 		is := is.New(t)
 		client, _ := open(t, nil)
 		cfg, err := bind.Load[optional](t.Context(), client)
@@ -141,7 +141,7 @@ func TestOptionalAndDefault(t *testing.T) {
 		is.NoErr(err)
 		defaults(is, cfg)
 	})
-	t.Run("all is there", func(t *testing.T) {
+	t.Run("everything exists", func(t *testing.T) {
 		is := is.New(t)
 		client, _ := open(t, map[string]string{
 			"doc": `{"zero":0,"number":1}`, "text": "t", "secret": "s", "list": "l", "empty": "e", "password": "p",
@@ -152,7 +152,7 @@ func TestOptionalAndDefault(t *testing.T) {
 		is.Equal(*cfg.Zero, 0)
 		is.Equal(cfg.Text+cfg.Secret.Reveal()+cfg.List+cfg.Empty+cfg.Password.Reveal(), "tslep")
 		is.Equal(cfg.Number, 1)
-		is.Equal(cfg.Pool, poolSettings{Idle: 1}) // the default is not a part of it
+		is.Equal(cfg.Pool, poolSettings{Idle: 1}) // the default is not merged in
 		is.Equal(*cfg.Both, 2)
 	})
 	for _, class := range []error{
@@ -181,7 +181,7 @@ func TestOptionalAndDefault(t *testing.T) {
 
 func lines(err error) []string { return strings.Split(err.Error(), "\n") }
 
-// All failures are in one error, in the order of the fields.
+// All failures are in one error, in field order.
 func TestTheErrorOfLoadNamesEachField(t *testing.T) {
 	is := is.New(t)
 	docs := documents()
@@ -191,7 +191,7 @@ func TestTheErrorOfLoadNamesEachField(t *testing.T) {
 	client, backend := open(t, docs)
 	backend.FailPath("api/token", secrets.ErrPermissionDenied)
 	cfg, err := bind.Load[config](t.Context(), client)
-	is.Equal(cfg.DB.User+cfg.Region, "") // zero
+	is.Equal(cfg.DB.User+cfg.Region, "") // the zero value
 	got := lines(err)
 	for i, want := range []string{
 		`secrets: bind: config.DB.Password (database#password): fake: field not found: `,
@@ -217,7 +217,7 @@ func TestTheErrorOfLoadNamesEachField(t *testing.T) {
 	is.True(ok)
 	is.Equal(own.Key, "limits#rps")
 	is.Equal(own.Backend, "fake")
-	is.Equal(secrets.Class(err), secrets.ErrPermissionDenied) // of several, that which hides least
+	is.Equal(secrets.Class(err), secrets.ErrPermissionDenied) // the most serious of several
 }
 
 func TestLoadWithoutAnAnswer(t *testing.T) {
@@ -228,7 +228,7 @@ func TestLoadWithoutAnAnswer(t *testing.T) {
 	_, err := bind.Load[config](ctx, client)
 	is.True(errors.Is(err, context.Canceled))
 	is.Equal(backend.Calls(), 0)
-	is.Equal(len(lines(err)), 10) // one for each field, the optional ones included
+	is.Equal(len(lines(err)), 10) // one per field, including optional ones
 
 	is.NoErr(client.Close())
 	_, err = bind.Load[config](t.Context(), client)
@@ -239,7 +239,7 @@ func TestLoadWithoutAnAnswer(t *testing.T) {
 	is.Equal(err.Error(), "secrets: bind: a nil Client")
 }
 
-// A struct without a name has none in errors.
+// A struct type without a name has none in errors.
 func TestAStructWithoutAName(t *testing.T) {
 	is := is.New(t)
 	client, _ := open(t, nil)
@@ -251,8 +251,8 @@ func TestAStructWithoutAName(t *testing.T) {
 	is.True(strings.HasPrefix(err.Error(), "secrets: bind: DB.User (database#user): fake: not found: "))
 }
 
-// What is in one struct is of one version of its document, whatever changes meanwhile.
-func TestLoadIsOfOneVersion(t *testing.T) {
+// All fields of one document have the same version, even if it changes meanwhile.
+func TestLoadReadsOneVersion(t *testing.T) {
 	type login struct {
 		User     string `secret:"database#user"`
 		Password string `secret:"database#password"`

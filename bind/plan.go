@@ -13,15 +13,15 @@ import (
 // prefix begins each error.
 const prefix = "secrets: bind: "
 
-// tagName is the name of the tags.
+// tagName is the key of struct tags.
 const tagName = "secret"
 
-// plan says which fields of a T are filled from which secrets, in the order of the fields.
+// plan lists the fields of a T and their secrets, in field order.
 type plan []*field
 
 // field is a field that is filled from a secret.
 type field struct {
-	name     string // the path of Go, such as Config.DB.Password
+	name     string // Go path, such as Config.DB.Password
 	key      string
 	index    []int // for [reflect.Value.FieldByIndex]
 	optional bool
@@ -46,7 +46,7 @@ func newPlan(t reflect.Type) (plan, error) {
 	return w.plan, nil
 }
 
-// keys returns the keys of all fields, each once.
+// keys returns the keys of all fields, without duplicates.
 func (p plan) keys() []string {
 	var keys []string
 	for _, f := range p {
@@ -57,18 +57,18 @@ func (p plan) keys() []string {
 	return keys
 }
 
-// walker makes the plan of a type.
+// walker builds the plan of a type.
 type walker struct {
 	root   reflect.Type
 	plan   plan
 	faults faults.List
 }
 
-// place is a field, or T itself, while the walker is there.
+// place is the walker's position: a field, or T itself.
 type place struct {
 	name   string
 	index  []int
-	prefix string // of the keys within
+	prefix string // prefix of the keys in it
 }
 
 // field returns the place of field f of the struct at p.
@@ -80,7 +80,7 @@ func (p place) field(f reflect.StructField) place {
 	return place{name, append(slices.Clone(p.index), f.Index...), p.prefix}
 }
 
-// key returns the key of a tag within p.
+// key returns the key of a tag at p.
 func (p place) key(tag string) string {
 	switch {
 	case p.prefix == "":
@@ -92,7 +92,7 @@ func (p place) key(tag string) string {
 	}
 }
 
-// walk adds the fields of t, a struct at p. It follows structs by value, and no pointers: so it ends.
+// walk adds the fields of t, a struct at p. It terminates: it follows structs by value, not pointers.
 func (w *walker) walk(t reflect.Type, p place) {
 	for f := range t.Fields() {
 		at := p.field(f)
@@ -130,7 +130,7 @@ type tag struct {
 	key            string
 	optional, json bool
 	fallback       *string
-	unknown        []string // options
+	unknown        []string // unknown options
 }
 
 func parseTag(text string) (t tag) {
@@ -139,7 +139,7 @@ func parseTag(text string) (t tag) {
 	for more := len(t.key) < len(text); more; {
 		if value, ok := strings.CutPrefix(rest, "default="); ok {
 			t.optional, t.fallback = true, &value
-			break // it may hold commas
+			break // the value may contain commas
 		}
 		var option string
 		switch option, rest, more = strings.Cut(rest, ","); option {
@@ -176,7 +176,7 @@ func (w *walker) tagged(f reflect.StructField, at place, text string) {
 	}
 }
 
-// faultOfLeaf returns why f, which has the tag t and is no group, cannot be filled by decode, or "".
+// faultOfLeaf returns why decode cannot fill f, which has the tag t and is not a group, or "".
 func faultOfLeaf(f reflect.StructField, t tag, decode decoder) string {
 	switch {
 	case !f.IsExported():
@@ -209,7 +209,7 @@ func (w *walker) leaf(f *field, t reflect.Type) {
 	w.plan = append(w.plan, f)
 }
 
-// group adds the fields of t, a struct at p whose tag is text.
+// group adds the fields of t, a struct at p with the tag text.
 func (w *walker) group(t reflect.Type, at place, text string) {
 	if !hasTags(t) {
 		w.faults.Addf("%s: the type %v holds no secret, and none of its fields has a tag; for a JSON document, add the option json",

@@ -17,26 +17,26 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// A handle looks ten times a second at the most. So the rotations are those of many programs.
+// A handle polls at most ten times a second, so many programs share the rotations.
 const (
 	programs         = 40
 	rotationsOfEach  = 30
 	readersOfProgram = 3
 )
 
-// login is what must match.
+// login has two values that must match.
 type login struct {
 	User     string         `secret:"database#user"`
 	Password secrets.Secret `secret:"database#password"`
 	Token    string         `secret:"token,optional"`
 }
 
-// program is one program that follows one document.
+// program follows one document.
 type program struct {
 	client         *secrets.Client
 	backend        *secretstest.Backend
 	live           *secrets.Live[login]
-	user, password *secrets.Handle // a control: the fields one by one
+	user, password *secrets.Handle // control: each field has its own handle
 	done           atomic.Bool
 }
 
@@ -44,7 +44,7 @@ func (p *program) set(n int) {
 	p.backend.Set("database", fmt.Sprintf(`{"user":"%d","password":"%d"}`, n, n))
 }
 
-// rotate replaces the document again and again, and waits until it is seen.
+// rotate replaces the document repeatedly, and waits until each change is visible.
 func (p *program) rotate(t *testing.T) {
 	t.Helper()
 	defer p.done.Store(true)
@@ -65,9 +65,9 @@ func (p *program) rotate(t *testing.T) {
 	}
 }
 
-// A credential changes 1,200 times under its readers. Nobody sees a user and a password of two versions. A struct that is filled field by
+// A credential changes 1,200 times under its readers. No reader gets a user and a password of different versions. A struct filled field by
 // field shows some.
-func TestAStructIsNeverOfTwoVersions(t *testing.T) {
+func TestAStructNeverMixesVersions(t *testing.T) {
 	for name, opts := range map[string]func() []secrets.Option{
 		"without layers": func() []secrets.Option { return nil },
 		"with a cache":   func() []secrets.Option { return []secrets.Option{standard()} },
@@ -113,8 +113,8 @@ func TestAStructIsNeverOfTwoVersions(t *testing.T) {
 	}
 }
 
-// The program may hold the Live alone. One that it drops is let go, and so is what follows the secrets for it.
-func TestALiveThatIsDropped(t *testing.T) {
+// The program may hold only the Live. If it drops the Live, the watches end too.
+func TestADroppedLiveStopsWatching(t *testing.T) {
 	type pointer struct {
 		V *string `secret:"v"`
 		W string  `secret:"w"`
@@ -139,7 +139,7 @@ func TestALiveThatIsDropped(t *testing.T) {
 	runtime.KeepAlive(kept)
 }
 
-// Changes, reads and the end of everything meet.
+// Changes, reads and the end of the Live happen at the same time.
 func TestWatchUnderLoad(t *testing.T) {
 	for range 20 {
 		is := is.New(t)

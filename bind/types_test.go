@@ -32,7 +32,7 @@ type (
 	timeout time.Duration
 )
 
-// picky has a method that quotes the value in its error, and one of its own for panics.
+// picky quotes the value in the error of its method, or in a panic.
 type picky struct{ text string }
 
 func (p *picky) UnmarshalText(text []byte) error {
@@ -51,7 +51,7 @@ func (p *picky) UnmarshalJSON(text []byte) error {
 	return errors.Join(json.Unmarshal(text, &s), p.UnmarshalText([]byte(s)))
 }
 
-// one is a struct of one field.
+// one is a struct with one field.
 type (
 	one[T any] struct {
 		V T `secret:"v"`
@@ -76,8 +76,8 @@ func loads[T any](want T, value string) func(t *testing.T) {
 	}
 }
 
-// refuses checks that value is malformed as a T, that the error says detail and nothing of value, and that the same error of quotes
-// would.
+// refuses checks that value is malformed as a T, and that the error contains detail and nothing of value. The error quotes is a control,
+// and does contain value.
 func refuses[T any](value, detail string, quotes error) func(t *testing.T) {
 	return refusesOf[T, one[T]](value, detail, quotes)
 }
@@ -95,7 +95,7 @@ func refusesOf[T, C any](value, detail string, quotes error) func(t *testing.T) 
 		is.Equal(text, "fake: malformed: "+detail)
 		if value != "" && quotes != nil {
 			is.True(!strings.Contains(err.Error(), value))
-			is.True(strings.Contains(quotes.Error(), value)) // a control: the error that is dropped shows it
+			is.True(strings.Contains(quotes.Error(), value)) // a control: the dropped error shows it
 		}
 	}
 }
@@ -111,39 +111,39 @@ func must[T any](v T, err error) T {
 
 func TestTypes(t *testing.T) {
 	for name, test := range map[string]func(t *testing.T){
-		"string":                  loads("a\nb ", "a\nb "),
-		"string, empty":           loads("", ""),
-		"string, named":           loads(word("a"), "a"),
-		"bytes":                   loads([]byte{0xff, 0}, "\xff\x00"),
-		"bytes, named":            loads(json.RawMessage("{}"), "{}"),
-		"bytes, named twice":      loads(octets("ab"), "ab"),
-		"bool":                    loads(true, "true"),
-		"bool, named":             loads(flag(true), "1"),
-		"int":                     loads(-5, "-5"),
-		"int8":                    loads(int8(-128), "-128"),
-		"int8, named":             loads(level(127), "127"),
-		"int16":                   loads(int16(-1<<15), "-32768"),
-		"int32":                   loads(int32(1<<31-1), "2147483647"),
-		"int64":                   loads(int64(-1<<63), "-9223372036854775808"),
-		"uint":                    loads(uint(5), "5"),
-		"uint8":                   loads(uint8(255), "255"),
-		"uint16, named":           loads(port(65535), "65535"),
-		"uint32":                  loads(uint32(1<<32-1), "4294967295"),
-		"uint64":                  loads(uint64(1<<64-1), "18446744073709551615"),
-		"float32":                 loads(float32(1.5), "1.5"),
-		"float32, named":          loads(ratio(-0.25), "-25e-2"),
-		"float64":                 loads(1e300, "1e300"),
-		"duration":                loads(90*time.Minute, "1h30m"),
-		"duration, named":         loads(timeout(5), "5"), // nanoseconds: it is an integer
-		"url":                     loads(*must(url.Parse("postgres://u:p@h:5432/d?x=1")), "postgres://u:p@h:5432/d?x=1"),
-		"text":                    loads(netip.MustParseAddr("10.0.0.1"), "10.0.0.1"),
-		"text, before its kind":   loads(slog.LevelWarn, "WARN"),
-		"text, a time":            loads(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), "2026-01-02T03:04:05Z"),
-		"text, of a pointer":      loads(*big.NewInt(12), "12"),
-		"text, of the program":    loads(picky{"a"}, "a"),
-		"secret":                  loadsSecret,
-		"json, of each type":      loadsJSON,
-		"bytes are no one else's": loadsOwnBytes,
+		"string":                loads("a\nb ", "a\nb "),
+		"string, empty":         loads("", ""),
+		"string, named":         loads(word("a"), "a"),
+		"bytes":                 loads([]byte{0xff, 0}, "\xff\x00"),
+		"bytes, named":          loads(json.RawMessage("{}"), "{}"),
+		"bytes, named twice":    loads(octets("ab"), "ab"),
+		"bool":                  loads(true, "true"),
+		"bool, named":           loads(flag(true), "1"),
+		"int":                   loads(-5, "-5"),
+		"int8":                  loads(int8(-128), "-128"),
+		"int8, named":           loads(level(127), "127"),
+		"int16":                 loads(int16(-1<<15), "-32768"),
+		"int32":                 loads(int32(1<<31-1), "2147483647"),
+		"int64":                 loads(int64(-1<<63), "-9223372036854775808"),
+		"uint":                  loads(uint(5), "5"),
+		"uint8":                 loads(uint8(255), "255"),
+		"uint16, named":         loads(port(65535), "65535"),
+		"uint32":                loads(uint32(1<<32-1), "4294967295"),
+		"uint64":                loads(uint64(1<<64-1), "18446744073709551615"),
+		"float32":               loads(float32(1.5), "1.5"),
+		"float32, named":        loads(ratio(-0.25), "-25e-2"),
+		"float64":               loads(1e300, "1e300"),
+		"duration":              loads(90*time.Minute, "1h30m"),
+		"duration, named":       loads(timeout(5), "5"), // nanoseconds: it is an integer
+		"url":                   loads(*must(url.Parse("postgres://u:p@h:5432/d?x=1")), "postgres://u:p@h:5432/d?x=1"),
+		"text":                  loads(netip.MustParseAddr("10.0.0.1"), "10.0.0.1"),
+		"text, before its kind": loads(slog.LevelWarn, "WARN"),
+		"text, a time":          loads(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), "2026-01-02T03:04:05Z"),
+		"text, of a pointer":    loads(*big.NewInt(12), "12"),
+		"text, of the program":  loads(picky{"a"}, "a"),
+		"secret":                loadsSecret,
+		"json, of each type":    loadsJSON,
+		"bytes are a copy":      loadsOwnBytes,
 	} {
 		t.Run(name, test)
 	}
@@ -195,7 +195,7 @@ func loadsJSON(t *testing.T) {
 	is.True(json.Valid(asText.V))
 }
 
-// The errors that Load does not show quote the value: each case has the error of the parser as a control.
+// The errors that Load drops quote the value: each case has the parser's error as a control.
 func TestMalformedValues(t *testing.T) {
 	const (
 		fits     = "the value is not a whole number that fits "
@@ -243,7 +243,7 @@ func TestMalformedValues(t *testing.T) {
 	}
 }
 
-// panics returns what UnmarshalText panics with.
+// panics returns the panic of UnmarshalText as an error.
 func panics(text string) (err error) {
 	defer func() { err = fmt.Errorf("%v", recover()) }()
 	return new(picky).UnmarshalText([]byte(text))

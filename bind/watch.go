@@ -9,39 +9,38 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// Watch returns a [secrets.Live] that holds a T as [Load] returns it, and fails as Load does. It follows all secrets of the T, as
-// [secrets.Client.Watch] does. After a change, it reads all of them again with one GetMany, and replaces the T as a whole: a user and a
-// password of one document are always of one version. If a secret is missing or malformed then, the Live keeps the last good T, Err says
-// why, and it tries again after 1 s, 2 s, up to a minute, or at the next change.
+// Watch returns a [secrets.Live] with the T that [Load] returns, or fails as Load does. It watches all secrets of the T. After a change, it
+// reads all of them again with one GetMany and replaces the whole T. A user and a password of one document therefore always have the same
+// version. If a secret is then missing or malformed, the Live keeps the last good T, and Err returns the reason. Watch retries after 1 s, 2
+// s, up to a minute, or at the next change.
 //
-// The Live ends with Close, with ctx and with client. Close ends what follows the secrets, too, once no Use runs. So ctx must be that of
-// the service, not that of a request. Each read of the T has the values of ctx. All who call Load of the Live share one T: they must not
-// change what it refers to.
+// The Live ends with Close, with ctx and with client. Pass the service's ctx, not a request's; each read has its values. Close also ends
+// the watches, once no Use is running. All callers of the Live's Load share one T, and must not change what it refers to.
 //
-// That an optional secret appears or goes away is a change. A missing one is looked for every 30 s, or once a cache has forgotten that it
-// is missing.
+// An optional secret that appears or disappears is a change. Watch looks for a missing one every 30 s, or when a cached "not found"
+// expires.
 //
 // A test changes a value, and waits until the Live has it:
 //
 //	changed := live.Changed()
 //	backend.Set("database", `{"user":"app","password":"new"}`)
 //	client.Refresh(ctx, "database")
-//	<-changed // it stays open if the new value is malformed: then wait until Err is not nil
+//	<-changed // if the new value is malformed, this blocks: wait until Err is not nil instead
 //	live.Load()
 //
-// In a bubble of testing/synctest, time.Sleep(time.Second) before synctest.Wait does both: the T is built 5 ms after a change, and polls of
-// a document are 100 ms apart. Secrets of several documents change one after the other: the T may be replaced more than once then. So wait
-// for Changed in a loop.
+// In a testing/synctest bubble, time.Sleep(time.Second) and synctest.Wait are enough. Watch builds the T 5 ms after a change, and polls a
+// document at most every 100 ms. Secrets of several documents change one after the other, and each may replace the T: wait for Changed in a
+// loop.
 //
-// Without a cache, Watch begins with a fetch for each field, and each change costs another fetch of each document. Where there are leases,
-// each of these makes one.
+// Without a cache, Watch starts with a fetch per field, and each change costs another fetch per document. With leases, each fetch creates
+// one.
 func Watch[T any](ctx context.Context, client *secrets.Client) (*secrets.Live[T], error) {
 	p, err := planFor[T](client)
 	if err != nil {
 		return nil, err
 	}
 	if _, _, err := load[T](ctx, client, p); err != nil {
-		return nil, err // of all fields
+		return nil, err // with the failures of all fields
 	}
 	w := new(watching[T])
 	handles, err := w.follow(ctx, client, p)
@@ -65,19 +64,19 @@ func Watch[T any](ctx context.Context, client *secrets.Client) (*secrets.Live[T]
 		return nil, err
 	}
 	w.setLive(live)
-	w.closeAfterLive() // if it has ended meanwhile
+	w.closeAfterLive() // the Live may have ended meanwhile
 	return live, nil
 }
 
-// watching is what a Watch has begun. Its Live leads to it. So it must not keep the Live and the handles, which the program may drop.
+// watching is the state of a Watch. The Live references it, so it must not reference the Live and the handles: the program may drop them.
 type watching[T any] struct {
 	mu      sync.Mutex
-	live    weak.Pointer[secrets.Live[T]] // nil until there is one
+	live    weak.Pointer[secrets.Live[T]] // nil until Derive returns
 	handles []followed
-	built   map[string]secrets.Secret // what the T is made of, by key
+	built   map[string]secrets.Secret // secrets of the current T, by key
 }
 
-// followed is a handle, and its key.
+// followed is a handle and its key.
 type followed struct {
 	key    string
 	handle weak.Pointer[secrets.Handle]
@@ -126,8 +125,8 @@ func (w *watching[T]) add(key string, h *secrets.Handle) {
 	w.handles = append(w.handles, followed{key, weak.Make(h)})
 }
 
-// accept notes that the T is made of found. It is an error if found is older than what a handle has: a server may lag, and in an outage a
-// fallback answers. No change would then lead to another build; the Live tries again after an error.
+// accept records that the T is built from found. It returns an error if found is older than what a handle has, because a server lags or a
+// fallback answers in an outage. No later change would cause another build, but the Live retries after an error.
 func (w *watching[T]) accept(found map[string]secrets.Secret) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -148,7 +147,7 @@ func (w *watching[T]) accept(found map[string]secrets.Secret) error {
 	return nil
 }
 
-// state returns the Live and the handles. What the program has dropped is nil.
+// state returns the Live and the handles; nil for those that the program has dropped.
 func (w *watching[T]) state() (live *secrets.Live[T], handles []*secrets.Handle) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -165,7 +164,7 @@ func (w *watching[T]) closeAfterLive() {
 	}
 }
 
-// close closes the handles, and so the Live.
+// close closes the handles, which ends the Live.
 func (w *watching[T]) close() {
 	_, handles := w.state()
 	for _, h := range handles {

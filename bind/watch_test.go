@@ -18,7 +18,7 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// service has a document, a secret of its own, and three secrets that may be missing.
+// service has a document, a single secret, and three optional ones.
 type service struct {
 	DB struct {
 		User     string `secret:"#user"`
@@ -30,7 +30,7 @@ type service struct {
 	Note  string `secret:"note,optional"`
 }
 
-// watched is a Live of a T, in a bubble.
+// watched is a Live of a T in a bubble.
 type watched[T any] struct {
 	*is.I
 	*testing.T
@@ -109,7 +109,7 @@ func TestWatchFollowsEachSecret(t *testing.T) {
 				w.Equal(w.live.Load().Token, "t2")
 				w.Equal(w.live.Load().DB.User, "u2")
 
-				w.backend.Set("token", "t3") // and nobody says so
+				w.backend.Set("token", "t3") // without a Refresh
 				elapse(6 * time.Minute)
 				w.Equal(w.live.Load().Token, "t3")
 				w.NoErr(w.live.Err())
@@ -134,7 +134,7 @@ func TestOneChangeOfADocumentReplacesTheStructOnce(t *testing.T) {
 	})
 }
 
-// A struct that cannot be filled keeps the last one. The whole of it: what could be read is not in it.
+// If the struct cannot be filled, the last one stays completely: no new value is in it.
 func TestAWrongValueKeepsTheLastStruct(t *testing.T) {
 	watch(t, serviceDocuments(), func(w *watched[service]) {
 		first := w.live.Load()
@@ -154,7 +154,7 @@ func TestAWrongValueKeepsTheLastStruct(t *testing.T) {
 
 		w.backend.Set("limit", "5")
 		w.backend.Set("token", "t2")
-		elapse(2 * time.Minute) // it is tried again, without a change that a handle sees
+		elapse(2 * time.Minute) // retried without a change of a handle
 		w.Equal(w.live.Load().Limit, 5)
 		w.Equal(w.live.Load().DB.User+w.live.Load().Token, "u2t2")
 		w.NoErr(w.live.Err())
@@ -172,15 +172,15 @@ func TestWatchFailsAsLoadDoes(t *testing.T) {
 		is.Equal(len(lines(err)), 3)
 		backend.ResetCounts()
 		elapse(time.Hour)
-		is.Equal(backend.Calls(), 0) // nothing is left
+		is.Equal(backend.Calls(), 0) // nothing still runs
 
 		_, err = bind.Watch[service](t.Context(), nil)
 		is.Equal(err.Error(), "secrets: bind: a nil Client")
 	})
 }
 
-// A secret may vanish after Load, while Watch still begins. Its error names the field.
-func TestASecretThatVanishesWhileWatchBegins(t *testing.T) {
+// A secret may disappear after Load, while Watch still starts. The error names the field.
+func TestASecretDisappearsWhileWatchBegins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		client, backend := open(t, serviceDocuments())
@@ -200,19 +200,19 @@ func TestASecretThatVanishesWhileWatchBegins(t *testing.T) {
 	})
 }
 
-// An optional secret that comes later is seen, and is followed from then on. So is one that goes.
+// An optional secret that appears later is found, and watched from then on. So is one that disappears.
 func TestWatchLooksForOptionalSecrets(t *testing.T) {
 	for name, opts := range map[string][]func() secrets.Option{"without layers": nil, "with a cache": {standard}} {
 		t.Run(name, func(t *testing.T) {
 			watch(t, serviceDocuments(), func(w *watched[service]) {
 				elapse(time.Hour)
-				w.NoErr(w.live.Err()) // that they are missing is no failure
+				w.NoErr(w.live.Err()) // missing optional secrets are not an error
 				for _, limit := range []struct {
 					value string
 					want  int
 				}{{"5", 5}, {"7", 7}, {"0", 0}} {
 					w.backend.Set("limit", limit.value)
-					elapse(6 * time.Minute) // with a cache; else 30 s
+					elapse(6 * time.Minute) // with a cache; otherwise 30 s
 					w.Equal(w.live.Load().Limit, limit.want)
 					w.NoErr(w.live.Err())
 				}
@@ -221,7 +221,7 @@ func TestWatchLooksForOptionalSecrets(t *testing.T) {
 				w.Equal(w.live.Load().Limit, 100)
 				w.NoErr(w.live.Err())
 
-				w.backend.Set("note", "") // nothing but its presence changes
+				w.backend.Set("note", "") // only its presence changes
 				changed := w.live.Changed()
 				elapse(6 * time.Minute)
 				w.True(isClosed(changed))
@@ -231,20 +231,20 @@ func TestWatchLooksForOptionalSecrets(t *testing.T) {
 	}
 }
 
-func TestAnOptionalSecretIsLookedForEvery30Seconds(t *testing.T) {
+func TestAnOptionalSecretIsPolledEvery30Seconds(t *testing.T) {
 	watch(t, serviceDocuments(), func(w *watched[service]) {
 		w.backend.ResetCounts()
 		elapse(time.Hour)
 		n := w.backend.Fetches("limit")
 		w.True(n >= 119)
-		w.True(n <= 134) // a tenth sooner
+		w.True(n <= 134) // polls come up to a tenth sooner
 		w.backend.Set("limit", "5")
 		elapse(30 * time.Second)
 		w.Equal(w.live.Load().Limit, 5)
 	})
 }
 
-// An optional secret that was there at first is deleted, and comes back.
+// An optional secret that exists at first is deleted, and comes back.
 func TestAnOptionalSecretIsDeleted(t *testing.T) {
 	docs := serviceDocuments()
 	docs["limit"] = "5"
@@ -261,9 +261,9 @@ func TestAnOptionalSecretIsDeleted(t *testing.T) {
 	})
 }
 
-// A build that reads less than the handles have seen would stay for ever, since nothing changes after it: from a server that lags, or from
-// a fallback in an outage.
-func TestAnOlderAnswerIsTriedAgain(t *testing.T) {
+// A build can read older data than the handles have, from a lagging server or from a fallback in an outage. It would stay forever, since no
+// change follows.
+func TestAnOlderAnswerIsRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		first := secretstest.NewBackend(map[string]string{"database": `{"user":"u1","password":"p1"}`, "token": "t"})
@@ -286,7 +286,7 @@ func TestAnOlderAnswerIsTriedAgain(t *testing.T) {
 					return nil
 				}
 				switch reads.Add(1) {
-				case 2: // of the build; the first one was of the handles
+				case 2: // by the build; the first one was by the handles
 					return second()
 				case 3:
 					first.Set("database", `{"user":"u2","password":"p2"}`)
@@ -313,7 +313,7 @@ func TestAnOlderAnswerIsTriedAgain(t *testing.T) {
 	})
 }
 
-// A denial is an error for optional secrets, too, at any time.
+// A denial of an optional secret is always an error.
 func TestAnOptionalSecretIsDenied(t *testing.T) {
 	watch(t, serviceDocuments(), func(w *watched[service]) {
 		w.backend.FailPath("limit", secrets.ErrPermissionDenied)
@@ -330,10 +330,10 @@ func TestAnOptionalSecretIsDenied(t *testing.T) {
 type allOptional struct {
 	A string `secret:"a,optional"`
 	B int    `secret:"b#n,default=3"`
-	C string `secret:"a,default=none"` // the same secret, otherwise
+	C string `secret:"a,default=none"` // the same secret with another option
 }
 
-func TestAStructOfWhichNothingIsThere(t *testing.T) {
+func TestAStructWithoutAnySecret(t *testing.T) {
 	watch(t, nil, func(w *watched[allOptional]) {
 		w.Equal(w.live.Load(), allOptional{"", 3, "none"})
 		elapse(time.Hour)
@@ -364,7 +364,7 @@ func TestAKeyOfSeveralFields(t *testing.T) {
 	})
 }
 
-// Whichever way the Live ends, nothing looks at the backend any more.
+// However the Live ends, nothing calls the backend afterwards.
 func TestWatchEnds(t *testing.T) {
 	for name, end := range map[string]func(w *watched[service]){
 		"with Close":      func(w *watched[service]) { w.NoErr(w.live.Close()) },
@@ -378,7 +378,7 @@ func TestWatchEnds(t *testing.T) {
 			watch(t, serviceDocuments(), func(w *watched[service]) {
 				w.backend.ResetCounts()
 				elapse(time.Minute)
-				w.True(w.backend.Calls() > 0) // as a control
+				w.True(w.backend.Calls() > 0) // the control
 				changed := w.live.Changed()
 				end(w)
 				elapse(0)
@@ -396,11 +396,11 @@ func TestWatchEnds(t *testing.T) {
 	}
 }
 
-// The client, or ctx, may end at any moment of Watch.
-func TestTheEndComesWhileWatchBegins(t *testing.T) {
+// The client or ctx may end at any moment of Watch.
+func TestWatchEndsWhileItBegins(t *testing.T) {
 	for _, end := range map[string]func(client *secrets.Client, cancel func()){
 		"of ctx":        func(_ *secrets.Client, cancel func()) { cancel() },
-		"of the client": func(client *secrets.Client, _ func()) { go client.Close() }, //nolint:errcheck // the end of the test looks at it
+		"of the client": func(client *secrets.Client, _ func()) { go client.Close() }, //nolint:errcheck // checked at the end of the test
 	} {
 		for n := 1; n <= 11; n++ { // 5 fetches of Load, 1 of each key, 5 of the first build
 			synctest.Test(t, func(t *testing.T) {
@@ -430,7 +430,7 @@ func TestTheEndComesWhileWatchBegins(t *testing.T) {
 	}
 }
 
-// Each read has the values of the context of Watch.
+// Each read has the values of Watch's context.
 func TestReadsHaveTheValuesOfTheContext(t *testing.T) {
 	type key struct{}
 	synctest.Test(t, func(t *testing.T) {

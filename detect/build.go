@@ -17,8 +17,8 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/text"
 )
 
-// build makes the backend of the provider that d names.
-func (c *config) build(ctx context.Context, d Detection, place, dir string, seen sight) (secrets.Backend, error) {
+// build returns the backend of the provider in d.
+func (c *config) build(ctx context.Context, d Detection, place, dir string, seen dirState) (secrets.Backend, error) {
 	var backend secrets.Backend
 	var err error
 	switch d.Provider {
@@ -32,7 +32,7 @@ func (c *config) build(ctx context.Context, d Detection, place, dir string, seen
 		}
 		backend, err = file.New(dir, c.file...)
 	case provVault:
-		// A variable that is blank counts as not set there, too.
+		// With c.variable, a blank variable counts as not set there too.
 		backend, err = vault.New(slices.Concat([]vault.Option{vault.WithLookup(c.variable)}, c.vault)...)
 	case provAWS:
 		backend, err = awssm.New(ctx, slices.Concat(c.awsOptions(), c.aws)...)
@@ -58,17 +58,17 @@ func (c *config) newEnv() (*env.Backend, error) {
 	return backend, backend.Info().Fault
 }
 
-// awsOptions returns what the SDK does not find by itself.
+// awsOptions returns the options for variables that the SDK does not read itself.
 func (c *config) awsOptions() []awssm.Option {
 	opts := []awssm.Option{awssm.WithPrefix(c.get(varAWSPrefix))}
-	raw, _ := c.lookup(varRegion) // a blank one, the SDK would take for a region
+	raw, _ := c.lookup(varRegion) // the SDK would use a blank one as the region
 	if region := c.region(); region != "" && (c.injected || raw != "" && c.get(varRegion) == "") {
 		opts = append(opts, awssm.WithRegion(region))
 	}
 	return opts
 }
 
-// newOwn makes the backend of a provider of the program's own.
+// newOwn returns the backend of a provider of With.
 func (c *config) newOwn(ctx context.Context, name string) (secrets.Backend, error) {
 	backend, err := c.factories[name](ctx, c.lookup)
 	switch {
@@ -77,22 +77,22 @@ func (c *config) newOwn(ctx context.Context, name string) (secrets.Backend, erro
 	case err != nil:
 		return nil, fmt.Errorf("secrets: detect: %s says %s: %w", varType, name, err)
 	case faults.IsNil(backend):
-		return nil, fmt.Errorf("secrets: detect: %s says %s, whose factory has returned no backend", varType, name)
+		return nil, fmt.Errorf("secrets: detect: %s says %s, whose factory returned no backend", varType, name)
 	default:
 		return backend, nil
 	}
 }
 
-// noPath is the error of SECRET_MANAGER_TYPE=file alone. What else is there is not taken for what was meant.
-func (*config) noPath(d Detection, place string, seen sight) error {
+// noPath returns the error for SECRET_MANAGER_TYPE=file without a path. The directory that was inspected is not used instead.
+func (*config) noPath(d Detection, place string, seen dirState) error {
 	hint := ""
 	if seen.file {
-		hint = "; " + place + " holds a file, and may be what is meant"
+		hint = "; " + place + " holds a file and may be the directory you mean"
 	}
 	return fmt.Errorf("secrets: detect: %s, and %s, the directory, is not set%s", d.Reason, varPath, hint)
 }
 
-// incomplete says why the backend of the provider that d names cannot be made, and what to do. err is of the backend.
+// incomplete returns an error for err, with which the backend in d could not be built, and what to do.
 func (c *config) incomplete(d Detection, err error) error {
 	what := "secrets: detect: " + d.Reason
 	if !c.typed() {
@@ -112,25 +112,25 @@ func (c *config) incomplete(d Detection, err error) error {
 	case d.Provider == provEnv:
 		what += ", and " + varType + " chooses another provider"
 	default:
-		what += ", and " + varType + "=" + provEnv + ", for one, chooses another provider"
+		what += ", and " + varType + "=" + provEnv + ", for example, chooses another provider"
 	}
 	return &configError{text: what, causes: sentinels(err)}
 }
 
-// unknownType is the error of a SECRET_MANAGER_TYPE that names no provider.
+// unknownType returns the error for an unknown SECRET_MANAGER_TYPE.
 func (c *config) unknownType() error {
 	name, _ := c.chosenType()
 	known := append(c.known(), auto)
-	text := "secrets: detect: " + varType + " names no provider that is known"
-	if isName(name) && len(name) <= maxQuoted && masked(name) == name { // anything else was not mistyped, and may be a token
-		text = fmt.Sprintf("secrets: detect: %s says %q, which is no provider that is known", varType, name)
+	text := "secrets: detect: " + varType + " names an unknown provider"
+	if isName(name) && len(name) <= maxQuoted && masked(name) == name { // anything else is no typing error, and may be a token
+		text = fmt.Sprintf("secrets: detect: %s says %q, which is not a known provider", varType, name)
 	}
-	text += "; there are " + strings.Join(known, ", ")
+	text += "; use one of " + strings.Join(known, ", ")
 	if near := nearest(name, known); near != "" {
 		text += "; did you mean " + near + "?"
 	}
 	return errors.New(text)
 }
 
-// maxQuoted is the most bytes of a name that an error quotes. Few tokens are so short.
+// maxQuoted is the maximum length of a name that an error quotes, in bytes. Few tokens are so short.
 const maxQuoted = 16

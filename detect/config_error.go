@@ -6,10 +6,10 @@ import (
 	"io/fs"
 )
 
-// configError is the error of a backend in words without what looks like a token. It holds nothing of the error itself.
+// configError replaces the error of a backend, whose text may contain a token. It keeps the masked text and not the error.
 type configError struct {
 	text   string
-	causes []error // sentinels
+	causes []error // see sentinels
 }
 
 func (f *configError) Error() string   { return f.text }
@@ -17,7 +17,7 @@ func (f *configError) Unwrap() []error { return f.causes }
 
 var _ error = (*configError)(nil)
 
-// sentinels returns those that err is, for errors.Is.
+// sentinels returns the known sentinel errors that err matches, for errors.Is.
 func sentinels(err error) []error {
 	var found []error
 	for _, s := range []error{fs.ErrNotExist, fs.ErrPermission, context.Canceled, context.DeadlineExceeded} {

@@ -10,11 +10,11 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware"
 )
 
-// ErrAmbiguous says that signals contradict each other, which is an error with [WithStrict] only.
+// ErrAmbiguous means that signals point to different providers. It is returned only with [WithStrict].
 var ErrAmbiguous = errors.New("secrets: detect: ambiguous environment")
 
-// New returns a client around the backend that [Backend] chooses, with the layers of middleware.Standard and the options of
-// [WithClientOptions]. The Detection says what was chosen, also if there is an error.
+// New returns a client for the backend that [Backend] chooses, with the layers of middleware.Standard and the options of
+// [WithClientOptions]. The Detection reports the choice, even with an error.
 func New(ctx context.Context, opts ...Option) (*secrets.Client, Detection, error) {
 	c := newConfig(opts)
 	backend, detection, err := c.detect(ctx)
@@ -28,13 +28,12 @@ func New(ctx context.Context, opts ...Option) (*secrets.Client, Detection, error
 	return client, detection, nil
 }
 
-// Backend chooses a backend by the environment, and makes it. It contacts nobody. Whoever gets the backend closes it, as
-// secrets.New does. The Detection says what was chosen, also if there is an error.
+// Backend chooses a backend from the environment and builds it. It makes no network calls. The caller must close the backend, or pass it to
+// secrets.New, which does. The Detection reports the choice, even with an error.
 //
-// These are errors: faults of the options, all of them joined; a SECRET_MANAGER_TYPE that names no provider; a backend that
-// lacks a part of its configuration; with [WithStrict], [ErrAmbiguous]; and, if the choice hangs on it, a directory of secrets that
-// cannot be read or does not answer within a second, and a CREDENTIALS_DIRECTORY without a file. If ctx is done, its error is returned
-// as it is.
+// It returns an error for invalid options, all joined; for an unknown SECRET_MANAGER_TYPE; for a backend with an incomplete configuration;
+// and with [WithStrict], [ErrAmbiguous]. If the choice depends on the directory, it is also an error that the directory cannot be read or
+// does not answer within a second, and that a CREDENTIALS_DIRECTORY has no file. If ctx has ended, only its error is returned.
 func Backend(ctx context.Context, opts ...Option) (secrets.Backend, Detection, error) {
 	c := newConfig(opts)
 	if c.hasClient {
@@ -45,21 +44,21 @@ func Backend(ctx context.Context, opts ...Option) (secrets.Backend, Detection, e
 
 func (c *config) detect(ctx context.Context) (secrets.Backend, Detection, error) {
 	if err := c.faults.Err(); err != nil {
-		return nil, Detection{Reason: "an option is at fault"}, err
+		return nil, Detection{Reason: "an option is invalid"}, err
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, Detection{Reason: "the context was done"}, err
+		return nil, Detection{Reason: "the context has ended"}, err
 	}
 	dir, signal := c.directory, Signal{Name: c.directory, Provider: provFile, byPlatform: true, counts: true}
-	place := shown(dir) // in words
+	place := shown(dir) // for messages
 	credentials, named := c.variable(varCredentials)
 	if named {
 		dir, signal.Name, signal.Value = credentials, varCredentials, shown(credentials)
 		place = signal.Value + " ($" + varCredentials + ")"
 	}
-	seen, err := c.look(ctx, dir)
+	seen, err := c.inspectInTime(ctx, dir)
 	if err != nil {
-		return nil, Detection{Reason: "the context was done"}, err
+		return nil, Detection{Reason: "the context has ended"}, err
 	}
 	found := signal
 	if !seen.file {
@@ -69,13 +68,13 @@ func (c *config) detect(ctx context.Context) (secrets.Backend, Detection, error)
 	switch {
 	case d.Provider == "":
 		return nil, d, c.unknownType()
-	case (seen.failed || named && !seen.file) && c.hangsOnDirectory(d, signal, place, seen):
+	case (seen.failed || named && !seen.file) && c.dependsOnDirectory(d, signal, place, seen):
 		d = c.undecided(d.Signals, place+" "+seen.what)
-		mend := "mend that"
+		fix := "fix that"
 		if named {
-			mend = "check LoadCredential= in the unit, or unset " + varCredentials
+			fix = "check LoadCredential= in the unit, or unset " + varCredentials
 		}
-		return nil, d, fmt.Errorf("secrets: detect: %s; %s, or set %s", d.Reason, mend, varType)
+		return nil, d, fmt.Errorf("secrets: detect: %s; %s, or set %s", d.Reason, fix, varType)
 	case c.strict && len(d.rivals()) > 0:
 		return nil, d, ambiguous(d)
 	}
@@ -83,8 +82,8 @@ func (c *config) detect(ctx context.Context) (secrets.Backend, Detection, error)
 	return backend, d, err
 }
 
-// hangsOnDirectory reports whether a file in the directory would have made d another choice, or with [WithStrict] none.
-func (c *config) hangsOnDirectory(d Detection, file Signal, place string, s sight) bool {
+// dependsOnDirectory reports whether a file in the directory would change the choice of d, or make it ambiguous with [WithStrict].
+func (c *config) dependsOnDirectory(d Detection, file Signal, place string, s dirState) bool {
 	other := c.decide(c.signals(file), place, s)
 	return other.Provider != d.Provider || c.strict && len(other.rivals()) > len(d.rivals())
 }

@@ -40,8 +40,8 @@ func get(t *testing.T, key, want string, opts ...detect.Option) {
 	}
 }
 
-// What the variables say reaches the backend, and what the options say wins.
-func TestSettings(t *testing.T) {
+// Variables configure the backend, and options win over them.
+func TestOptionsWinOverVariables(t *testing.T) {
 	dir := directory(t, "database/password")
 	nowhere := detect.WithDirectory(filepath.Join(dir, "nowhere"))
 
@@ -80,7 +80,7 @@ func TestSettings(t *testing.T) {
 			lookup(vars{"AWS_SECRET_PREFIX": "prod/", "AWS_REGION": "eu-south-2", "AWS_DEFAULT_REGION": "eu-west-1"}))
 		get(t, "database#password", "south", nowhere,
 			lookup(vars{"AWS_SECRET_PREFIX": "prod/", "AWS_REGION": " ", "AWS_DEFAULT_REGION": "eu-south-2"}))
-		t.Setenv("AWS_REGION", " ") // which the SDK would take for a region
+		t.Setenv("AWS_REGION", " ") // the SDK would use it as the region
 		t.Setenv("AWS_DEFAULT_REGION", "eu-south-2")
 		get(t, "database#password", "south", nowhere)
 	})
@@ -98,7 +98,7 @@ func TestSettings(t *testing.T) {
 	})
 }
 
-// One program, without code for any place: on a laptop, in Kubernetes, and on Lambda.
+// The same program runs without variables, on a laptop, in Kubernetes and on Lambda.
 func TestOneProgramEverywhere(t *testing.T) {
 	jwt := filepath.Join(directory(t, "token"), "token")
 	server := vaulttest.New(t)
@@ -120,7 +120,7 @@ func TestOneProgramEverywhere(t *testing.T) {
 				cloud.Setenv(t)
 			}
 			for name, value := range all {
-				if cloud := strings.HasPrefix(name, "AWS_") && name != "AWS_SECRET_PREFIX"; !cloud { // those are the server's
+				if cloud := strings.HasPrefix(name, "AWS_") && name != "AWS_SECRET_PREFIX"; !cloud { // the server has set those
 					t.Setenv(name, value)
 				}
 			}
@@ -129,7 +129,7 @@ func TestOneProgramEverywhere(t *testing.T) {
 	}
 }
 
-// A read of the environment of the process waits for nothing, and the client is to know that.
+// A backend that reads the environment of the process is Nonblocking.
 func TestTheEnvironmentDoesNotBlock(t *testing.T) {
 	is := is.New(t)
 	hermetic(t, nil)
@@ -161,12 +161,12 @@ func TestNew(t *testing.T) {
 		_, err = client.Get(t.Context(), "api/token")
 		is.NoErr(err)
 	}
-	is.Equal(fake.Calls(), 1) // the standard stack is there
+	is.Equal(fake.Calls(), 1) // the client has the standard stack
 	is.Equal(memory.Stats().Entries, 1)
 	is.NoErr(client.Close())
 	is.Equal(fake.Closes(), 1)
 
-	// What is made for a client that cannot be made is closed.
+	// If the client cannot be made, its backend is closed.
 	client, d, err = detect.New(t.Context(), own, detect.WithClientOptions(secrets.WithTimeout(-1), nil))
 	is.True(client == nil)
 	is.True(strings.Contains(err.Error(), "WithTimeout") && strings.Contains(err.Error(), "option 3 is nil"))
@@ -189,12 +189,13 @@ func TestFaults(t *testing.T) {
 		detect.With(strings.Repeat("a", 33), ok), detect.WithClientOptions())
 	for _, want := range []string{
 		"option 1 is nil", "WithLookup: a nil function", "WithDirectory: an empty name", `the factory of "own" is nil`,
-		`a provider "own" already`, `a provider "vault" already`, `a provider "auto" already`, `With: "Own"`, `With: ""`, `With: "a b"`,
+		`the provider "own" already exists`,
+		`the provider "vault" already exists`, `the provider "auto" already exists`, `With: "Own"`, `With: ""`, `With: "a b"`,
 		`With: "aaa`,
 		"WithClientOptions: Backend makes no client",
 	} {
 		if !strings.Contains(err.Error(), want) {
-			t.Errorf("the error does not tell of %s: %v", want, err)
+			t.Errorf("the error does not report %s: %v", want, err)
 		}
 	}
 	is.Equal(len(strings.Split(err.Error(), "\n")), 12)
@@ -210,10 +211,10 @@ func TestFactories(t *testing.T) {
 	}{
 		"an error": {func(context.Context, func(string) (string, bool)) (secrets.Backend, error) { return nil, down },
 			"SECRET_MANAGER_TYPE says own: the keyring is locked"},
-		"nothing": {func(context.Context, func(string) (string, bool)) (secrets.Backend, error) { return nil, nil }, "has returned no backend"},
+		"nothing": {func(context.Context, func(string) (string, bool)) (secrets.Backend, error) { return nil, nil }, "returned no backend"},
 		"a nil pointer": {func(context.Context, func(string) (string, bool)) (secrets.Backend, error) {
 			return (*nothing)(nil), nil
-		}, "has returned no backend"},
+		}, "returned no backend"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)
@@ -226,8 +227,8 @@ func TestFactories(t *testing.T) {
 	}
 }
 
-// The context of the caller ends all of it, and its error is returned as it is.
-func TestContext(t *testing.T) {
+// If the context of the caller ends, only its error is returned.
+func TestTheErrorOfTheContextIsReturned(t *testing.T) {
 	is := is.New(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	own := detect.With("own", func(context.Context, func(string) (string, bool)) (secrets.Backend, error) {
@@ -249,11 +250,11 @@ func TestErrorsOfDirectories(t *testing.T) {
 
 	_, _, err = detect.Backend(t.Context(), lookup(vars{"SECRET_MANAGER_PATH": filepath.Join(dir, "a\nb\x1b[31m")}))
 	is.True(errors.Is(err, fs.ErrNotExist))
-	is.True(!strings.ContainsAny(err.Error(), "\n\x1b")) // it cannot write lines of its own into a log
+	is.True(!strings.ContainsAny(err.Error(), "\n\x1b")) // a path cannot add lines to a log
 }
 
-// TestNobodyIsContacted gives every provider a server that counts connections, and the SDKs all the addresses they know.
-func TestNobodyIsContacted(t *testing.T) {
+// All addresses that the providers and SDKs may use lead to a server that counts connections.
+func TestNoNetworkCallsAreMade(t *testing.T) {
 	is := is.New(t)
 	var connections atomic.Int32
 	var lc net.ListenConfig
@@ -300,7 +301,7 @@ func TestNobodyIsContacted(t *testing.T) {
 	}
 	is.Equal(connections.Load(), int32(0))
 
-	// The control: a read does contact the server.
+	// The control: a read does connect to the server.
 	for _, all := range []vars{{"VAULT_ADDR": url, "VAULT_TOKEN": "hvs.example"}, {"AWS_REGION": "eu-west-1"}} {
 		before := connections.Load()
 		client, _, err := detect.New(t.Context(), lookup(all), detect.WithDirectory(t.TempDir()))
@@ -347,7 +348,7 @@ not chosen:
 		`level=INFO msg=secrets from.provider=vault from.reason="VAULT_ADDR is set (https://vault.example)" `+
 			`from.not_used="SECRET_MANAGER_PATH=/etc/secrets (file), AWS_REGION=eu-west-1 (aws)"`+"\n")
 
-	// What has no effect is said, and so is what is set to nothing.
+	// Variables without effect and empty variables are reported.
 	_, d, err = detect.Backend(t.Context(), detect.WithDirectory(run), lookup(vars{"VAULT_TOKEN": "hvs.example", "SECRET_MANAGER_TYPE": ""}))
 	is.NoErr(err)
 	is.Equal(d.String(), "env: nothing points to a provider, and env is the default; "+
@@ -369,28 +370,28 @@ not chosen:
 
 	_, d, err = detect.Backend(t.Context(), detect.WithDirectory(run), lookup(vars{"SECRET_MANAGER_TYPE": "gcp", "AWS_REGION": "eu-west-1"}))
 	is.True(err != nil)
-	is.Equal(d.String(), "no provider: SECRET_MANAGER_TYPE names no provider that is known; not used: AWS_REGION=eu-west-1 (aws)")
+	is.Equal(d.String(), "no provider: SECRET_MANAGER_TYPE names an unknown provider; not used: AWS_REGION=eu-west-1 (aws)")
 	is.Equal(detect.Detection{}.String(), "no provider: ")
 	_, d, err = detect.Backend(t.Context(), detect.WithDirectory(run), lookup(vars{"SECRET_MANAGER_TYPE": "auto"}))
 	is.NoErr(err)
 	is.Equal(d.String(), "env: nothing points to a provider, and env is the default")
 }
 
-// Paths and addresses are shown, as they are what has to be mended. A password, and what looks like a token, is not.
-func TestValuesAreShown(t *testing.T) {
+// Paths and addresses are shown, since they may need a fix. Passwords, and anything that looks like a token, are not.
+func TestPathsAreShownAndTokensAreMasked(t *testing.T) {
 	for name, tc := range map[string]struct {
 		vars vars
 		want string
 	}{
-		"a path":      {vars{"SECRET_MANAGER_PATH": "/nowhere/secrets"}, "SECRET_MANAGER_PATH is set (/nowhere/secrets)"},
-		"an address":  {vars{"VAULT_ADDR": "https://vault.example:8200/v"}, "VAULT_ADDR is set (https://vault.example:8200/v)"},
-		"a password":  {vars{"VAULT_ADDR": "https://me:hunter2@vault.example"}, "VAULT_ADDR is set (https://vault.example)"},
-		"a query":     {vars{"VAULT_ADDR": "https://vault.example?token=hunter2#hunter2"}, "VAULT_ADDR is set (https://vault.example)"},
-		"no address":  {vars{"VAULT_ADDR": "hunter2"}, "VAULT_ADDR is set"},
-		"a socket":    {vars{"VAULT_ADDR": "unix:///run/vault.sock"}, "VAULT_ADDR is set (unix:///run/vault.sock)"},
-		"a region":    {vars{"AWS_REGION": "us-gov-west-1"}, "AWS_REGION is set (us-gov-west-1), and nothing points elsewhere"},
-		"a prefix":    {vars{"AWS_SECRET_PREFIX": "prod/shop/"}, "AWS_SECRET_PREFIX is set (prod/shop/)"},
-		"odd letters": {vars{"SECRET_MANAGER_PREFIX": "a\nb"}, `SECRET_MANAGER_PREFIX is set ("a\nb")`},
+		"a path":         {vars{"SECRET_MANAGER_PATH": "/nowhere/secrets"}, "SECRET_MANAGER_PATH is set (/nowhere/secrets)"},
+		"an address":     {vars{"VAULT_ADDR": "https://vault.example:8200/v"}, "VAULT_ADDR is set (https://vault.example:8200/v)"},
+		"a password":     {vars{"VAULT_ADDR": "https://me:hunter2@vault.example"}, "VAULT_ADDR is set (https://vault.example)"},
+		"a query":        {vars{"VAULT_ADDR": "https://vault.example?token=hunter2#hunter2"}, "VAULT_ADDR is set (https://vault.example)"},
+		"not an address": {vars{"VAULT_ADDR": "hunter2"}, "VAULT_ADDR is set"},
+		"a socket":       {vars{"VAULT_ADDR": "unix:///run/vault.sock"}, "VAULT_ADDR is set (unix:///run/vault.sock)"},
+		"a region":       {vars{"AWS_REGION": "us-gov-west-1"}, "AWS_REGION is set (us-gov-west-1), and nothing points elsewhere"},
+		"a prefix":       {vars{"AWS_SECRET_PREFIX": "prod/shop/"}, "AWS_SECRET_PREFIX is set (prod/shop/)"},
+		"a newline":      {vars{"SECRET_MANAGER_PREFIX": "a\nb"}, `SECRET_MANAGER_PREFIX is set ("a\nb")`},
 		"a long value": {vars{"SECRET_MANAGER_PREFIX": strings.Repeat("ab_", 100)},
 			"SECRET_MANAGER_PREFIX is set (" + strings.Repeat("ab_", 67)[:200] + "…)"},
 		"a token of Vault": {vars{"SECRET_MANAGER_PATH": "/x/hvs.CAESIexample"}, "SECRET_MANAGER_PATH is set (/x/[REDACTED])"},
@@ -399,10 +400,10 @@ func TestValuesAreShown(t *testing.T) {
 		"a random string":  {vars{"SECRET_MANAGER_PREFIX": "x-7f3Kq9ZxWv2m-y"}, "SECRET_MANAGER_PREFIX is set ([REDACTED])"},
 		"a secret key of AWS": {vars{"AWS_SECRET_PREFIX": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"},
 			"AWS_SECRET_PREFIX is set ([REDACTED])"},
-		"a secret ID":           {vars{"SECRET_MANAGER_PATH": "6a174c20-f6de-a53c-74d2-6018fcceff64"}, "SECRET_MANAGER_PATH is set ([REDACTED])"},
-		"a token behind a name": {vars{"SECRET_MANAGER_PREFIX": "t_hvs.CAESIexample"}, "SECRET_MANAGER_PREFIX is set (t_[REDACTED])"},
-		"a token of GitHub":     {vars{"SECRET_MANAGER_PATH": "github_pat_11ABCDEFG_abcdefghijk"}, "SECRET_MANAGER_PATH is set ([REDACTED])"},
-		"capitals":              {vars{"SECRET_MANAGER_PATH": "/x/qRbTzWeKpLmJ"}, "SECRET_MANAGER_PATH is set (/x/[REDACTED])"},
+		"a secret ID":          {vars{"SECRET_MANAGER_PATH": "6a174c20-f6de-a53c-74d2-6018fcceff64"}, "SECRET_MANAGER_PATH is set ([REDACTED])"},
+		"a token after a name": {vars{"SECRET_MANAGER_PREFIX": "t_hvs.CAESIexample"}, "SECRET_MANAGER_PREFIX is set (t_[REDACTED])"},
+		"a token of GitHub":    {vars{"SECRET_MANAGER_PATH": "github_pat_11ABCDEFG_abcdefghijk"}, "SECRET_MANAGER_PATH is set ([REDACTED])"},
+		"capitals":             {vars{"SECRET_MANAGER_PATH": "/x/qRbTzWeKpLmJ"}, "SECRET_MANAGER_PATH is set (/x/[REDACTED])"},
 		"names": {vars{"SECRET_MANAGER_PREFIX": "MySecretStoreForApp/ProductionDatabase2/k8s"},
 			"SECRET_MANAGER_PREFIX is set (MySecretStoreForApp/ProductionDatabase2/k8s)"},
 		"a slash too few":       {vars{"VAULT_ADDR": "https:/me:hunter2@vault.example"}, "VAULT_ADDR is set"},
@@ -434,8 +435,8 @@ type failing struct{}
 
 func (failing) Write([]byte) (int, error) { return 0, errFull }
 
-// What comes first decides without the directory. Strictness wants to know what is in it.
-func TestADirectoryThatIsMissingBesideAChoice(t *testing.T) {
+// A missing directory is no error if an earlier signal decides. WithStrict needs the directory, and then it is.
+func TestAMissingDirectoryMattersOnlyIfTheChoiceDependsOnIt(t *testing.T) {
 	is := is.New(t)
 	all := lookup(lambda(vars{"CREDENTIALS_DIRECTORY": "/nowhere"}))
 	backend, d, err := detect.Backend(t.Context(), all)
@@ -447,14 +448,14 @@ func TestADirectoryThatIsMissingBesideAChoice(t *testing.T) {
 	is.True(strings.Contains(err.Error(), "/nowhere ($CREDENTIALS_DIRECTORY) does not exist"))
 }
 
-func TestAmbiguityIsTold(t *testing.T) {
+func TestAnAmbiguityListsAllSignals(t *testing.T) {
 	is := is.New(t)
 	_, d, err := detect.Backend(t.Context(), detect.WithStrict(), lookup(vars{
 		"VAULT_ADDR": "https://vault.example", "SECRET_MANAGER_PATH": "/etc/secrets", "SECRET_MANAGER_PREFIX": "SHOP_", "AWS_REGION": "eu-west-1",
 	}))
 	is.Equal(err.Error(), "secrets: detect: ambiguous environment: VAULT_ADDR is set (https://vault.example), which points to vault, but "+
 		"SECRET_MANAGER_PATH=/etc/secrets points to file, and SECRET_MANAGER_PREFIX=SHOP_ points to env; set SECRET_MANAGER_TYPE")
-	is.Equal(d.Provider, "vault") // what it would be otherwise
+	is.Equal(d.Provider, "vault") // the choice without WithStrict
 }
 
 func BenchmarkBackend(b *testing.B) {

@@ -9,28 +9,28 @@ import (
 	"text/tabwriter"
 )
 
-// Detection says which provider was chosen, and why. It shows addresses, paths, prefixes and regions, but no credentials, and can be
-// logged. A Detection that comes with an error says what was found until then.
+// Detection reports which provider was chosen, and why. It shows addresses, paths, prefixes and regions, but no credentials, and is safe to
+// log. A Detection returned with an error reports what was found until then.
 type Detection struct {
 	Provider string   // "env", "file", "vault", "aws", or the name of a provider of With; "" if none could be chosen
 	Reason   string   // what decided, such as "VAULT_ADDR is set (https://vault.example:8200)"
-	Signals  []Signal // all that were found, in the order in which they count
+	Signals  []Signal // all that were found, in order of precedence
 	Others   []Other  // all other providers
 }
 
-// Signal is something in the environment that has to do with a provider.
+// Signal is a variable or a directory that is related to a provider.
 type Signal struct {
 	Name     string // of a variable, of two that are one signal, or of a directory
-	Value    string // of a variable that holds an address, a path, a prefix or a region; "" for all others
-	Provider string // to which it points, or would point if something else were set, or ""
-	Used     bool   // it points to the provider that was chosen
+	Value    string // of a variable with an address, a path, a prefix or a region; "" for all others
+	Provider string // the provider it points to, or would point to if another variable were set; or ""
+	Used     bool   // it points to the chosen provider
 	Note     string // why it counts, or does not
 
-	counts     bool // it points to the provider by itself
-	byPlatform bool // nobody need have meant it: AWS Lambda sets AWS_REGION by itself
+	counts     bool // it points to the provider on its own
+	byPlatform bool // a platform may have set it, as AWS Lambda sets AWS_REGION
 }
 
-// String returns the name, with the value if that is shown.
+// String returns the name, followed by "=" and the value if there is one.
 func (s Signal) String() string {
 	if s.Value == "" {
 		return s.Name
@@ -41,15 +41,15 @@ func (s Signal) String() string {
 // Other is a provider that was not chosen.
 type Other struct {
 	Provider string
-	Reason   string // why it was not, or what is missing
+	Reason   string // why not, or what is missing
 }
 
-// Ignored returns the signals that point to another provider than the one that was chosen.
+// Ignored returns the signals that point to another provider than the chosen one.
 func (d Detection) Ignored() []Signal {
 	return slices.DeleteFunc(slices.Clone(d.Signals), func(s Signal) bool { return s.Used || !s.counts || s.Provider == "" })
 }
 
-// unused lists what was found and is not used, with the provider, or with what is missing.
+// unused lists the signals that are not used, each with its provider or with what is missing.
 func (d Detection) unused() []string {
 	var all []string
 	for _, s := range d.Signals {
@@ -64,7 +64,7 @@ func (d Detection) unused() []string {
 	return all
 }
 
-// String returns one line: what was chosen, why, and what is set and not used.
+// String returns one line: the chosen provider, the reason, and the signals that are not used.
 func (d Detection) String() string {
 	text := d.chosen() + ": " + d.Reason
 	if unused := d.unused(); len(unused) > 0 {
@@ -80,7 +80,7 @@ func (d Detection) chosen() string {
 	return d.Provider
 }
 
-// LogValue returns a group of provider, reason and what is not used.
+// LogValue returns a group with provider, reason and, if there are unused signals, not_used.
 func (d Detection) LogValue() slog.Value {
 	attrs := []slog.Attr{slog.String("provider", d.Provider), slog.String("reason", d.Reason)}
 	if unused := d.unused(); len(unused) > 0 {
@@ -95,8 +95,8 @@ var (
 	_ slog.LogValuer = Detection{}
 )
 
-// Explain writes to w, for a person, what was chosen, each signal that was found, and why each other provider was not chosen.
-// Its error is that of w.
+// Explain writes a report to w: the chosen provider, each signal that was found, and why each other provider was not chosen. It returns the
+// error of w.
 func (d Detection) Explain(w io.Writer) error {
 	var text strings.Builder
 	fmt.Fprintf(&text, "%s: %s\n", d.chosen(), d.Reason)
@@ -123,7 +123,7 @@ func (d Detection) Explain(w io.Writer) error {
 	return err
 }
 
-// table writes rows in columns.
+// table writes rows in aligned columns.
 func table(text *strings.Builder, rows [][]string) {
 	columns := tabwriter.NewWriter(text, 0, 0, 2, ' ', 0)
 	for _, row := range rows {

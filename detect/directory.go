@@ -14,99 +14,97 @@ import (
 )
 
 const (
-	// patience bounds the look into the directory, which is at hand or not at all: what takes longer is a file system across
-	// a network that hangs.
-	patience = time.Second
-	// maxEntries bounds how many entries of the directory are looked at, a few of which tell.
+	// inspectTimeout bounds the inspection of the directory. Only a network file system that hangs takes longer.
+	inspectTimeout = time.Second
+	// maxEntries bounds how many entries of the directory are inspected. A few are enough.
 	maxEntries = 1000
 )
 
-// sight is what a look into a directory shows.
-type sight struct {
+// dirState is the result of an inspection of a directory.
+type dirState struct {
 	file   bool   // there is a file of secrets
-	failed bool   // whether there is one cannot be told
-	odd    bool   // there is none, but something that may have been meant to be one
+	failed bool   // it is unknown whether there is one
+	odd    bool   // there is none, but an entry that may have been meant as one
 	what   string // "holds a file", or why it does not count: "does not exist"
 }
 
-// look looks into dir. It does not wait for longer than ctx lasts, whose error it returns, or its patience. A look that hangs
-// in the system ends when that lets it.
-func (c *config) look(ctx context.Context, dir string) (sight, error) {
-	seen := make(chan sight, 1)
+// inspectInTime inspects dir. It returns the error of ctx when that ends first, and a failed dirState after c.timeout. An inspection that
+// hangs in a system call goes on in its goroutine until the call returns.
+func (c *config) inspectInTime(ctx context.Context, dir string) (dirState, error) {
+	seen := make(chan dirState, 1)
 	go func() { seen <- c.inspect(dir) }()
-	timer := time.NewTimer(c.patienceOf)
+	timer := time.NewTimer(c.timeout)
 	defer timer.Stop()
 	select {
 	case s := <-seen:
 		return s, nil
 	case <-timer.C:
-		return sight{failed: true, what: fmt.Sprintf("has not answered within %v", c.patienceOf)}, nil
+		return dirState{failed: true, what: fmt.Sprintf("has not answered within %v", c.timeout)}, nil
 	case <-ctx.Done():
-		return sight{}, ctx.Err()
+		return dirState{}, ctx.Err()
 	}
 }
 
-// inspect says whether dir has a file of secrets at its top. It opens nothing but the directory, so that no FIFO or device
-// can block it, and follows links as package file does, within the directory.
-func inspect(dir string) sight {
+// inspect reports whether dir has a file of secrets at its top level. It opens only directories, so a FIFO or a device cannot block it. It
+// follows links within dir, as package file does.
+func inspect(dir string) dirState {
 	if !os.IsPathSeparator(dir[len(dir)-1]) {
-		dir += string(os.PathSeparator) // so that the system refuses what is no directory before it opens it
+		dir += string(os.PathSeparator) // the system then rejects anything but a directory without opening it
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return unseen(err)
+		return unreadable(err)
 	}
 	defer root.Close()
 	top, err := root.Open(".")
 	if err != nil {
-		return unseen(err)
+		return unreadable(err)
 	}
 	defer top.Close() //nolint:errcheck // nothing was written
 
 	const chunk = 100
-	nothing := sight{what: "holds no file of secrets"}
+	nothing := dirState{what: "holds no file of secrets"}
 	for n := 0; n < maxEntries; n += chunk {
 		entries, err := top.ReadDir(chunk)
 		for _, entry := range entries {
 			if ofPlatform(entry.Name()) {
 				continue
 			}
-			file, why := look(root, entry)
+			file, why := classify(root, entry)
 			if file {
-				return sight{file: true, what: "holds a file"}
+				return dirState{file: true, what: "holds a file"}
 			}
 			if why != "" && !nothing.odd {
-				nothing = sight{odd: true, what: "holds " + shown(entry.Name()) + ", " + why}
+				nothing = dirState{odd: true, what: "holds " + shown(entry.Name()) + ", " + why}
 			}
 		}
 		if errors.Is(err, io.EOF) {
 			return nothing
 		}
 		if err != nil {
-			return unseen(err)
+			return unreadable(err)
 		}
 	}
 	if nothing.odd {
 		return nothing
 	}
-	return sight{odd: true, what: fmt.Sprintf("holds no file of secrets among its first %d entries", maxEntries)}
+	return dirState{odd: true, what: fmt.Sprintf("holds no file of secrets among its first %d entries", maxEntries)}
 }
 
-// ofPlatform reports whether platforms put a file or directory of that name there by themselves: Kubernetes the service
-// account of every pod, and the links of a volume; podman, by containers-mounts.conf(5), the subscription of a Red Hat host,
-// such as rhsm, etc-pki-entitlement and redhat.repo.
+// ofPlatform reports whether platforms create entries of that name: Kubernetes the service account of every pod and the links of a volume;
+// podman, by containers-mounts.conf(5), the subscription of a Red Hat host, such as rhsm, etc-pki-entitlement and redhat.repo.
 func ofPlatform(name string) bool {
 	return name == "kubernetes.io" || strings.HasSuffix(name, ".repo") || slices.ContainsFunc([]string{"..", "rhsm", "etc-pki"},
 		func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }
 
-// look reports whether entry is a file, or a link to one, or else why it may have been meant to be one.
-func look(root *os.Root, entry fs.DirEntry) (file bool, why string) {
+// classify reports whether entry is a file or a link to one. If not, why says what is wrong with it, or is "".
+func classify(root *os.Root, entry fs.DirEntry) (file bool, why string) {
 	kind := entry.Type()
 	if kind&fs.ModeSymlink != 0 {
 		info, err := root.Stat(entry.Name())
 		if err != nil {
-			return false, "a link that leads nowhere, or out of it"
+			return false, "a link that dangles or leads out of it"
 		}
 		kind = info.Mode().Type()
 	}
@@ -114,7 +112,7 @@ func look(root *os.Root, entry fs.DirEntry) (file bool, why string) {
 	case kind.IsRegular():
 		return true, ""
 	case !kind.IsDir():
-		return false, "which is no regular file"
+		return false, "which is not a regular file"
 	case entry.IsDir() && isEmpty(root, entry.Name()):
 		return false, "an empty directory, as Docker leaves where the file of a bind mount is missing"
 	default:
@@ -132,16 +130,17 @@ func isEmpty(root *os.Root, name string) bool {
 	return errors.Is(err, io.EOF)
 }
 
-// unseen says why a directory could not be looked at, without its name. Only one that does not exist holds nothing for certain.
-func unseen(err error) sight {
+// unreadable returns the state of a directory that could not be opened or listed, without its name. Only a directory that does not exist
+// certainly has no file.
+func unreadable(err error) dirState {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return sight{what: "does not exist"}
+		return dirState{what: "does not exist"}
 	case errors.Is(err, syscall.ENOTDIR):
-		return sight{failed: true, what: "is not a directory"}
+		return dirState{failed: true, what: "is not a directory"}
 	case errors.Is(err, fs.ErrPermission):
-		return sight{failed: true, what: "cannot be read: permission denied"}
+		return dirState{failed: true, what: "cannot be read: permission denied"}
 	default:
-		return sight{failed: true, what: "cannot be read"}
+		return dirState{failed: true, what: "cannot be read"}
 	}
 }

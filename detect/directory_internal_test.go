@@ -13,21 +13,21 @@ import (
 	"github.com/matryer/is"
 )
 
-// hung is a configuration whose look into the directory does not end before release is called.
+// hung returns a configuration whose inspection of the directory hangs until release is called.
 func hung(vars map[string]string, opts ...Option) (c *config, release func()) {
 	gate := make(chan struct{})
 	c = newConfig(append(opts, WithLookup(func(name string) (string, bool) {
 		value, set := vars[name]
 		return value, set
 	})))
-	c.inspect = func(string) sight {
+	c.inspect = func(string) dirState {
 		<-gate
-		return sight{file: true, what: "holds a file"}
+		return dirState{file: true, what: "holds a file"}
 	}
 	return c, func() { close(gate) }
 }
 
-// A file system that hangs stalls nobody for long. If the choice hangs on it, there is none.
+// A file system that hangs delays the detection by a second at most. If the choice depends on it, that is an error.
 func TestADirectoryThatHangs(t *testing.T) {
 	for _, tc := range []struct {
 		vars   map[string]string
@@ -54,20 +54,20 @@ func TestADirectoryThatHangs(t *testing.T) {
 				defer release()
 				began := time.Now()
 				_, d, err := c.detect(t.Context())
-				is.Equal(time.Since(began), patience)
+				is.Equal(time.Since(began), inspectTimeout)
 				is.Equal(d.Provider, tc.want)
 				if tc.want != "" {
 					is.NoErr(err)
 					return
 				}
-				is.True(strings.Contains(err.Error(), "/run/secrets has not answered within 1s; mend that, or set SECRET_MANAGER_TYPE"))
+				is.True(strings.Contains(err.Error(), "/run/secrets has not answered within 1s; fix that, or set SECRET_MANAGER_TYPE"))
 				is.Equal(len(d.Others), 4)
 			})
 		})
 	}
 }
 
-func TestADirectoryThatHangsObeysTheContext(t *testing.T) {
+func TestTheContextEndsTheWaitForADirectoryThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		c, release := hung(nil)
@@ -85,19 +85,19 @@ func TestInspect(t *testing.T) {
 	is := is.New(t)
 	dir := t.TempDir()
 	is.Equal(inspect(filepath.Join(dir, "nowhere")).what, "does not exist")
-	is.Equal(inspect(dir), sight{what: "holds no file of secrets"})
+	is.Equal(inspect(dir), dirState{what: "holds no file of secrets"})
 
 	for i := range maxEntries + 1 {
 		is.NoErr(os.MkdirAll(filepath.Join(dir, fmt.Sprint(i), "deep"), 0o700))
 	}
-	is.Equal(inspect(dir), sight{odd: true, what: "holds no file of secrets among its first 1000 entries"})
+	is.Equal(inspect(dir), dirState{odd: true, what: "holds no file of secrets among its first 1000 entries"})
 
 	file := filepath.Join(dir, "file")
 	is.NoErr(os.WriteFile(file, nil, 0o600))
 	is.True(!inspect(file).file)
 	other := t.TempDir()
 	is.NoErr(os.Mkdir(filepath.Join(other, "etc-pki-entitlement"), 0o700))
-	is.Equal(inspect(other), sight{what: "holds no file of secrets"}) // what a platform leaves is nothing odd
+	is.Equal(inspect(other), dirState{what: "holds no file of secrets"}) // an entry of a platform is not odd
 	is.NoErr(os.Mkdir(filepath.Join(other, "db_password"), 0o700))
 	is.True(inspect(other).odd)
 	for _, name := range []string{"kubernetes.io", "..data", "rhsm", "rhsm-host", "redhat.repo"} {
@@ -105,7 +105,7 @@ func TestInspect(t *testing.T) {
 	}
 	is.True(!inspect(other).file)
 	is.NoErr(os.WriteFile(filepath.Join(other, "database"), nil, 0o600))
-	is.Equal(inspect(other+string(os.PathSeparator)), sight{file: true, what: "holds a file"})
+	is.Equal(inspect(other+string(os.PathSeparator)), dirState{file: true, what: "holds a file"})
 }
 
 func TestNearest(t *testing.T) {
@@ -120,5 +120,5 @@ func TestNearest(t *testing.T) {
 			t.Errorf("%q is near %q, not %q", given, got, want)
 		}
 	}
-	is.Equal(distance("ca", "abc"), 3) // a swap is not taken apart by another change
+	is.Equal(distance("ca", "abc"), 3) // no other edit within swapped letters
 }

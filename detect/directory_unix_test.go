@@ -14,8 +14,8 @@ import (
 	"github.com/seed-5482dd03/secrets/detect"
 )
 
-// What holds what is no file blocks nobody and points nowhere.
-func TestOddDirectories(t *testing.T) {
+// Entries that are not regular files neither block nor choose a provider.
+func TestEntriesThatAreNotRegularFilesAreReported(t *testing.T) {
 	is := is.New(t)
 	dir := t.TempDir()
 	fifo := filepath.Join(dir, "fifo")
@@ -25,9 +25,9 @@ func TestOddDirectories(t *testing.T) {
 	is.NoErr(err)
 	is.Equal(d.Provider, "env")
 	is.True(strings.HasPrefix(d.Reason, "nothing points to a provider, and env is the default, although "+dir+" holds "))
-	is.True(strings.HasSuffix(d.Reason, ", which is no regular file"))
+	is.True(strings.HasSuffix(d.Reason, ", which is not a regular file"))
 
 	_, d, err = detect.Backend(t.Context(), lookup(nil), detect.WithDirectory(fifo))
-	is.Equal(err.Error(), "secrets: detect: "+fifo+" is not a directory; mend that, or set SECRET_MANAGER_TYPE")
+	is.Equal(err.Error(), "secrets: detect: "+fifo+" is not a directory; fix that, or set SECRET_MANAGER_TYPE")
 	is.Equal(d.Provider, "")
 }

@@ -20,20 +20,20 @@ import (
 
 type vars = map[string]string
 
-// environment is one in which a program may find itself.
+// environment is an environment in which a program may run.
 type environment struct {
 	name    string
-	vars    vars     // "DIR" in a value is a directory with a file, "RUN" the one that is looked at
-	run     []string // the entries of the directory that is looked at; it does not exist if there are none
+	vars    vars     // "DIR" in a value stands for a directory with a file, "RUN" for the inspected directory
+	run     []string // the entries of the inspected directory; without any, it does not exist
 	profile string   // the configuration file of AWS
 
 	provider  string
-	reason    string // a part of it
-	fails     string // a part of the error, or "" if there is none
+	reason    string // part of the reason
+	fails     string // part of the error, or "" for no error
 	ambiguous bool   // with WithStrict
 }
 
-// lambda is what AWS Lambda sets, and vars.
+// lambda returns the variables that AWS Lambda sets, and more.
 func lambda(more vars) vars {
 	all := vars{
 		"AWS_REGION": "eu-west-1", "AWS_DEFAULT_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "ASIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": "example",
@@ -77,10 +77,10 @@ func environments() []environment {
 		// Vault.
 		{name: "Vault Agent", vars: vars{"VAULT_AGENT_ADDR": "http://127.0.0.1:8100"}, provider: "vault",
 			reason: "VAULT_AGENT_ADDR is set"},
-		{name: "Vault Agent beside the server",
+		{name: "Vault Agent and the server",
 			vars: vars{"VAULT_AGENT_ADDR": "http://127.0.0.1:8100", "VAULT_ADDR": "https://vault.example:8200"}, provider: "vault",
 			reason: "VAULT_AGENT_ADDR is set"},
-		{name: "Vault with a file of the token", vars: vars{"VAULT_ADDR": "https://vault.example:8200", "VAULT_TOKEN_FILE": "/vault/token"},
+		{name: "Vault with a token file", vars: vars{"VAULT_ADDR": "https://vault.example:8200", "VAULT_TOKEN_FILE": "/vault/token"},
 			provider: "vault", reason: "VAULT_ADDR is set"},
 		{name: "Vault in the clear", vars: vars{"VAULT_ADDR": "http://vault.vault.svc:8200", "VAULT_TOKEN": "hvs.example"},
 			provider: "vault", reason: "VAULT_ADDR is set", fails: "in the clear; use https"},
@@ -129,12 +129,12 @@ func environments() []environment {
 		{name: "a web identity without a role", vars: vars{"AWS_REGION": "eu-west-1", "AWS_WEB_IDENTITY_TOKEN_FILE": "/var/run/token"},
 			provider: "aws", reason: "with AWS_WEB_IDENTITY_TOKEN_FILE",
 			fails: "so aws was chosen: the configuration of AWS cannot be loaded"},
-		{name: "a region that is none", vars: vars{"AWS_REGION": "evil.com/#"}, provider: "aws", reason: "AWS_REGION is set",
+		{name: "an invalid region", vars: vars{"AWS_REGION": "evil.com/#"}, provider: "aws", reason: "AWS_REGION is set",
 			fails: "is not"},
 
 		// Files.
 		{name: "a link that leads out of /run/secrets", run: []string{"password -> /etc/hostname"}, provider: "env",
-			reason: "env is the default, although RUN holds password, a link that leads nowhere, or out of it"},
+			reason: "env is the default, although RUN holds password, a link that dangles or leads out of it"},
 		{name: "Kubernetes pod with a service account only", run: serviceAccount(), provider: "env",
 			reason: "env is the default"},
 		{name: "Kubernetes pod with a volume on /run/secrets",
@@ -155,7 +155,7 @@ func environments() []environment {
 		{name: "systemd credentials come before /run/secrets", vars: vars{"CREDENTIALS_DIRECTORY": "/nowhere/credentials"},
 			run: []string{"database"}, reason: "does not exist",
 			fails: "($CREDENTIALS_DIRECTORY) does not exist; check LoadCredential= in the unit, or unset CREDENTIALS_DIRECTORY"},
-		{name: "systemd credentials that are missing, beside AWS_REGION",
+		{name: "systemd credentials that are missing, and AWS_REGION",
 			vars:   vars{"CREDENTIALS_DIRECTORY": "/nowhere/credentials", "AWS_REGION": "eu-west-1"},
 			reason: "does not exist", fails: "does not exist"},
 		{name: "systemd credentials that are empty", vars: vars{"CREDENTIALS_DIRECTORY": "DIR/empty"}, reason: "holds no file of secrets",
@@ -176,7 +176,7 @@ func environments() []environment {
 		{name: "a path that is a file", vars: vars{"SECRET_MANAGER_PATH": "DIR/database"}, provider: "file",
 			reason: "SECRET_MANAGER_PATH is set", fails: "so file was chosen: the directory:"},
 
-		// Runners of CI.
+		// CI runners.
 		{name: "CI runner", vars: vars{"CI": "true", "GITHUB_ACTIONS": "true"}, provider: "env", reason: "env is the default"},
 		{name: "CI runner with keys of AWS and no region",
 			vars: vars{"CI": "true", "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": "example"}, provider: "env",
@@ -206,21 +206,21 @@ func environments() []environment {
 		{name: "TYPE=file and no path", vars: vars{"SECRET_MANAGER_TYPE": "file"}, provider: "file",
 			reason: "SECRET_MANAGER_TYPE says file", fails: "SECRET_MANAGER_TYPE says file, and SECRET_MANAGER_PATH, the directory, is not set"},
 		{name: "TYPE=file, no path, and files", vars: vars{"SECRET_MANAGER_TYPE": "file"}, run: []string{"database"},
-			provider: "file", reason: "SECRET_MANAGER_TYPE says file", fails: "RUN holds a file, and may be what is meant"},
+			provider: "file", reason: "SECRET_MANAGER_TYPE says file", fails: "RUN holds a file and may be the directory you mean"},
 		{name: "TYPE=vault and no address", vars: vars{"SECRET_MANAGER_TYPE": "vault", "VAULT_TOKEN": "hvs.example"},
 			provider: "vault", reason: "SECRET_MANAGER_TYPE says vault", fails: "or set VAULT_ADDR"},
 		{name: "TYPE=aws and no region",
 			vars:     vars{"SECRET_MANAGER_TYPE": "aws", "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": "example"},
 			provider: "aws", reason: "SECRET_MANAGER_TYPE says aws", fails: "or set AWS_REGION"},
 		{name: "TYPE=vualt", vars: vars{"SECRET_MANAGER_TYPE": "vualt", "AWS_REGION": "eu-west-1"},
-			reason: "names no provider",
-			fails:  `says "vualt", which is no provider that is known; there are env, file, vault, aws, keyring, auto; did you mean vault?`},
-		{name: "TYPE=awssm", vars: vars{"SECRET_MANAGER_TYPE": "awssm"}, reason: "names no provider",
+			reason: "names an unknown provider",
+			fails:  `says "vualt", which is not a known provider; use one of env, file, vault, aws, keyring, auto; did you mean vault?`},
+		{name: "TYPE=awssm", vars: vars{"SECRET_MANAGER_TYPE": "awssm"}, reason: "names an unknown provider",
 			fails: "did you mean aws?"},
-		{name: "TYPE=keyrnig", vars: vars{"SECRET_MANAGER_TYPE": "keyrnig"}, reason: "names no provider",
+		{name: "TYPE=keyrnig", vars: vars{"SECRET_MANAGER_TYPE": "keyrnig"}, reason: "names an unknown provider",
 			fails: "did you mean keyring?"},
-		{name: "TYPE=gcp", vars: vars{"SECRET_MANAGER_TYPE": "gcp"}, reason: "names no provider",
-			fails: "there are env, file, vault, aws, keyring, auto"},
+		{name: "TYPE=gcp", vars: vars{"SECRET_MANAGER_TYPE": "gcp"}, reason: "names an unknown provider",
+			fails: "use one of env, file, vault, aws, keyring, auto"},
 
 		// Empty and blank variables.
 		{name: "TYPE that is empty", vars: vars{"SECRET_MANAGER_TYPE": "", "SECRET_MANAGER_PREFIX": "SHOP_"}, provider: "env",
@@ -265,7 +265,7 @@ func environments() []environment {
 	}
 }
 
-// prepare makes what e says of directories and files, and returns its variables and the options for it.
+// prepare creates the directories and files of e, and returns its variables, the inspected directory and the options.
 func (e environment) prepare(t *testing.T) (vars, string, []detect.Option) {
 	t.Helper()
 	run, dir := filepath.Join(t.TempDir(), "secrets"), directory(t, "database", "empty/")
@@ -282,11 +282,11 @@ func (e environment) prepare(t *testing.T) (vars, string, []detect.Option) {
 	return all, run, []detect.Option{detect.WithDirectory(run), detect.With("keyring", keyring)}
 }
 
-// TestEnvironments goes through the environments with the variables of the process, and once more with a look-up of its own.
+// TestEnvironments checks every environment with the variables of the process, with WithLookup and with WithStrict.
 func TestEnvironments(t *testing.T) {
 	for _, e := range environments() {
 		if runtime.GOOS == "windows" && slices.ContainsFunc(e.run, func(entry string) bool { return strings.Contains(entry, " -> ") }) {
-			continue // links need a privilege there
+			continue // links need a privilege on Windows
 		}
 		t.Run(e.name, func(t *testing.T) {
 			is := is.New(t)
@@ -302,7 +302,7 @@ func TestEnvironments(t *testing.T) {
 
 			injected, again, err := detect.Backend(t.Context(), append(opts, lookup(all))...)
 			e.check(t, run, injected, again, err)
-			is.Equal(again, d) // whoever looks variables up
+			is.Equal(again, d) // the same with WithLookup
 
 			strict, _, err := detect.Backend(t.Context(), append(opts, detect.WithStrict())...)
 			is.Equal(errors.Is(err, detect.ErrAmbiguous), e.ambiguous)
@@ -347,7 +347,7 @@ func (e environment) check(t *testing.T, run string, backend secrets.Backend, d 
 		}
 	}
 
-	// It is complete: each provider is either chosen or has its reason, and so has each signal.
+	// The Detection is complete: each provider is chosen or has a reason, and each signal has a note.
 	providers := []string{d.Provider}
 	for _, other := range d.Others {
 		providers = append(providers, other.Provider)

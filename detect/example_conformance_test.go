@@ -10,7 +10,7 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// TestBundle holds the backend of ExampleWith to what a backend promises.
+// TestBundle runs the conformance suite for the backend of ExampleWith.
 func TestBundle(t *testing.T) {
 	secretstest.Run(t, func(t *testing.T, documents map[string]string) secrets.Backend {
 		content, err := json.Marshal(documents)

@@ -13,18 +13,18 @@ import (
 	"github.com/seed-5482dd03/secrets/detect"
 )
 
-// OpenBundle returns a backend for one file of JSON, as a tool that decrypts secrets writes it:
-// {"database": "…", "api/token": "…"}. It reads the file whole.
+// OpenBundle returns a backend for one JSON file, as a tool that decrypts secrets writes it: {"database": "…", "api/token": "…"}. It reads
+// the whole file at once.
 func OpenBundle(path string) (secrets.Backend, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
 		return nil, errors.New("bundle: the file cannot be read")
 	}
 	var documents map[string]string
-	if json.Unmarshal(content, &documents) != nil { // its error quotes what is in the file
+	if json.Unmarshal(content, &documents) != nil { // its error may quote the file
 		return nil, errors.New("bundle: the file is not a JSON object of strings")
 	}
-	info := secrets.Info{Name: "bundle", Local: true, Nonblocking: true} // what is in memory needs neither cache nor timeout
+	info := secrets.Info{Name: "bundle", Local: true, Nonblocking: true} // in memory: no cache, no timeout
 	return secrets.NewBackend(info, func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 		if err := ctx.Err(); err != nil {
 			return secrets.Secret{}, err
@@ -49,8 +49,8 @@ func BundleFactory(_ context.Context, lookup func(name string) (value string, se
 	return OpenBundle(path)
 }
 
-// A provider of your own, in three steps: write a backend, here with secrets.NewBackend; run the conformance suite (TestBundle,
-// beside this example); and plug it in. SECRET_MANAGER_TYPE then chooses it as any other.
+// A provider of your own takes three steps: write a backend, here with secrets.NewBackend; run the conformance suite, as TestBundle does;
+// and add it with With. SECRET_MANAGER_TYPE=bundle then chooses it.
 func ExampleWith() {
 	dir, err := os.MkdirTemp("", "bundle-")
 	if err != nil {
@@ -65,7 +65,7 @@ func ExampleWith() {
 	variables := map[string]string{"SECRET_MANAGER_TYPE": "bundle", "BUNDLE_PATH": path}
 	client, detection, err := detect.New(context.Background(),
 		detect.With("bundle", BundleFactory),
-		detect.WithLookup(func(name string) (string, bool) { // in a program, that of the process
+		detect.WithLookup(func(name string) (string, bool) { // default: the variables of the process
 			value, set := variables[name]
 			return value, set
 		}),

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/seed-5482dd03/secrets"
 	"github.com/seed-5482dd03/secrets/backend/vault"
@@ -15,7 +16,7 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware/cache"
 )
 
-// NewClient is what a service calls in main.
+// NewClient returns the client of a service, for its main.
 func NewClient(ctx context.Context) (*secrets.Client, error) {
 	client, detection, err := detect.New(ctx)
 	if err != nil {
@@ -26,7 +27,7 @@ func NewClient(ctx context.Context) (*secrets.Client, error) {
 }
 
 func ExampleNew() {
-	// In place of the environment of the process, so that the example has always the same.
+	// A map replaces the environment of the process, so the output is always the same.
 	variables := map[string]string{"SECRET_MANAGER_PREFIX": "SHOP_", "SHOP_DATABASE_PASSWORD": "correct horse", "AWS_REGION": "eu-west-1"}
 	client, detection, err := detect.New(context.Background(), detect.WithLookup(func(name string) (string, bool) {
 		value, set := variables[name]
@@ -45,7 +46,28 @@ func ExampleNew() {
 	// [REDACTED] <nil>
 }
 
-// Options for the provider that may be chosen, and for the client around it.
+// With Backend, the program chooses the layers of the client itself.
+func ExampleBackend() {
+	variables := map[string]string{"SECRET_MANAGER_TYPE": "env", "SECRET_MANAGER_PREFIX": "SHOP_", "SHOP_API_TOKEN": "correct horse"}
+	backend, detection, err := detect.Backend(context.Background(), detect.WithLookup(func(name string) (string, bool) {
+		value, set := variables[name]
+		return value, set
+	}))
+	if err != nil {
+		log.Fatal(err) // it names the variable to change
+	}
+	client, err := secrets.New(backend, secrets.WithTimeout(time.Second)) // closes the backend
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+
+	token, err := client.Get(context.Background(), "api/token")
+	fmt.Println(detection.Reason, token, err)
+	// Output: SECRET_MANAGER_TYPE says env [REDACTED] <nil>
+}
+
+// Options for one provider, and for the client.
 func ExampleWithVault() {
 	variables := map[string]string{"VAULT_ADDR": "https://vault.example:8200"}
 	client, detection, err := detect.New(context.Background(),

@@ -10,8 +10,7 @@ import (
 	"github.com/seed-5482dd03/secrets/detect"
 )
 
-// hermetic gives the test an environment in which nothing points to a provider and the SDKs find nothing of the machine, and
-// vars.
+// hermetic sets vars, in an environment without other signals, in which the SDKs find nothing of the machine.
 func hermetic(t *testing.T, vars map[string]string) {
 	t.Helper()
 	for _, variable := range os.Environ() {
@@ -37,7 +36,7 @@ func hermetic(t *testing.T, vars map[string]string) {
 	}
 }
 
-// lookup looks in vars.
+// lookup returns WithLookup for vars.
 func lookup(vars map[string]string) detect.Option {
 	return detect.WithLookup(func(name string) (string, bool) {
 		value, set := vars[name]
@@ -45,7 +44,7 @@ func lookup(vars map[string]string) detect.Option {
 	})
 }
 
-// directory makes a directory with entries: "a" is a file, "a/" a directory, and "a -> b" a link to b.
+// directory creates a directory with entries: "a" is a file, "a/" a directory, and "a -> b" a link to b.
 func directory(t *testing.T, entries ...string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -69,7 +68,7 @@ func directory(t *testing.T, entries ...string) string {
 	return dir
 }
 
-// shut closes what a test has got, if that is a backend.
+// shut closes backend, unless it is nil.
 func shut(t *testing.T, backend secrets.Backend) {
 	t.Helper()
 	if backend == nil {

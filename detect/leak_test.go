@@ -15,8 +15,7 @@ import (
 
 const canary = "canary-7f3Kq9ZxWv2m"
 
-// TestNoValueIsShown puts a canary into every variable, in the forms that a value may have, and looks for it in what detection
-// and its errors say.
+// TestNoValueIsShown puts a canary into every variable, in all forms of a value. Neither the Detection nor an error may contain it.
 func TestNoValueIsShown(t *testing.T) {
 	contexts := []vars{
 		{},
@@ -51,7 +50,7 @@ func TestNoValueIsShown(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for _, base := range contexts {
 				if of, chosen := provider(name), base["SECRET_MANAGER_TYPE"]; of != "" && chosen != "" && of != chosen {
-					continue // who does not read it does not quote it
+					continue // a provider that does not read the variable cannot quote it
 				}
 				hermetic(t, base)
 				for _, form := range forms {
@@ -72,11 +71,11 @@ func TestNoValueIsShown(t *testing.T) {
 		})
 	}
 	if failed < 100 {
-		t.Errorf("%d errors are too few to have been looked at", failed)
+		t.Errorf("only %d errors were checked", failed)
 	}
 }
 
-// provider returns who alone reads the variable name, or "".
+// provider returns the only provider that reads the variable name, or "".
 func provider(name string) string {
 	switch prefix, _, _ := strings.Cut(name, "_"); prefix {
 	case "VAULT":
@@ -88,7 +87,7 @@ func provider(name string) string {
 	}
 }
 
-// The control: these backends quote what they are given, and the search finds it.
+// The control: errors of the backends do contain values, and AssertNoLeak finds them.
 func TestBackendsQuoteValues(t *testing.T) {
 	is := is.New(t)
 	_, err := file.New("/" + canary)

@@ -2,19 +2,19 @@ package detect
 
 import "strings"
 
-// nearest returns the name of names that name was most likely meant to be, or "".
+// nearest returns the entry of names that a mistyped name most likely stands for, or "".
 func nearest(name string, names []string) string {
 	if !isName(name) {
 		return ""
 	}
-	best, least := "", len(name)+1
+	best, minDistance := "", len(name)+1
 	for _, candidate := range names {
-		most := 1
+		maxDistance := 1
 		if len(candidate) > 4 {
-			most = 2
+			maxDistance = 2
 		}
-		if d := distance(name, candidate); d <= most && d < least && d < len(candidate)-1 {
-			best, least = candidate, d
+		if d := distance(name, candidate); d <= maxDistance && d < minDistance && d < len(candidate)-1 {
+			best, minDistance = candidate, d
 		}
 	}
 	for _, candidate := range names {
@@ -25,7 +25,7 @@ func nearest(name string, names []string) string {
 	return best
 }
 
-// distance returns how many letters must be changed, added, taken away, or swapped with the next, to make b of a.
+// distance returns the number of edits from a to b: a letter is changed, added or removed, or two adjacent letters are swapped.
 func distance(a, b string) int {
 	rows := make([][]int, len(a)+1)
 	for i := range rows {

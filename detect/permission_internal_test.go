@@ -13,12 +13,12 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/otheruser"
 )
 
-// A directory that this program is not allowed to read does not read as one without secrets.
-func TestADirectoryThatCannotBeRead(t *testing.T) {
+// A directory without read permission does not count as one without secrets.
+func TestAnUnreadableDirectoryIsAnError(t *testing.T) {
 	root := os.Getuid() == 0
 	base := t.TempDir()
 	for _, dir := range []string{filepath.Dir(base), base} {
-		if err := os.Chmod(dir, 0o755); err != nil { // another user passes through
+		if err := os.Chmod(dir, 0o755); err != nil { // another user can enter
 			t.Fatal(err)
 		}
 	}
@@ -29,7 +29,7 @@ func TestADirectoryThatCannotBeRead(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(closed, "database"), []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if !root { // the owner is to be refused
+	if !root { // the owner must be denied
 		if err := os.Chmod(closed, 0); err != nil {
 			t.Fatal(err)
 		}
@@ -51,7 +51,7 @@ func TestADirectoryThatCannotBeRead(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)
-			detect := func(inspect func(dir string) sight) (Detection, error) {
+			detect := func(inspect func(dir string) dirState) (Detection, error) {
 				opts := []Option{WithDirectory(closed), WithLookup(func(name string) (string, bool) {
 					value, set := tc.vars[name]
 					return value, set
@@ -64,7 +64,7 @@ func TestADirectoryThatCannotBeRead(t *testing.T) {
 				_, d, err := c.detect(t.Context())
 				return d, err
 			}
-			d, err := detect(func(dir string) (s sight) {
+			d, err := detect(func(dir string) (s dirState) {
 				otheruser.Nobody(t, func() { s = inspect(dir) })
 				return s
 			})
@@ -76,7 +76,7 @@ func TestADirectoryThatCannotBeRead(t *testing.T) {
 			is.True(strings.Contains(err.Error(), "cannot be read: permission denied; "))
 			is.True(strings.HasSuffix(err.Error(), ", or set SECRET_MANAGER_TYPE"))
 			is.True(strings.Contains(err.Error(), closed))
-			if root && name == "nothing else" { // the control: root sees the file
+			if root && name == "nothing else" { // the control: root can read the directory
 				d, err = detect(inspect)
 				is.NoErr(err)
 				is.Equal(d.Provider, provFile)

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// The variables that choose.
+// The variables that choose a provider.
 const (
 	varType        = "SECRET_MANAGER_TYPE"
 	varPath        = "SECRET_MANAGER_PATH"
@@ -27,17 +27,17 @@ const (
 	provVault = "vault"
 	provAWS   = "aws"
 
-	auto = "auto" // the value of SECRET_MANAGER_TYPE that leaves it to the other variables
+	auto = "auto" // the value of SECRET_MANAGER_TYPE with which the other variables decide
 )
 
-// vaultVariables returns the names of the variables by which package vault gets a token, or finds its secrets.
+// vaultVariables returns the names of variables with which package vault gets a token or finds its secrets.
 func vaultVariables() []string {
 	return []string{varVaultToken, varVaultFile, "VAULT_AUTH_METHOD", "VAULT_ROLE", "VAULT_ROLE_ID", "VAULT_MOUNT"}
 }
 
 func builtin() []string { return []string{provEnv, provFile, provVault, provAWS} }
 
-// chosenType returns what SECRET_MANAGER_TYPE says, or "" if it leaves the choice to the other variables.
+// chosenType returns the provider in SECRET_MANAGER_TYPE, or "" if the other variables decide.
 func (c *config) chosenType() (name string, isAuto bool) {
 	switch name = strings.ToLower(strings.TrimSpace(c.get(varType))); name {
 	case auto:
@@ -53,7 +53,7 @@ func (c *config) typed() bool {
 	return name != ""
 }
 
-// signals returns all that has to do with a provider, in the order in which it counts. The first that counts decides.
+// signals returns all signals in order of precedence. The first that counts decides.
 func (c *config) signals(directory Signal) []Signal {
 	all := c.typeSignals()
 	for _, s := range []Signal{
@@ -108,7 +108,7 @@ func (c *config) regionSignals() []Signal {
 	return signals
 }
 
-// partial returns what has no effect unless something else is set.
+// partial returns the variables that have no effect unless another one is set.
 func (c *config) partial() []Signal {
 	var signals []Signal
 	if c.region() == "" {
@@ -126,7 +126,7 @@ func (c *config) partial() []Signal {
 	return signals
 }
 
-// empty returns the variables that choose, and are set to nothing: a template may have had no value for them.
+// empty returns the variables that would choose a provider but are blank: a template may have had no value for them.
 func (c *config) empty() []Signal {
 	var signals []Signal
 	for _, of := range [][2]string{
@@ -140,7 +140,7 @@ func (c *config) empty() []Signal {
 	return signals
 }
 
-// region returns the region that the variables name, as the SDK takes it, or "".
+// region returns the region from the variables, in the order of the SDK, or "".
 func (c *config) region() string {
 	if region := c.get(varRegion); region != "" {
 		return region
@@ -148,7 +148,7 @@ func (c *config) region() string {
 	return c.get(varRegionElse)
 }
 
-// credentials returns the names of the variables that show where credentials of AWS come from.
+// credentials returns the names of the variables that are a source of AWS credentials.
 func (c *config) credentials() []string {
 	const keyID, secretKey = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY" //nolint:gosec // names
 	var names []string
@@ -165,8 +165,8 @@ func (c *config) credentials() []string {
 	return names
 }
 
-// decide fills in d what the signals say: the provider, and why no other. place is the directory that was looked at, in words.
-func (c *config) decide(signals []Signal, place string, s sight) Detection {
+// decide returns the Detection for signals: the provider, and why no other. place names the inspected directory in messages.
+func (c *config) decide(signals []Signal, place string, s dirState) Detection {
 	d := Detection{Signals: signals, Provider: provEnv}
 	decider := slices.IndexFunc(signals, func(s Signal) bool { return s.counts })
 	if decider < 0 {
@@ -175,7 +175,7 @@ func (c *config) decide(signals []Signal, place string, s sight) Detection {
 		d.Provider, d.Reason = signals[decider].Provider, c.reason(signals[decider], place)
 	}
 	if !slices.Contains(c.known(), d.Provider) {
-		d.Provider, d.Reason = "", varType+" names no provider that is known"
+		d.Provider, d.Reason = "", varType+" names an unknown provider"
 	}
 	for i := range d.Signals {
 		signal := &d.Signals[i]
@@ -183,7 +183,7 @@ func (c *config) decide(signals []Signal, place string, s sight) Detection {
 		switch {
 		case signal.Note != "":
 		case i == decider && d.Provider == "":
-			signal.Provider, signal.Note = "", "names no provider that is known"
+			signal.Provider, signal.Note = "", "names an unknown provider"
 		case i == decider:
 			signal.Note = "decides"
 		case signal.Used:
@@ -200,7 +200,7 @@ func (c *config) decide(signals []Signal, place string, s sight) Detection {
 	return d
 }
 
-// undecided is the Detection where no provider can be chosen.
+// undecided returns the Detection for a case in which no provider can be chosen.
 func (c *config) undecided(signals []Signal, reason string) Detection {
 	d := Detection{Signals: signals, Reason: reason}
 	for i := range signals {
@@ -212,8 +212,8 @@ func (c *config) undecided(signals []Signal, reason string) Detection {
 	return d
 }
 
-// byDefault says why env is chosen where nothing decides, and what is there and should perhaps have decided.
-func byDefault(place string, s sight) string {
+// byDefault returns the reason for env as the default. It mentions an entry of the directory that may have been meant to decide.
+func byDefault(place string, s dirState) string {
 	reason := "nothing points to a provider, and env is the default"
 	if s.odd {
 		reason += ", although " + place + " " + s.what
@@ -221,7 +221,7 @@ func byDefault(place string, s sight) string {
 	return reason
 }
 
-// reason says in words that s decides.
+// reason returns the reason for a choice that s decides.
 func (c *config) reason(s Signal, place string) string {
 	set := s.Name + " is set"
 	if s.Value != "" {
@@ -242,7 +242,7 @@ func (c *config) reason(s Signal, place string) string {
 	}
 }
 
-// whyNot says why provider was not chosen. decider is the index of the signal that decides, or negative.
+// whyNot returns why provider was not chosen. decider is the index of the signal that decides, or negative.
 func (c *config) whyNot(provider string, d Detection, decider int, directory string) string {
 	first := slices.IndexFunc(d.Signals, func(s Signal) bool { return s.Provider == provider && s.counts })
 	switch {
@@ -267,8 +267,8 @@ func (c *config) whyNot(provider string, d Detection, decider int, directory str
 	}
 }
 
-// rivals returns the signals that contradict what decided: all that a person has set for another provider, and if a platform has set what
-// decided, also what platforms set.
+// rivals returns the signals that contradict the one that decided: all that a person has set for another provider. If a platform set the
+// one that decided, those that platforms set count too.
 func (d Detection) rivals() []Signal {
 	decider := slices.IndexFunc(d.Signals, func(s Signal) bool { return s.counts })
 	if decider < 0 || d.Signals[decider].Name == varType {

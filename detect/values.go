@@ -9,19 +9,20 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/text"
 )
 
-// shown returns the value of a variable that holds a path, a prefix or a region, for a person: such values are not secret. What looks
-// like a token is masked, since whoever sets many variables mistakes one for another.
+// shown returns the value of a variable for messages. Only paths, prefixes and regions are shown, which are not secret. It masks anything
+// that looks like a token: somebody may have put a token into the wrong variable.
 func shown(value string) string {
-	const most = 200
+	const maxShown = 200
 	value = masked(value)
-	if len(value) > most {
-		value = strings.ToValidUTF8(value[:most], "") + "…"
+	if len(value) > maxShown {
+		value = strings.ToValidUTF8(value[:maxShown], "") + "…"
 	}
 	return text.Printable(value)
 }
 
-// shownAddress is shown for an address. Only the scheme, the host and the path of a URL are shown: a password may stand before, a token
-// behind. It returns "" for what is no such URL, and for one with an @ behind the host: a slash, ? or # in a password ends the host there.
+// shownAddress is shown for an address. It returns the scheme, host and path of a URL, without the user and the query, which may contain a
+// password or a token. It returns "" for anything else, and for a URL with an @ after the host: a slash, ? or # in a password ends the host
+// too early.
 func shownAddress(value string) string {
 	u, err := url.Parse(strings.TrimSpace(value))
 	if err != nil || u.Host == "" && u.Scheme != "unix" || u.Scheme == "" || u.Opaque != "" {
@@ -35,15 +36,16 @@ func shownAddress(value string) string {
 
 const mask = "[REDACTED]"
 
-// tokens matches tokens and keys by their form: of Vault (https://developer.hashicorp.com/vault/docs/concepts/tokens), whose older ones and
-// secret IDs are UUIDs, AWS (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html) and GitHub, and JSON web tokens.
+// tokens matches tokens and keys by their format: those of Vault (https://developer.hashicorp.com/vault/docs/concepts/tokens), whose older
+// tokens and secret IDs are UUIDs, of AWS (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html) and of GitHub, and
+// JSON web tokens.
 func tokens() *regexp.Regexp {
 	return regexp.MustCompile(`hv[sbr]\.[A-Za-z0-9_-]{4,}|\b[sb]\.[A-Za-z0-9]{24}|A[KS]IA[A-Z0-9]{12,}|` +
 		`(gh[a-z]|github_pat)_[A-Za-z0-9_]{16,}|eyJ[A-Za-z0-9_-]{8,}[A-Za-z0-9._-]*|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}`)
 }
 
-// masked returns text without what looks like a token: what has a known form, or is a word with a random part. A slash ends a word, so
-// that a path is masked in part. A secret key of AWS may have slashes.
+// masked returns text without anything that looks like a token: a known format, or a word with a random part. A slash ends a word, so only
+// part of a path is masked. Secret keys of AWS, which may contain slashes, are matched separately.
 func masked(text string) string {
 	text = regexp.MustCompile(`[^\s"(=]+:\S*@`).ReplaceAllString(text, mask+"@") // a user and a password
 	text = tokens().ReplaceAllString(text, mask)
@@ -61,14 +63,14 @@ func masked(text string) string {
 	})
 }
 
-// isSecretKey reports whether word, of letters, digits, + and /, may be a secret key of AWS and no path.
+// isSecretKey reports whether word, of letters, digits, + and /, may be a secret key of AWS, not a path.
 func isSecretKey(word string) bool {
-	return len(word) == 40 && word[0] != '/' && //nolint:mnd // so long is each
+	return len(word) == 40 && word[0] != '/' && //nolint:mnd // the length of all
 		strings.ContainsFunc(word, isUpper) && strings.ContainsFunc(word, isLower) && strings.ContainsFunc(word, isDigit)
 }
 
-// isRandom reports whether run, of letters and digits, is long enough to be a token and begins a new part, by a digit, by a capital, or by
-// the end of digits, more often than words and names do.
+// isRandom reports whether run, of letters and digits, looks like a random token: it is long enough, and it has more parts than words and
+// names have. A digit, a capital, or the end of digits begins a new part.
 func isRandom(run string) bool {
 	const short, few, length = 12, 4, 4 // names have longer parts
 	parts := 0

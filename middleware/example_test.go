@@ -12,7 +12,7 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// The recommended stack, with a cache of the program's own in its place, whose figures it can read.
+// The recommended layers, with a cache that the program made itself to read its figures.
 func ExampleStandard() {
 	backend := secretstest.NewBackend(map[string]string{"database": `{"user":"app","password":"s3cr3t"}`})
 	memory := cache.New(cache.WithTTL(time.Minute))

@@ -8,18 +8,18 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// The model says what a read must answer, when at the latest, and how many calls of the backend there are. It follows docs/outages.md,
-// and knows nothing of the code. Readers come one after the other.
+// The model predicts the result of each read, when it comes, and the number of calls of the backend. It follows docs/outages.md, and shares
+// no code with the cache. Readers come one after another.
 
 const (
 	modelTTL      = 100 * time.Second
 	modelMaxStale = 50 * time.Second
 	modelTimeout  = 5 * time.Second
-	maxPatience   = time.Second
+	maxWait       = time.Second
 	never         = time.Duration(1 << 62)
 )
 
-// behavior is what the backend does with a call: it answers after a time, with a version or with an error.
+// behavior is the behavior of the backend in a call: it answers after a time, with a version or with an error.
 type behavior struct {
 	after   time.Duration
 	version int
@@ -32,23 +32,23 @@ type modelFetch struct {
 
 	began, ends time.Duration
 
-	kept  bool // a fetch in the background, or a probe: its caller does not leave
+	kept  bool // a fetch in the background, or a probe: later readers join it
 	probe bool
 }
 
-// modelDocument is what is known about a document.
+// modelDocument is the state of a document.
 type modelDocument struct {
-	behave   func(call int) behavior // of the next call
-	lease    time.Duration           // of each value, or 0
-	calls    int
-	running  []*modelFetch // in the order in which they began
-	told     time.Duration // when the last fetch began that has told what the document is
-	value    bool
-	version  int
-	fetched  time.Duration
-	slow     bool // the patience of a reader has run out
-	failures int
-	retryAt  time.Duration // the back-off
+	behave     func(call int) behavior // of the next call
+	lease      time.Duration           // of each value, or 0
+	calls      int
+	running    []*modelFetch // in the order in which they began
+	definitive time.Duration // after the start of the last fetch with a definitive answer
+	value      bool
+	version    int
+	fetched    time.Duration
+	slow       bool // a reader's wait has timed out
+	failures   int
+	retryAt    time.Duration // start of the back-off
 }
 
 // model is one backend, with the circuit breaker of its only endpoint.
@@ -56,7 +56,7 @@ type model struct {
 	now       time.Duration
 	documents map[string]*modelDocument
 	seen      bool          // the backend has answered
-	answered  time.Duration // at last
+	answered  time.Duration // time of its last answer
 	counted   int           // failures in a row
 	failed    map[string]bool
 	open      bool
@@ -65,14 +65,14 @@ type model struct {
 	unclear   bool          // an answer depends on the spread of a back-off
 }
 
-// answer is what a reader gets: a version, which may be stale, or the class of an error.
+// answer is the result of a read: a version, which may be stale, or the class of an error.
 type answer struct {
 	version int
 	stale   bool
 	class   error
 }
 
-// reader is how a read is made. Zero times mean never.
+// reader describes a read. Zero times mean never.
 type reader struct {
 	deadline, cancel time.Duration // after the read began
 	fresh            bool          // Refresh
@@ -98,7 +98,7 @@ func (d *modelDocument) staleUntil() time.Duration {
 
 func (d *modelDocument) good(now time.Duration) bool { return d.value && now < d.staleUntil() }
 
-// backedOff reports whether a wait of about d, ±20 %, from then on lasts still.
+// backedOff reports whether a back-off of d, ±20 %, that began at from is not over at at.
 func (m *model) backedOff(at, from, d time.Duration) bool {
 	if at > from+d*8/10 && at <= from+d*12/10 {
 		m.unclear = true
@@ -122,7 +122,7 @@ func (m *model) begin(d *modelDocument, at time.Duration) *modelFetch {
 	return f
 }
 
-// pass lets time pass until at.
+// pass advances the time to at.
 func (m *model) pass(at time.Duration) {
 	for {
 		var name string
@@ -143,13 +143,13 @@ func (m *model) pass(at time.Duration) {
 	}
 }
 
-// settle notes what f has brought.
+// settle applies the result of f.
 func (m *model) settle(name string, f *modelFetch) {
 	d := m.documents[name]
 	d.running = slices.DeleteFunc(d.running, func(other *modelFetch) bool { return other == f })
 	good := d.good(m.now)
 	if f.class == secrets.ErrUnavailable {
-		if f.began >= d.told {
+		if f.began >= d.definitive {
 			d.failures++
 			d.retryAt = m.now
 		}
@@ -158,19 +158,19 @@ func (m *model) settle(name string, f *modelFetch) {
 	}
 	if m.open {
 		for _, other := range m.documents {
-			other.failures = 0 // the breaker takes the back-offs with it
+			other.failures = 0 // back-offs end with the outage
 		}
 	}
 	m.seen, m.answered, m.counted, m.failed, m.open = true, m.now, 0, nil, false
-	if f.began < d.told {
-		return // a later fetch has told
+	if f.began < d.definitive {
+		return // a later fetch has had a definitive answer
 	}
-	d.told, d.failures = f.began+1, 0
+	d.definitive, d.failures = f.began+1, 0
 	d.value = f.class == nil
 	d.version, d.fetched, d.slow = f.version, f.began, false
 }
 
-// count notes a failure for the circuit breaker.
+// count applies a failure to the circuit breaker.
 func (m *model) count(name string, f *modelFetch, good bool) {
 	counts := (good || !m.seen) && f.began >= m.answered
 	if counts {
@@ -191,7 +191,7 @@ func (m *model) count(name string, f *modelFetch, good bool) {
 	m.opensAt = m.now + backoffOf(m.step)
 }
 
-// alone reports whether no other document could fail so.
+// alone reports whether there is at most one document whose failures count.
 func (m *model) alone() bool {
 	n := 0
 	for _, d := range m.documents {
@@ -202,7 +202,7 @@ func (m *model) alone() bool {
 	return n <= 1
 }
 
-// join returns the fetch that a reader of d waits for: the newest, if somebody waits for it or three run, else another.
+// join returns the fetch that a reader of d waits for: the newest, if it has callers or three run, or else a new one.
 func (m *model) join(d *modelDocument) *modelFetch {
 	if n := len(d.running); n > 0 && (d.running[n-1].kept || n >= 3) {
 		return d.running[n-1]
@@ -210,7 +210,7 @@ func (m *model) join(d *modelDocument) *modelFetch {
 	return m.begin(d, m.now)
 }
 
-// later returns when a Refresh of d begins: after the newest fetch, but in a second at the latest, as soon as fewer than three run.
+// later returns when a Refresh of d begins: after the newest fetch or after a second, as soon as fewer than three run.
 func (m *model) later(d *modelDocument) time.Duration {
 	at := m.now
 	if n := len(d.running); n > 0 {
@@ -233,14 +233,14 @@ func (m *model) later(d *modelDocument) time.Duration {
 // pending is a read that waits for a fetch.
 type pending struct {
 	document *modelDocument
-	fetch    *modelFetch // or nil: then there is an answer at once, or the end of the caller
+	fetch    *modelFetch // nil if the answer comes at once, or the caller ends first
 	answer   answer      // without fetch
 	until    time.Duration
 	end      error // of the caller, if until is its end
-	helps    bool  // memory helps
+	helps    bool  // the value in memory is returned if the fetch does not answer in time
 }
 
-// start begins a read, which waits for a fetch or has its answer.
+// start begins a read, which has a result at once or waits for a fetch.
 func (m *model) start(name string, r reader) pending {
 	d, began := m.documents[name], m.now
 	limit, end := never, error(nil)
@@ -253,7 +253,7 @@ func (m *model) start(name string, r reader) pending {
 	later := r.fresh
 	if r.invalidate {
 		d.value, d.failures, d.slow = false, 0, false
-		d.told = began + 1
+		d.definitive = began + 1
 		later = len(d.running) > 0
 	}
 	if later {
@@ -264,14 +264,14 @@ func (m *model) start(name string, r reader) pending {
 		m.pass(at)
 		return m.waits(d, m.begin(d, at), limit, end, never)
 	}
-	patience := maxPatience
+	waitUntil := maxWait
 	if d.good(began) {
-		patience = min(patience, (d.staleUntil()-began)/2)
+		waitUntil = min(waitUntil, (d.staleUntil()-began)/2)
 	}
 	if r.deadline > 0 {
-		patience = min(patience, r.deadline/2)
+		waitUntil = min(waitUntil, r.deadline/2)
 	}
-	patience += began
+	waitUntil += began
 	probing := slices.ContainsFunc(d.running, func(f *modelFetch) bool { return f.probe })
 	halfOpen := m.open && !m.backedOff(began, m.opensAt-backoffOf(m.step), backoffOf(m.step)) && !probing
 	backingOff := !m.open && d.failures > 0 && m.backedOff(began, d.retryAt, backoffOf(d.failures))
@@ -289,7 +289,7 @@ func (m *model) start(name string, r reader) pending {
 		if d.good(began) && d.slow {
 			return pending{answer: m.without(d), until: began}
 		}
-		return m.waits(d, f, limit, end, patience)
+		return m.waits(d, f, limit, end, waitUntil)
 	case !d.good(began):
 		return m.waits(d, m.join(d), limit, end, never)
 	case d.slow:
@@ -298,20 +298,21 @@ func (m *model) start(name string, r reader) pending {
 		}
 		return pending{answer: m.without(d), until: began}
 	default:
-		return m.waits(d, m.join(d), limit, end, patience)
+		return m.waits(d, m.join(d), limit, end, waitUntil)
 	}
 }
 
-// waits returns a read that waits for f until the limit, or while there is patience: then memory helps, if that is not never.
-func (m *model) waits(d *modelDocument, f *modelFetch, limit time.Duration, end error, patience time.Duration) pending {
-	p := pending{document: d, fetch: f, until: min(f.ends, limit, patience), helps: patience != never}
-	if limit < min(f.ends, patience) {
+// waits returns a read that waits for f until limit, which is the end of the caller, or until waitUntil, which is never without a value in
+// memory.
+func (m *model) waits(d *modelDocument, f *modelFetch, limit time.Duration, end error, waitUntil time.Duration) pending {
+	p := pending{document: d, fetch: f, until: min(f.ends, limit, waitUntil), helps: waitUntil != never}
+	if limit < min(f.ends, waitUntil) {
 		p.end = end
 	}
 	return p
 }
 
-// finish returns the answer to p, and when it comes.
+// finish returns the result of p, and when it comes.
 func (m *model) finish(p pending) (answer, time.Duration) {
 	m.pass(p.until)
 	f := p.fetch
@@ -330,7 +331,7 @@ func (m *model) finish(p pending) (answer, time.Duration) {
 	return m.without(p.document), p.until
 }
 
-// without is what memory has for a reader that does not wait.
+// without returns the result of a reader that does not wait.
 func (m *model) without(d *modelDocument) answer {
 	if d.good(m.now) {
 		return answer{version: d.version, stale: m.now >= d.expires()}

@@ -34,8 +34,8 @@ func batching(batch int) secrets.Backend {
 	return secrets.NewBackend(secrets.Info{Name: "batching", Batch: batch}, fetch)
 }
 
-// While one caller asks for 200 documents, one of which is sick, another waits for its own document alone.
-func TestReadWaitsForNoOtherCaller(t *testing.T) {
+// One caller reads 200 documents, one of which hangs. Another caller waits only for its own document.
+func TestReadDoesNotWaitForOtherCallers(t *testing.T) {
 	const limit = 200 * time.Millisecond
 	for _, batch := range []int{1, 20} {
 		for _, opts := range [][]secrets.Option{nil, {middleware.Standard()}} {
@@ -69,8 +69,8 @@ func TestReadWaitsForNoOtherCaller(t *testing.T) {
 	}
 }
 
-// At its deadline, GetMany returns what is there.
-func TestGetManyReturnsWhatIsThereAtTheDeadline(t *testing.T) {
+// At its deadline, GetMany returns the documents that have been fetched.
+func TestGetManyReturnsAtItsDeadlineWhatWasFetched(t *testing.T) {
 	for _, opts := range [][]secrets.Option{nil, {middleware.Standard()}} {
 		synctest.Test(t, func(t *testing.T) {
 			is := is.New(t)
@@ -92,9 +92,9 @@ func TestGetManyReturnsWhatIsThereAtTheDeadline(t *testing.T) {
 	}
 }
 
-// Documents that hang take none of the time of a healthy one, which no weaker source may answer for.
-func TestHealthyDocumentIsAskedBesideSickOnes(t *testing.T) {
-	for _, sick := range []int{8, 40} { // 40 are more than have their turn at once
+// Documents that hang do not delay a healthy one, and no weaker source answers for it.
+func TestHealthyDocumentIsFetchedNextToHangingOnes(t *testing.T) {
+	for _, sick := range []int{8, 40} { // 40 are more than run at a time
 		synctest.Test(t, func(t *testing.T) {
 			is := is.New(t)
 			primary := secrets.NewBackend(secrets.Info{Name: "primary"}, func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
@@ -119,14 +119,14 @@ func TestHealthyDocumentIsAskedBesideSickOnes(t *testing.T) {
 			found, err := client.GetMany(t.Context(), append(keys, "healthy")...)
 			is.NoErr(err)
 			is.Equal(found["healthy"].Meta().Backend, "primary")
-			is.Equal(found["sick-0"].Meta().Backend, "weak") // the control: that was an outage of the document
+			is.Equal(found["sick-0"].Meta().Backend, "weak") // control: that was an outage of the document
 			is.True(time.Since(began) <= time.Duration(sick/16+1)*modelTimeout)
 			is.NoErr(client.Close())
 		})
 	}
 }
 
-// In a long outage, a GetMany of stale values waits for each of its documents once at the most, and not at each probe.
+// In a long outage, a GetMany of stale values waits for each of its documents at most once, and not at each probe.
 func TestStaleDocumentsWaitOnceInAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)

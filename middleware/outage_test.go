@@ -20,7 +20,7 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// A fallback answers at once in an outage of the first backend, and the log tells of the outage once.
+// A fallback answers at once in an outage of the first backend, and the outage is logged once.
 func TestFallbackInAnOutage(t *testing.T) {
 	const timeout = 5 * time.Second // the default
 	synctest.Test(t, func(t *testing.T) {
@@ -47,14 +47,14 @@ func TestFallbackInAnOutage(t *testing.T) {
 		}
 		is.Equal(remote.Calls(), 3)
 		_, err := c.Get(t.Context(), "nowhere")
-		is.True(errors.Is(err, secrets.ErrUnavailable)) // an outage never reads as absence
+		is.True(errors.Is(err, secrets.ErrUnavailable)) // an outage is never a not-found
 
-		time.Sleep(480 * time.Millisecond) // the longest that the first step takes
+		time.Sleep(480 * time.Millisecond) // the longest first step
 		hasty, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
-		get(hasty, 7, "local", 50*time.Millisecond) // the probe leaves its caller the time for the fallback
+		get(hasty, 7, "local", 50*time.Millisecond) // the probe leaves its caller time for the fallback
 		time.Sleep(2 * timeout)
-		get(t.Context(), 7, "local", time.Second) // and so does the next one, after its patience
+		get(t.Context(), 7, "local", time.Second) // and so does the next one, after its wait
 		release()
 		synctest.Wait()
 		get(t.Context(), 7, "remote", 0)
@@ -65,7 +65,7 @@ func TestFallbackInAnOutage(t *testing.T) {
 	})
 }
 
-// A blip that fails one batch is one failure of the backend, not one for each of its documents.
+// A failed batch is one failure of the backend, not one for each of its documents.
 func TestAFailedBatchIsOneFailure(t *testing.T) {
 	for name, c := range map[string]struct {
 		batch, cold, renewed int

@@ -1,7 +1,8 @@
-// Package middleware holds the recommended stack of layers. The layers are packages of their own below it, and there is one
-// more, tracing, which a program adds itself:
+// Package middleware provides the recommended layers of a Client, a cache, dedup and redaction, as one option:
 //
 //	client, err := secrets.New(backend, middleware.Standard())
+//
+// Each layer is a package below this one. So are tracing and fallback, which a program adds itself.
 package middleware
 
 import (
@@ -11,16 +12,14 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware/redact"
 )
 
-// Standard is the recommended stack: a cache with the options opts, dedup and redaction, each with its defaults. It fills
-// the slots that no other option does, in whatever order they stand, so that a layer given beside it takes the place of
-// the one in it:
+// Standard installs a cache with the options opts, dedup and redaction. Another option for one of these layers replaces that of Standard,
+// in any order of the options:
 //
 //	memory := cache.New(cache.WithTTL(time.Minute))
 //	secrets.New(backend, middleware.Standard(), secrets.WithCache(memory))
 //
-// Faults of opts are returned by secrets.New, also where another cache takes the place of this one. Standard is given once;
-// a second one beside it is a fault. Several Clients may be made with one Standard: they share the capacity of its cache,
-// and see nothing of each other's secrets.
+// secrets.New returns the faults of opts, even if another cache replaces this one. Passing Standard twice is an error. Several Clients may
+// share one Standard: they share the capacity of its cache, but not their secrets.
 func Standard(opts ...cache.Option) secrets.Option {
 	return secrets.WithDefaults(
 		secrets.WithCache(cache.New(opts...)),

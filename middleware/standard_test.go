@@ -35,10 +35,10 @@ func client(t *testing.T, b secrets.Backend, opts ...secrets.Option) *secrets.Cl
 	return c
 }
 
-// pass lets the time of a bubble of synctest go by.
+// pass lets d pass in a bubble of synctest.
 func pass(d time.Duration) { <-time.After(d) }
 
-// probe is a layer that counts what passes through it, and keeps the last error.
+// probe is a layer that counts the fetches through it, and keeps the last error.
 type probe struct {
 	fetches atomic.Int32
 
@@ -77,7 +77,7 @@ func (p *probe) lastError() string {
 	return p.err.Error()
 }
 
-// What each layer is for shows that it is there, and who sees what shows that it is in its place.
+// The effect of each layer shows that it is installed. What the probes see shows that it is in its place.
 func TestTheLayersStandInTheirOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -110,7 +110,7 @@ func TestTheLayersStandInTheirOrder(t *testing.T) {
 		_, err := c.Get(t.Context(), "other")
 		is.True(errors.Is(err, secrets.ErrPermissionDenied))
 		secretstest.AssertNoLeak(t, canary, err, tracing.lastError(), outer.lastError())
-		is.True(strings.Contains(inner.lastError(), canary)) // the control: below redaction, it is there
+		is.True(strings.Contains(inner.lastError(), canary)) // control: below redaction, it is there
 	})
 }
 
@@ -131,7 +131,7 @@ func TestABatchIsOneFetch(t *testing.T) {
 	})
 }
 
-// Renewals ahead of the TTL, which one GetMany begins, share calls as its fetches do, and do not hold it up.
+// Renewals ahead of the TTL that one GetMany starts share calls, as its fetches do, and do not delay it.
 func TestRenewalsOfOneGetManyAreBatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -165,7 +165,7 @@ func TestRenewalsOfOneGetManyAreBatches(t *testing.T) {
 	})
 }
 
-// Renewals in the background are no stampede: 16 run at a time, and what is left is due at the next read.
+// At most 16 renewals run in the background at a time. The others are due at the next read.
 func TestRenewalsAheadAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -187,14 +187,14 @@ func TestRenewalsAheadAreBounded(t *testing.T) {
 		time.Sleep(50 * time.Second)
 		for _, calls := range []int{16, 32, 40, 40} {
 			get()
-			get() // the first 16 are under way, so that it begins none
+			get() // the first 16 are under way: it starts none
 			is.Equal(b.Calls(), calls)
 			time.Sleep(time.Second)
 		}
 	})
 }
 
-// made counts how often layers of the program's own were asked for a part of a Client.
+// made counts how often New has used layers of the program.
 type made struct{ cache, dedup, redaction int }
 
 type (
@@ -244,8 +244,8 @@ func permutations(opts []secrets.Option, f func([]secrets.Option)) {
 	put(0)
 }
 
-// Every subset of slots is given beside Standard, in every order.
-func TestStandardFillsTheEmptySlotsAlone(t *testing.T) {
+// Every subset of slots is set together with Standard, in every order.
+func TestStandardFillsOnlyTheEmptySlots(t *testing.T) {
 	tried := 0
 	for given := range 8 {
 		memory := cache.New()
@@ -283,7 +283,7 @@ func TestStandardFillsTheEmptySlotsAlone(t *testing.T) {
 	is.New(t).Equal(tried, 1+3*2+3*6+24)
 }
 
-func TestACacheOfOnesOwnGivesTheFigures(t *testing.T) {
+func TestACacheOfTheProgramGivesTheFigures(t *testing.T) {
 	for _, first := range []bool{false, true} {
 		is := is.New(t)
 		memory := cache.New(cache.WithHitCount())
@@ -302,7 +302,7 @@ func TestACacheOfOnesOwnGivesTheFigures(t *testing.T) {
 	}
 }
 
-func TestTheOptionsOfTheCacheCount(t *testing.T) {
+func TestStandardUsesTheOptionsOfTheCache(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		b := secretstest.NewBackend(map[string]string{"key": "value"})
@@ -326,7 +326,7 @@ func TestFaultsAreReportedByNew(t *testing.T) {
 			[]secrets.Option{middleware.Standard(cache.WithTTL(0), cache.WithSize(-1), nil)},
 			[]string{"cache: WithTTL", "cache: WithSize", "cache: option 3 is nil"},
 		},
-		"also where another cache takes the place": {
+		"even if another cache replaces it": {
 			[]secrets.Option{secrets.WithCache(cache.New()), middleware.Standard(cache.WithTTL(0))},
 			[]string{"cache: WithTTL"},
 		},
@@ -338,7 +338,7 @@ func TestFaultsAreReportedByNew(t *testing.T) {
 			[]secrets.Option{middleware.Standard(), middleware.Standard()},
 			[]string{"middleware.Standard, or another WithDefaults, is given twice: with WithCache, WithDedup, WithRedaction"},
 		},
-		"beside a slot given twice": {
+		"together with a slot given twice": {
 			[]secrets.Option{secrets.WithCache(cache.New()), middleware.Standard(), secrets.WithCache(cache.New())},
 			[]string{"WithCache is given twice"},
 		},
@@ -349,14 +349,14 @@ func TestFaultsAreReportedByNew(t *testing.T) {
 			is.True(made == nil)
 			is.True(err != nil)
 			for _, want := range c.want {
-				is.True(strings.Contains(err.Error(), want)) // the fault is told
+				is.True(strings.Contains(err.Error(), want)) // the fault is reported
 			}
 		})
 	}
 }
 
-// A warm program survives an outage, for a bounded and visible time, and a denial ends it at once.
-func TestAnOutageIsSurvived(t *testing.T) {
+// A warm program survives an outage for a limited time, with stale values. A denial drops a value at once.
+func TestWarmKeysSurviveAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		b := secretstest.NewBackend(map[string]string{"key": "value", "revoked": "old"})
@@ -381,7 +381,7 @@ func TestAnOutageIsSurvived(t *testing.T) {
 		_, err := c.Get(t.Context(), "revoked")
 		is.True(errors.Is(err, secrets.ErrPermissionDenied))
 		b.Fail(secrets.ErrUnavailable)
-		_, err = c.Get(t.Context(), "revoked") // the old value is gone for good
+		_, err = c.Get(t.Context(), "revoked") // the old value was dropped
 		is.True(err != nil)
 
 		pass(2 * time.Hour)
@@ -395,7 +395,7 @@ func TestAnOutageIsSurvived(t *testing.T) {
 	})
 }
 
-// slow is a redaction that uses up the time of a call that fails.
+// slow is a redaction that takes all the time that a failed call has left.
 type slow struct{ secrets.Fetcher }
 
 func (slow) Validate() error { return nil }
@@ -406,7 +406,7 @@ func (s slow) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error
 	secret, err := s.Fetcher.Fetch(ctx, ref)
 	if err != nil {
 		<-ctx.Done()
-		time.Sleep(50 * time.Millisecond) // an answer that comes just at the end may still count
+		time.Sleep(50 * time.Millisecond) // past the end, since an answer just at the end may still count
 	}
 	return secret, err
 }
@@ -414,8 +414,8 @@ func (s slow) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error
 func (slow) HandedOut(secrets.Ref, secrets.Secret) {}
 func (slow) Close() error                          { return nil }
 
-// afterDenial returns what a client answers for a cold and a warm key that its backend denies, when it has seen many large
-// documents, in which all that is secret is to be looked for.
+// afterDenial returns the errors of a client for a cold and a warm key that its backend denies, after many large documents, whose values
+// are searched for in the errors.
 func afterDenial(t *testing.T, opts ...secrets.Option) (cold, warm error) {
 	t.Helper()
 	is := is.New(t)
@@ -445,9 +445,8 @@ func afterDenial(t *testing.T, opts ...secrets.Option) (cold, warm error) {
 	return cold, warm
 }
 
-// To look for values in an error never takes so long that a denial is taken for an outage, which a weaker source may stand
-// in for.
-func TestADenialIsNoOutageHoweverMuchIsRemembered(t *testing.T) {
+// The search for values in an error must not take so long that a denial becomes an outage, for which a weaker source would answer.
+func TestADenialIsNoOutageWithManyValuesToMask(t *testing.T) {
 	is := is.New(t)
 	for _, err := range func(cold, warm error) []error { return []error{cold, warm} }(afterDenial(t)) {
 		is.True(errors.Is(err, secrets.ErrPermissionDenied))
@@ -463,7 +462,7 @@ func TestADenialIsNoOutageHoweverMuchIsRemembered(t *testing.T) {
 	})
 }
 
-// A stale value is marked at every read of it, also at those that the back-off answers from memory.
+// A stale value is marked at every read, including reads during a back-off.
 func TestEveryReadOfAStaleValueIsMarked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -486,7 +485,7 @@ func TestEveryReadOfAStaleValueIsMarked(t *testing.T) {
 	})
 }
 
-// One Standard may serve several Clients: they share the capacity of its cache, and none of its values.
+// Several Clients may share one Standard: they share the capacity of its cache, but not its values.
 func TestOneStandardForTwoClients(t *testing.T) {
 	is := is.New(t)
 	standard := middleware.Standard()
@@ -500,14 +499,14 @@ func TestOneStandardForTwoClients(t *testing.T) {
 	is.True(!has)
 	b.FailPath("key2", &secrets.Error{Err: secrets.ErrUnknown, Detail: canary})
 	_, err = two.Get(t.Context(), "key2")
-	is.True(strings.Contains(err.Error(), canary)) // no value of the other, so none to hide
+	is.True(strings.Contains(err.Error(), canary)) // the other Client has no such value, so nothing is masked
 	is.NoErr(two.Close())
 	s, err := one.Get(t.Context(), "key")
 	is.NoErr(err)
 	is.Equal(s.Reveal(), canary)
 }
 
-// A local backend is always current; its errors are scrubbed all the same.
+// A local backend is not cached. Its errors are masked.
 func TestALocalBackendIsNotCached(t *testing.T) {
 	is := is.New(t)
 	b := secretstest.NewBackend(map[string]string{"key": canary}, secretstest.WithLocal())

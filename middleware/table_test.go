@@ -15,8 +15,8 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware/cache"
 )
 
-// The table: each behavior of a backend, with each kind of reader and each state of memory. A cell is several reads, one after the
-// other. What they get, when, and how many calls of the backend there are, must be what the model says.
+// The table has each behavior of a backend with each kind of reader and each state of the cache. A cell is several reads, one after
+// another. Their results, their times and the number of calls of the backend must be those of the model.
 
 const quick = 10 * time.Millisecond
 
@@ -25,7 +25,7 @@ const hang = time.Hour
 
 func down(after time.Duration) behavior { return behavior{after: after, class: secrets.ErrUnavailable} }
 
-// behaviors are what the backend does from the first read of a cell on; before, it is quick and has version 1.
+// behaviors has the behaviors of the backend from the first read of a cell on. Before, it is fast and has version 1.
 var behaviors = []struct {
 	name   string
 	behave func(call int) behavior
@@ -68,7 +68,7 @@ var readers = []struct {
 	{reader{deadline: 300 * time.Millisecond}, "GetMany with a sick neighbour", 3, true},
 }
 
-// memories are when a value was fetched before the first read, if it was, and its lease.
+// memories has the states of the cache: when a value was fetched before the first read, if at all, and its lease.
 var memories = []struct {
 	name       string
 	age, lease time.Duration
@@ -81,7 +81,7 @@ var memories = []struct {
 	{"leased", 110 * time.Second, 112 * time.Second},
 }
 
-// scripted is a backend that behaves as told.
+// scripted is a backend with a scripted behavior.
 type scripted struct {
 	mu     sync.Mutex
 	lease  time.Duration
@@ -120,7 +120,7 @@ func (s *scripted) script(path string, behave func(call int) behavior) {
 	s.behave[path], s.calls[path] = behave, 0
 }
 
-// made returns how many calls there were since then.
+// made returns the number of calls since then.
 func (s *scripted) made(path string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -134,7 +134,7 @@ func (c cell) String() string {
 	return behaviors[c.behavior].name + " / " + readers[c.reader].name + " / " + memories[c.memory].name
 }
 
-// observation is what one read got.
+// observation is the result of one read.
 type observation struct {
 	answer
 
@@ -224,12 +224,12 @@ func (c cell) read(client *secrets.Client) observation {
 		o.class = secrets.Class(err)
 		return o
 	}
-	_, _ = fmt.Sscan(s.Reveal(), &o.version) // 0 differs from what the model says
+	_, _ = fmt.Sscan(s.Reveal(), &o.version) // 0 differs from the model
 	o.stale = s.Meta().Stale
 	return o
 }
 
-// predict returns what the model says of c. It is unclear if it depends on the spread of a back-off.
+// predict returns the prediction of the model for c. It is unclear if it depends on the spread of a back-off.
 func (c cell) predict(gap time.Duration) (want []observation, calls int, unclear bool) {
 	r, mem := readers[c.reader], memories[c.memory]
 	db := &modelDocument{behave: behaviors[0].behave, lease: mem.lease}
@@ -264,7 +264,7 @@ func (c cell) predict(gap time.Duration) (want []observation, calls int, unclear
 	return want, db.calls, m.unclear
 }
 
-// differs says how c differs from the model, or "".
+// differs returns how c differs from the model, or "".
 func (c cell) differs(t *testing.T, opts ...secrets.Option) string {
 	t.Helper()
 	for gap := time.Second; gap < 2*time.Second; gap += 70 * time.Millisecond {
@@ -309,10 +309,10 @@ func TestTable(t *testing.T) {
 	t.Logf("%d cells, of which %d differ from the model", len(cells()), differ)
 }
 
-// Each change of what a client does shows in the table.
+// Control: the table finds each change of a client's behavior.
 func TestTableFindsFaults(t *testing.T) {
 	for name, opts := range map[string][]secrets.Option{
-		"no help in an outage": {secrets.WithCache(cache.New(cache.WithTTL(modelTTL), cache.WithMaxStale(0), cache.WithJitter(0)))},
+		"no stale values in an outage": {secrets.WithCache(cache.New(cache.WithTTL(modelTTL), cache.WithMaxStale(0), cache.WithJitter(0)))},
 		"no renewal ahead": {secrets.WithCache(cache.New(cache.WithTTL(modelTTL), cache.WithMaxStale(modelMaxStale),
 			cache.WithJitter(0), cache.WithRefreshAhead(0)))},
 		"each call twice": {secrets.WithBackendMiddleware(secrets.Intercept(

@@ -13,16 +13,14 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// Backend is a fake [secrets.Backend] that holds documents in memory and does what a test tells it. It is safe for
-// concurrent use, its methods that change it included.
+// Backend is a fake [secrets.Backend] that holds documents in memory and that a test controls. All its methods are safe for concurrent use.
 //
-// A call takes its answer when it begins: from what the backend held then, or the failure that was set then. Then it waits,
-// first for [Backend.Block], then for the latency, and obeys its ctx there. So a slow answer is an old one, as that of a
-// real network is: a test can let a value change while a fetch of it is under way. The waiting is made of channels and
-// timers, so that testing/synctest drives it.
+// Each call takes its answer, a document or a failure, when it begins. It then waits for [Backend.Block] and the latency, or until its ctx
+// ends. A slow answer is therefore an old one, as on a real network: a test can change a value while a fetch is under way. All waits use
+// channels and timers and work in a testing/synctest bubble.
 //
-// Its errors are [*secrets.Error] of one class, with a Detail that tells which documents there are; the paths of a fake are
-// not secret, and its values are in no error. Formatting or dumping a Backend shows no value either.
+// Errors are [*secrets.Error] of one class. The Detail of a not-found error lists the paths that the backend holds. No error shows a value,
+// and no formatted or dumped Backend does.
 type Backend struct {
 	name    string
 	local   bool
@@ -43,11 +41,11 @@ type Backend struct {
 	closes    int
 }
 
-// document is all that the backend knows of one path. It outlives a Remove, so that no version has its name twice.
+// document is the state of one path. Remove keeps it: a version number is never used twice.
 type document struct {
-	versions map[string]secrets.Secret // a Secret and not a string, so that a dump of the backend shows no value
-	current  string                    // the name of a version, or "" if there is none
-	last     int                       // the number of the last version that Set made
+	versions map[string]secrets.Secret // a Secret, not a string: a dump of the backend must show no value
+	current  string                    // name of the current version; "" if there is none
+	last     int                       // number of the last version that Set made
 	deleted  bool
 	lease    time.Duration
 	expiry   time.Time
@@ -56,23 +54,22 @@ type document struct {
 // Option configures a [Backend].
 type Option func(*Backend)
 
-// WithName sets the name of the backend. By default, it is "fake". Two backends of one client need two names.
+// WithName sets the name of the backend. Default: "fake". Two backends of one client need different names.
 func WithName(name string) Option { return func(b *Backend) { b.name = name } }
 
-// WithLocal makes the backend a local one, as those of environment variables and files are: a Client puts neither cache
-// nor dedup before it. By default, it is not.
+// WithLocal makes the backend local, like environment variables and files: a Client then uses no cache and no dedup for it. Default: not
+// local.
 func WithLocal() Option { return func(b *Backend) { b.local = true } }
 
-// WithBatch makes the backend one whose server takes up to n documents in a call, and which gathers what a GetMany asks for into
-// such calls. By default, each document is a call.
+// WithBatch lets the backend return up to n documents in one call; it gathers the keys of a GetMany into such calls. Default: one document
+// per call.
 func WithBatch(n int) Option { return func(b *Backend) { b.batch = n } }
 
-// WithLatency makes every call take d. By default, calls take no time. See [Backend.SetLatency].
+// WithLatency makes every call take d. Default: 0. [Backend.SetLatency] changes it later.
 func WithLatency(d time.Duration) Option { return func(b *Backend) { b.latency = d } }
 
-// NewBackend returns a fake backend that holds documents: from the path of each, such as "database", to its content, text
-// or JSON. It is the path alone, without "?version=" and "#field": the Client selects fields itself. The version of each
-// document is "1". The map is copied.
+// NewBackend returns a fake backend that holds documents, a map from path to content. A path, such as "database", has no "?version=" and no
+// "#field": the Client selects fields itself. Content is text or JSON. Each document starts at version "1". The map is copied.
 func NewBackend(documents map[string]string, opts ...Option) *Backend {
 	b := &Backend{
 		name:      "fake",
@@ -92,8 +89,8 @@ func NewBackend(documents map[string]string, opts ...Option) *Backend {
 	return b
 }
 
-// Set gives the document at path a new value, and a new version: "1", then "2" and so on. Earlier versions remain, for
-// refs with a Version. It brings back a document that was deleted. The CreatedAt of the version is the time of the call.
+// Set gives the document at path a new value and the next version: "1", then "2" and so on. Earlier versions stay available to refs with a
+// Version. Set restores a deleted document. The version's CreatedAt is the time of the call.
 func (b *Backend) Set(path, value string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -104,16 +101,15 @@ func (b *Backend) Set(path, value string) {
 	d.deleted = false
 }
 
-// SetVersion adds a version to the document at path, for refs with that Version, and leaves the current one what it is.
-// version is any name, such as "AWSPREVIOUS". The version has no CreatedAt: only the test knows how old it is meant to be.
+// SetVersion adds a version to the document at path and leaves the current version unchanged. The version is any name, such as
+// "AWSPREVIOUS", for refs with that Version. It has no CreatedAt, since only the test knows its intended age.
 func (b *Backend) SetVersion(path, version, value string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.document(path).versions[version] = secrets.NewSecret(value, secrets.Meta{})
 }
 
-// SetLease gives every answer from path a lease: its ExpiresAt is ttl after the beginning of the call. A ttl of 0 or less
-// takes the lease away.
+// SetLease gives every answer from path a lease: its ExpiresAt is ttl after the call began. A ttl of 0 or less removes the lease.
 func (b *Backend) SetLease(path string, ttl time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -121,7 +117,7 @@ func (b *Backend) SetLease(path string, ttl time.Duration) {
 	d.lease, d.expiry = ttl, time.Time{}
 }
 
-// SetExpiry gives every answer from path the same ExpiresAt, which may be past. The zero time takes it away.
+// SetExpiry gives every answer from path the same ExpiresAt, which may be in the past. The zero time removes it.
 func (b *Backend) SetExpiry(path string, at time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -129,14 +125,14 @@ func (b *Backend) SetExpiry(path string, at time.Time) {
 	d.lease, d.expiry = 0, at
 }
 
-// Delete deletes the document at path: every version of it is [secrets.ErrDeleted], until Set.
+// Delete marks the document at path as deleted: every version of it returns [secrets.ErrDeleted] until the next Set.
 func (b *Backend) Delete(path string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.document(path).deleted = true
 }
 
-// Remove takes the document at path away, as if it had never been: it is [secrets.ErrNotFound].
+// Remove removes the document at path: it returns [secrets.ErrNotFound], as if it had never existed.
 func (b *Backend) Remove(path string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -145,23 +141,23 @@ func (b *Backend) Remove(path string) {
 	d.current, d.deleted = "", false
 }
 
-// Fail makes every call fail with err, until [Backend.Recover] or another Fail. One of the classes of package secrets, or
-// a [*secrets.Error], gets the backend's name and the key of the call. Any other error is returned as it is, so that a test
-// can see what a Client makes of it.
+// Fail makes every call fail with err, until [Backend.Recover] or another Fail. If err is a class of package secrets or a [*secrets.Error],
+// the backend adds its name and the key of the call. Any other error is returned unchanged, for tests of how a Client handles foreign
+// errors.
 func (b *Backend) Fail(err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.failure = err
 }
 
-// FailPath makes calls for path fail with err, as [Backend.Fail] does for all. The failure of all comes before it.
+// FailPath makes calls for path fail with err. An error set by [Backend.Fail] takes precedence.
 func (b *Backend) FailPath(path string, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.failures[path] = err
 }
 
-// Recover ends what Fail and FailPath began.
+// Recover removes all failures that Fail and FailPath set.
 func (b *Backend) Recover() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -169,15 +165,15 @@ func (b *Backend) Recover() {
 	clear(b.failures)
 }
 
-// SetLatency makes every call that begins from now on take d. A call whose ctx ends first returns the error of ctx.
+// SetLatency makes every later call take d. A call whose ctx ends first returns the error of ctx.
 func (b *Backend) SetLatency(d time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.latency = d
 }
 
-// Block makes every call that begins from now on wait until release is called, or its ctx ends. Several blocks may hold at
-// once: calls wait until all are released. release may be called more than once.
+// Block makes every later call wait until release is called or its ctx ends. Blocks add up: calls wait until all are released. Calling
+// release again has no effect.
 func (b *Backend) Block() (release func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -196,32 +192,31 @@ func (b *Backend) Block() (release func()) {
 	})
 }
 
-// OnCall makes every call run f before it takes its answer, on the goroutine of the call and without a lock: f may change
-// the backend, panic, or wait. If f returns an error, it is the answer to every ref of the call, as by [Backend.Fail]. A nil
-// f ends it.
+// OnCall makes every call run f before it takes its answer, on the goroutine of the call and without a lock. f may change the backend,
+// panic or wait. If f returns an error, every ref of the call fails with it, as with [Backend.Fail]. A nil f removes the hook.
 func (b *Backend) OnCall(f func(ctx context.Context, refs []secrets.Ref) error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.onCall = f
 }
 
-// Calls returns the number of calls so far, those that failed or still wait included. A call is that of one Fetch, or with
-// [WithBatch] of several.
+// Calls returns the number of calls so far, including those that failed or still wait. A call serves one Fetch, or several with
+// [WithBatch].
 func (b *Backend) Calls() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.calls
 }
 
-// Fetches returns how often the document at path was asked for, in any version, alone or in a call with others.
+// Fetches returns how often the document at path was requested, in any version, alone or in a batch.
 func (b *Backend) Fetches(path string) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.fetches[path]
 }
 
-// Batches returns the keys of each call for several documents so far. The calls are in the order in which they began; the keys of
-// a call are in no order, since GetMany fetches them side by side. Without [WithBatch], there are none.
+// Batches returns the keys of each call for several documents, in the order in which the calls began. The keys within a call have no fixed
+// order, since GetMany fetches concurrently. Without [WithBatch], the result is empty.
 func (b *Backend) Batches() [][]string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -232,7 +227,7 @@ func (b *Backend) Batches() [][]string {
 	return all
 }
 
-// ResetCounts sets what Calls, Fetches and Batches tell back to nothing.
+// ResetCounts resets Calls, Fetches and Batches.
 func (b *Backend) ResetCounts() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -250,7 +245,7 @@ func (b *Backend) Closes() int {
 	return b.closes
 }
 
-// Info describes the backend, as its options say.
+// Info returns the name, Local and Batch that the options set.
 func (b *Backend) Info() secrets.Info {
 	return secrets.Info{Name: b.name, Local: b.local, Batch: b.batch}
 }
@@ -264,8 +259,8 @@ func (b *Backend) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, e
 	return r.Secret, r.Err
 }
 
-// Close makes later calls fail with [secrets.ErrClosed], as those of a backend with connections do. So a test finds two Clients
-// that share one backend.
+// Close makes later calls fail with [secrets.ErrClosed], as a backend with connections does. This exposes two Clients that share one
+// backend.
 func (b *Backend) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -273,7 +268,7 @@ func (b *Backend) Close() error {
 	return nil
 }
 
-// call answers refs, as one call of a server.
+// call answers refs in one call.
 func (b *Backend) call(ctx context.Context, refs []secrets.Ref) []secrets.Result {
 	hook := b.count(refs)
 	var failure error
@@ -325,11 +320,11 @@ func (b *Backend) answer(ref secrets.Ref, failure error, now time.Time) secrets.
 	case b.closes > 0:
 		return fail(secrets.ErrClosed, "the backend was closed; each Client needs a backend of its own")
 	case failure != nil:
-		return secrets.Result{Err: b.dress(failure, ref)}
+		return secrets.Result{Err: b.callError(failure, ref)}
 	case b.failure != nil:
-		return secrets.Result{Err: b.dress(b.failure, ref)}
+		return secrets.Result{Err: b.callError(b.failure, ref)}
 	case b.failures[ref.Path] != nil:
-		return secrets.Result{Err: b.dress(b.failures[ref.Path], ref)}
+		return secrets.Result{Err: b.callError(b.failures[ref.Path], ref)}
 	}
 	d := b.documents[ref.Path]
 	switch {
@@ -355,8 +350,8 @@ func (b *Backend) answer(ref secrets.Ref, failure error, now time.Time) secrets.
 	return secrets.Result{Secret: secrets.NewSecret(s.Reveal(), meta)}
 }
 
-// dress makes of a failure that a test has set the error of one call.
-func (b *Backend) dress(failure error, ref secrets.Ref) error {
+// callError turns a failure that a test has set into the error of one call.
+func (b *Backend) callError(failure error, ref secrets.Ref) error {
 	var e secrets.Error
 	switch own := failure.(type) { //nolint:errorlint // an error that only wraps one of ours is a foreign one
 	case *secrets.Error:
@@ -379,9 +374,9 @@ func (b *Backend) dress(failure error, ref secrets.Ref) error {
 	return &e
 }
 
-// inventory tells which documents there are, since a test that asks for another one mostly has a typing error in it.
+// inventory lists the documents: a test that requests a missing one usually has a typo in the path.
 func (b *Backend) inventory() string {
-	const most = 8
+	const maxListed = 8
 	var there []string
 	for _, path := range slices.Sorted(maps.Keys(b.documents)) {
 		if d := b.documents[path]; d.current != "" && !d.deleted {
@@ -391,14 +386,14 @@ func (b *Backend) inventory() string {
 	switch {
 	case len(there) == 0:
 		return "it holds none"
-	case len(there) > most:
-		return fmt.Sprintf("it holds %s and %d more", strings.Join(there[:most], ", "), len(there)-most)
+	case len(there) > maxListed:
+		return fmt.Sprintf("it holds %s and %d more", strings.Join(there[:maxListed], ", "), len(there)-maxListed)
 	default:
 		return "it holds " + strings.Join(there, ", ")
 	}
 }
 
-// document returns the document at path, a new one if need be. b.mu is held.
+// document returns the document at path and creates it if necessary. b.mu must be held.
 func (b *Backend) document(path string) *document {
 	d := b.documents[path]
 	if d == nil {
@@ -408,7 +403,7 @@ func (b *Backend) document(path string) *document {
 	return d
 }
 
-// wait waits until gate, unless it is nil, is closed, and then for d.
+// wait waits until gate is closed, unless it is nil, and then for d.
 func wait(ctx context.Context, gate <-chan struct{}, d time.Duration) error {
 	if gate != nil {
 		select {

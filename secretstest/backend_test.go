@@ -48,14 +48,14 @@ func TestSetMakesANewVersionAndKeepsTheOld(t *testing.T) {
 	is.Equal(get(t, c, "token?version=1").Reveal(), "first")
 
 	b.SetVersion("token", "pending", "third")
-	is.Equal(get(t, c, "token").Reveal(), "second") // the current one is what it was
+	is.Equal(get(t, c, "token").Reveal(), "second") // the current version is unchanged
 	is.Equal(get(t, c, "token?version=pending").Reveal(), "third")
 
 	_, err := c.Get(t.Context(), "token?version=9")
 	is.True(errors.Is(err, secrets.ErrNotFound))
 }
 
-func TestSetSaysWhenAVersionWasCreated(t *testing.T) {
+func TestSetRecordsCreatedAt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		first := time.Now()
@@ -72,7 +72,7 @@ func TestSetSaysWhenAVersionWasCreated(t *testing.T) {
 	})
 }
 
-func TestOnlyAPinnedVersionIsNoCurrentOne(t *testing.T) {
+func TestSetVersionMakesNoCurrentVersion(t *testing.T) {
 	is := is.New(t)
 	b := secretstest.NewBackend(nil)
 	b.SetVersion("token", "pending", "value")
@@ -101,7 +101,7 @@ func TestDeleteAndRemove(t *testing.T) {
 	is.Equal(secrets.Class(err), secrets.ErrNotFound)
 
 	b.Set("token", "value")
-	is.Equal(get(t, c, "token").Meta().Version, "3") // a version has its name once
+	is.Equal(get(t, c, "token").Meta().Version, "3") // a version number is never used twice
 	b.Delete("unheard of")
 	_, err = c.Get(t.Context(), "unheard of")
 	is.Equal(secrets.Class(err), secrets.ErrDeleted)
@@ -128,7 +128,7 @@ func TestFailures(t *testing.T) {
 
 			b.FailPath("a", tc.set)
 			found, err := c.GetMany(t.Context(), "a", "b")
-			is.Equal(found["b"].Reveal(), "2") // the failure of one is its own
+			is.Equal(found["b"].Reveal(), "2") // the other key does not fail
 			is.Equal(secrets.Class(err), tc.class)
 
 			b.Fail(tc.set)
@@ -146,7 +146,7 @@ func TestFailures(t *testing.T) {
 		})
 	}
 	_, err := failing(foreign).Fetch(t.Context(), secrets.Ref{Path: "a"})
-	is.New(t).True(err == foreign) // a direct call gets it as it is
+	is.New(t).True(err == foreign) // a direct call returns it unchanged
 }
 
 func failing(err error) *secretstest.Backend {
@@ -155,7 +155,7 @@ func failing(err error) *secretstest.Backend {
 	return b
 }
 
-func TestNotFoundTellsWhatThereIs(t *testing.T) {
+func TestNotFoundListsTheDocuments(t *testing.T) {
 	is := is.New(t)
 	b := secretstest.NewBackend(map[string]string{"database": "canary-value", "token": "canary-value"})
 	_, err := b.Fetch(t.Context(), secrets.Ref{Path: "databse"})
@@ -172,7 +172,7 @@ func TestNotFoundTellsWhatThereIs(t *testing.T) {
 	is.Equal(err.(*secrets.Error).Detail[len(err.(*secrets.Error).Detail)-len("and 14 more"):], "and 14 more")
 }
 
-func TestCounts(t *testing.T) {
+func TestCallsAndFetchesAreCounted(t *testing.T) {
 	is := is.New(t)
 	b := secretstest.NewBackend(map[string]string{"a": "1", "b": `{"x":"2"}`})
 	c := newClient(t, b)
@@ -190,7 +190,7 @@ func TestCounts(t *testing.T) {
 	is.Equal(b.Fetches("a"), 0)
 }
 
-func TestCountsOfBatches(t *testing.T) {
+func TestCallsAndBatchesAreCounted(t *testing.T) {
 	is := is.New(t)
 	b := secretstest.NewBackend(map[string]string{"a": "1", "b": `{"x":"2"}`}, secretstest.WithBatch(3), secretstest.WithLocal())
 	c := newClient(t, b)
@@ -204,15 +204,15 @@ func TestCountsOfBatches(t *testing.T) {
 	is.Equal(b.Fetches("b"), 1)
 	batches := b.Batches()
 	is.Equal(len(batches), 1)
-	slices.Sort(batches[0]) // they come in any order
+	slices.Sort(batches[0]) // they have no fixed order
 	is.Equal(batches[0], []string{"a", "a?version=1", "b"})
 
 	batches[0][0] = "changed"
-	is.True(!slices.Contains(b.Batches()[0], "changed")) // what is handed out is a copy
+	is.True(!slices.Contains(b.Batches()[0], "changed")) // Batches returns a copy
 
 	_, err = c.GetMany(t.Context(), "a", "b", "a?version=1", "b?version=1")
 	is.NoErr(err)
-	is.Equal(b.Calls(), 4) // 3 documents, and 1
+	is.Equal(b.Calls(), 4) // 3 documents in one call, and 1 in the next
 	is.Equal(len(b.Batches()), 2)
 
 	b.ResetCounts()
@@ -220,7 +220,7 @@ func TestCountsOfBatches(t *testing.T) {
 	is.Equal(len(b.Batches()), 0)
 }
 
-func TestWhatABatchAnswersAndWhenItFails(t *testing.T) {
+func TestABatchAnswersAndFailsPerDocument(t *testing.T) {
 	is := is.New(t)
 	b := secretstest.NewBackend(map[string]string{"a": "1", "b": "2"}, secretstest.WithBatch(20), secretstest.WithLocal())
 	c := newClient(t, b)
@@ -235,7 +235,7 @@ func TestWhatABatchAnswersAndWhenItFails(t *testing.T) {
 	is.Equal(b.Calls(), 1)
 
 	b.OnCall(func(_ context.Context, refs []secrets.Ref) error {
-		is.Equal(len(refs), 2) // a hook is told of the whole call
+		is.Equal(len(refs), 2) // the hook gets all refs of the call
 		return secrets.ErrUnavailable
 	})
 	_, err = c.GetMany(t.Context(), "a", "b")
@@ -265,7 +265,7 @@ func TestLatencyObeysContextInVirtualTime(t *testing.T) {
 	})
 }
 
-func TestLatencyOfABatch(t *testing.T) {
+func TestABatchHasTheLatencyOfOneCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		b := secretstest.NewBackend(map[string]string{"a": "1", "b": "2"}, secretstest.WithLatency(time.Second), secretstest.WithBatch(20))
@@ -273,7 +273,7 @@ func TestLatencyOfABatch(t *testing.T) {
 		start := time.Now()
 		_, err := c.GetMany(t.Context(), "a", "b")
 		is.NoErr(err)
-		is.Equal(time.Since(start), time.Second) // of the call, and not of each document
+		is.Equal(time.Since(start), time.Second) // per call, not per document
 
 		b.SetLatency(time.Hour)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -285,7 +285,7 @@ func TestLatencyOfABatch(t *testing.T) {
 	})
 }
 
-func TestABlockedCallAnswersWithWhatTheBackendHeldWhenItBegan(t *testing.T) {
+func TestABlockedCallAnswersFromItsBeginning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		b := secretstest.NewBackend(map[string]string{"a": "old"})
@@ -294,7 +294,7 @@ func TestABlockedCallAnswersWithWhatTheBackendHeldWhenItBegan(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() { got, _ = b.Fetch(t.Context(), secrets.Ref{Path: "a"}) })
 		synctest.Wait()
-		is.Equal(b.Calls(), 1) // a call that waits is counted
+		is.Equal(b.Calls(), 1) // a waiting call is counted
 
 		b.Set("a", "new")
 		first()
@@ -326,9 +326,9 @@ func TestABlockedCallObeysItsContext(t *testing.T) {
 func TestOnCall(t *testing.T) {
 	is := is.New(t)
 	b := secretstest.NewBackend(map[string]string{"a": "1"})
-	var asked []secrets.Ref
+	var seen []secrets.Ref
 	b.OnCall(func(_ context.Context, refs []secrets.Ref) error {
-		asked = append(asked, refs...)
+		seen = append(seen, refs...)
 		if b.Calls() == 1 {
 			return secrets.ErrUnavailable
 		}
@@ -339,13 +339,13 @@ func TestOnCall(t *testing.T) {
 	is.Equal(secrets.Class(err), secrets.ErrUnavailable)
 	s, err := b.Fetch(t.Context(), secrets.Ref{Path: "a"})
 	is.NoErr(err)
-	is.Equal(s.Reveal(), "2") // it runs before the answer is taken
-	is.Equal(len(asked), 2)
+	is.Equal(s.Reveal(), "2") // the hook runs before the call takes its answer
+	is.Equal(len(seen), 2)
 
 	b.OnCall(nil)
 	_, err = b.Fetch(t.Context(), secrets.Ref{Path: "a"})
 	is.NoErr(err)
-	is.Equal(len(asked), 2)
+	is.Equal(len(seen), 2)
 }
 
 func TestLeases(t *testing.T) {
@@ -362,7 +362,7 @@ func TestLeases(t *testing.T) {
 		b.SetLease("a", time.Minute)
 		is.Equal(expiry(), time.Now().Add(time.Minute))
 		b.Set("a", "2")
-		is.Equal(expiry(), time.Now().Add(time.Minute)) // a lease outlives a new value
+		is.Equal(expiry(), time.Now().Add(time.Minute)) // a lease remains after Set
 
 		end := time.Now().Add(-time.Hour)
 		b.SetExpiry("a", end)
@@ -385,8 +385,8 @@ func TestCloseIsCountedAndEndsTheBackend(t *testing.T) {
 	is.Equal(secrets.Class(err), secrets.ErrClosed)
 }
 
-// A Client closes its backend. If another Client has the same one, its error must say why it ended.
-func TestASecondClientOfAClosedBackendIsToldWhy(t *testing.T) {
+// A Client closes its backend. The error of another Client with the same backend must name the cause.
+func TestASecondClientOfAClosedBackendReportsTheCause(t *testing.T) {
 	is := is.New(t)
 	b := secretstest.NewBackend(map[string]string{"a": "1"}, secretstest.WithName("prod"))
 	first, second := newClient(t, b), newClient(t, b)

@@ -16,9 +16,9 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// The suite must fail for a backend that breaks a promise: each variant here breaks one, and names the cases that see it.
+// The suite must fail for a backend that breaks the contract: each variant here breaks one rule, and names the cases that detect it.
 
-// broken is a backend of parts that a variant replaces.
+// broken is a backend whose functions a variant replaces.
 type broken struct {
 	inner *Backend
 	fetch func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error)
@@ -41,7 +41,7 @@ func newBroken(documents map[string]string, damage func(b *broken)) *broken {
 	return b
 }
 
-// foreign is an error as those of SDKs: its text is harmless, and what it carries is not.
+// foreign is an error like those of SDKs: its text is harmless, but its fields are not.
 type foreign struct {
 	response struct{ body []byte }
 	err      error
@@ -55,7 +55,7 @@ func absentError(detail string) error {
 	return &secrets.Error{Err: secrets.ErrNotFound, Detail: detail}
 }
 
-// onError replaces what the backend returns as an error.
+// onError replaces the errors of the backend.
 func onError(replace func(ref secrets.Ref, err error) error) func(*broken) {
 	return func(b *broken) {
 		b.fetch = func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
@@ -68,7 +68,7 @@ func onError(replace func(ref secrets.Ref, err error) error) func(*broken) {
 	}
 }
 
-// onValue replaces what the backend returns as a value.
+// onValue replaces the values of the backend.
 func onValue(replace func(value string) string) func(*broken) {
 	return func(b *broken) {
 		b.fetch = func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
@@ -95,8 +95,8 @@ func onMeta(replace func(meta *secrets.Meta)) func(*broken) {
 	}
 }
 
-// onBatch makes the backend one with batches, and replaces what a call for several documents returns. It is Local, so that no
-// clock cuts the batch of a GetMany.
+// onBatch gives the backend batches, and replaces the results of a call for several documents. The backend is Local, so that no timer
+// splits the batch of a GetMany.
 func onBatch(replace func(refs []secrets.Ref, results []secrets.Result) []secrets.Result) func(*broken) {
 	const size = 100
 	return func(b *broken) {
@@ -115,7 +115,7 @@ func onBatch(replace func(refs []secrets.Ref, results []secrets.Result) []secret
 	}
 }
 
-// onInfo replaces what the backend says of itself.
+// onInfo changes the Info of the backend.
 func onInfo(replace func(info *secrets.Info)) func(*broken) {
 	return func(b *broken) {
 		before := b.info
@@ -127,12 +127,12 @@ func onInfo(replace func(info *secrets.Info)) func(*broken) {
 	}
 }
 
-// onResolve gives the backend a Resolve.
+// onResolve sets Info.Resolve.
 func onResolve(resolve func(secrets.Ref) secrets.Ref) func(*broken) {
 	return onInfo(func(info *secrets.Info) { info.Resolve = resolve })
 }
 
-// both does several damages.
+// both applies several damages.
 func both(damages ...func(*broken)) func(*broken) {
 	return func(b *broken) {
 		for _, damage := range damages {
@@ -141,13 +141,13 @@ func both(damages ...func(*broken)) func(*broken) {
 	}
 }
 
-// untouchable are the cases in which a backend cannot be at fault alone: the Client answers, or chance decides whose answer is
-// seen. They hold the two to their agreement.
-func untouchable(name string) bool {
+// cannotFail reports whether no broken backend alone can fail the case: the Client gives the answer, or chance decides whose answer is
+// seen.
+func cannotFail(name string) bool {
 	return strings.HasPrefix(name, "context/") && strings.Contains(name, "/client") || name == "get-many/empty"
 }
 
-// What a Client could do wrong, no broken backend shows.
+// A broken backend cannot show what a Client could do wrong.
 func TestTheSuiteCatchesBrokenClients(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -159,18 +159,18 @@ func TestTheSuiteCatchesBrokenClients(t *testing.T) {
 		err   error
 		fails bool
 	}{
-		"right":              {end, false},
-		"none":               {nil, true},
-		"bare":               {context.Canceled, true},
-		"another class":      {failed("broken", "a", secrets.ErrUnavailable), true},
-		"the other end":      {failed("broken", "a", context.DeadlineExceeded), true},
-		"beside a class":     {errors.Join(end, secrets.ErrPermissionDenied), true},
-		"without the key":    {failed("broken", "", context.Canceled), true},
-		"of another key":     {failed("broken", "b", context.Canceled), true},
-		"without a backend":  {failed("", "a", context.Canceled), true},
-		"of another backend": {failed("other", "a", context.Canceled), true},
+		"correct":             {end, false},
+		"none":                {nil, true},
+		"no *Error":           {context.Canceled, true},
+		"another class":       {failed("broken", "a", secrets.ErrUnavailable), true},
+		"another end of ctx":  {failed("broken", "a", context.DeadlineExceeded), true},
+		"joined with a class": {errors.Join(end, secrets.ErrPermissionDenied), true},
+		"without the key":     {failed("broken", "", context.Canceled), true},
+		"of another key":      {failed("broken", "b", context.Canceled), true},
+		"without a backend":   {failed("", "a", context.Canceled), true},
+		"of another backend":  {failed("other", "a", context.Canceled), true},
 	} {
-		t.Run("an end, "+name, func(t *testing.T) {
+		t.Run("end of ctx, "+name, func(t *testing.T) {
 			c := &check{t: t, suite: newSuite(nil, nil)}
 			c.wantEndOf("Get", tc.err, context.Canceled, "broken", "a")
 			is.New(t).Equal(len(c.failed) > 0, tc.fails)
@@ -183,16 +183,16 @@ func TestTheSuiteCatchesBrokenClients(t *testing.T) {
 		err   error
 		fails bool
 	}{
-		"right":              {value, secrets.Errors{other}, false},
-		"two ends":           {nil, secrets.Errors{end, other}, false},
-		"a bare end":         {value, context.Canceled, true},
-		"an *Error":          {value, other, true},
-		"a joined error":     {value, errors.Join(secrets.Errors{other}, context.Canceled), true},
-		"a key without any":  {value, nil, true},
-		"the same, an end":   {nil, secrets.Errors{end}, true},
-		"two answers":        {value, secrets.Errors{end, other}, true},
-		"a key of nobody":    {value, secrets.Errors{other, failed("broken", "c", context.Canceled)}, true},
-		"in the wrong order": {nil, secrets.Errors{other, end}, true},
+		"correct":             {value, secrets.Errors{other}, false},
+		"two errors":          {nil, secrets.Errors{end, other}, false},
+		"no *Error":           {value, context.Canceled, true},
+		"an *Error":           {value, other, true},
+		"a joined error":      {value, errors.Join(secrets.Errors{other}, context.Canceled), true},
+		"a key unanswered":    {value, nil, true},
+		"an error too few":    {nil, secrets.Errors{end}, true},
+		"two answers":         {value, secrets.Errors{end, other}, true},
+		"a key not requested": {value, secrets.Errors{other, failed("broken", "c", context.Canceled)}, true},
+		"in the wrong order":  {nil, secrets.Errors{other, end}, true},
 	} {
 		t.Run("answers, "+name, func(t *testing.T) {
 			c := &check{t: t, suite: newSuite(nil, nil)}
@@ -210,9 +210,9 @@ func TestTheSuiteCatchesBrokenBackends(t *testing.T) {
 			s := newSuite(func(_ *testing.T, documents map[string]string) secrets.Backend {
 				return newBroken(documents, v.damage)
 			}, v.opts)
-			s.patience = 5 * time.Second
+			s.callTimeout = 5 * time.Second
 			if len(v.opts) > 0 && slices.Contains(v.caught, "stall/fetch") {
-				s.patience = 200 * time.Millisecond
+				s.callTimeout = 200 * time.Millisecond
 			}
 			cases := s.cases()
 			for _, tc := range cases {
@@ -243,20 +243,20 @@ func TestTheSuiteCatchesBrokenBackends(t *testing.T) {
 		})
 	}
 	for name := range known {
-		if !seen[name] && !untouchable(name) {
+		if !seen[name] && !cannotFail(name) {
 			t.Errorf("no broken backend shows that the case %s can fail", name)
 		}
 	}
 }
 
-// The same backend without damage passes: it is the damage that the cases see.
-func TestTheSuitePassesWhatIsNotBroken(t *testing.T) {
+// Control: without damage, the same backend passes.
+func TestTheSuitePassesAWorkingBackend(t *testing.T) {
 	Run(t, func(_ *testing.T, documents map[string]string) secrets.Backend {
 		return newBroken(documents, func(*broken) {})
 	}, WithBinary())
 }
 
-// A backend like that of Vault holds objects alone, and has the last segment of a path for a field of one.
+// A backend like Vault's holds only objects and reads the last segment of a path as a field.
 func TestABackendOfObjectsPasses(t *testing.T) {
 	Run(t, func(t *testing.T, documents map[string]string) secrets.Backend {
 		t.Helper()
@@ -264,7 +264,7 @@ func TestABackendOfObjectsPasses(t *testing.T) {
 	}, WithObjectsOnly())
 }
 
-// vaultLike returns documents as a store of objects holds them: the last of two segments is a field.
+// vaultLike returns documents as a store of objects holds them: of two segments, the second is a field.
 func vaultLike(t *testing.T, documents map[string]string) map[string]string {
 	t.Helper()
 	objects := make(map[string]map[string]string)
@@ -288,7 +288,7 @@ func vaultLike(t *testing.T, documents map[string]string) map[string]string {
 	return whole
 }
 
-// lastSegment takes the last segment of a path for a field.
+// lastSegment reads the last segment of a path as a field.
 func lastSegment(ref secrets.Ref) secrets.Ref {
 	i := strings.LastIndexByte(ref.Path, '/')
 	if ref.Whole || ref.Field != "" || i < 0 {
@@ -297,14 +297,14 @@ func lastSegment(ref secrets.Ref) secrets.Ref {
 	return secrets.Ref{Path: ref.Path[:i], Field: ref.Path[i+1:], Version: ref.Version}
 }
 
-// A backend with batches passes, alone in a call and among others.
+// A backend with batches passes, with single keys and with several.
 func TestABackendWithBatchesPasses(t *testing.T) {
 	Run(t, func(_ *testing.T, documents map[string]string) secrets.Backend {
 		return newBroken(documents, onBatch(func(_ []secrets.Ref, r []secrets.Result) []secrets.Result { return r }))
 	}, WithBinary())
 }
 
-// A backend that says all that it can passes.
+// A backend that sets every field of Info passes.
 func TestABackendWithAFullInfoPasses(t *testing.T) {
 	Run(t, func(_ *testing.T, documents map[string]string) secrets.Backend {
 		return newBroken(documents, onInfo(func(info *secrets.Info) {
@@ -323,7 +323,7 @@ func TestThereAreEnoughCases(t *testing.T) {
 	is := is.New(t)
 	names := make(map[string]bool)
 	for _, tc := range newSuite(nil, nil).cases() {
-		is.True(!names[tc.name]) // a case has its name alone
+		is.True(!names[tc.name]) // names are unique
 		is.True(tc.why != "")
 		names[tc.name] = true
 	}
@@ -332,7 +332,7 @@ func TestThereAreEnoughCases(t *testing.T) {
 	is.True(len(hostilePaths()) >= 80)
 	for i, p := range hostilePaths() {
 		if slices.Contains(hostilePaths()[:i], p) && p != "%" && p != "=" {
-			t.Errorf("the path %q stands twice", p)
+			t.Errorf("the path %q occurs twice", p)
 		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// canary is in the content of every document, so that a value is known wherever it shows.
+// canary is part of every document's content: any output that shows a value shows it.
 const canary = "c4naRy-9fQ2xZ7mKvW3"
 
 const (
@@ -23,7 +23,7 @@ const (
 	fields = `{"array":["` + canary + `-0","` + canary + `-1"],"dotted.key":"` + canary + `-dotted","empty":"",` +
 		`"escaped":"` + canary + `\n\"\\é","false":false,` +
 		`"nested":{"deep":{"value":"` + canary + `-deep"}},"null":null,"true":true,"ключ":"` + canary + `-ключ"}`
-	// numbers has those that a float64 cannot keep, or not in that form.
+	// numbers has numbers that a float64 would round or reformat.
 	numbers = `{"decimal":1.50,"integer":9007199254740993,"large":123456789012345678901234567890}`
 )
 
@@ -32,7 +32,7 @@ func standard() map[string]string {
 	return map[string]string{"database": database, "fields": fields, "numbers": numbers, "text/plain": plain, "text/other": other}
 }
 
-// values are contents that something between a store and a program likes to change.
+// values returns contents that software between a store and a program tends to change.
 func values() []struct{ name, value string } {
 	return []struct{ name, value string }{
 		{"text", canary},
@@ -68,7 +68,7 @@ func values() []struct{ name, value string } {
 	}
 }
 
-// cases returns all cases, those that options add included.
+// cases returns all cases, including those that options add.
 func (s *suite) cases() []testCase {
 	all := slices.Concat(
 		basicCases(), s.valueCases(), s.fieldCases(), absentCases(), manyCases(), contextCases(),
@@ -84,45 +84,45 @@ func (s *suite) cases() []testCase {
 
 func basicCases() []testCase {
 	return []testCase{
-		{"meta/backend", "a program that falls back must see which backend answered", func(c *check) {
+		{"meta/backend", "a program with a fallback must see which backend answered", func(c *check) {
 			b := c.backend(nil)
 			s, err := c.fetch(c.t.Context(), b, "database")
 			c.wantValue("Fetch", s, err, database)
 			if got := s.Meta().Backend; got != "" && got != b.Info().Name {
-				c.errorf("Meta.Backend is %q, and Info.Name is %q", got, b.Info().Name)
+				c.errorf("Meta.Backend is %q; want Info.Name, %q", got, b.Info().Name)
 			}
 			s, err = c.get(c.t.Context(), c.client(b), "database")
 			c.wantValue("Client.Get", s, err, database)
 			if got := s.Meta().Backend; got != b.Info().Name {
-				c.errorf("through a Client, Meta.Backend is %q, and Info.Name is %q", got, b.Info().Name)
+				c.errorf("through a Client, Meta.Backend is %q; want Info.Name, %q", got, b.Info().Name)
 			}
 		}},
-		{"meta/times", "the ages of a cache entry, and what an operator sees, come from them", func(c *check) {
+		{"meta/times", "the age of a cache entry, and what an operator sees, depend on them", func(c *check) {
 			before := time.Now()
 			s, err := c.get(c.t.Context(), c.client(c.backend(nil)), "database")
 			c.wantValue("Client.Get", s, err, database)
 			m := s.Meta()
 			if m.FetchedAt.Before(before) || m.FetchedAt.After(time.Now()) {
-				c.errorf("FetchedAt is not within the time of the call")
+				c.errorf("FetchedAt is not between the start and the end of the call")
 			}
 			if !m.ExpiresAt.IsZero() && m.ExpiresAt.Before(m.FetchedAt) {
 				c.errorf("ExpiresAt is before FetchedAt")
 			}
 			if m.Stale {
-				c.errorf("Stale is set, which only a cache does")
+				c.errorf("Stale is set; only a cache may set it")
 			}
 		}},
-		{"meta/version-is-stable", "a version that changes without the value looks like a rotation", func(c *check) {
+		{"meta/version-is-stable", "if the version changes and the value does not, it looks like a rotation", func(c *check) {
 			b := c.backend(nil)
 			first, err := c.fetch(c.t.Context(), b, "database")
 			c.wantValue("the first Fetch", first, err, database)
 			second, err := c.fetch(c.t.Context(), b, "database")
 			c.wantValue("the second Fetch", second, err, database)
 			if first.Meta().Version != second.Meta().Version {
-				c.errorf("the version changed though the value did not")
+				c.errorf("the version changed, but the value did not")
 			}
 		}},
-		{"value-is-not-shared", "a caller that wipes its copy must not wipe that of others", func(c *check) {
+		{"value-is-not-shared", "a caller that wipes its copy must not wipe the copies of others", func(c *check) {
 			b := c.backend(nil)
 			s, err := c.fetch(c.t.Context(), b, "text/plain")
 			c.wantValue("Fetch", s, err, plain)
@@ -135,7 +135,7 @@ func basicCases() []testCase {
 
 func stored(key string) string { return standard()[key] }
 
-// wantError notes a failure unless err is a Client's error of that class for key.
+// wantError records a failure unless err is a Client's error of that class for key.
 func (c *check) wantError(b secrets.Backend, key string, err, class error) {
 	what := fmt.Sprintf("Client.Get of %q", key)
 	c.wantClass(what, err, class)
@@ -149,7 +149,7 @@ func (c *check) wantError(b secrets.Backend, key string, err, class error) {
 	case e.Key != key:
 		c.errorf("%s: the error has the key %q", what, e.Key)
 	case e.Backend != b.Info().Name && class != secrets.ErrInvalidKey:
-		c.errorf("%s: the error has the backend %q, and Info.Name is %q", what, e.Backend, b.Info().Name)
+		c.errorf("%s: the error has the backend %q; want Info.Name, %q", what, e.Backend, b.Info().Name)
 	}
 }
 

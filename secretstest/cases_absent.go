@@ -7,7 +7,7 @@ import (
 )
 
 func absentCases() []testCase {
-	const why = "GetOr takes the default, Has says no and a fallback goes on if an error is ErrNotFound, and only then"
+	const why = "GetOr returns the default, Has returns false and a fallback goes on only if the error is ErrNotFound"
 	missing := []string{"missing", "missing/value", "database-2", "databas", "DATABASE-MISSING", "missing.json"}
 	return []testCase{
 		{"absent/fetch", why, func(c *check) {
@@ -22,7 +22,7 @@ func absentCases() []testCase {
 				c.wantClass(c.many(key), r.Err, secrets.ErrNotFound)
 			}
 		}},
-		{"absent/client", "an error says which backend failed on which key", func(c *check) {
+		{"absent/client", "an error must name the backend and the key that failed", func(c *check) {
 			b := c.backend(nil)
 			client := c.client(b)
 			for _, key := range missing {
@@ -48,7 +48,7 @@ func absentCases() []testCase {
 			_, err := c.fetch(c.t.Context(), b, "database")
 			c.wantClass("Fetch", err, secrets.ErrNotFound)
 		}},
-		{"absent/version", "a pinned version that does not exist must not be answered with the current value", func(c *check) {
+		{"absent/version", "a pinned version that does not exist must not return the current value", func(c *check) {
 			b := c.backend(nil)
 			client := c.client(b)
 			for _, key := range []string{"database?version=no-such-version", "text/plain?version=no-such-version"} {
@@ -58,7 +58,7 @@ func absentCases() []testCase {
 				c.wantAbsent(c.many(key), r.Err, secrets.ErrNotFound, secrets.ErrInvalidKey)
 			}
 		}},
-		{"absent/after-found", "an answer of before must not stand in", func(c *check) {
+		{"absent/after-found", "an earlier answer must not replace a missing one", func(c *check) {
 			b := c.backend(nil)
 			s, err := c.fetch(c.t.Context(), b, "database")
 			c.wantValue("Fetch", s, err, database)

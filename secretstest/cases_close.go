@@ -25,26 +25,26 @@ func closeCases() []testCase {
 			b := c.backend(nil)
 			c.do("Close", func() {
 				if err := b.Close(); err != nil {
-					c.errorf("Close of a backend that was not used: %v", c.safe(err))
+					c.errorf("Close of an unused backend: %v", c.safe(err))
 				}
 			})
 		}},
 		{"close/concurrently", why, func(c *check) {
 			b := c.backend(nil)
-			c.do("Close beside Fetch", func() {
+			c.do("Close during Fetch", func() {
 				var wg sync.WaitGroup
 				for range 8 {
 					wg.Go(func() {
 						if fault := c.bounded(func() {
 							doc, _ := locate(b, parse("database"))
 							s, err := b.Fetch(c.t.Context(), doc)
-							if r := c.sound(c.t.Context(), "Fetch beside Close", secrets.Result{Secret: s, Err: err}); r.Err == nil {
-								c.wantValue("Fetch beside Close", r.Secret, nil, database)
+							if r := c.checkResult(c.t.Context(), "Fetch during Close", secrets.Result{Secret: s, Err: err}); r.Err == nil {
+								c.wantValue("Fetch during Close", r.Secret, nil, database)
 							} else if errors.Is(r.Err, secrets.ErrNotFound) {
-								c.errorf("Fetch beside Close: %v; a backend that is closed knows nothing of absence", c.safe(r.Err))
+								c.errorf("Fetch during Close: %v; a closed backend cannot report a secret as missing", c.safe(r.Err))
 							}
 						}); fault != "" {
-							c.errorf("Fetch beside Close: %s", fault)
+							c.errorf("Fetch during Close: %s", fault)
 						}
 					})
 					wg.Go(func() {
@@ -56,7 +56,7 @@ func closeCases() []testCase {
 				wg.Wait()
 			})
 		}},
-		{"close/calls-after", "a late call gets an error or the value, and no panic", func(c *check) {
+		{"close/calls-after", "a late call must return an error or the value, and must not panic", func(c *check) {
 			b := c.backend(nil)
 			client := c.client(b)
 			c.do("Close", func() { _ = b.Close() })
@@ -65,7 +65,7 @@ func closeCases() []testCase {
 			results["Fetch"] = secrets.Result{Secret: s, Err: err}
 			for _, r := range results {
 				if errors.Is(r.Err, secrets.ErrNotFound) {
-					c.errorf("a call after Close: %v; a backend that is closed knows nothing of absence", c.safe(r.Err))
+					c.errorf("a call after Close: %v; a closed backend cannot report a secret as missing", c.safe(r.Err))
 				}
 			}
 			c.wantOptional("Fetch after Close", s, err, database)

@@ -10,10 +10,10 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// embedding is what a program writes to add something of its own to a backend.
+// embedding is a backend that a program embeds to add something of its own.
 type embedding struct{ secrets.Backend }
 
-// counting is a backend that a program wraps to see each call.
+// counting is a wrapper that counts the calls of Fetch.
 type counting struct {
 	secrets.Backend
 
@@ -25,7 +25,7 @@ func (b counting) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, e
 	return b.Backend.Fetch(ctx, ref)
 }
 
-// refusing is a backend that a program wraps to allow nothing.
+// refusing is a wrapper that denies every key.
 type refusing struct{ secrets.Backend }
 
 func (refusing) Fetch(context.Context, secrets.Ref) (secrets.Secret, error) {
@@ -34,7 +34,7 @@ func (refusing) Fetch(context.Context, secrets.Ref) (secrets.Secret, error) {
 
 const spareName = "spare-of-the-suite"
 
-// spare is a policy as programs write them: what is not found is asked of a backend whose every document is an object with field.
+// spare is a fallback policy such as programs write: on not found, it uses a backend in which every document is an object with field.
 type spare struct{ field string }
 
 func (spare) Validate() error { return nil }
@@ -49,7 +49,7 @@ func (s spare) Backends() []secrets.Backend {
 		})}
 }
 
-// wrappers are what the cases on composition put around a backend. The suite's own tests replace them by broken ones.
+// wrappers are what the composition cases put around a backend. The suite's own tests replace them with broken ones.
 type wrappers struct {
 	embed  func(b secrets.Backend) secrets.Backend
 	count  func(b secrets.Backend, calls *atomic.Int64) secrets.Backend
@@ -70,8 +70,8 @@ func plainWrappers() wrappers {
 	}
 }
 
-// asked are the keys that composition must not change, with the values that are stored, or "" for what is not there.
-func asked() map[string]string {
+// requested returns the keys that composition must not change, with their stored values; "" marks a missing one.
+func requested() map[string]string {
 	return map[string]string{
 		"database": database, "database#password": password, "text/plain": plain, "fields#nested.deep.value": canary + "-deep",
 		"missing": "", "missing#field": "", "missing/value": "", "database#missing": "",
@@ -79,9 +79,9 @@ func asked() map[string]string {
 }
 
 func composeCases() []testCase {
-	// same checks that client answers as a direct Fetch of b does, one by one and together.
+	// same checks that client and a direct Fetch of b return the same, one by one and in a batch.
 	same := func(c *check, b secrets.Backend, client *secrets.Client) {
-		keys := asked()
+		keys := requested()
 		results := c.getMany(c.t.Context(), client, slices.Sorted(maps.Keys(keys))...)
 		for key, want := range keys {
 			var direct, single secrets.Result
@@ -95,15 +95,15 @@ func composeCases() []testCase {
 		}
 	}
 	return []testCase{
-		{"compose/embedded", "a program that embeds a backend must not change, silently, what a key means", func(c *check) {
+		{"compose/embedded", "embedding a backend must not silently change what a key means", func(c *check) {
 			b := c.backend(nil)
 			embedded := c.wrap.embed(b)
 			if bare, got := summary(c.info(b)), summary(c.info(embedded)); got != bare {
-				c.errorf("Info of the embedded backend is %s; that of the backend is %s", got, bare)
+				c.errorf("Info of the embedded backend is %s; want that of the backend, %s", got, bare)
 			}
 			same(c, b, c.client(embedded))
 		}},
-		{"compose/counted", "whoever overrides Fetch sees every call", func(c *check) {
+		{"compose/counted", "a wrapper's Fetch must see every call", func(c *check) {
 			b, calls := c.backend(nil), new(atomic.Int64)
 			client := c.client(c.wrap.count(b, calls))
 			ask := func(what string, f func(ctx context.Context) error) {
@@ -119,14 +119,14 @@ func composeCases() []testCase {
 			ask("Client.Refresh", func(ctx context.Context) error { _, err := client.Refresh(ctx, "database"); return err })
 			ask("Client.GetMany", func(ctx context.Context) error { _, err := client.GetMany(ctx, "database", "text/plain"); return err })
 		}},
-		{"compose/refused", "whoever overrides Fetch to refuse has closed every way to the value", func(c *check) {
+		{"compose/refused", "if a wrapper's Fetch denies, no other way may lead to the value", func(c *check) {
 			b, calls := c.backend(nil), new(atomic.Int64)
 			s, err := c.fetch(c.t.Context(), b, "database")
-			c.wantValue("Fetch of the backend that is not wrapped", s, err, database) // the control
+			c.wantValue("Fetch of the bare backend", s, err, database) // the control
 			client := c.client(c.wrap.refuse(c.wrap.count(b, calls)))
 			refused := func(what string, err error) {
-				c.soundError(c.t.Context(), what, err)
-				c.wantClass(what+" of a backend that refuses", err, secrets.ErrPermissionDenied)
+				c.checkError(c.t.Context(), what, err)
+				c.wantClass(what+" of a backend that denies", err, secrets.ErrPermissionDenied)
 			}
 			for _, key := range []string{"database", "database#password", "text/plain"} {
 				_, err = c.get(c.t.Context(), client, key)
@@ -137,40 +137,40 @@ func composeCases() []testCase {
 				_, err = client.Refresh(c.t.Context(), key)
 				refused("Client.Refresh", err)
 				if has, _ := client.Has(c.t.Context(), key); has {
-					c.errorf("Client.Has of a backend that refuses is true")
+					c.errorf("Client.Has of a backend that denies is true")
 				}
 			}
 			if n := calls.Load(); n != 0 {
-				c.errorf("%d calls went past the Fetch that refuses", n)
+				c.errorf("%d calls bypassed the Fetch that denies", n)
 			}
 		}},
-		{"compose/layers", "a layer of the program's own that only looks on changes no answer", func(c *check) {
+		{"compose/layers", "a program's own layer that only passes calls on must not change an answer", func(c *check) {
 			b := c.backend(nil)
 			same(c, b, c.client(b, secrets.WithMiddleware(c.wrap.layer, c.wrap.layer), secrets.WithBackendMiddleware(c.wrap.layer)))
 		}},
-		{"compose/fallback", "the next backend answers what is not found, and nothing else", func(c *check) {
+		{"compose/fallback", "the next backend must answer for a missing secret, and for nothing else", func(c *check) {
 			b := c.backend(nil)
 			client := c.client(b, secrets.WithFallback(c.wrap.policy))
 			results := c.getMany(c.t.Context(), client, "missing", "text/plain", "database#missing")
 			s, err := c.get(c.t.Context(), client, "missing")
-			c.wantBackend("Client.Get of what is missing", s, err, spareName)
+			c.wantBackend("Client.Get of a missing secret", s, err, spareName)
 			c.wantBackend(c.many("missing"), results["missing"].Secret, results["missing"].Err, spareName)
 			s, err = c.get(c.t.Context(), client, "text/plain")
-			c.wantBackend("Client.Get of what is there", s, err, b.Info().Name)
+			c.wantBackend("Client.Get of a stored secret", s, err, b.Info().Name)
 			c.wantBackend(c.many("text/plain"), results["text/plain"].Secret, results["text/plain"].Err, b.Info().Name)
 			_, err = c.get(c.t.Context(), client, "database#missing")
-			c.wantClass("Client.Get of a field that is missing", err, secrets.ErrFieldNotFound)
+			c.wantClass("Client.Get of a missing field", err, secrets.ErrFieldNotFound)
 			c.wantClass(c.many("database#missing"), results["database#missing"].Err, secrets.ErrFieldNotFound)
 		}},
 	}
 }
 
-// wantBackend notes a failure unless the answer is a secret of that backend.
+// wantBackend records a failure unless the answer is a secret from that backend.
 func (c *check) wantBackend(what string, s secrets.Secret, err error, backend string) {
 	switch {
 	case err != nil:
-		c.errorf("%s: %v; want a secret of %q", what, c.safe(err), backend)
+		c.errorf("%s: %v; want a secret from %q", what, c.safe(err), backend)
 	case s.Meta().Backend != backend:
-		c.errorf("%s: it is of %q; want one of %q", what, s.Meta().Backend, backend)
+		c.errorf("%s: the secret is from %q; want one from %q", what, s.Meta().Backend, backend)
 	}
 }

@@ -9,7 +9,7 @@ import (
 )
 
 func concurrencyCases() []testCase {
-	const why = "one Client, and so one backend, serves all goroutines of a program"
+	const why = "all goroutines of a program share one Client, and so one backend"
 	const single, many = 64, 16 // goroutines; each GetMany has several fetches of its own
 	const rounds = 8
 	crowd := func(c *check, goroutines int, what string, ask func(i int)) {
@@ -50,16 +50,16 @@ func concurrencyCases() []testCase {
 				key := keys[i%len(keys)]
 				doc, field := locate(b, parse(key))
 				s, err := b.Fetch(c.t.Context(), doc)
-				r := choose(c.sound(c.t.Context(), "Fetch, concurrently,", secrets.Result{Secret: s, Err: err}), field)
+				r := choose(c.checkResult(c.t.Context(), "Fetch, concurrently,", secrets.Result{Secret: s, Err: err}), field)
 				verdict(c, "Fetch, concurrently,", key, r.Secret, r.Err)
 			})
 		}},
 		{"concurrency/get-many", why, func(c *check) {
 			client := c.client(c.backend(nil))
 			crowd(c, many, "Client.GetMany", func(i int) {
-				asked := slices.Concat(keys[i%len(keys):], keys[:i%len(keys)])
-				found, err := client.GetMany(c.t.Context(), asked...)
-				for key, r := range c.answers(c.t.Context(), asked, found, err) {
+				requested := slices.Concat(keys[i%len(keys):], keys[:i%len(keys)])
+				found, err := client.GetMany(c.t.Context(), requested...)
+				for key, r := range c.answers(c.t.Context(), requested, found, err) {
 					verdict(c, "Client.GetMany, concurrently,", key, r.Secret, r.Err)
 				}
 			})
@@ -72,7 +72,7 @@ func concurrencyCases() []testCase {
 				verdict(c, "Client.Get, concurrently,", key, s, err)
 			})
 		}},
-		{"concurrency/cancellation", "one caller's end must not fail another", func(c *check) {
+		{"concurrency/cancellation", "a caller whose ctx ends must not fail another caller", func(c *check) {
 			b := c.backend(nil)
 			crowd(c, single, "Fetch", func(i int) {
 				ctx, cancel := context.WithCancel(c.t.Context())
@@ -84,23 +84,23 @@ func concurrencyCases() []testCase {
 					return
 				}
 				s, err := b.Fetch(ctx, doc)
-				c.wantValue("Fetch beside some whose ctx is done", s, err, database)
+				c.wantValue("Fetch during others whose ctx is done", s, err, database)
 			})
 		}},
-		{"concurrency/cancellation-many", "one caller's end must not fail another", func(c *check) {
+		{"concurrency/cancellation-many", "a caller whose ctx ends must not fail another caller", func(c *check) {
 			client := c.client(c.backend(nil))
-			asked := []string{"database", "text/plain"}
+			requested := []string{"database", "text/plain"}
 			crowd(c, many, "Client.GetMany", func(i int) {
 				ctx, cancel := context.WithCancel(c.t.Context())
 				defer cancel()
 				if i%2 == 0 {
 					go cancel()
-					_, _ = client.GetMany(ctx, asked...)
+					_, _ = client.GetMany(ctx, requested...)
 					return
 				}
-				found, err := client.GetMany(ctx, asked...)
-				for key, r := range c.answers(ctx, asked, found, err) {
-					c.wantValue("Client.GetMany beside some whose ctx is done, "+key, r.Secret, r.Err, stored(key))
+				found, err := client.GetMany(ctx, requested...)
+				for key, r := range c.answers(ctx, requested, found, err) {
+					c.wantValue("Client.GetMany during others whose ctx is done, "+key, r.Secret, r.Err, stored(key))
 				}
 			})
 		}},

@@ -9,23 +9,23 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// wantEnded notes a failure unless an answer under a ctx that is done is right: the value, or an error that the Client
-// takes for the end of ctx.
+// wantEnded records a failure unless an answer after ctx has ended is correct: the value, or an error that the Client maps to the end of
+// ctx.
 func (c *check) wantEnded(what string, b secrets.Backend, s secrets.Secret, err error, want string) {
 	if err == nil {
 		if !b.Info().Local {
-			c.errorf("%s: an answer although ctx is done; only a backend that is Local may give one", what)
+			c.errorf("%s: a value although ctx is done; only a Local backend may return one", what)
 		}
 		c.wantValue(what, s, nil, want)
 		return
 	}
 	if class := secrets.Class(err); class != secrets.ErrUnavailable && class != secrets.ErrUnknown {
-		c.errorf("%s: ctx is done, and the error is %v; want the error of ctx", what, c.safe(err))
+		c.errorf("%s: ctx is done, but the error is %v; want the error of ctx", what, c.safe(err))
 	}
 }
 
-// wantEndOf notes a failure unless err is what a Client says to a caller of key whose ctx has ended with want. backend is the one that
-// was being asked, or "" if the Client did not ask.
+// wantEndOf records a failure unless err is a Client's error for key after its ctx ended with want. backend is the name of the backend that
+// was called, or "" if none was.
 func (c *check) wantEndOf(what string, err, want error, backend, key string) {
 	e, ok := errors.AsType[*secrets.Error](err)
 	switch {
@@ -34,14 +34,14 @@ func (c *check) wantEndOf(what string, err, want error, backend, key string) {
 	case !errors.Is(err, want) || secrets.Class(err) != want:
 		c.errorf("%s: %v; want %v", what, c.safe(err), want)
 	case e.Key != key:
-		c.errorf("%s: the error has the key %q, and not %q", what, e.Key, key)
+		c.errorf("%s: the error has the key %q; want %q", what, e.Key, key)
 	case e.Backend != backend:
-		c.errorf("%s: the error has the backend %q, and not %q", what, e.Backend, backend)
+		c.errorf("%s: the error has the backend %q; want %q", what, e.Backend, backend)
 	}
 }
 
 func contextCases() []testCase {
-	const why = "a caller that gave up must be let go, and its end must not be told as a fact about the secret"
+	const why = "a call must return when its ctx ends, and must not report that as a fact about the secret"
 	ended := func(name string, want error, end func(ctx context.Context) (context.Context, context.CancelFunc)) []testCase {
 		return []testCase{
 			{"context/" + name + "/fetch", why, func(c *check) {
@@ -68,7 +68,7 @@ func contextCases() []testCase {
 					c.wantEndOf(c.many(key), r.Err, want, "", key)
 				}
 			}},
-			{"context/" + name + "/next-call", "one caller's end must not fail another", func(c *check) {
+			{"context/" + name + "/next-call", "a caller whose ctx ends must not fail another caller", func(c *check) {
 				b := c.backend(nil)
 				client := c.client(b)
 				for range 3 {
@@ -96,7 +96,7 @@ func contextCases() []testCase {
 		[]testCase{{"context/cancelled-on-the-way", why, func(c *check) {
 			b := c.backend(nil)
 			client := c.client(b, cancelling())
-			for range 10 { // whether the answer or the end of ctx is seen first is left to chance
+			for range 10 { // chance decides whether the answer or the end of ctx comes first
 				ctx, cancel := context.WithCancel(c.t.Context())
 				s, err := c.get(context.WithValue(ctx, cancelKey{}, cancel), client, "database")
 				cancel()
@@ -106,7 +106,7 @@ func contextCases() []testCase {
 					c.wantEndOf("Client.Get", err, context.Canceled, b.Info().Name, "database")
 				}
 			}
-		}}, {"context/cancelled-on-the-way-many", "what was found is returned, and the rest is told as the end of ctx", func(c *check) {
+		}}, {"context/cancelled-on-the-way-many", "found secrets must be returned, and the rest must fail with the error of ctx", func(c *check) {
 			b := c.backend(nil)
 			client := c.client(b, cancelling())
 			for range 10 {
@@ -126,8 +126,8 @@ func contextCases() []testCase {
 
 type cancelKey struct{}
 
-// cancelling is a layer that ends the ctx of a call just before the backend is asked. It stands outside: where it stood inside, a
-// backend that does not block would not be asked as it is in a program.
+// cancelling is a layer that cancels the ctx of a call just before the call of the backend. It must be the outer layer: an inner one would
+// change how the Client calls a Nonblocking backend.
 func cancelling() secrets.Option {
 	return secrets.WithMiddleware(secrets.Intercept(
 		func(ctx context.Context, ref secrets.Ref, next secrets.Fetcher) (secrets.Secret, error) {
@@ -147,7 +147,7 @@ func stallCases() []testCase {
 			defer cancel()
 			run(c, ctx, c.own(b), key)
 			if ctx.Err() == nil {
-				c.errorf("the setup of WithStall has a backend that answers")
+				c.errorf("the backend of WithStall answers; it must hang")
 			}
 		}}
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 func (s *suite) failureCases() []testCase {
-	const why = "what a Client does next (default, fallback, stale value, or stop) goes by the class of the error"
+	const why = "the class of the error decides what a Client does next: default, fallback, stale value, or stop"
 	var all []testCase
 	for _, f := range s.failures {
 		name := "failure/" + strings.ReplaceAll(strings.TrimPrefix(f.class.Error(), "secrets: "), " ", "-")
@@ -22,7 +22,7 @@ func (s *suite) failureCases() []testCase {
 		all = append(all,
 			with("fetch", func(c *check, b secrets.Backend, key string) {
 				if _, err := secrets.ParseRef(key); err != nil {
-					return // only a Client answers for it
+					return // a Client refuses it without a call
 				}
 				_, err := c.fetch(c.t.Context(), b, key)
 				c.wantClass("Fetch", err, f.class)
@@ -47,18 +47,18 @@ func (s *suite) failureCases() []testCase {
 					c.wantBackend(c.many(key), r.Secret, r.Err, spareName)
 					return
 				}
-				c.wantClass("Client.Get, with a fallback for what is not found", err, f.class)
-				c.wantClass("Client.GetMany, with a fallback for what is not found", r.Err, f.class)
+				c.wantClass("Client.Get, with a fallback on not found", err, f.class)
+				c.wantClass("Client.GetMany, with a fallback on not found", r.Err, f.class)
 			}),
 			with("has-and-get-or", func(c *check, b secrets.Backend, key string) {
 				client := c.client(b)
 				has, err := client.Has(c.t.Context(), key)
-				c.soundError(c.t.Context(), "Client.Has", err)
+				c.checkError(c.t.Context(), "Client.Has", err)
 				if has || (err == nil) != absent {
 					c.errorf("Client.Has is %v with error %v", has, c.safe(err))
 				}
 				s, err := client.GetOr(c.t.Context(), key, "default")
-				c.soundError(c.t.Context(), "Client.GetOr", err)
+				c.checkError(c.t.Context(), "Client.GetOr", err)
 				if absent {
 					c.wantValue("Client.GetOr", s, err, "default")
 				} else {

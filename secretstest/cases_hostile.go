@@ -11,13 +11,13 @@ import (
 )
 
 func hostileCases() []testCase {
-	const why = "keys come from configuration and requests: none may lead out of what the backend was told to serve"
+	const why = "keys come from configuration and requests: none may reach anything but the backend's own secrets"
 	clean := []error{secrets.ErrInvalidKey, secrets.ErrNotFound, secrets.ErrFieldNotFound, secrets.ErrDeleted}
 	outcome := func(c *check, what, path string, r secrets.Result) {
 		if r.Err == nil {
 			c.wantKnown(what, r.Secret)
 			if document := unescaped(path); document != "" {
-				c.errorf("%s: it is the document %q: a path is a name as it is, whose ?, # and %% must be escaped in a URL", what, document)
+				c.errorf("%s: it returns the document %q; a path is a literal name, so escape ?, # and %% when you put it in a URL", what, document)
 			}
 			return
 		}
@@ -25,14 +25,14 @@ func hostileCases() []testCase {
 	}
 	return []testCase{
 		{"keys/client", why, func(c *check) {
-			asked := 0
+			calls := 0
 			client := c.client(c.backend(nil), secrets.WithBackendMiddleware(secrets.Intercept(
 				func(ctx context.Context, ref secrets.Ref, next secrets.Fetcher) (secrets.Secret, error) {
-					asked++
+					calls++
 					return next.Fetch(ctx, ref)
 				})))
 			for _, key := range hostilePaths() {
-				before := asked
+				before := calls
 				s, err := c.get(c.t.Context(), client, key)
 				what := "Client.Get of " + short(key)
 				if ref, invalid := secrets.ParseRef(key); invalid == nil {
@@ -40,8 +40,8 @@ func hostileCases() []testCase {
 					continue
 				}
 				c.wantClass(what, err, secrets.ErrInvalidKey)
-				if asked != before {
-					c.errorf("%s: the backend was asked for an invalid key", what)
+				if calls != before {
+					c.errorf("%s: the backend was called with an invalid key", what)
 				}
 			}
 		}},
@@ -51,7 +51,7 @@ func hostileCases() []testCase {
 				what := "Fetch of " + shortRef(ref)
 				c.do(what, func() {
 					s, err := b.Fetch(c.t.Context(), ref)
-					outcome(c, what, ref.Path, c.sound(c.t.Context(), what, secrets.Result{Secret: s, Err: err}))
+					outcome(c, what, ref.Path, c.checkResult(c.t.Context(), what, secrets.Result{Secret: s, Err: err}))
 				})
 			}
 		}},
@@ -62,7 +62,7 @@ func hostileCases() []testCase {
 				c.do(what, func() {
 					doc, field := locate(b, ref)
 					s, err := b.Fetch(c.t.Context(), doc)
-					r := c.sound(c.t.Context(), what, secrets.Result{Secret: s, Err: err})
+					r := c.checkResult(c.t.Context(), what, secrets.Result{Secret: s, Err: err})
 					if field == "" {
 						outcome(c, what, ref.Path, r)
 					} else if r.Err == nil {
@@ -95,7 +95,7 @@ func hostileCases() []testCase {
 			client := c.client(c.backend(nil))
 			for _, path := range []string{"..", "../database", "..data", "a*", "%2e%2e", "{{.}}", "$(id)", "database%00", "\xff"} {
 				r := c.getMany(c.t.Context(), client, path, "database")["database"]
-				c.wantValue("Client.GetMany of a document beside "+short(path), r.Secret, r.Err, database)
+				c.wantValue("Client.GetMany of a document together with "+short(path), r.Secret, r.Err, database)
 			}
 		}},
 		{"keys/after-hostile", "a hostile key must not disturb the next call", func(c *check) {
@@ -109,13 +109,13 @@ func hostileCases() []testCase {
 	}
 }
 
-// wantKnown notes a failure unless s is made of the documents that the backend was given, and of nothing else.
+// wantKnown records a failure unless s consists only of documents that the backend was given.
 func (c *check) wantKnown(what string, s secrets.Secret) {
 	known := slices.Collect(maps.Values(standard()))
 	if s.IsZero() || slices.Contains(known, s.Reveal()) {
 		return
 	}
-	var object map[string]string // a backend may answer for a directory, or a prefix, with what is in it
+	var object map[string]string // a backend may return a directory or prefix as an object of its documents
 	if json.Unmarshal([]byte(s.Reveal()), &object) == nil && len(object) > 0 {
 		inside := true
 		for _, v := range object {
@@ -125,13 +125,13 @@ func (c *check) wantKnown(what string, s secrets.Secret) {
 			return
 		}
 	}
-	c.errorf("%s: a value of %d bytes that the backend was not given", what, len(s.Reveal()))
+	c.errorf("%s: the backend returns a value of %d bytes that it was not given", what, len(s.Reveal()))
 }
 
 func short(key string) string {
-	const most = 40
-	if len(key) > most {
-		return fmt.Sprintf("%q… of %d bytes", key[:most], len(key))
+	const maxShown = 40
+	if len(key) > maxShown {
+		return fmt.Sprintf("%q… of %d bytes", key[:maxShown], len(key))
 	}
 	return fmt.Sprintf("%q", key)
 }

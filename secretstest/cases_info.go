@@ -10,7 +10,7 @@ import (
 
 func infoCases() []testCase {
 	return []testCase{
-		{"info/name", "errors, spans and Meta tell backends apart by their names", func(c *check) {
+		{"info/name", "the name identifies the backend in errors, spans and Meta", func(c *check) {
 			name := c.info(c.backend(nil)).Name
 			if name == "" {
 				c.errorf("Info.Name is empty")
@@ -19,7 +19,7 @@ func infoCases() []testCase {
 				c.errorf("Info.Name %q has spaces or control characters", name)
 			}
 		}},
-		{"info/constant", "New asks once: what changes later is not seen, or seen by half", func(c *check) {
+		{"info/constant", "New reads Info once: a later change is missed, or seen only in part", func(c *check) {
 			b := c.backend(nil)
 			before := summary(c.info(b))
 			_, _ = c.fetch(c.t.Context(), b, "database")
@@ -31,7 +31,7 @@ func infoCases() []testCase {
 				c.errorf("Info was %s and is %s after Close", before, after)
 			}
 		}},
-		{"info/plausible", "the Client decides by it whether to cache, where to run, and how wide to fan out", func(c *check) {
+		{"info/plausible", "Info decides whether the Client caches, which goroutine it uses, and how far it fans out", func(c *check) {
 			info := c.info(c.backend(nil))
 			if info.Fault != nil {
 				c.errorf("Info.Fault of a backend that works: %v", c.safe(info.Fault))
@@ -40,10 +40,10 @@ func infoCases() []testCase {
 				c.errorf("Info.Batch is %d", info.Batch)
 			}
 			if info.Nonblocking && info.Batch > 1 {
-				c.errorf("Info.Batch is %d, but a Nonblocking backend is asked in turn, and gathers no batch", info.Batch)
+				c.errorf("Info.Batch is %d, but a Nonblocking backend is called one key at a time, without batches", info.Batch)
 			}
 		}},
-		{"info/hint", "a hint is for a person: it names places, never values, and must not fail the call", func(c *check) {
+		{"info/hint", "a hint is for a person: it must name places, never values, and must not panic", func(c *check) {
 			b := c.backend(nil)
 			hint := c.info(b).Hint
 			if hint == nil {
@@ -58,7 +58,7 @@ func infoCases() []testCase {
 				})
 			}
 		}},
-		{"info/endpoint", "what fails together is told by it, so that it must say the same each time", func(c *check) {
+		{"info/endpoint", "the Client groups failures by endpoint, so it must be the same each time", func(c *check) {
 			endpoint := c.info(c.backend(nil)).Endpoint
 			if endpoint == nil {
 				return
@@ -66,12 +66,12 @@ func infoCases() []testCase {
 			for _, ref := range fieldRefs() {
 				c.do("Info.Endpoint of "+shortRef(ref), func() {
 					if first, second := endpoint(ref), endpoint(ref); first != second {
-						c.errorf("Info.Endpoint of %s has two answers", shortRef(ref))
+						c.errorf("Info.Endpoint of %s returns different results", shortRef(ref))
 					}
 				})
 			}
 		}},
-		{"info/alternates", "Client.Do reads them where a consumer has refused the version that it got", func(c *check) {
+		{"info/alternates", "Client.Do tries them when a consumer has refused the current version", func(c *check) {
 			b := c.backend(nil)
 			alternates := c.info(b).Alternates
 			if alternates == nil {
@@ -86,16 +86,16 @@ func infoCases() []testCase {
 					others := alternates(ref)
 					for _, other := range others {
 						if other.Path != ref.Path || other.Field != ref.Field || other.Version == ref.Version {
-							c.errorf("Info.Alternates of %s has %s, which is no other version of it", shortRef(ref), shortRef(other))
+							c.errorf("Info.Alternates of %s returns %s, which is not another version of it", shortRef(ref), shortRef(other))
 						}
 					}
 					if !slices.Equal(others, alternates(ref)) {
-						c.errorf("Info.Alternates of %s has two answers", shortRef(ref))
+						c.errorf("Info.Alternates of %s returns different results", shortRef(ref))
 					}
 				})
 			}
 		}},
-		{"info/on-change", "the Client calls it once: in New, or later, at the first Watch", func(c *check) {
+		{"info/on-change", "the Client calls it once, in New or at the first Watch, and it must not break the backend", func(c *check) {
 			for before := range 2 {
 				b := c.backend(nil)
 				onChange := c.info(b).OnChange
@@ -114,21 +114,21 @@ func infoCases() []testCase {
 	}
 }
 
-// info asks b for its Info.
+// info calls b.Info.
 func (c *check) info(b secrets.Backend) (info secrets.Info) {
 	c.t.Helper()
 	c.do("Info", func() { info = b.Info() })
 	return info
 }
 
-// summary says what of info can be compared.
+// summary returns the comparable part of info.
 func summary(info secrets.Info) string {
 	return fmt.Sprintf("{Name: %q, Local: %v, Nonblocking: %v, Leases: %v, Batch: %d, Resolve, Hint, Endpoint, Alternates, OnChange: %v}",
 		info.Name, info.Local, info.Nonblocking, info.Leases, info.Batch,
 		[]bool{info.Resolve != nil, info.Hint != nil, info.Endpoint != nil, info.Alternates != nil, info.OnChange != nil})
 }
 
-// fieldRefs are refs with fields, good and hostile ones.
+// fieldRefs returns refs with fields, good and hostile.
 func fieldRefs() []secrets.Ref {
 	refs := []secrets.Ref{
 		{Path: "database", Field: "missing"},

@@ -9,7 +9,7 @@ import (
 )
 
 func manyCases() []testCase {
-	const why = "to ask for several secrets at once is a way to ask, and changes no answer"
+	const why = "reading several secrets at once must return the same as reading them one by one"
 	stored := standard()
 	many := func(name string, keys ...string) testCase {
 		return testCase{"get-many/" + name, why, func(c *check) {
@@ -47,21 +47,21 @@ func manyCases() []testCase {
 				}
 			}
 		}},
-		{"get-many/fields-of-a-document", "each field has its own answer, and all are of one version", func(c *check) {
+		{"get-many/fields-of-a-document", "each field has its own answer, and all have one version", func(c *check) {
 			want := map[string]string{"database#user": user, "database#password": password, "database#port": "5432", "database#": database}
 			keys := append(slices.Sorted(maps.Keys(want)), "database#missing", "missing#user", "database#user")
 			results := c.getMany(c.t.Context(), c.client(c.backend(nil)), keys...)
 			for key, value := range want {
 				c.wantValue(c.many(key), results[key].Secret, results[key].Err, value)
 				if results[key].Secret.Meta().Version != results["database#"].Secret.Meta().Version {
-					c.errorf("%s: the version is not that of its document", c.many(key))
+					c.errorf("%s: the version differs from that of its document", c.many(key))
 				}
 			}
 			c.wantClass(c.many("database#missing"), results["database#missing"].Err, secrets.ErrFieldNotFound)
 			c.wantClass(c.many("missing#user"), results["missing#user"].Err, secrets.ErrNotFound)
 		}},
 		{"get-many/empty", why, func(c *check) {
-			c.getMany(c.t.Context(), c.client(c.backend(nil))) // there must be neither an answer nor an error
+			c.getMany(c.t.Context(), c.client(c.backend(nil))) // answers checks that nothing is returned
 		}},
 		{"get-many/agrees-with-fetch", why, func(c *check) {
 			b := c.backend(nil)
@@ -71,7 +71,7 @@ func manyCases() []testCase {
 				c.wantSame(c.many(key), r, secrets.Result{Secret: s, Err: err})
 			}
 		}},
-		{"get-many/mixed", "what was found is returned, and one error for each that was not", func(c *check) {
+		{"get-many/mixed", "found secrets must be returned, with one error for each of the others", func(c *check) {
 			client := c.client(c.backend(nil))
 			keys := []string{"missing", "database#user", "text/plain", "missing/x", "database#missing", ".."}
 			results := c.getMany(c.t.Context(), client, keys...)
@@ -87,13 +87,13 @@ func manyCases() []testCase {
 	}
 }
 
-// wantSame notes a failure unless got is the same value and version as want, or an error of the same class.
+// wantSame records a failure unless got has the same value and version as want, or an error of the same class.
 func (c *check) wantSame(what string, got, want secrets.Result) {
 	if secrets.Class(got.Err) != secrets.Class(want.Err) {
-		c.errorf("%s: %v; a direct Fetch has %v", what, c.safe(got.Err), c.safe(want.Err))
+		c.errorf("%s: %v; a direct Fetch returns %v", what, c.safe(got.Err), c.safe(want.Err))
 		return
 	}
 	if !got.Secret.Equal(want.Secret) || got.Secret.Meta().Version != want.Secret.Meta().Version {
-		c.errorf("%s: value or version differ from those of a direct Fetch", what)
+		c.errorf("%s: the value or version differs from that of a direct Fetch", what)
 	}
 }

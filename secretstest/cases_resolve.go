@@ -3,7 +3,7 @@ package secretstest
 import "github.com/seed-5482dd03/secrets"
 
 func resolveCases() []testCase {
-	const why = "Resolve decides which document a key means, and the cache and Invalidate go by it"
+	const why = "Resolve decides which document a key means; the cache and Invalidate depend on it"
 	with := func(name string, run func(c *check, resolve func(secrets.Ref) secrets.Ref)) testCase {
 		return testCase{"resolve/" + name, why, func(c *check) {
 			b := c.backend(nil)
@@ -38,7 +38,7 @@ func resolveCases() []testCase {
 				c.do("Resolve", func() {
 					got := resolve(ref)
 					if _, err := secrets.ParseRef(got.String()); err != nil {
-						c.errorf("Resolve makes of %q what is no valid key: %v", ref, err)
+						c.errorf("Resolve of %q returns an invalid key: %v", ref, err)
 					}
 				})
 			}
@@ -64,7 +64,7 @@ func resolveCases() []testCase {
 	}
 }
 
-// goodRefs are refs of many forms, of documents that are there and that are not.
+// goodRefs returns refs of many forms, for stored and for missing documents.
 func goodRefs() []secrets.Ref {
 	return []secrets.Ref{
 		{Path: "database"},

@@ -3,7 +3,7 @@ package secretstest
 import "github.com/seed-5482dd03/secrets"
 
 func (s *suite) valueCases() []testCase {
-	const why = "a secret that is changed on its way does not open what it should, and nobody sees why"
+	const why = "a value that changes on the way no longer works as a credential, and the cause is hard to see"
 	value := func(name, path, content string) testCase {
 		return testCase{"value/" + name, why, func(c *check) {
 			b := c.backend(map[string]string{path: content})
@@ -48,7 +48,7 @@ func (s *suite) valueCases() []testCase {
 }
 
 func (s *suite) fieldCases() []testCase {
-	const why = "a field is the exact text that is stored, or an error: a number that went through a float64 is another number"
+	const why = "a field is the exact stored text, or an error: a float64 would change a number"
 	found := func(name, key, want string) testCase {
 		return testCase{"field/" + name, why, func(c *check) {
 			b := c.backend(nil)
@@ -97,7 +97,7 @@ func (s *suite) fieldCases() []testCase {
 		absent("missing-in-path", "fields#nested.deep.missing", secrets.ErrFieldNotFound),
 		absent("beyond-array", "fields#array.2", secrets.ErrFieldNotFound),
 		absent("other-case", "database#Password", secrets.ErrFieldNotFound),
-		// A backend may take the path of a text for a secret and a field of it, and then finds no such secret.
+		// A backend may read the path of a text as a secret and its field, and then find no such secret.
 		absent("of-text", "text/plain#field", secrets.ErrMalformed, secrets.ErrNotFound, secrets.ErrFieldNotFound),
 		absent("of-missing-document", "missing#field", secrets.ErrNotFound),
 		{"field/one-document", "a user and a password must come from one version", func(c *check) {
@@ -110,7 +110,7 @@ func (s *suite) fieldCases() []testCase {
 				c.errorf("two fields of one document have two versions")
 			}
 		}},
-		{"field/document-of-its-own", "where a#b is stored as a/b, it is that value or not found, and never another", func(c *check) {
+		{"field/document-of-its-own", "if a/b is stored, a#b is its value or not found, never another value", func(c *check) {
 			s, err := c.get(c.t.Context(), c.client(c.backend(nil)), "text#plain")
 			if err == nil {
 				c.wantValue("text#plain", s, nil, plain)
@@ -118,7 +118,7 @@ func (s *suite) fieldCases() []testCase {
 				c.wantAbsent("text#plain", err, secrets.ErrNotFound)
 			}
 		}},
-		{"field/whole-of-text", "a/b# is the document a/b, or there is none: never a field of another one", func(c *check) {
+		{"field/whole-of-text", "a/b# is the document a/b or not found, never a field of another document", func(c *check) {
 			s, err := c.get(c.t.Context(), c.client(c.backend(nil)), "text/plain#")
 			if err == nil {
 				c.wantValue("text/plain#", s, nil, plain)

@@ -8,12 +8,12 @@ import (
 )
 
 func versionCases() []testCase {
-	const why = "who pins a version gets that version, or an error"
+	const why = "a pinned version must return that version or an error"
 	with := func(name string, run func(c *check, b secrets.Backend, path string, versions map[string]string)) testCase {
 		return testCase{"version/" + name, why, func(c *check) {
 			b, path, versions := c.versions(c.t)
-			if len(versions) < 2 { //nolint:mnd // one version cannot be told from the current one
-				c.fatalf("the setup of WithVersions has %d versions; want several", len(versions))
+			if len(versions) < 2 { //nolint:mnd // a single version would be the current one
+				c.fatalf("the setup of WithVersions returns %d versions; want at least 2", len(versions))
 			}
 			run(c, c.own(b), path, versions)
 		}}
@@ -70,12 +70,12 @@ func versionCases() []testCase {
 				c.errorf("Meta.Version of the current version is empty")
 			}
 			if !slices.Contains(slices.Collect(maps.Values(versions)), s.Reveal()) {
-				c.errorf("the current value is none of the versions")
+				c.errorf("the current value is not among the versions")
 			}
 		}),
 		with("unknown", func(c *check, b secrets.Backend, path string, _ map[string]string) {
 			_, err := c.fetch(c.t.Context(), b, pin(path, "999999"))
-			c.wantAbsent("Fetch of a version that is not there", err, secrets.ErrNotFound, secrets.ErrDeleted, secrets.ErrInvalidKey)
+			c.wantAbsent("Fetch of a missing version", err, secrets.ErrNotFound, secrets.ErrDeleted, secrets.ErrInvalidKey)
 		}),
 	}
 }

@@ -24,12 +24,12 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// What programs build of backends and layers must mean what it says, with the layers that they use.
+// Keys must mean the same when programs embed or wrap backends and layers.
 
-// audited is a backend that a program embeds.
+// audited embeds a backend.
 type audited struct{ secrets.Backend }
 
-// gated is a backend that a program wraps to decide who may read.
+// gated wraps a backend and decides who may read.
 type gated struct {
 	secrets.Backend
 
@@ -43,7 +43,7 @@ func (g *gated) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, err
 	return g.Backend.Fetch(ctx, ref)
 }
 
-func TestAnEmbeddedBackendMeansTheSameByItsKeys(t *testing.T) {
+func TestKeysOfAnEmbeddedBackendMeanTheSame(t *testing.T) {
 	is := is.New(t)
 	variables := map[string]string{"DATABASE_PASSWORD": "first"}
 	lookup := env.WithLookup(func(name string) (string, bool) { v, set := variables[name]; return v, set })
@@ -55,14 +55,14 @@ func TestAnEmbeddedBackendMeansTheSameByItsKeys(t *testing.T) {
 	is.Equal(s.Reveal(), "first")
 
 	variables["DATABASE_PASSWORD"] = "second"
-	is.Equal(get(t, c, "database#password").Reveal(), "second") // what is Local stays current
+	is.Equal(get(t, c, "database#password").Reveal(), "second") // a Local backend is not cached
 	found, err := c.GetMany(t.Context(), "database#password")
 	is.NoErr(err)
 	is.Equal(found["database#password"].Reveal(), "second")
 }
 
-// The control: a wrapper that hides Info loses what the keys mean.
-func TestABackendWithoutItsInfoMeansAnother(t *testing.T) {
+// Control: a wrapper that hides Info changes what the keys mean.
+func TestHidingInfoChangesTheKeys(t *testing.T) {
 	is := is.New(t)
 	inner := env.New(env.WithLookup(func(name string) (string, bool) { return "first", name == "DATABASE_PASSWORD" }))
 	c := newClient(t, secrets.NewBackend(secrets.Info{Name: "env"}, inner.Fetch))
@@ -70,19 +70,19 @@ func TestABackendWithoutItsInfoMeansAnother(t *testing.T) {
 	is.Equal(secrets.Class(err), secrets.ErrNotFound)
 }
 
-// The fake with batches passes, and so does what embeds it.
+// The fake with batches passes the suite, also when embedded.
 func TestAnEmbeddedBackendWithBatchesPassesTheSuite(t *testing.T) {
 	secretstest.Run(t, func(_ *testing.T, documents map[string]string) secrets.Backend {
 		return audited{secretstest.NewBackend(documents, secretstest.WithBatch(20))}
 	}, secretstest.WithBinary())
 }
 
-func TestABackendThatRefusesIsRefusedOnEveryWay(t *testing.T) {
+func TestADenyingWrapperDeniesEveryCall(t *testing.T) {
 	for name, opts := range map[string][]secrets.Option{
 		"bare":     nil,
 		"standard": {middleware.Standard()},
 		"tracing":  {middleware.Standard(), secrets.WithTracing(tracing.New(noop.NewTracerProvider()))},
-		"layers":   {secrets.WithMiddleware(looksOn()), secrets.WithBackendMiddleware(looksOn())},
+		"layers":   {secrets.WithMiddleware(passThrough()), secrets.WithBackendMiddleware(passThrough())},
 		"fallback": {secrets.WithFallback(fallback.To(secretstest.NewBackend(nil, secretstest.WithName("spare"))))},
 	} {
 		for _, batch := range []int{1, 20} {
@@ -91,7 +91,7 @@ func TestABackendThatRefusesIsRefusedOnEveryWay(t *testing.T) {
 				inner := secretstest.NewBackend(map[string]string{"a": "1", "b": "2"}, secretstest.WithBatch(batch))
 				gate := &gated{Backend: inner}
 				c := newClient(t, gate, opts...)
-				found, err := c.GetMany(t.Context(), "a", "b") // the control: the gate is open
+				found, err := c.GetMany(t.Context(), "a", "b") // control: the gate is open
 				is.NoErr(err)
 				is.Equal(len(found), 2)
 
@@ -121,13 +121,13 @@ func TestABackendThatRefusesIsRefusedOnEveryWay(t *testing.T) {
 	}
 }
 
-func looksOn() secrets.Middleware {
+func passThrough() secrets.Middleware {
 	return secrets.Intercept(func(ctx context.Context, ref secrets.Ref, next secrets.Fetcher) (secrets.Secret, error) {
 		return next.Fetch(ctx, ref)
 	})
 }
 
-// A wrapper sees each document, and the batches of what it wraps stay.
+// A wrapper sees each document, and the wrapped backend still gathers batches.
 func TestAWrapperSeesEachDocumentOfABatch(t *testing.T) {
 	is := is.New(t)
 	inner := secretstest.NewBackend(map[string]string{"a": "1", "b": "2", "c": "3"}, secretstest.WithBatch(20), secretstest.WithLocal())
@@ -147,12 +147,12 @@ func TestAWrapperSeesEachDocumentOfABatch(t *testing.T) {
 	is.Equal(inner.Calls(), 1)
 }
 
-// watched is a layer in a slot that a program wraps. What it makes is wrapped too.
+// watched is a program's wrapper around a cache layer. It also wraps the caches that the layer makes.
 type watched struct {
 	*cache.Cache
 
-	made *watchedCache
-	deaf bool // it keeps Invalidate and Close to itself
+	made     *watchedCache
+	isolated bool // it does not pass on Invalidate and Close
 }
 
 type watchedCache struct {
@@ -169,7 +169,7 @@ func (w *watched) NewCache(info secrets.Info, below secrets.Fetcher, share func(
 
 func (c *watchedCache) Invalidate(docs ...secrets.Ref) {
 	c.invalidated.Add(int32(len(docs)))
-	if !c.layer.deaf {
+	if !c.layer.isolated {
 		c.Cache.Invalidate(docs...)
 	}
 }
@@ -180,10 +180,10 @@ func (c *watchedCache) Close() error {
 }
 
 func TestAWrappedCacheStaysACache(t *testing.T) {
-	for _, deaf := range []bool{false, true} { // the second is the control
+	for _, isolated := range []bool{false, true} { // the second is the control
 		is := is.New(t)
 		b := secretstest.NewBackend(map[string]string{"a": "old", "b": `{"x":"1"}`})
-		layer := &watched{Cache: cache.New(cache.WithHitCount()), deaf: deaf}
+		layer := &watched{Cache: cache.New(cache.WithHitCount()), isolated: isolated}
 		c := newClient(t, b, secrets.WithCache(layer), middleware.Standard())
 
 		is.Equal(get(t, c, "a").Reveal(), "old")
@@ -198,7 +198,7 @@ func TestAWrappedCacheStaysACache(t *testing.T) {
 		c.Invalidate("a")
 		is.Equal(layer.made.invalidated.Load(), int32(1))
 		want := "new"
-		if deaf {
+		if isolated {
 			want = "old"
 		}
 		is.Equal(get(t, c, "a").Reveal(), want)
@@ -210,7 +210,7 @@ func TestAWrappedCacheStaysACache(t *testing.T) {
 	}
 }
 
-// The layers of the other slots can be wrapped as the cache can.
+// The layers of the other slots can be wrapped like the cache.
 type (
 	watchedDedup struct {
 		*dedup.Dedup
@@ -260,7 +260,7 @@ func (s *watchedScrubber) Close() error {
 	return s.Redaction.Close()
 }
 
-func TestOtherWrappedLayersStayWhatTheyAre(t *testing.T) {
+func TestOtherWrappedLayersKeepWorking(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		const callers = 10
@@ -297,18 +297,18 @@ func TestOtherWrappedLayersStayWhatTheyAre(t *testing.T) {
 	})
 }
 
-// policy is a Fallback that a program wrote.
+// policy is a program's own Fallback.
 type policy struct {
-	spare  secrets.Backend
-	goesOn func(class error) bool
-	asked  []error
+	spare   secrets.Backend
+	goesOn  func(class error) bool
+	classes []error
 }
 
 func (*policy) Validate() error               { return nil }
 func (p *policy) Backends() []secrets.Backend { return []secrets.Backend{p.spare} }
 
 func (p *policy) GoesOn(class error) bool {
-	p.asked = append(p.asked, class)
+	p.classes = append(p.classes, class)
 	return p.goesOn(class)
 }
 
@@ -322,21 +322,21 @@ func TestAPolicyOfTheProgramRunsAChain(t *testing.T) {
 	p := &policy{spare: spare, goesOn: func(error) bool { return true }}
 	c := newClient(t, first, secrets.WithFallback(p), middleware.Standard())
 
-	seen := len(p.asked)
+	seen := len(p.classes)
 	is.True(seen > 0)
-	slices.SortFunc(p.asked, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
-	is.Equal(len(slices.Compact(p.asked)), seen) // once for each class
+	slices.SortFunc(p.classes, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	is.Equal(len(slices.Compact(p.classes)), seen) // one call per class
 
 	s := get(t, c, "a")
 	is.Equal(s.Meta().Backend, "spare")
 	is.Equal(get(t, c, "a").Reveal(), "weak")
-	is.Equal(first.Calls(), 1) // the not-found is remembered
+	is.Equal(first.Calls(), 1) // the not-found is cached
 	is.Equal(spare.Calls(), 1) // and so is the value
 	c.Invalidate("a")
 	first.Set("a", "strong")
 	is.Equal(get(t, c, "a").Reveal(), "strong")
 
-	// Whatever the policy says, a weaker source replaces none of these.
+	// Whatever the policy returns, the next backend must not replace these errors.
 	first.FailPath("denied", secrets.ErrPermissionDenied)
 	first.FailPath("login", secrets.ErrUnauthenticated)
 	for key, class := range map[string]error{
@@ -351,17 +351,17 @@ func TestAPolicyOfTheProgramRunsAChain(t *testing.T) {
 	}
 	first.Fail(secrets.ErrUnavailable)
 	is.Equal(get(t, c, "database?version=1#user").Reveal(), "weak") // the control
-	is.Equal(len(p.asked), seen)                                    // New asked, and nobody after it
+	is.Equal(len(p.classes), seen)                                  // only New calls GoesOn
 	is.NoErr(c.Close())
 	is.Equal(spare.Closes(), 1) // the backends of a policy belong to the Client
 }
 
-// faultyLayer is a Middleware that wraps everything into the same Fetcher.
+// faultyLayer is a Middleware that returns the same Fetcher for everything.
 type faultyLayer struct{ nothing secrets.Fetcher }
 
 func (l faultyLayer) Wrap(secrets.Fetcher) secrets.Fetcher { return l.nothing }
 
-func TestALayerThatReturnsNothingIsAFaultOfNew(t *testing.T) {
+func TestNewRefusesALayerThatReturnsNil(t *testing.T) {
 	var typed *gated
 	for _, nothing := range []secrets.Fetcher{nil, typed} {
 		for option, with := range map[string]func(...secrets.Middleware) secrets.Option{
@@ -373,7 +373,7 @@ func TestALayerThatReturnsNothingIsAFaultOfNew(t *testing.T) {
 			is.True(c == nil)
 			is.True(err != nil)
 			is.True(strings.Contains(err.Error(), option+": Wrap returned nil"))
-			is.True(!b.Closed()) // it is still the caller's
+			is.True(!b.Closed()) // it still belongs to the caller
 
 			_, err = secrets.New(b, with(nil))
 			is.True(err != nil)
@@ -387,8 +387,8 @@ func TestALayerThatReturnsNothingIsAFaultOfNew(t *testing.T) {
 	}
 }
 
-// A layer fits into its own slot alone: in another one it does not compile.
-func TestALayerFitsIntoItsOwnSlotAlone(t *testing.T) {
+// A layer compiles only in its own slot.
+func TestALayerFitsOnlyItsOwnSlot(t *testing.T) {
 	fits := func(layer any) string {
 		var slots []string
 		note := func(slot string, fits bool) {
@@ -416,6 +416,6 @@ func TestALayerFitsIntoItsOwnSlotAlone(t *testing.T) {
 	is.Equal(fits(tracing.New(noop.NewTracerProvider())), "tracing")
 	is.Equal(fits(redact.New()), "redaction")
 	is.Equal(fits(fallback.To()), "fallback")
-	is.Equal(fits(looksOn()), "middleware")
+	is.Equal(fits(passThrough()), "middleware")
 	is.Equal(fits(&watched{Cache: cache.New()}), "cache")
 }

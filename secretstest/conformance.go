@@ -15,75 +15,75 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// Factory makes a backend that holds documents, ready to use, for one case of [Run]. It says with t what it needs for that
-// (t.Setenv, t.TempDir, t.Cleanup) and fails t if it cannot. The map is the Factory's own.
+// Factory returns a ready backend that holds documents, for one case of [Run]. It uses t for its setup (t.Setenv, t.TempDir, t.Cleanup) and
+// fails t if the setup fails. The Factory may change the map.
 //
 // The path of a document has one or two segments of lower-case letters, digits and hyphens:
 //
-//   - One segment, such as "database": the content is a JSON object, in the form in which encoding/json writes a map. With
-//     [WithObjectsOnly] that is all; without it, it may be any text.
-//   - Two segments, such as "text/plain": the content is text. A backend whose secrets are objects, as those of Vault are,
-//     makes it the field "plain" of the secret "text".
+//   - One segment, such as "database": the content is a JSON object as encoding/json writes a map. Without [WithObjectsOnly], it may also
+//     be any text.
+//   - Two segments, such as "text/plain": the content is text. A backend whose secrets are objects, such as Vault, stores it as the field
+//     "plain" of the secret "text".
 //
-// No path is the beginning of another, so that a directory may stand for the first segment. Content is valid UTF-8 without
-// NUL and does not end in a newline, except with [WithBinary].
+// No path is a prefix of another, so the first segment can be a directory. Content is valid UTF-8 without NUL and has no newline at its
+// end, except with [WithBinary].
 //
 // The suite closes the backend, perhaps more than once.
 type Factory func(t *testing.T, documents map[string]string) secrets.Backend
 
-// RunOption tells [Run] what a backend can do beyond what all can.
+// RunOption tells [Run] what a backend supports, or cannot support.
 type RunOption func(*suite)
 
-// WithObjectsOnly is for a backend whose documents are JSON objects that it writes itself, such as Vault: by default, it
-// must keep any document byte for byte.
+// WithObjectsOnly is for a backend whose documents are JSON objects that it encodes itself, such as Vault. Default: the backend must return
+// any document byte for byte.
 func WithObjectsOnly() RunOption { return func(s *suite) { s.objectsOnly = true } }
 
-// WithoutEmptyValues is for a backend that cannot hold an empty value: by default, it must, and tell it from a missing one.
+// WithoutEmptyValues is for a backend that cannot hold an empty value. Default: the backend must hold it and distinguish it from a missing
+// one.
 func WithoutEmptyValues() RunOption { return func(s *suite) { s.withoutEmpty = true } }
 
-// WithFloatNumbers is for a backend whose store reads the numbers of a document as floating-point ones, as KV version 2 of
-// Vault does: by default, a number must keep every digit.
+// WithFloatNumbers is for a backend whose store reads numbers as floating point, as Vault's KV v2 does. Default: a number must keep every
+// digit.
 func WithFloatNumbers() RunOption { return func(s *suite) { s.floatNumbers = true } }
 
-// WithBinary is for a backend whose documents may be any bytes: it gets one that is not UTF-8, with NUL and a newline at
-// its end. By default, all are text.
+// WithBinary is for a backend whose documents may be any bytes. It adds documents that are not UTF-8, contain NUL or end in a newline.
+// Default: all documents are text.
 func WithBinary() RunOption { return func(s *suite) { s.binary = true } }
 
-// WithVersions is for a backend that keeps versions. setup makes one with several versions of the document at path, and
-// tells their names, as they stand behind "?version=", and their contents, which differ. By default, a backend need only
-// refuse a version that it does not have.
+// WithVersions is for a backend that keeps versions. setup returns a backend with at least two versions of the document at path. versions
+// maps their names, as used in "?version=", to their contents, which must differ. Default: the backend need only refuse a version that it
+// does not have.
 func WithVersions(setup func(t *testing.T) (backend secrets.Backend, path string, versions map[string]string)) RunOption {
 	return func(s *suite) { s.versions = setup }
 }
 
-// WithFailure has Run check that a failure arrives as exactly the class that it should, and that the error shows no value.
-// setup makes a backend that fails so on key: a server that answers 403, a file without permissions. It puts secret
-// wherever the failure could carry a value: into the body, the headers, the broken document. It may be given for one class
-// several times. By default, only [secrets.ErrNotFound] is checked.
+// WithFailure checks that a failure has exactly the class that it should, and that its error shows no value. setup returns a backend that
+// fails this way on key, for example because its server returns 403. It must put secret wherever the failure could carry a value: the body,
+// the headers, the malformed document. The option may be repeated, also for one class. Default: only [secrets.ErrNotFound] is checked.
 func WithFailure(class error, setup func(t *testing.T, secret string) (backend secrets.Backend, key string)) RunOption {
 	return func(s *suite) { s.failures = append(s.failures, failure{class, setup}) }
 }
 
-// WithStall has Run check that the backend obeys its ctx while it waits. setup makes one that does not answer for key at
-// all: a server that accepts the request and hangs. By default, only a ctx that ended before the call is tried.
+// WithStall checks that a waiting backend obeys its ctx. setup returns a backend that never answers for key, for example because its server
+// accepts the request and hangs. Default: only a ctx that ended before the call is checked.
 func WithStall(setup func(t *testing.T) (backend secrets.Backend, key string)) RunOption {
 	return func(s *suite) { s.stall = setup }
 }
 
-// Run checks that the backends which newBackend makes do what [secrets.Backend] promises, in more than a hundred subtests:
+// Run checks that the backends of newBackend keep the contract of [secrets.Backend], in more than a hundred subtests:
 //
-//   - what is there is returned byte for byte, alone and among others, with fields and meta data;
-//   - what is missing is [secrets.ErrNotFound], and every error is of exactly one class;
-//   - no error shows a value, wherever in it;
+//   - stored values are returned byte for byte, alone and in a batch, with fields and metadata;
+//   - a missing secret is [secrets.ErrNotFound], and every error has exactly one class;
+//   - no error shows a value at any depth;
 //   - Info is constant, and its functions are safe;
-//   - in a [secrets.Client.GetMany], each key has its own answer, and fails alone;
-//   - the backend means the same when a program embeds it, wraps it in layers, or falls back from it;
-//   - ctx is obeyed, and its end neither changes the class of an error nor disturbs the next call;
-//   - hostile keys find nothing that is not there and bring nothing down;
+//   - in a [secrets.Client.GetMany], each key has its own answer and fails alone;
+//   - keys mean the same when a program embeds the backend, wraps it in layers, or adds a fallback;
+//   - ctx is obeyed, and its end changes neither the class of an error nor the next call;
+//   - hostile keys find only what is stored, and cause no panic;
 //   - concurrent use and Close are safe. Run the tests with -race.
 //
-// The suite calls the backend directly and through a [secrets.Client]. A direct call does what a Client does: it asks
-// Info.Resolve, if there is one, and selects the field.
+// The suite calls the backend directly and through a [secrets.Client]. Like a Client, a direct call applies Info.Resolve, if it is set, and
+// selects the field.
 func Run(t *testing.T, newBackend Factory, opts ...RunOption) {
 	t.Helper()
 	s := newSuite(newBackend, opts)
@@ -99,8 +99,8 @@ func Run(t *testing.T, newBackend Factory, opts ...RunOption) {
 	}
 }
 
-// suite is what Run was told. Its cases collect failures and leave it to Run to report them, so that the suite's own tests
-// can run it on backends that are broken.
+// suite holds the settings of Run. Its cases collect failures and Run reports them: the suite's own tests can then run it on broken
+// backends.
 type suite struct {
 	newBackend   Factory
 	objectsOnly  bool
@@ -111,9 +111,9 @@ type suite struct {
 	failures     []failure
 	stall        func(t *testing.T) (secrets.Backend, string)
 
-	patience time.Duration // for one call
-	detector *detector     // of canary
-	wrap     wrappers
+	callTimeout time.Duration // limit for one call
+	detector    *detector     // finds canary
+	wrap        wrappers
 }
 
 type failure struct {
@@ -123,12 +123,12 @@ type failure struct {
 
 type testCase struct {
 	name string
-	why  string // what a user loses if it fails
+	why  string // what breaks for a user if the case fails
 	run  func(c *check)
 }
 
 func newSuite(newBackend Factory, opts []RunOption) *suite {
-	s := &suite{newBackend: newBackend, patience: 30 * time.Second, detector: newDetector(canary), wrap: plainWrappers()}
+	s := &suite{newBackend: newBackend, callTimeout: 30 * time.Second, detector: newDetector(canary), wrap: plainWrappers()}
 	for _, o := range opts {
 		o(s)
 	}
@@ -169,7 +169,7 @@ func (s *suite) try(t *testing.T, tc testCase) []string {
 	return c.failed
 }
 
-// check is one case that runs.
+// check is one running case.
 type check struct {
 	*suite
 	t       *testing.T
@@ -181,28 +181,28 @@ type check struct {
 
 type stopped struct{}
 
-// errorf notes a failure. Its text must hold no value: the backend under test may be a real one.
+// errorf records a failure. Its text must show no value: the backend under test may be a real one.
 func (c *check) errorf(format string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.failed = append(c.failed, fmt.Sprintf(format, args...))
 }
 
-// fatalf notes a failure and ends the case. It may only be called on the goroutine of the case.
+// fatalf records a failure and ends the case. Call it only on the goroutine of the case.
 func (c *check) fatalf(format string, args ...any) {
 	c.errorf(format, args...)
 	panic(stopped{})
 }
 
-// cleanup closes what the case has opened. What is wrong with Close is the business of the cases on Close.
+// cleanup closes what the case has opened. It ignores failures of Close, which the cases on Close check.
 func (c *check) cleanup() {
 	for _, closer := range slices.Backward(c.closing) {
 		protected(func() { _ = closer.Close() })
 	}
 }
 
-// do calls f, which calls the backend, and waits for it: a panic, the end of its goroutine, and a call that does not return
-// are failures of the backend, not of the test program. what says what f does.
+// do calls f, which calls the backend, and waits for it. A panic, runtime.Goexit or a call that does not return counts as a failure of the
+// backend. what describes f.
 func (c *check) do(what string, f func()) {
 	c.t.Helper()
 	if fault := c.bounded(f); fault != "" {
@@ -223,17 +223,17 @@ func (c *check) bounded(f func()) (fault string) {
 		f()
 		fault = ""
 	}()
-	timer := time.NewTimer(c.patience)
+	timer := time.NewTimer(c.callTimeout)
 	defer timer.Stop()
 	select {
 	case fault := <-done:
 		return fault
 	case <-timer.C:
-		return fmt.Sprintf("the call did not return within %v", c.patience)
+		return fmt.Sprintf("the call did not return within %v", c.callTimeout)
 	}
 }
 
-// backend returns a new backend with the standard documents, and more.
+// backend returns a new backend with the standard documents and more.
 func (c *check) backend(more map[string]string) secrets.Backend {
 	c.t.Helper()
 	documents := standard()
@@ -250,7 +250,7 @@ func (c *check) own(b secrets.Backend) secrets.Backend {
 	return b
 }
 
-// client returns a Client with nothing but the backend.
+// client returns a Client of b with opts only.
 func (c *check) client(b secrets.Backend, opts ...secrets.Option) *secrets.Client {
 	c.t.Helper()
 	client, err := secrets.New(b, opts...)
@@ -261,7 +261,7 @@ func (c *check) client(b secrets.Backend, opts ...secrets.Option) *secrets.Clien
 	return client
 }
 
-// locate does what a Client does before it asks a backend.
+// locate resolves ref as a Client does before it calls a backend.
 func locate(b secrets.Backend, ref secrets.Ref) (doc secrets.Ref, field string) {
 	if resolve := b.Info().Resolve; resolve != nil {
 		ref = resolve(ref)
@@ -272,12 +272,12 @@ func locate(b secrets.Backend, ref secrets.Ref) (doc secrets.Ref, field string) 
 func parse(key string) secrets.Ref {
 	ref, err := secrets.ParseRef(key)
 	if err != nil {
-		panic(err) // a fault of the suite
+		panic(err) // a bug in the suite
 	}
 	return ref
 }
 
-// fetch asks the backend directly.
+// fetch calls the backend directly.
 func (c *check) fetch(ctx context.Context, b secrets.Backend, key string) (secrets.Secret, error) {
 	c.t.Helper()
 	var r secrets.Result
@@ -285,7 +285,7 @@ func (c *check) fetch(ctx context.Context, b secrets.Backend, key string) (secre
 	c.do(what, func() {
 		doc, field := locate(b, parse(key))
 		r.Secret, r.Err = b.Fetch(ctx, doc)
-		r = choose(c.sound(ctx, what, r), field)
+		r = choose(c.checkResult(ctx, what, r), field)
 	})
 	return r.Secret, r.Err
 }
@@ -297,19 +297,19 @@ func choose(r secrets.Result, field string) secrets.Result {
 	return r
 }
 
-// get asks through a Client.
+// get calls client.Get and checks the answer.
 func (c *check) get(ctx context.Context, client *secrets.Client, key string) (secrets.Secret, error) {
 	c.t.Helper()
 	var r secrets.Result
 	what := fmt.Sprintf("Client.Get of %q", key)
 	c.do(what, func() {
 		r.Secret, r.Err = client.Get(ctx, key)
-		r = c.sound(ctx, what, r)
+		r = c.checkResult(ctx, what, r)
 	})
 	return r.Secret, r.Err
 }
 
-// getMany asks through a Client and returns the answer to each key.
+// getMany calls client.GetMany and returns the answer to each key.
 func (c *check) getMany(ctx context.Context, client *secrets.Client, keys ...string) map[string]secrets.Result {
 	c.t.Helper()
 	var found map[string]secrets.Secret
@@ -318,13 +318,13 @@ func (c *check) getMany(ctx context.Context, client *secrets.Client, keys ...str
 	return c.answers(ctx, keys, found, err)
 }
 
-// answers sorts what GetMany returned by key, and notes a failure unless each key has exactly one answer.
+// answers returns the results of GetMany by key. It records a failure unless each key has exactly one answer.
 func (c *check) answers(
 	ctx context.Context, keys []string, found map[string]secrets.Secret, err error,
 ) map[string]secrets.Result {
 	results := make(map[string]secrets.Result, len(keys))
 	for key, s := range found {
-		results[key] = c.sound(ctx, c.many(key), secrets.Result{Secret: s})
+		results[key] = c.checkResult(ctx, c.many(key), secrets.Result{Secret: s})
 	}
 	failed, ok := err.(secrets.Errors) //nolint:errorlint // the type itself is promised
 	if err != nil && !ok {
@@ -340,11 +340,11 @@ func (c *check) answers(
 			c.errorf("Client.GetMany: the errors are not in the order of the keys")
 		}
 		before = place
-		results[e.Key] = c.sound(ctx, c.many(e.Key), secrets.Result{Err: e})
+		results[e.Key] = c.checkResult(ctx, c.many(e.Key), secrets.Result{Err: e})
 	}
 	for key := range results {
 		if !slices.Contains(keys, key) {
-			c.errorf("%s: nobody asked for it", c.many(key))
+			c.errorf("%s: the key was not requested", c.many(key))
 		}
 	}
 	for _, key := range keys {
@@ -359,19 +359,19 @@ func (c *check) many(key string) string {
 	return fmt.Sprintf("Client.GetMany, the answer to %s", short(key))
 }
 
-// sound notes what must hold for every answer.
-func (c *check) sound(ctx context.Context, what string, r secrets.Result) secrets.Result {
+// checkResult checks what must hold for every answer.
+func (c *check) checkResult(ctx context.Context, what string, r secrets.Result) secrets.Result {
 	switch {
 	case r.Err == nil && r.Secret.IsZero():
 		c.errorf("%s: the zero Secret without an error", what)
 	case r.Err != nil && !r.Secret.IsZero():
-		c.errorf("%s: a Secret beside an error", what)
+		c.errorf("%s: a Secret together with an error", what)
 	}
-	c.soundError(ctx, what, r.Err)
+	c.checkError(ctx, what, r.Err)
 	return r
 }
 
-func (c *check) soundError(ctx context.Context, what string, err error) {
+func (c *check) checkError(ctx context.Context, what string, err error) {
 	if err == nil {
 		return
 	}
@@ -382,11 +382,11 @@ func (c *check) soundError(ctx context.Context, what string, err error) {
 		return
 	}
 	if all := classesOf(err); len(all) != 1 {
-		c.errorf("%s: the error, a %T, is of %d classes %v; it must be of exactly one", what, err, len(all), all)
+		c.errorf("%s: the error, a %T, has %d classes %v; want exactly one", what, err, len(all), all)
 	}
 }
 
-// sentinels are the classes of package secrets, the narrower before the wider.
+// sentinels returns the classes of package secrets, narrower ones first.
 func sentinels() []error {
 	return []error{
 		secrets.ErrDeleted, secrets.ErrFieldNotFound, secrets.ErrNotFound, secrets.ErrPermissionDenied,
@@ -395,7 +395,7 @@ func sentinels() []error {
 	}
 }
 
-// classesOf returns the sentinels that err matches, without the wider one that a narrower one implies.
+// classesOf returns the classes that err matches. It omits a wider class that a narrower one implies.
 func classesOf(err error) []error {
 	var all []error
 	for _, class := range sentinels() {
@@ -410,18 +410,18 @@ func classesOf(err error) []error {
 	return all
 }
 
-// wantValue notes a failure unless the answer is the value.
+// wantValue records a failure unless the answer is the value.
 func (c *check) wantValue(what string, s secrets.Secret, err error, want string) {
 	switch {
 	case err != nil:
 		c.errorf("%s: %v; want the value", what, c.safe(err))
-	case s.IsZero(): // noted already
+	case s.IsZero(): // checkResult has recorded it
 	case s.Reveal() != want:
 		c.errorf("%s: %s", what, difference(s.Reveal(), want))
 	}
 }
 
-// wantClass notes a failure unless err is of exactly that class.
+// wantClass records a failure unless err has exactly that class.
 func (c *check) wantClass(what string, err, class error) {
 	if err == nil {
 		c.errorf("%s: no error; want %v", what, class)
@@ -432,7 +432,7 @@ func (c *check) wantClass(what string, err, class error) {
 	}
 }
 
-// wantAbsent notes a failure unless err says, in one of the ways that are right, that there is no such secret.
+// wantAbsent records a failure unless the class of err is one of classes, the accepted ways to report a missing secret.
 func (c *check) wantAbsent(what string, err error, classes ...error) {
 	if err == nil {
 		c.errorf("%s: found; want an error", what)
@@ -443,7 +443,7 @@ func (c *check) wantAbsent(what string, err error, classes ...error) {
 	}
 }
 
-// safe returns err as it may be printed.
+// safe returns err in a form that is safe to print.
 func (c *check) safe(err error) any {
 	if len(c.errorLeaks(err)) > 0 {
 		return fmt.Sprintf("an error of class %v that shows a value", secrets.Class(err))
@@ -451,7 +451,7 @@ func (c *check) safe(err error) any {
 	return err
 }
 
-// difference tells how got differs from want without quoting either.
+// difference describes how got differs from want without quoting either.
 func difference(got, want string) string {
 	i := 0
 	for i < min(len(got), len(want)) && got[i] == want[i] {
@@ -460,10 +460,10 @@ func difference(got, want string) string {
 	hint := ""
 	switch {
 	case strings.TrimSpace(got) == strings.TrimSpace(want):
-		hint = "; it differs in the space around it"
+		hint = "; only the surrounding whitespace differs"
 	case strings.EqualFold(got, want):
-		hint = "; it differs in case"
+		hint = "; only the letter case differs"
 	}
-	return fmt.Sprintf("a value of %d bytes that differs at byte %d from that of %d bytes which is stored%s", len(got), i, len(want),
+	return fmt.Sprintf("got %d bytes that differ at byte %d from the %d bytes stored%s", len(got), i, len(want),
 		hint)
 }

@@ -61,7 +61,7 @@ func TestTheFakePassesItsOwnSuite(t *testing.T) {
 	secretstest.Run(t, newFake, fakeOptions()...)
 }
 
-func TestALocalFakePassesToo(t *testing.T) {
+func TestALocalFakePassesTheSuite(t *testing.T) {
 	secretstest.Run(t, func(_ *testing.T, documents map[string]string) secrets.Backend {
 		return secretstest.NewBackend(documents, secretstest.WithLocal())
 	})

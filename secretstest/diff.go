@@ -12,18 +12,17 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// Diff compares got and want deeply. It returns "" if they are equal, and otherwise a line for each difference:
+// Diff compares got and want deeply. It returns "" if they are equal, and otherwise one line per difference:
 //
 //	.DB.Port: got 5433, want 5432
 //	.DB.Password: secrets differ
 //	.Tokens["ci"]: missing
 //
-// Two Secrets are equal if [secrets.Secret.Equal] says so, whatever their Meta, and two times if [time.Time.Equal] does. All else
-// is compared as by [reflect.DeepEqual], unexported fields included: nil and an empty slice differ, and so do two functions that
-// are not nil. Values with cycles are fine.
+// Two Secrets are equal if [secrets.Secret.Equal] says so, regardless of their Meta; two times, if [time.Time.Equal] does. Everything else
+// is compared as by [reflect.DeepEqual], including unexported fields: nil differs from an empty slice, and functions are equal only if both
+// are nil. Values may contain cycles.
 //
-// Diff never shows the value of a Secret in got or want. A text or a key of a map that contains such a value is not shown either,
-// nor is a []byte.
+// Diff never shows the value of a Secret in got or want. It hides a []byte, and any text or map key that contains such a value.
 func Diff(got, want any) string {
 	d := differ{seen: make(map[pair]bool)}
 	g, w := reflect.ValueOf(got), reflect.ValueOf(want)
@@ -35,7 +34,7 @@ func Diff(got, want any) string {
 	return strings.Join(d.lines, "\n")
 }
 
-// pair is two pointers, maps or slices that were compared.
+// pair identifies two pointers, maps or slices that were compared.
 type pair struct {
 	got, want       uintptr
 	gotLen, wantLen int
@@ -50,7 +49,7 @@ func pairOf(got, want reflect.Value) pair {
 	return v
 }
 
-// asSecret returns the Secret that v is, also if its type is defined as "type Password secrets.Secret".
+// asSecret returns v as a Secret. It accepts types defined as "type Password secrets.Secret".
 func asSecret(v reflect.Value) (s secrets.Secret, ok bool) {
 	if v.Kind() != reflect.Struct || !v.CanConvert(reflect.TypeFor[secrets.Secret]()) {
 		return s, false
@@ -59,7 +58,7 @@ func asSecret(v reflect.Value) (s secrets.Secret, ok bool) {
 	return s, ok
 }
 
-// addressable returns v, or a copy of it whose fields have addresses.
+// addressable returns v, or an addressable copy of it.
 func addressable(v reflect.Value) reflect.Value {
 	if v.CanAddr() {
 		return v
@@ -69,8 +68,8 @@ func addressable(v reflect.Value) reflect.Value {
 	return c
 }
 
-// field returns field i of the addressable struct v. Unlike v.Field, it can be used like any other value if it is unexported: the
-// methods of a Secret in it can be called.
+// field returns field i of the addressable struct v. Unlike v.Field, it allows method calls on unexported fields, which the Secrets in them
+// need.
 func field(v reflect.Value, i int) reflect.Value {
 	f := v.Field(i)
 	return reflect.NewAt(f.Type(), f.Addr().UnsafePointer()).Elem()
@@ -119,9 +118,9 @@ func (c *collector) collect(v reflect.Value) {
 	}
 }
 
-// differ notes differences.
+// differ collects differences.
 type differ struct {
-	values []string // of Secrets, which no line may show
+	values []string // values of Secrets, which no line may show
 	seen   map[pair]bool
 	lines  []string
 }
@@ -185,7 +184,7 @@ func (d *differ) secrets(path string, got, want secrets.Secret) {
 	}
 }
 
-// reference compares what may be nil or lead to itself.
+// reference compares pointers, maps and slices, which may be nil or form cycles.
 func (d *differ) reference(path string, got, want reflect.Value) {
 	switch {
 	case got.IsNil() && want.IsNil():
@@ -225,7 +224,7 @@ func (d *differ) structs(path string, got, want reflect.Value) {
 	}
 }
 
-// elements compares arrays and slices. Bytes may be a value that was revealed, so that nothing of them is shown.
+// elements compares arrays and slices. It shows no bytes: they may be a revealed value.
 func (d *differ) elements(path string, got, want reflect.Value) {
 	if got.Type().Elem().Kind() == reflect.Uint8 {
 		same := got.Len() == want.Len()
@@ -272,7 +271,7 @@ func (d *differ) maps(path string, got, want reflect.Value) {
 	}
 }
 
-// key returns a key of a map, for a path. Of a key that is a pointer, a struct or the like, it is the type.
+// key returns a map key for use in a path: its text, or its type if it is a pointer, a struct or similar.
 func (d *differ) key(key reflect.Value) string {
 	if key.Kind() == reflect.Interface && !key.IsNil() {
 		key = key.Elem()
@@ -287,7 +286,7 @@ func (d *differ) key(key reflect.Value) string {
 	return "…"
 }
 
-// basic notes that two values of a basic kind differ.
+// basic records that two values of a basic kind differ.
 func (d *differ) basic(path string, got, want reflect.Value) {
 	g, ok := d.text(got)
 	w, ok2 := d.text(want)
@@ -299,14 +298,14 @@ func (d *differ) basic(path string, got, want reflect.Value) {
 }
 
 func (d *differ) show(path, got, want string) {
-	if got == want { // as of a type that redacts itself
+	if got == want { // the type redacts itself
 		d.add(path, "values differ")
 		return
 	}
 	d.add(path, "got %s, want %s", got, want)
 }
 
-// text returns what fmt shows of v, a text in quotes, unless v contains the value of a Secret.
+// text returns v as fmt prints it, a string in quotes. ok is false if it contains the value of a Secret.
 func (d *differ) text(v reflect.Value) (text string, ok bool) {
 	if v.Kind() == reflect.Chan || v.Kind() == reflect.UnsafePointer {
 		return "type " + v.Type().String(), true
@@ -317,10 +316,10 @@ func (d *differ) text(v reflect.Value) (text string, ok bool) {
 			return "", false
 		}
 	}
-	const most = 128
+	const maxText = 128
 	cut := ""
-	if len(text) > most {
-		text, cut = text[:most], "…"
+	if len(text) > maxText {
+		text, cut = text[:maxText], "…"
 	}
 	if v.Kind() == reflect.String {
 		text = strconv.Quote(text)

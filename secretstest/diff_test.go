@@ -48,7 +48,7 @@ func newSecret(value string) secrets.Secret {
 	return secrets.NewSecret(value, secrets.Meta{Backend: "b", FetchedAt: time.Now()})
 }
 
-// full returns a config with a Secret in every place that holds one.
+// full returns a config with a Secret in every place that can hold one.
 func full(value string) *config {
 	return &config{
 		DB:      database{User: "app", Port: 5432, Password: newSecret(value)},
@@ -86,7 +86,7 @@ func TestDiffOfEqualValuesIsEmpty(t *testing.T) {
 		})
 	}
 	is := is.New(t)
-	is.True(!reflect.DeepEqual(full("x"), full("x"))) // why Diff is there
+	is.True(!reflect.DeepEqual(full("x"), full("x"))) // the reason for Diff
 }
 
 func TestDiffNamesEachDifference(t *testing.T) {
@@ -140,7 +140,7 @@ func TestDiffNamesEachDifference(t *testing.T) {
 	}
 }
 
-func TestDiffEndsForCycles(t *testing.T) {
+func TestDiffHandlesCycles(t *testing.T) {
 	is := is.New(t)
 	ring := func(value string) *config {
 		c := full(value)
@@ -187,14 +187,14 @@ func TestDiffNeverShowsASecret(t *testing.T) {
 			}
 		})
 	}
-	// The control: a text that is of no Secret is shown.
+	// Control: a text without a Secret's value is shown.
 	is := is.New(t)
 	is.True(strings.Contains(secretstest.Diff(config{DSN: diffCanary}, config{}), diffCanary))
 	is.True(strings.Contains(secretstest.Diff(map[string]int{diffCanary: 1}, map[string]int{}), diffCanary))
 	is.True(strings.Contains(fmt.Sprint(config{DSN: diffCanary}), diffCanary))
 }
 
-// A hidden text is still a difference, and says so.
+// A hidden text still counts as a difference, and the line gives the reason.
 func TestDiffSaysWhyATextIsNotShown(t *testing.T) {
 	is := is.New(t)
 	got, want := full(diffCanary), full(diffCanary)

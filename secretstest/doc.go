@@ -1,31 +1,41 @@
-// Package secretstest is for tests of code that reads secrets: a fake backend, assertions that a value shows nowhere, and
-// the cases that a backend of your own must pass. It needs nothing but the standard library.
+// Package secretstest tests code that reads secrets. It has a fake backend, leak assertions, a comparison that shows no secret, and a
+// conformance suite for backends. It imports only the standard library and package secrets.
 //
 // # Test code that reads secrets
 //
-// [NewBackend] holds documents in memory. The code under test gets a real [secrets.Client] around it, with the layers that
-// the program uses or none, and the test tells the backend what happens:
+// [NewBackend] returns a fake that holds documents in memory. Pass it to [secrets.New], alone or with the layers that the program uses:
 //
-//	backend := secretstest.NewBackend(map[string]string{
-//		"database": `{"user":"app","password":"correct horse"}`,
-//	})
+//	backend := secretstest.NewBackend(map[string]string{"database": `{"user":"app","password":"correct horse"}`})
 //	client, err := secrets.New(backend)
 //	…
-//	backend.Set("database", `{"user":"app","password":"battery staple"}`) // a rotation
-//	backend.FailPath("database", secrets.ErrPermissionDenied)             // a revocation
-//	backend.Fail(secrets.ErrUnavailable)                                  // an outage
-//	backend.Recover()
-//	…
-//	if backend.Calls() != 1 { … }
+//	password, err := client.Get(ctx, "database#password") // "correct horse"
 //
-// With [WithBatch], the fake is a backend whose server takes several documents in a call, and [Backend.Batches] tells them.
+// The test then controls what happens next:
 //
-// Latency, blocks and leases go by the time of package time, so that in a bubble of testing/synctest an hour takes no time.
+//	backend.Set("database", `{"password":"battery staple"}`)         // a rotation
+//	backend.FailPath("database", secrets.ErrPermissionDenied)        // a revoked permission
+//	backend.Fail(secrets.ErrUnavailable)                             // an outage
+//	backend.Recover()                                                // the end of FailPath and Fail
+//	backend.Delete("database")                                       // ErrDeleted
+//	backend.Remove("database")                                       // ErrNotFound
+//	backend.SetVersion("database", "previous", `{"password":"old"}`) // for "?version=previous"
+//	backend.SetLease("database", time.Hour)                          // each answer expires after an hour
+//	backend.SetLatency(time.Second)                                  // each call takes a second
+//	release := backend.Block()                                       // calls wait until release()
+//	backend.OnCall(func(ctx context.Context, refs []secrets.Ref) error { … })
 //
-// # Test that a value shows nowhere
+// and checks what the code did:
 //
-// [AssertNoLeak] looks for a secret in logs, errors and any other value, in every form in which a program might let it
-// out:
+//	backend.Calls()             // calls of the backend
+//	backend.Fetches("database") // fetches of one document
+//	backend.Batches()           // the keys of each batch call; see WithBatch
+//	backend.Closes()            // calls of Close
+//
+// Latency, blocks and leases use package time. In a testing/synctest bubble, an hour passes at once.
+//
+// # Test that a value does not leak
+//
+// [AssertNoLeak] searches logs, errors and other values for a secret: plain, encoded or in part.
 //
 //	const secret = "canary-7f3Kq9ZxWv2m"
 //	…
@@ -33,7 +43,7 @@
 //
 // # Compare values that hold Secrets
 //
-// [Diff] compares structs, maps and slices deeply, and shows no Secret:
+// [Diff] compares structs, maps and slices deeply. It never prints the value of a Secret.
 //
 //	if diff := secretstest.Diff(got, want); diff != "" {
 //		t.Error(diff)
@@ -41,9 +51,9 @@
 //
 // # Test a backend
 //
-// [Run] has more than a hundred cases for what [secrets.Backend] promises, directly, through a [secrets.Client], and wrapped as
-// programs wrap backends. A [Factory] makes a backend that holds given
-// documents, and options say what else it can do:
+// [Run] is the conformance suite for [secrets.Backend]. It has more than a hundred cases: direct calls, calls through a [secrets.Client],
+// and calls of a backend that programs have wrapped. A [Factory] makes a backend that holds given documents. Options declare what else the
+// backend supports:
 //
 //	func TestConformance(t *testing.T) {
 //		secretstest.Run(t, func(t *testing.T, documents map[string]string) secrets.Backend {
@@ -55,4 +65,9 @@
 //			}),
 //		)
 //	}
+//
+// # Limits
+//
+// The fake has no fields in paths: unlike Vault, it reads "database/password" as a document of that name. Use "database#password" in code
+// that must work with both. For the real backends, packages awstest and vaulttest serve AWS Secrets Manager and Vault on loopback.
 package secretstest

@@ -22,7 +22,7 @@ func dsn(ctx context.Context, client *secrets.Client) (string, error) {
 	return "postgres://app:" + password.Reveal() + "@db/app", nil
 }
 
-// A table test with the fake: each row says what the backend does, and what the code makes of it.
+// A table test with the fake: each row sets up the backend and shows what the code returns.
 func ExampleNewBackend() {
 	for _, tc := range []struct {
 		name  string
@@ -52,7 +52,7 @@ func ExampleNewBackend() {
 	// outage: "" secrets: unavailable
 }
 
-// The fake counts what it is asked: here, that two fields of one document are one call.
+// The fake counts calls: two fields of one document need only one.
 func ExampleBackend_Calls() {
 	backend := secretstest.NewBackend(map[string]string{"database": `{"user":"app","password":"correct horse"}`, "token": "t-1"})
 	client, err := secrets.New(backend)
@@ -66,10 +66,9 @@ func ExampleBackend_Calls() {
 	// Output: <nil> 2 1
 }
 
-// A call that is blocked answers with what the backend held when it began. In a bubble of testing/synctest, Wait returns
-// when the call hangs at the block.
+// A blocked call returns what the backend held when the call began. In a testing/synctest bubble, Wait returns once the call is blocked.
 func ExampleBackend_Block() {
-	t := &testing.T{} // that of the test
+	t := &testing.T{} // in a test, its own t
 	synctest.Test(t, func(*testing.T) {
 		backend := secretstest.NewBackend(map[string]string{"token": "old"})
 		release := backend.Block()
@@ -96,7 +95,7 @@ func ExampleBackend_SetLatency() {
 	// Output: context deadline exceeded
 }
 
-// Of an error, everything within reach is searched: a Detail, a wrapped error, an unexported field of it.
+// Leaks searches all of an error: its text, the errors that it wraps, and their fields.
 func ExampleLeaks() {
 	const secret = "canary-7f3Kq9ZxWv2m"
 	err := fmt.Errorf("connect: %w", &os.PathError{Op: "open", Path: "/tmp/x", Err: errors.New("bad line: " + secret)})
@@ -107,11 +106,11 @@ func ExampleLeaks() {
 	// 0
 }
 
-// AssertNoLeak stands at the end of a test of code that logs, fails or answers requests.
+// Call AssertNoLeak at the end of a test whose code logs, returns errors or answers requests.
 func ExampleAssertNoLeak() {
-	t := &testing.T{} // that of the test
+	t := &testing.T{} // in a test, its own t
 	const secret = "canary-7f3Kq9ZxWv2m"
-	backend := secretstest.NewBackend(map[string]string{"database": `{"password":"` + secret + `"`}) // the JSON is broken
+	backend := secretstest.NewBackend(map[string]string{"database": `{"password":"` + secret + `"`}) // malformed JSON
 	client, err := secrets.New(backend)
 	if err != nil {
 		panic(err)
@@ -124,7 +123,7 @@ func ExampleAssertNoLeak() {
 	// Output: false secrets: malformed
 }
 
-// newMemory returns a backend that someone wrote.
+// newMemory is the constructor of the backend under test.
 func newMemory(documents map[string]string) secrets.Backend {
 	return secrets.NewBackend(secrets.Info{Name: "memory"}, func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 		if err := ctx.Err(); err != nil {
@@ -141,9 +140,9 @@ func newMemory(documents map[string]string) secrets.Backend {
 	})
 }
 
-// The test of a backend of one's own is a line and a Factory.
+// The conformance test of a backend needs a Factory and one call.
 func ExampleRun() {
-	_ = func(t *testing.T) { // it stands for: func TestMemory(t *testing.T)
+	_ = func(t *testing.T) { // in a test file: func TestMemory(t *testing.T)
 		secretstest.Run(t, func(_ *testing.T, documents map[string]string) secrets.Backend {
 			return newMemory(documents)
 		}, secretstest.WithBinary())
@@ -151,13 +150,13 @@ func ExampleRun() {
 	// Output:
 }
 
-func TestTheBackendOfTheExample(t *testing.T) {
+func TestTheBackendOfTheExampleConforms(t *testing.T) {
 	secretstest.Run(t, func(_ *testing.T, documents map[string]string) secrets.Backend {
 		return newMemory(documents)
 	}, secretstest.WithBinary())
 }
 
-// Two structs with Secrets are compared without showing one.
+// Diff compares two structs with Secrets and shows no value.
 func ExampleDiff() {
 	type config struct {
 		Host     string

@@ -7,20 +7,20 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// hostilePaths are names that lead where they should not, if a backend takes them for a path, a URL, a pattern, a variable
-// or a line of text. Most are no valid keys; the others name documents that do not exist.
+// hostilePaths returns names that lead elsewhere if a backend uses them as a path, a URL, a pattern, a variable or a line of text. Most are
+// invalid keys; the others name documents that do not exist.
 func hostilePaths() []string {
 	return []string{
-		// No name, or one without a document.
+		// Empty names, dots and single characters.
 		"", " ", ".", "..", "/", "//", "\\", "~", "*", "?", "#", "%", "-", "=", ":", ";", "|", "&", "$", "`", "'", `"`, "\x00", "\n",
-		// Upward, in the notations of paths and URLs.
+		// Parent directories and absolute names, as paths and URLs write them.
 		"../database", "../../etc/passwd", "../../../../../../../../etc/hostname", "database/..", "database/../database",
 		"database/../../database", "text/../database", "./database", "database/.", "a/./b", "a/../../b", "..data/database",
 		"..data/../database", "..2024_01_01/database", "...", ".../database", "..\\database", "..\\..\\windows\\win.ini",
 		"text\\plain", "database\\..\\..", "C:\\windows\\win.ini", "C:database", "\\\\host\\share\\x", "//host/share/x",
 		"/etc/passwd", "/proc/self/environ", "/dev/zero", "/dev/stdin", "file:///etc/passwd", "http://127.0.0.1/database",
 		"~root/x", "~/.aws/credentials",
-		// Segments that are empty, and slashes at the ends.
+		// Empty segments, and slashes at the ends.
 		"/database", "database/", "//database", "database//", "text//plain", "a//b", "a/b/", "/a/b", "a///b",
 		// Escapes of URLs, single and double, and overlong UTF-8.
 		"%2e%2e", "%2e%2e/database", "%2E%2E%2Fdatabase", "..%2fdatabase", "%252e%252e%252fdatabase", "database%00", "database%2f..",
@@ -30,7 +30,7 @@ func hostilePaths() []string {
 		// NUL, line ends and other controls.
 		"database\x00", "\x00database", "data\x00base", "database\x00.json", "database\n", "\ndatabase", "database\r\nX-Header: x",
 		"database\r", "data\tbase", "data\bbase", "data\x1b[31mbase", "data\x7fbase", "data\u0085base", "data\u2028base", "data\u2029base",
-		// Characters that are not seen or change the order of others.
+		// Invisible characters, and those that change the text direction.
 		"data\u200bbase", "data\u200dbase", "\ufeffdatabase", "\u202edatabase", "data\u2066base", "data\u00adbase", "data\U000e0041base",
 		// Not UTF-8.
 		"\xff", "database\xff", "data\x80base", "\xc3", "\xf8\x88\x80\x80\x80",
@@ -55,8 +55,8 @@ func hostilePaths() []string {
 	}
 }
 
-// unescaped returns the name of a document that a backend takes path for if it puts it into a URL as it is: without a query
-// and a fragment, and with escapes undone, however often. It returns "" if there is none, or path is one itself.
+// unescaped returns the document that a backend reads if it puts path into a URL without escaping it. That is the name before a query or
+// fragment, with all levels of escapes undone. It returns "" if there is none, or if path itself is a document.
 func unescaped(path string) string {
 	documents := standard()
 	if _, own := documents[path]; own {
@@ -81,8 +81,7 @@ func unescaped(path string) string {
 	}
 }
 
-// hostileRefs are the refs that a backend may be given directly: by a layer that made them itself, and not by the Client,
-// which refuses them.
+// hostileRefs returns refs that only a layer can pass to a backend: the Client refuses most of them.
 func hostileRefs() []secrets.Ref {
 	var refs []secrets.Ref
 	for _, path := range hostilePaths() {

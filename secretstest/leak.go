@@ -16,34 +16,33 @@ import (
 	"unicode/utf8"
 )
 
-// minSecret is the shortest secret that is looked for. Less would be found in any text by chance.
+// minSecret is the length in bytes of the shortest secret that is searched for. A shorter one could occur in any text by chance.
 const minSecret = 6
 
-// AssertNoLeak fails t if secret, or what gives it away, shows in one of the outputs. Its own messages quote neither. At
-// least one output must be given: an assertion that looks at nothing proves nothing.
+// AssertNoLeak fails t if one of the outputs shows secret: plain, encoded or in part. Its messages quote neither. At least one output is
+// required.
 //
-// An output that is a string or a []byte is searched as it is: a log, a page, a file. An error is searched with all that it
-// wraps. Any other value, and an error too, is searched in every form in which a program might let it out:
+// A string or []byte output, such as a log, a page or a file, is searched as it is. An error is searched with all the errors that it wraps.
+// An error or any other value is searched in these forms:
 //
-//   - formatted by fmt with all verbs that show content, directly, through a pointer, and as an unexported field of
-//     another struct, where fmt cannot call its methods;
-//   - encoded as JSON, XML and gob, by log/slog in both handlers, and by its own methods for text, binary and SQL;
-//   - read by reflection, to the unexported fields and through pointers, as dumpers do, to a depth of 32.
+//   - formatted by fmt with all verbs that show content: directly, through a pointer, and as an unexported field of another struct, where
+//     fmt cannot call its methods;
+//   - encoded as JSON, XML and gob, logged by both log/slog handlers, and through its own methods for text, binary and SQL;
+//   - read by reflection, as dumpers do, with unexported fields and pointers, to a depth of 32.
 //
-// A reader is not read; give what was read. A value that other goroutines still write must not be given.
-//
-// What is looked for, in any mixture of upper and lower case:
+// The search ignores letter case, except in base64 and in plain parts. It finds:
 //
 //   - secret itself;
 //   - hexadecimal, decimal, octal and binary lists of its bytes, as fmt, dumps and escapes write them;
 //   - its forms in Go and JSON strings, XML and HTML, URL queries and paths;
-//   - base64 in both alphabets, also where it is encoded together with what stands before and behind it;
-//   - any 8 bytes in a row of it, plain, as hexadecimal or within base64, since a cut value is a leak as well. Runs of
-//     fewer than 4 different bytes are passed over.
+//   - base64 in both alphabets, also if other text was encoded with it;
+//   - any 8 consecutive bytes of it, plain, in hexadecimal or within base64: a truncated value is a leak too. Runs with fewer than 4
+//     different bytes are ignored.
 //
-// So secret should be a value that occurs nowhere else, such as "canary-7f3Kq9ZxWv2m": a secret that contains the word
-// "password" is found in every text that has that word. It must have at least 6 bytes. For a secret that is a document, give
-// each value in it, not the document.
+// Choose a secret of at least 6 bytes that occurs nowhere else, such as "canary-7f3Kq9ZxWv2m". One that contains "password" is found in
+// every text with that word. For a document, pass each value in it, not the document.
+//
+// AssertNoLeak does not read an io.Reader; pass the bytes that were read. No other goroutine may write to an output during the call.
 func AssertNoLeak(t testing.TB, secret string, outputs ...any) {
 	t.Helper()
 	if fault := secretFault(secret); fault != "" {
@@ -51,25 +50,25 @@ func AssertNoLeak(t testing.TB, secret string, outputs ...any) {
 		return // a fake testing.TB may go on
 	}
 	if len(outputs) == 0 {
-		t.Fatalf("secretstest: AssertNoLeak: no output is given to look at")
+		t.Fatalf("secretstest: AssertNoLeak: no output to search; pass at least one")
 		return
 	}
 	d := newDetector(secret)
 	for i, output := range outputs {
-		const most = 10
+		const maxReported = 10
 		leaks := d.leaks(output)
-		for _, leak := range leaks[:min(most, len(leaks))] {
+		for _, leak := range leaks[:min(maxReported, len(leaks))] {
 			t.Errorf("secretstest: output %d, a %T, leaks the secret: %s", i+1, output, leak)
 		}
-		if more := len(leaks) - most; more > 0 {
+		if more := len(leaks) - maxReported; more > 0 {
 			t.Errorf("secretstest: output %d, a %T, leaks the secret in %d more ways", i+1, output, more)
 		}
 	}
 }
 
-// Leaks returns a description of each way in which output gives secret away, by the rules of [AssertNoLeak]; none, if it
-// does not. It is for tests that expect a leak: the positive control that shows that a check can fail. A secret that is too
-// short to look for is a leak by itself, so that no test passes by it.
+// Leaks describes each way in which output shows secret, by the rules of [AssertNoLeak]. It returns nothing if there is no leak. Use it in
+// tests that expect a leak: the positive control of a check. A secret shorter than 6 bytes counts as a leak, so no test passes because of
+// it.
 func Leaks(secret string, output any) []string {
 	if fault := secretFault(secret); fault != "" {
 		return []string{fault}
@@ -79,7 +78,7 @@ func Leaks(secret string, output any) []string {
 
 func secretFault(secret string) string {
 	if len(secret) < minSecret {
-		return fmt.Sprintf("a secret of %d bytes is too short to look for, since it occurs in any text by chance; "+
+		return fmt.Sprintf("a secret of %d bytes is too short to search for: it could occur in any text by chance; "+
 			"use one of at least %d bytes that occurs nowhere else", len(secret), minSecret)
 	}
 	return ""
@@ -87,21 +86,21 @@ func secretFault(secret string) string {
 
 // detector finds one secret in texts.
 type detector struct {
-	exact  []form // base64, which has a meaning for each case
+	exact  []form // base64, where letter case matters
 	folded []form // in lower case
 	parts  []*parts
 }
 
-// form is one way in which a secret may be written.
+// form is one spelling of a secret.
 type form struct{ how, text string }
 
-// parts are all the runs of a length that occur in one way of writing a secret.
+// parts holds all runs of size bytes in one spelling of a secret.
 type parts struct {
 	how    string
 	size   int
 	folded bool
 	runs   map[string]struct{}
-	begins [1 << 10]uint64 // a bit for each first two bytes of runs: most places in a text are passed over by them alone
+	begins [1 << 10]uint64 // one bit per first two bytes of a run: it rules out most places in a text
 }
 
 func newDetector(secret string) *detector {
@@ -139,17 +138,17 @@ func newDetector(secret string) *detector {
 	return d
 }
 
-// head returns the beginning of a long secret, which shows wherever the whole does, so that a megabyte is not written down
-// in fifty ways.
+// head returns the beginning of a long secret. Any text with the whole secret contains it, and a megabyte need not be spelled in fifty
+// ways.
 func head(secret string) string {
-	const most = 1 << 10
-	if len(secret) <= most {
+	const maxHead = 1 << 10
+	if len(secret) <= maxHead {
 		return secret
 	}
-	cut := most
+	cut := maxHead
 	for back := range utf8.UTFMax - 1 {
-		if utf8.RuneStart(secret[most-back]) {
-			cut = most - back // not within a character, which the escapes write as one
+		if utf8.RuneStart(secret[maxHead-back]) {
+			cut = maxHead - back // not within a character: escapes write it as one
 			break
 		}
 	}
@@ -168,7 +167,7 @@ func (d *detector) addParts(how string, size int, folded bool, runs map[string]s
 	d.parts = append(d.parts, p)
 }
 
-// beginning returns where the first two bytes of run are noted in parts.begins.
+// beginning returns the place of the first two bytes of run in parts.begins.
 func beginning(run string) (word int, bit uint64) {
 	n := int(run[0])<<8 | int(run[1])
 	return n / 64, 1 << (n % 64)
@@ -179,7 +178,7 @@ func (p *parts) begin(run string) bool {
 	return p.begins[word]&bit != 0
 }
 
-// addEscapes adds the forms of the notations that write one character as several.
+// addEscapes adds the forms of notations that write one character as several.
 func addEscapes(secret string, add func(how, text string)) {
 	inner := func(quoted string) string { return quoted[1 : len(quoted)-1] }
 	add("in a Go string", inner(strconv.Quote(secret)))
@@ -203,7 +202,7 @@ func addEscapes(secret string, add func(how, text string)) {
 	add("in a URL", url.User(secret).String())
 }
 
-// addLists adds the lists of bytes, and of runes where these differ, that fmt, dumps and escapes write.
+// addLists adds the lists of bytes that fmt, dumps and escapes write, and of runes where these differ.
 func addLists(secret string, add func(how, text string)) {
 	list := func(how, verb string, separators ...string) {
 		bytewise := make([]string, len(secret))
@@ -230,8 +229,8 @@ func addLists(secret string, add func(how, text string)) {
 	list("as single characters", "%q", " ", ", ", ",")
 }
 
-// base64Core returns the characters of the encoding of secret that do not depend on what stands before or behind it, if it
-// begins offset bytes after the beginning of a group.
+// base64Core returns the characters in the encoding of secret that do not depend on the text before or after it. offset is the number of
+// bytes between the start of a base64 group and secret.
 func base64Core(enc *base64.Encoding, secret string, offset int) string {
 	text := enc.EncodeToString(append(make([]byte, offset), secret...))
 	from := (8*offset + 5) / 6
@@ -239,8 +238,8 @@ func base64Core(enc *base64.Encoding, secret string, offset int) string {
 	return text[from:to]
 }
 
-// runsOf returns the runs of size bytes in text, without those of too little variety to tell anything. A text that is no
-// longer than that has none: it is looked for as a whole.
+// runsOf returns the runs of size bytes in text that are varied enough to identify it. It returns nil for a text of up to size bytes: the
+// whole text is searched for instead.
 func runsOf(text string, size int) map[string]struct{} {
 	if len(text) <= size {
 		return nil
@@ -255,7 +254,7 @@ func runsOf(text string, size int) map[string]struct{} {
 }
 
 func varied(run string) bool {
-	const least = 4
+	const minDifferent = 4
 	var seen [256]bool
 	n := 0
 	for i := range len(run) {
@@ -264,7 +263,7 @@ func varied(run string) bool {
 			n++
 		}
 	}
-	return n >= least
+	return n >= minDifferent
 }
 
 func setOf(list []string) map[string]struct{} {
@@ -275,7 +274,7 @@ func setOf(list []string) map[string]struct{} {
 	return set
 }
 
-// in returns how text shows the secret, or "".
+// in returns the form in which text shows the secret, or "".
 func (d *detector) in(text string) string {
 	if len(text) < minSecret {
 		return ""
@@ -311,7 +310,7 @@ func (d *detector) leaks(output any) []string {
 	return d.search(func(emit func(how, text string)) { render(output, emit) })
 }
 
-// search looks through the texts that render emits, each different text once.
+// search searches each different text that render emits, once.
 func (d *detector) search(render func(emit func(how, text string))) []string {
 	var leaks []string
 	verdicts := make(map[string]string)
@@ -330,7 +329,7 @@ func (d *detector) search(render func(emit func(how, text string))) []string {
 	return leaks
 }
 
-// lower changes ASCII letters alone: strings.ToLower would replace the bytes of a secret that is not UTF-8.
+// lower lowers ASCII letters only: strings.ToLower would replace the bytes of a secret that is not UTF-8.
 func lower(s string) string {
 	b := []byte(s)
 	for i, c := range b {

@@ -99,7 +99,7 @@ func TestLeaksFindsEncodings(t *testing.T) {
 	}
 }
 
-func TestLeaksPassesWhatIsHarmless(t *testing.T) {
+func TestLeaksIgnoresHarmlessValues(t *testing.T) {
 	is := is.New(t)
 	for _, output := range []any{
 		"", harmless, nil, 42, []byte(harmless), errors.New(harmless), struct{ a string }{harmless},
@@ -109,7 +109,7 @@ func TestLeaksPassesWhatIsHarmless(t *testing.T) {
 	} {
 		is.Equal(len(secretstest.Leaks(secret, output)), 0)
 	}
-	// Runs of little variety tell nothing.
+	// Runs with few different bytes are ignored.
 	is.Equal(len(secretstest.Leaks("================canary-4711", "a line\n================\n")), 0)
 	is.True(len(secretstest.Leaks("================canary-4711", "=canary-")) > 0)
 }
@@ -123,8 +123,8 @@ type (
 		Value string
 		next  *tree
 	}
-	usual struct{ value string } // as most redacting types are made
-	noisy struct{ value string } // shows its value by one method
+	usual struct{ value string } // like most redacting types
+	noisy struct{ value string } // one method shows its value
 )
 
 func (usual) String() string               { return "[REDACTED]" }
@@ -200,13 +200,13 @@ func TestLeaksLooksIntoValues(t *testing.T) {
 			found := secretstest.Leaks(secret, output)
 			is.New(t).True(len(found) > 0)
 			for _, f := range found {
-				is.New(t).True(!strings.Contains(f, secret[:8])) // a report quotes nothing
+				is.New(t).True(!strings.Contains(f, secret[:8])) // a report quotes no value
 			}
 		})
 	}
 }
 
-func TestLeaksComesBackFromOddValues(t *testing.T) {
+func TestLeaksReturnsForOddValues(t *testing.T) {
 	var (
 		none    *hidden
 		noError *carrying
@@ -229,7 +229,7 @@ type unwrapsToItself struct{}
 func (*unwrapsToItself) Error() string   { return "again" }
 func (u *unwrapsToItself) Unwrap() error { return u }
 
-// The type that this package's root makes for secrets must show nothing, in any place of any value.
+// secrets.Secret must not leak from any place of any value.
 func TestASecretDoesNotLeak(t *testing.T) {
 	s := secrets.NewSecret(secret, secrets.Meta{Backend: "fake"})
 	secretstest.AssertNoLeak(t, secret, s, &s, struct{ s secrets.Secret }{s}, struct{ S *secrets.Secret }{&s},
@@ -260,7 +260,7 @@ func TestALongSecretIsQuick(t *testing.T) {
 	is.True(len(secretstest.Leaks(long.String(), "…"+long.String()[middle:middle+100]+"…")) > 0)
 }
 
-// recorder is a testing.TB that notes what an assertion reports.
+// recorder is a testing.TB that records what an assertion reports.
 type recorder struct {
 	testing.TB
 	errors []string
@@ -322,7 +322,7 @@ func TestAssertNoLeak(t *testing.T) {
 	}
 }
 
-func TestLeaksOfAShortSecretIsNoPass(t *testing.T) {
+func TestAShortSecretCountsAsALeak(t *testing.T) {
 	is := is.New(t)
 	is.True(len(secretstest.Leaks("", harmless)) > 0)
 	is.True(len(secretstest.Leaks("12345", harmless)) > 0)
@@ -355,7 +355,7 @@ func FuzzLeaksFindsWhatIsThere(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, secret, before, after string, n byte) {
 		if len(secret) < 6 || len(secret) > 4096 {
-			return // too short to look for, or too long to be quick
+			return // too short to search for, or too long for a fast test
 		}
 		text := before + encodings[int(n)%len(encodings)](secret) + after
 		if len(secretstest.Leaks(secret, text)) == 0 {

@@ -14,7 +14,7 @@ import (
 	"strings"
 )
 
-// render calls emit with every text in which a program might let v out, and what made it.
+// render calls emit with every text in which a program might show v, and with how it was made.
 func render(v any, emit func(how, text string)) {
 	switch v := v.(type) {
 	case nil:
@@ -38,11 +38,11 @@ func render(v any, emit func(how, text string)) {
 	}
 }
 
-// errorsIn returns err and all that it wraps.
+// errorsIn returns err and all the errors that it wraps.
 func errorsIn(err error) []error {
-	const most = 1000 // an error that unwraps to itself would not end
+	const maxErrors = 1000 // an error may unwrap to itself
 	all := []error{err}
-	for i := 0; i < len(all) && len(all) < most; i++ {
+	for i := 0; i < len(all) && len(all) < maxErrors; i++ {
 		protected(func() {
 			switch e := all[i].(type) { //nolint:errorlint // every error of the tree is visited
 			case interface{ Unwrap() error }:
@@ -80,7 +80,7 @@ func renderValue(v any, emit func(how, text string)) {
 	}
 	for _, shape := range shapes {
 		if w.endless {
-			break // fmt would not come back from a map or slice that holds itself
+			break // fmt would never return from a map or slice that contains itself
 		}
 		for _, verb := range verbs() {
 			try("fmt "+verb+shape.name, func() string { return fmt.Sprintf(verb, shape.value) })
@@ -96,8 +96,7 @@ func renderValue(v any, emit func(how, text string)) {
 	}
 }
 
-// renderError is render for the many errors of the conformance suite: what the other forms could show of an error is in
-// what these show.
+// renderError is a faster render for the many errors of the conformance suite. Its forms show all that the other forms would.
 func renderError(err error, emit func(how, text string)) {
 	for _, e := range errorsIn(err) {
 		w := walker{emit: emit, seen: make(map[visit]bool), active: make(map[visit]bool)}
@@ -117,10 +116,10 @@ func verbs() []string {
 	}
 }
 
-// encoder makes a text of a value; what fails gives the text of the error, which may quote the value as well.
+// encoder turns a value into text. If it fails, the text is that of the error, which may quote the value too.
 type encoder struct {
 	name   string
-	cycles bool // it comes back from a value that points to itself
+	cycles bool // it returns for a value that points to itself
 	encode func(v any) string
 }
 
@@ -145,7 +144,7 @@ func encoders() []encoder {
 	}
 }
 
-// methods are the ways in which a value encodes itself, which are asked directly: the encoders may not get as far.
+// methods returns the encodings by a value's own methods. The encoders may fail before they call them.
 func methods() []encoder {
 	return []encoder{
 		{"Error", true, func(v any) string {
@@ -207,7 +206,7 @@ func pointerTo(v any) any {
 	return p.Interface()
 }
 
-// protected calls f, and then with what it panicked, if it did.
+// protected calls f. If f panics, it calls panicked with the panic value.
 func protected(f func(), panicked ...func(any)) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -221,19 +220,19 @@ func protected(f func(), panicked ...func(any)) {
 
 const maxDepth = 32
 
-// visit is a place that a walk has been to.
+// visit identifies a place that the walk has reached.
 type visit struct {
 	typ reflect.Type
 	at  uintptr
 	len int
 }
 
-// walker reads a value as dumpers do, by reflection and to the unexported fields.
+// walker reads a value by reflection, including unexported fields, as dumpers do.
 type walker struct {
 	emit   func(how, text string)
 	seen   map[visit]bool
-	active map[visit]bool // above the place where the walk is
-	// cyclic says that a value points to itself, endless that a map or slice does, in which fmt does not see an end.
+	active map[visit]bool // ancestors of the current place
+	// cyclic: a value contains itself. endless: a map or slice does, for which fmt would never return.
 	cyclic, endless bool
 }
 
@@ -266,19 +265,19 @@ func (w *walker) walk(path string, v reflect.Value, depth int) {
 	}
 }
 
-// list walks over an array or slice. One of bytes or runes is a text; other numbers tell nothing.
+// list walks an array or slice. Bytes or runes form a text; other numbers are ignored.
 func (w *walker) list(path string, v reflect.Value, depth int) {
 	switch v.Type().Elem().Kind() { // the other kinds are walked
 	case reflect.Uint8:
 		b := make([]byte, v.Len())
 		for i := range b {
-			b[i] = byte(v.Index(i).Uint()) //nolint:gosec // its kind says that it fits
+			b[i] = byte(v.Index(i).Uint()) //nolint:gosec // its kind guarantees that it fits
 		}
 		w.text(path, string(b))
 	case reflect.Int32:
 		r := make([]rune, v.Len())
 		for i := range r {
-			r[i] = rune(v.Index(i).Int()) //nolint:gosec // its kind says that it fits
+			r[i] = rune(v.Index(i).Int()) //nolint:gosec // its kind guarantees that it fits
 		}
 		w.text(path, string(r))
 	case reflect.Bool, reflect.Int, reflect.Int8, reflect.Int16, reflect.Int64, reflect.Uint, reflect.Uint16, reflect.Uint32,
@@ -297,7 +296,7 @@ func (w *walker) text(path, text string) {
 	w.emit("reflection, at "+path+",", text)
 }
 
-// once calls walk unless the place that v refers to has been walked over.
+// once calls walk unless the walk has already reached the place that v refers to.
 func (w *walker) once(v reflect.Value, length int, walk func()) {
 	if v.IsNil() {
 		return

@@ -14,7 +14,7 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// infoVariants are backends that say something wrong of themselves.
+// infoVariants returns backends whose Info is wrong.
 func infoVariants() []variant {
 	info := func(name, caught string, replace func(info *secrets.Info)) variant {
 		return variant{name: name, damage: onInfo(replace), caught: []string{caught}}
@@ -22,11 +22,11 @@ func infoVariants() []variant {
 	var n atomic.Int32
 	return []variant{
 		{
-			name: "Resolve is there only at times",
+			name: "Resolve is only sometimes set",
 			damage: func(b *broken) {
-				var asked atomic.Int32
+				var called atomic.Int32
 				onInfo(func(info *secrets.Info) {
-					if asked.Add(1) > 1 {
+					if called.Add(1) > 1 {
 						info.Resolve = lastSegment
 					}
 				})(b)
@@ -34,9 +34,9 @@ func infoVariants() []variant {
 			caught: []string{"info/constant", "compose/embedded"},
 		},
 		info("a name of two lines", "info/name", func(info *secrets.Info) { info.Name = "a\nb" }),
-		info("a fault though it works", "info/plausible", func(info *secrets.Info) { info.Fault = errors.New("no address") }),
-		info("a batch of less than none", "info/plausible", func(info *secrets.Info) { info.Batch = -1 }),
-		info("it never waits, and gathers batches", "info/plausible", func(info *secrets.Info) { info.Nonblocking, info.Batch = true, 20 }),
+		info("a Fault although it works", "info/plausible", func(info *secrets.Info) { info.Fault = errors.New("no address") }),
+		info("a negative batch", "info/plausible", func(info *secrets.Info) { info.Batch = -1 }),
+		info("nonblocking with batches", "info/plausible", func(info *secrets.Info) { info.Nonblocking, info.Batch = true, 20 }),
 		info("a hint quotes a value", "info/hint", func(info *secrets.Info) {
 			info.Hint = func(secrets.Ref) string { return "the fields are " + database }
 		}),
@@ -51,7 +51,7 @@ func infoVariants() []variant {
 				return []secrets.Ref{{Path: ref.Path + "-previous", Field: ref.Field, Version: "previous"}}
 			}
 		}),
-		info("an alternate is what was asked for", "info/alternates", func(info *secrets.Info) {
+		info("an alternate is the requested version", "info/alternates", func(info *secrets.Info) {
 			info.Alternates = func(ref secrets.Ref) []secrets.Ref { return []secrets.Ref{ref} }
 		}),
 		{
@@ -68,7 +68,7 @@ func infoVariants() []variant {
 				return []secrets.Ref{{Path: ref.Path, Field: ref.Field, Version: fmt.Sprint("version-", n.Add(1))}}
 			}
 		}),
-		info("there are alternates at times", "info/alternates", func(info *secrets.Info) {
+		info("alternates are only sometimes returned", "info/alternates", func(info *secrets.Info) {
 			info.Alternates = func(ref secrets.Ref) []secrets.Ref {
 				if ref.Version += "-previous"; n.Add(1)%2 == 0 {
 					return []secrets.Ref{ref}
@@ -77,7 +77,7 @@ func infoVariants() []variant {
 			}
 		}),
 		{
-			name: "who is told of changes breaks the backend",
+			name: "OnChange breaks the backend",
 			damage: func(b *broken) {
 				onInfo(func(info *secrets.Info) {
 					info.OnChange = func(func(...secrets.Ref)) { b.inner.Fail(secrets.ErrUnavailable) }
@@ -86,17 +86,17 @@ func infoVariants() []variant {
 			caught: []string{"info/on-change"},
 		},
 		{
-			name: "who is told of changes after a call breaks the backend",
+			name: "OnChange after a call breaks the backend",
 			damage: func(b *broken) {
-				var asked atomic.Bool
+				var called atomic.Bool
 				fetch := b.fetch
 				b.fetch = func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
-					asked.Store(true)
+					called.Store(true)
 					return fetch(ctx, ref)
 				}
 				onInfo(func(info *secrets.Info) {
 					info.OnChange = func(func(...secrets.Ref)) {
-						if asked.Load() {
+						if called.Load() {
 							b.inner.Fail(secrets.ErrUnavailable)
 						}
 					}
@@ -116,22 +116,22 @@ func infoVariants() []variant {
 					return r
 				})(b)
 			},
-			caught: []string{"get-many/many-documents"}, // a few may come in order
+			caught: []string{"get-many/many-documents"}, // a few keys may already be in order
 		},
 	}
 }
 
-// blind is a backend whose own Info hides that of the one that it embeds.
+// blind is a backend whose Info hides that of the embedded one.
 type blind struct{ secrets.Backend }
 
 func (b blind) Info() secrets.Info { return secrets.Info{Name: b.Backend.Info().Name} }
 
-// nowhere is a policy that asks nobody else.
+// nowhere is a policy that never goes on to the next backend.
 type nowhere struct{ spare }
 
 func (nowhere) GoesOn(error) bool { return false }
 
-// The cases on composition fail where a wrapper does not do what it is there for.
+// The composition cases fail if a wrapper does not do its job.
 func TestTheSuiteCatchesBrokenComposition(t *testing.T) {
 	for _, tc := range []struct {
 		name, caught string
@@ -143,8 +143,8 @@ func TestTheSuiteCatchesBrokenComposition(t *testing.T) {
 		{"a wrapper does not see the calls", "compose/counted", func(w *wrappers) {
 			w.count = func(b secrets.Backend, _ *atomic.Int64) secrets.Backend { return embedding{b} }
 		}},
-		{"a wrapper refuses nothing", "compose/refused", func(w *wrappers) { w.refuse = w.embed }},
-		{"a wrapper refuses, but asks", "compose/refused", func(w *wrappers) {
+		{"a wrapper denies nothing", "compose/refused", func(w *wrappers) { w.refuse = w.embed }},
+		{"a wrapper denies but calls the backend", "compose/refused", func(w *wrappers) {
 			w.refuse = func(b secrets.Backend) secrets.Backend {
 				return secrets.NewBackend(b.Info(), func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 					_, _ = b.Fetch(ctx, ref)
@@ -152,12 +152,12 @@ func TestTheSuiteCatchesBrokenComposition(t *testing.T) {
 				})
 			}
 		}},
-		{"a layer answers by itself", "compose/layers", func(w *wrappers) {
+		{"a layer answers without the backend", "compose/layers", func(w *wrappers) {
 			w.layer = secrets.Intercept(func(context.Context, secrets.Ref, secrets.Fetcher) (secrets.Secret, error) {
 				return secrets.NewSecret("{}", secrets.Meta{}), nil
 			})
 		}},
-		{"a policy asks nobody else", "compose/fallback", func(w *wrappers) { w.policy = nowhere{} }},
+		{"a policy never goes on", "compose/fallback", func(w *wrappers) { w.policy = nowhere{} }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := newSuite(func(_ *testing.T, documents map[string]string) secrets.Backend {

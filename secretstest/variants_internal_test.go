@@ -98,7 +98,7 @@ func variants() []variant {
 			caught: []string{"absent/fetch"},
 		},
 		{
-			name: "an error of an SDK is wrapped, and carries the value",
+			name: "a wrapped SDK error carries the value",
 			damage: onError(func(secrets.Ref, error) error {
 				f := &foreign{err: secrets.ErrNotFound}
 				f.response.body = []byte(database)
@@ -107,17 +107,17 @@ func variants() []variant {
 			caught: []string{"absent/fetch"},
 		},
 		{
-			name:   "an error is of two classes",
+			name:   "an error has two classes",
 			damage: onError(func(secrets.Ref, error) error { return errors.Join(secrets.ErrNotFound, secrets.ErrUnavailable) }),
 			caught: []string{"absent/fetch"},
 		},
 		{
-			name:   "an error is of no class",
+			name:   "an error has no class",
 			damage: onError(func(secrets.Ref, error) error { return errors.New("no such file") }),
 			caught: []string{"absent/*"},
 		},
 		{
-			name: "the zero Secret with no error",
+			name: "the zero Secret without an error",
 			damage: func(b *broken) {
 				b.fetch = func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 					s, err := b.inner.Fetch(ctx, ref)
@@ -130,7 +130,7 @@ func variants() []variant {
 			caught: []string{"absent/*", "get-many/*-missing"},
 		},
 		{
-			name: "a default in place of what is missing",
+			name: "a default for a missing secret",
 			damage: func(b *broken) {
 				b.fetch = func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 					s, err := b.inner.Fetch(ctx, ref)
@@ -143,7 +143,7 @@ func variants() []variant {
 			caught: []string{"absent/*", "keys/client", "keys/fetch*", "keys/get-many"},
 		},
 		{
-			name: "a Secret beside an error",
+			name: "a Secret together with an error",
 			damage: func(b *broken) {
 				b.fetch = func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 					s, err := b.inner.Fetch(ctx, ref)
@@ -156,7 +156,7 @@ func variants() []variant {
 			caught: []string{"absent/fetch"},
 		},
 		{
-			name: "the last value stands in for what is missing",
+			name: "the last value for a missing secret",
 			damage: func(b *broken) {
 				var last secrets.Secret
 				b.fetch = func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
@@ -193,7 +193,7 @@ func variants() []variant {
 			opts:   []RunOption{WithBinary()},
 		},
 		{
-			name:   "values pass through a string of valid UTF-8",
+			name:   "values are converted to valid UTF-8",
 			damage: onValue(func(value string) string { return strings.ToValidUTF8(value, "\ufffd") }),
 			caught: []string{"value/binary"},
 			opts:   []RunOption{WithBinary()},
@@ -222,14 +222,14 @@ func variants() []variant {
 			},
 		},
 		{
-			name: "every field is there",
+			name: "every field exists",
 			damage: onValue(func(string) string {
 				return `{"null":"","missing":"","Password":"","field":"","array":["","",""],"nested":{"deep":{"missing":""}}}`
 			}),
 			caught: []string{"field/null", "field/missing*", "field/beyond-array", "field/other-case", "field/of-text"},
 		},
 		{
-			name: "an empty value is a missing one",
+			name: "an empty value reads as missing",
 			damage: func(b *broken) {
 				b.fetch = func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 					s, err := b.inner.Fetch(ctx, ref)
@@ -242,7 +242,7 @@ func variants() []variant {
 			caught: []string{"value/empty"},
 		},
 		{
-			name: "a version is passed over",
+			name: "the version is ignored",
 			damage: func(b *broken) {
 				b.fetch = func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 					return b.inner.Fetch(ctx, secrets.Ref{Path: ref.Path})
@@ -260,7 +260,7 @@ func variants() []variant {
 			caught: []string{"absent/version", "version/pinned", "version/get-many", "version/client", "version/meta", "version/unknown"},
 		},
 		{
-			name:   "the current version is one of its own",
+			name:   "the current value is not among the versions",
 			damage: never,
 			opts: []RunOption{WithVersions(func(*testing.T) (secrets.Backend, string, map[string]string) {
 				b := NewBackend(map[string]string{"database": "first"})
@@ -271,13 +271,13 @@ func variants() []variant {
 			caught: []string{"version/current"},
 		},
 		{
-			name:   "answers are in the order of the store",
+			name:   "a batch is in the order of the store",
 			damage: onBatch(func(_ []secrets.Ref, r []secrets.Result) []secrets.Result { slices.Reverse(r); return r }),
 			caught: []string{"get-many/order*", "get-many/first-missing", "get-many/last-missing", "get-many/many-documents",
 				"get-many/agrees-with-fetch"},
 		},
 		{
-			name: "a batch leaves out what is missing",
+			name: "a batch omits missing secrets",
 			damage: onBatch(func(_ []secrets.Ref, r []secrets.Result) []secrets.Result {
 				return slices.DeleteFunc(r, func(r secrets.Result) bool { return r.Err != nil })
 			}),
@@ -297,12 +297,12 @@ func variants() []variant {
 				"get-many/mixed"},
 		},
 		{
-			name:   "a batch stops at the size of a page",
+			name:   "a batch ends after one page",
 			damage: onBatch(func(_ []secrets.Ref, r []secrets.Result) []secrets.Result { return r[:min(20, len(r))] }),
 			caught: []string{"get-many/many-documents"},
 		},
 		{
-			name: "what is missing is found in a batch",
+			name: "a batch finds missing secrets",
 			damage: onBatch(func(_ []secrets.Ref, r []secrets.Result) []secrets.Result {
 				for i := range r {
 					if r[i].Err != nil {
@@ -314,7 +314,7 @@ func variants() []variant {
 			caught: []string{"get-many/all-missing", "get-many/agrees-with-fetch", "absent/get-many", "keys/get-many"},
 		},
 		{
-			name: "a panic at a name that is odd",
+			name: "a panic on an odd name",
 			damage: func(b *broken) {
 				b.fetch = func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 					if strings.ContainsAny(ref.Path, "*\\") {
@@ -338,7 +338,7 @@ func variants() []variant {
 			caught: []string{"keys/client", "keys/fetch", "keys/get-many"},
 		},
 		{
-			name: "names are paths that are cleaned",
+			name: "names are cleaned like paths",
 			damage: func(b *broken) {
 				b.inner.Set("etc/passwd", "root:x:0:0")
 				b.fetch = func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
@@ -362,7 +362,7 @@ func variants() []variant {
 			caught: []string{"keys/client", "keys/fetch", "keys/get-many", "keys/fetch-resolved"},
 		},
 		{
-			name:   "an odd name is an outage",
+			name:   "an odd name reads as an outage",
 			damage: onError(func(secrets.Ref, error) error { return secrets.ErrUnavailable }),
 			caught: []string{"keys/client", "keys/fetch"},
 		},
@@ -383,7 +383,7 @@ func variants() []variant {
 			caught: []string{"keys/after-hostile", "keys/good-one-among-hostile"},
 		},
 		{
-			name: "ctx is passed over",
+			name: "ctx is ignored",
 			damage: func(b *broken) {
 				b.fetch = func(_ context.Context, ref secrets.Ref) (secrets.Secret, error) {
 					return b.inner.Fetch(context.Background(), ref)
@@ -405,7 +405,7 @@ func variants() []variant {
 			caught: []string{"context/cancelled-on-the-way", "context/cancelled-on-the-way-many"},
 		},
 		{
-			name: "the end of one call is the end of all",
+			name: "the end of one ctx ends all calls",
 			damage: func(b *broken) {
 				var mu sync.Mutex
 				var ended error
@@ -424,7 +424,7 @@ func variants() []variant {
 			caught: []string{"context/*/next-call", "concurrency/cancellation"},
 		},
 		{
-			name:   "a backend that hangs does not look at ctx",
+			name:   "a hanging backend ignores ctx",
 			damage: never,
 			opts: []RunOption{WithStall(func(t *testing.T) (secrets.Backend, string) {
 				t.Helper()
@@ -439,7 +439,7 @@ func variants() []variant {
 			caught: []string{"stall/fetch"},
 		},
 		{
-			name:   "what should hang answers",
+			name:   "the backend that should hang answers",
 			damage: never,
 			opts: []RunOption{WithStall(func(*testing.T) (secrets.Backend, string) {
 				return NewBackend(map[string]string{"database": "value"}), "database"
@@ -447,7 +447,7 @@ func variants() []variant {
 			caught: []string{"stall/*"},
 		},
 		{
-			name: "two calls at once are in each other's way",
+			name: "two concurrent calls disturb each other",
 			damage: func(b *broken) {
 				var busy atomic.Int32
 				b.fetch = func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
@@ -475,17 +475,17 @@ func variants() []variant {
 			caught: []string{"info/constant"},
 		},
 		{
-			name:   "Meta tells another backend",
+			name:   "Meta names another backend",
 			damage: onMeta(func(m *secrets.Meta) { m.Backend = "another" }),
 			caught: []string{"meta/backend", "field/string"},
 		},
 		{
-			name:   "FetchedAt is of another time",
+			name:   "FetchedAt is outside the call",
 			damage: onMeta(func(m *secrets.Meta) { m.FetchedAt = time.Now().Add(-time.Hour) }),
 			caught: []string{"meta/times"},
 		},
 		{
-			name:   "a lease is over when it arrives",
+			name:   "a lease has ended on arrival",
 			damage: onMeta(func(m *secrets.Meta) { m.ExpiresAt = m.FetchedAt }),
 			caught: []string{"meta/times", "meta/backend", "get-many/one", "get-many/mixed", "concurrency/client", "compose/layers"},
 		},
@@ -518,7 +518,7 @@ func variants() []variant {
 			caught: []string{"close/twice", "close/concurrently"},
 		},
 		{
-			name: "nothing is there after Close",
+			name: "after Close, secrets read as missing",
 			damage: func(b *broken) {
 				b.fetch = func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 					if b.inner.Closed() {
@@ -530,7 +530,7 @@ func variants() []variant {
 			caught: []string{"close/calls-after"},
 		},
 		{
-			name: "Resolve goes one step at a time",
+			name: "Resolve is not idempotent",
 			damage: onResolve(func(ref secrets.Ref) secrets.Ref {
 				dir, last := path.Split(ref.Path)
 				if dir == "" {
@@ -546,7 +546,7 @@ func variants() []variant {
 			caught: []string{"resolve/keeps-version", "absent/version"},
 		},
 		{
-			name:   "Resolve makes paths that are none",
+			name:   "Resolve returns invalid paths",
 			damage: onResolve(func(ref secrets.Ref) secrets.Ref { ref.Path = "/" + strings.Trim(ref.Path, "/"); return ref }),
 			caught: []string{"resolve/stays-valid"},
 		},

@@ -11,7 +11,7 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest/awstest"
 )
 
-// alternatesOf returns the versions of the alternates of ref, which are the same secret.
+// alternatesOf returns the versions of the alternates of ref. Apart from the version, each must equal ref.
 func alternatesOf(t *testing.T, b *awssm.Backend, ref secrets.Ref) []string {
 	t.Helper()
 	versions := []string{}
@@ -42,7 +42,7 @@ func TestAlternates(t *testing.T) {
 	}
 }
 
-// What the alternates of the current version hold, step by step of a rotation.
+// The values of the alternates of the current version, in each step of a rotation.
 func TestAlternatesInARotation(t *testing.T) {
 	is := is.New(t)
 	server := awstest.NewServer(t)
@@ -82,8 +82,8 @@ func TestAlternatesInARotation(t *testing.T) {
 	}
 }
 
-// A stage that no version has is not found, alone and beside a batch, which brings current versions only.
-func TestAStageThatIsMissingIsNotFound(t *testing.T) {
+// A stage that no version has is not found, read alone or together with a batch, which returns current versions only.
+func TestAMissingStageIsNotFound(t *testing.T) {
 	is := is.New(t)
 	server, names, b := service(t, 3)
 	c := client(t, b)
@@ -107,8 +107,8 @@ func TestAStageThatIsMissingIsNotFound(t *testing.T) {
 	}
 }
 
-// A policy with a condition on secretsmanager:VersionStage denies one alternate, and neither the others nor batches.
-func TestAnAlternateThatIsDenied(t *testing.T) {
+// A policy with a condition on secretsmanager:VersionStage denies one alternate. The other one and batches still work.
+func TestADeniedAlternateDoesNotAffectOthers(t *testing.T) {
 	is := is.New(t)
 	server, names, b := service(t, 3)
 	server.Put(names[0], "second")

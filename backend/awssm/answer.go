@@ -12,12 +12,12 @@ import (
 
 // The stages that the service itself sets: https://docs.aws.amazon.com/secretsmanager/latest/userguide/whats-in-a-secret.html.
 const (
-	currentStage  = "AWSCURRENT" // which is read where none is asked for
+	currentStage  = "AWSCURRENT" // the default
 	pendingStage  = "AWSPENDING"
 	previousStage = "AWSPREVIOUS"
 )
 
-// answer is what the service says of one secret:
+// answer is the answer of the service for one secret:
 // https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html#API_GetSecretValue_ResponseSyntax.
 type answer struct {
 	name, arn, version *string
@@ -34,14 +34,14 @@ func answerOf(entry types.SecretValueEntry) answer {
 	}
 }
 
-// same reports whether two answers say the same.
+// same reports whether two answers have the same version and value.
 func (a answer) same(other answer) bool {
 	return deref(a.version) == deref(other.version) && (a.text == nil) == (other.text == nil) && deref(a.text) == deref(other.text) &&
 		bytes.Equal(a.bytes, other.bytes)
 }
 
-// secret returns the secret of an answer to q, which is checked against what was asked for. An answer that does not say what it is
-// about is no answer of the service.
+// secret checks that a answers q and returns its secret. An answer without a name, or without a pinned version or stage, is malformed: it
+// does not come from the service.
 func (q query) secret(a answer) (secrets.Secret, error) {
 	switch {
 	case !q.isAnsweredBy(a):
@@ -49,7 +49,7 @@ func (q query) secret(a answer) (secrets.Secret, error) {
 	case q.versionID != "" && deref(a.version) != q.versionID:
 		return secrets.Secret{}, malformed("the service answered with another version, or did not say with which")
 	case q.stage != "" && !slices.Contains(a.stages, q.stage):
-		return secrets.Secret{}, malformed("the service answered with a version that has not that stage")
+		return secrets.Secret{}, malformed("the service answered with a version that does not have that stage")
 	case !q.pinned() && a.stages != nil && !slices.Contains(a.stages, currentStage):
 		return secrets.Secret{}, malformed("the service answered with a version that is not the current one")
 	case a.text != nil && a.bytes != nil:
@@ -61,12 +61,12 @@ func (q query) secret(a answer) (secrets.Secret, error) {
 		return secrets.NewSecret(*a.text, meta), nil
 	case a.bytes != nil:
 		return secrets.NewSecret(string(a.bytes), meta), nil
-	default: // an empty answer is no error to the SDK
+	default: // the SDK accepts an empty answer
 		return secrets.Secret{}, malformed("the answer holds neither a SecretString nor a SecretBinary")
 	}
 }
 
-// isAnsweredBy reports whether a is about the secret that q asks for.
+// isAnsweredBy reports whether a is for the secret of q.
 func (q query) isAnsweredBy(a answer) bool {
 	if a.name != nil && a.arn != nil && *a.arn != "" && *a.name != "" {
 		// The ARN of a secret ends in its name, a hyphen and 6 characters.
@@ -80,8 +80,8 @@ func (q query) isAnsweredBy(a answer) bool {
 	return deref(a.arn) == q.id || isPartialARN(q.id, deref(a.arn))
 }
 
-// isPartialARN reports whether partial is arn without its end. One that ends so itself is a complete ARN, to the service too: a secret
-// whose name is that of another with its 6 characters must not stand in for it.
+// isPartialARN reports whether partial is arn without its suffix. If partial ends in such a suffix itself, it is a complete ARN, as for the
+// service: a secret whose name is the name of another plus a suffix must not be taken for the other.
 func isPartialARN(partial, arn string) bool {
 	return isPartOf(partial, arn) && !complete.MatchString(partial)
 }

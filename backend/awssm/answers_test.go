@@ -22,13 +22,13 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// canary stands wherever an answer could carry a secret.
+// canary is in every part of an answer that could contain a secret.
 const canary = "canary-8c2e4f60b1"
 
-// page is what a proxy answers with.
+// page is the answer of a proxy.
 const page = "<html><body>" + canary + "</body></html>"
 
-// TestAnswers replays what the service and what stands before it answer, to the real SDK.
+// TestAnswers replays answers of the service, and of proxies before it, to the real SDK.
 func TestAnswers(t *testing.T) {
 	fault := func(code, message string) string {
 		return fmt.Sprintf(`{"__type":%q,"Message":%q}`, code, message+" "+canary)
@@ -44,7 +44,7 @@ func TestAnswers(t *testing.T) {
 		header   string // x-amzn-ErrorType
 		class    error
 		detail   string
-		attempts int64 // 1 if it is 0
+		attempts int64 // 0 means 1
 
 		anonymous bool // without a request ID
 	}{
@@ -114,7 +114,7 @@ func TestAnswers(t *testing.T) {
 		{name: "401 of a proxy", status: 401, body: page, class: secrets.ErrUnavailable, detail: notTheService},
 		{name: "401 without a body", status: 401, class: secrets.ErrUnavailable, detail: notTheService},
 		{name: "401 of the service", status: 401, body: fault("Other", "x"), class: secrets.ErrUnauthenticated},
-		{name: "a code that is none", status: 400, body: fault(canary+" "+canary, "x"), class: secrets.ErrUnknown},
+		{name: "an invalid code", status: 400, body: fault(canary+" "+canary, "x"), class: secrets.ErrUnknown},
 		{name: "an unknown code", status: 400, body: fault("SomethingNewException", "x"), class: secrets.ErrUnknown,
 			detail: "SomethingNewException"},
 		{name: "302", status: 302, body: page, class: secrets.ErrUnavailable},
@@ -123,9 +123,9 @@ func TestAnswers(t *testing.T) {
 		{name: "200 without a value", status: 200, body: `{"Name":"db"}`, class: secrets.ErrMalformed, detail: "neither"},
 		{name: "200 with two values", status: 200, body: `{"Name":"db","SecretString":"` + canary + `","SecretBinary":"AAH/"}`,
 			class: secrets.ErrMalformed, detail: "both"},
-		{name: "200 with a value alone", status: 200, body: `{"SecretString":"` + canary + `"}`, class: secrets.ErrMalformed,
+		{name: "200 with only a value", status: 200, body: `{"SecretString":"` + canary + `"}`, class: secrets.ErrMalformed,
 			detail: "did not say with which"},
-		{name: "200 with another ARN beside the name", status: 200,
+		{name: "200 with another ARN for the name", status: 200,
 			body:  `{"ARN":"arn:aws:secretsmanager:eu-west-1:123456789012:secret:other-AbCdEf","Name":"db","SecretString":"` + canary + `"}`,
 			class: secrets.ErrMalformed, detail: "another secret"},
 		{name: "200 for a longer name", status: 200, body: `{"Name":"db-AbCdEf","SecretString":"` + canary + `"}`, class: secrets.ErrMalformed,
@@ -136,7 +136,7 @@ func TestAnswers(t *testing.T) {
 		{name: "200 null", status: 200, body: "null", class: secrets.ErrMalformed},
 		{name: "200 of a proxy", status: 200, body: page, class: secrets.ErrMalformed},
 		{name: "200 cut short", status: 200, body: `{"Name":"db","SecretString":"` + canary, class: secrets.ErrMalformed},
-		{name: "200 of another kind", status: 200, body: `{"Name":"db","SecretString":{"` + canary + `":1}}`, class: secrets.ErrMalformed},
+		{name: "200 with an object", status: 200, body: `{"Name":"db","SecretString":{"` + canary + `":1}}`, class: secrets.ErrMalformed},
 		{name: "200 with bad base64", status: 200, body: `{"Name":"db","SecretBinary":"` + canary + `!"}`, class: secrets.ErrMalformed},
 		{name: "200 for another secret", status: 200, body: `{"Name":"other","SecretString":"` + canary + `"}`, class: secrets.ErrMalformed,
 			detail: "another secret"},
@@ -145,7 +145,7 @@ func TestAnswers(t *testing.T) {
 		{name: "binary secret", status: 200, body: `{"ARN":"` + arn + `","Name":"db","SecretBinary":"AAH/","VersionId":"v"}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			t.Parallel() // some are tried again
+			t.Parallel() // some calls are retried
 			is := is.New(t)
 			var attempts atomic.Int64
 			b := serve(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -193,11 +193,11 @@ func TestAnAnswerIsBounded(t *testing.T) {
 	is.True(strings.Contains(err.Error(), "too large"))
 }
 
-// TestAnAnswerThatBreaksOff has the network fail in the middle of an answer: an outage, which stale values outlive.
-func TestAnAnswerThatBreaksOff(t *testing.T) {
+// A network failure in the middle of an answer is an outage, during which stale values are served.
+func TestAnAnswerThatBreaksOffIsUnavailable(t *testing.T) {
 	const begin = `{"Name":"db","SecretString":"` + canary
 	for name, end := range map[string]func(w http.ResponseWriter, r *http.Request){
-		"cut": func(http.ResponseWriter, *http.Request) {}, // before the length that it should have
+		"cut": func(http.ResponseWriter, *http.Request) {}, // before the end of its Content-Length
 		"reset": func(w http.ResponseWriter, _ *http.Request) {
 			conn, _, err := http.NewResponseController(w).Hijack()
 			if err != nil {
@@ -226,7 +226,7 @@ func TestAnAnswerThatBreaksOff(t *testing.T) {
 	}
 }
 
-// TestNoRedirectIsFollowed has one lead to another host, as a captive portal or a wrong endpoint does.
+// A captive portal or a wrong endpoint may redirect to another host.
 func TestNoRedirectIsFollowed(t *testing.T) {
 	var followed atomic.Int64
 	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -252,7 +252,7 @@ func TestNoRedirectIsFollowed(t *testing.T) {
 	}
 }
 
-// serve returns a backend whose service is answer.
+// serve returns a backend for a service that answers with answer.
 func serve(t testing.TB, answer http.HandlerFunc, opts ...awssm.Option) *awssm.Backend {
 	t.Helper()
 	server := httptest.NewServer(answer)
@@ -264,7 +264,7 @@ func serve(t testing.TB, answer http.HandlerFunc, opts ...awssm.Option) *awssm.B
 func backend(t testing.TB, url string, opts ...awssm.Option) *awssm.Backend {
 	t.Helper()
 	b, err := awssm.New(t.Context(), append([]awssm.Option{
-		awssm.WithConfig(config()), awssm.WithEndpoint(url), awssm.WithMaxPause(0), // a pause has no end in a bubble that stands still
+		awssm.WithConfig(config()), awssm.WithEndpoint(url), awssm.WithMaxPause(0), // a pause never ends while the clock of a bubble stands still
 	}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
@@ -273,7 +273,7 @@ func backend(t testing.TB, url string, opts ...awssm.Option) *awssm.Backend {
 	return b
 }
 
-// config is a configuration that looks at nothing of the machine.
+// config returns a configuration that uses nothing of the machine.
 func config() aws.Config {
 	return aws.Config{
 		Region: "eu-west-1",
@@ -290,6 +290,6 @@ func client(t testing.TB, b secrets.Backend, opts ...secrets.Option) *secrets.Cl
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = c.Close() }) // it has nothing that fails
+	t.Cleanup(func() { _ = c.Close() }) // it never fails
 	return c
 }

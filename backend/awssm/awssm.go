@@ -12,23 +12,21 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// Backend reads the secrets of one account and region of AWS Secrets Manager, and, by ARN, of others. It is safe for
-// concurrent use.
+// Backend reads the secrets of one AWS account and region, and those of others by ARN. It is safe for concurrent use.
 type Backend struct {
 	name        string
 	prefix      string
 	region      string
 	call        caller
-	noBatch     bool     // none is to be used
-	batchDenied sync.Map // of a region, if it has denied one
+	noBatch     bool     // see WithoutBatch
+	batchDenied sync.Map // the regions that have denied a batch
 	batchers    batchers
 	closed      atomic.Bool
 }
 
-// New returns a Backend with the default configuration of the SDK, as far as no option says otherwise. It looks at the
-// environment and the files of the configuration, and contacts nobody: credentials are got with the first secret. The error
-// holds every fault of the options, joined: no region, an endpoint that begins with http:// and is not of this machine, a
-// client that would log bodies.
+// New returns a Backend with the default configuration of the SDK, changed by opts. It reads variables and configuration files and makes
+// no network calls; the first Fetch gets credentials. The error joins all faults, such as no region, an http:// endpoint on another
+// machine, or a client that logs bodies.
 func New(ctx context.Context, opts ...Option) (*Backend, error) {
 	c := newSettings(opts)
 	b := &Backend{name: c.name, prefix: c.prefix, noBatch: c.single}
@@ -49,7 +47,7 @@ func (b *Backend) Info() secrets.Info {
 	return info
 }
 
-// endpoint returns the region that ref is in: regions fail one by one.
+// endpoint returns the region of ref: each region fails independently.
 func (b *Backend) endpoint(ref secrets.Ref) string {
 	if q, err := b.query(ref); err == nil && q.region != "" {
 		return q.region
@@ -57,12 +55,12 @@ func (b *Backend) endpoint(ref secrets.Ref) string {
 	return b.region
 }
 
-// alternates returns ref with the stages of a rotation. Where a secret has one user, only AWSPENDING works from setSecret, which changes
-// the password, to finishSecret, which makes the new version the current one. AWSPREVIOUS is for a consumer that has not learned of the
-// new password yet: https://docs.aws.amazon.com/secretsmanager/latest/userguide/rotation-strategy.html and, for the steps,
+// alternates returns ref with the stages of a rotation. For a secret with one user, only AWSPENDING works between setSecret, which changes
+// the password, and finishSecret, which makes the new version current. AWSPREVIOUS is for a consumer that does not accept the new password
+// yet: https://docs.aws.amazon.com/secretsmanager/latest/userguide/rotation-strategy.html and, for the steps,
 // https://docs.aws.amazon.com/secretsmanager/latest/userguide/rotate-secrets_lambda-functions.html.
 //
-// A version ID does not tell which stages it has, so that an alternate may be the version that ref names.
+// The stages of a version ID are not known, so an alternate may be the version of ref.
 func alternates(ref secrets.Ref) []secrets.Ref {
 	var others []secrets.Ref
 	for _, stage := range []string{pendingStage, previousStage} {
@@ -75,10 +73,10 @@ func alternates(ref secrets.Ref) []secrets.Ref {
 	return others
 }
 
-// Fetch returns the secret at ref.Path behind the prefix, or with that ARN: its SecretString, byte for byte, or the bytes of
-// its SecretBinary. ref.Version is a VersionId if the secret has it, and else a stage; by default, it is the stage AWSCURRENT.
-// Meta.Version is the VersionId. Three secrets and more that one GetMany of a Client asks for are read with one BatchGetSecretValue
-// for each 20 of them; those of a version, and those that a batch does not bring, are read one by one.
+// Fetch returns the secret with the name prefix+ref.Path, or with the ARN in ref.Path: its SecretString byte for byte, or the bytes of its
+// SecretBinary. ref.Version is a VersionId if the secret has it, else a stage. Default: the stage AWSCURRENT. Meta.Version is the
+// VersionId. A GetMany of three secrets or more uses one BatchGetSecretValue per 20 secrets; pinned versions, and secrets without an
+// answer in a batch, are read one by one.
 func (b *Backend) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 	q, err := b.query(ref)
 	switch {
@@ -93,8 +91,7 @@ func (b *Backend) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, e
 	}
 }
 
-// get reads one secret. A version that may be a VersionId is one if the secret has it, and else a stage: what Meta.Version says can always
-// be pinned.
+// get reads one secret. A version that may be a VersionId is one if the secret has it, else a stage, so every Meta.Version can be pinned.
 func (b *Backend) get(ctx context.Context, q query) (secrets.Secret, error) {
 	ctx, cancel := bound(ctx)
 	defer cancel()
@@ -106,16 +103,16 @@ func (b *Backend) get(ctx context.Context, q query) (secrets.Secret, error) {
 	q.versionID, q.stage = "", q.versionID
 	s, errOfStage := b.read(ctx, q)
 	if class == secrets.ErrNotFound && secrets.Class(errOfStage) == class {
-		return s, err // which says of the version what is true of the stage, too
+		return s, err // its text covers the version and the stage
 	}
 	return s, errOfStage
 }
 
-// read reads one secret. Code of the program runs within the SDK, such as a provider of credentials, and may panic.
+// read calls GetSecretValue for q. The SDK runs code of the program, such as a credentials provider, which may panic.
 func (b *Backend) read(ctx context.Context, q query) (s secrets.Secret, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fail(secrets.ErrUnknown, fmt.Sprintf("a panic with a %T", p)) // its text may quote a value
+			err = fail(secrets.ErrUnknown, fmt.Sprintf("a panic with a %T", p)) // no text: it may contain a value
 		}
 	}()
 	input := &secretsmanager.GetSecretValueInput{SecretId: &q.id}
@@ -139,16 +136,16 @@ func (b *Backend) read(ctx context.Context, q query) (s secrets.Secret, err erro
 	})
 }
 
-// placed adds to an absence or a denial where it was looked for: neither the prefix nor the region is in the key.
+// placed adds the full name and the region to a not-found or a denial: the key does not contain them.
 func (b *Backend) placed(q query, err error) error {
 	e, ok := errors.AsType[*secrets.Error](err)
 	if !ok || q.isARN() || !errors.Is(err, secrets.ErrNotFound) && !errors.Is(err, secrets.ErrPermissionDenied) {
 		return err
 	}
-	return fail(e.Err, fmt.Sprintf("%s: it is %s in %s", e.Detail, q.id, b.region))
+	return fail(e.Err, fmt.Sprintf("%s; the full name is %s in %s", e.Detail, q.id, b.region))
 }
 
-// bound returns ctx with a deadline.
+// bound returns ctx with a deadline: its own, or one after callTimeout.
 func bound(ctx context.Context) (context.Context, context.CancelFunc) {
 	if _, has := ctx.Deadline(); has {
 		return ctx, func() {}
@@ -156,7 +153,7 @@ func bound(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, callTimeout)
 }
 
-// Close makes later requests [secrets.ErrClosed]. Those that are under way end with their contexts.
+// Close makes later requests return [secrets.ErrClosed]. Requests in flight end with their contexts.
 func (b *Backend) Close() error {
 	b.closed.Store(true)
 	return nil

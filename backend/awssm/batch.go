@@ -16,15 +16,15 @@ import (
 )
 
 const (
-	// maxIDs is how many secrets one BatchGetSecretValue may ask for.
+	// maxIDs is the maximum number of secrets in one BatchGetSecretValue.
 	maxIDs = 20
-	// minIDs is from how many on a batch is used: it has a limit of 100 calls a second, single reads one of 10,000.
+	// minIDs is the minimum number of secrets for a batch: AWS allows 100 batches a second and 10,000 single reads.
 	minIDs = 3
-	// maxPages bounds the pages of one batch. Each has a secret, or an error, in all that was seen; empty ones are allowed.
+	// maxPages bounds the pages of one batch. In practice, each page has a secret or an error, but empty pages are allowed.
 	maxPages = 2 * maxIDs
 )
 
-// batchers are the batchers of the regions: secrets of several regions have no call in common.
+// batchers holds one batcher per region: a call reads the secrets of one region only.
 type batchers struct {
 	window time.Duration
 	call   func(ctx context.Context, refs []secrets.Ref) []secrets.Result
@@ -45,18 +45,18 @@ func (b *batchers) of(region string) *secrets.Batcher {
 	if b.byRegion == nil {
 		b.byRegion = make(map[string]*secrets.Batcher)
 	}
-	if len(b.byRegion) < maxClients { // whoever gives the keys can make up regions
+	if len(b.byRegion) < maxClients { // keys from outside may contain invented regions
 		b.byRegion[region] = batcher
 	}
 	return batcher
 }
 
-// fetchAll answers refs, which are of one region and distinct, in order.
+// fetchAll returns the results of refs, in order. The refs are distinct and of one region.
 func (b *Backend) fetchAll(ctx context.Context, refs []secrets.Ref) []secrets.Result {
 	var (
 		results = make([]secrets.Result, len(refs))
 		queries = make([]query, 0, len(refs))
-		places  = make(map[query]int, len(refs)) // in refs
+		places  = make(map[query]int, len(refs)) // the index in refs
 	)
 	for i, ref := range refs {
 		q, err := b.query(ref)
@@ -83,7 +83,7 @@ func (b *Backend) fetchAll(ctx context.Context, refs []secrets.Ref) []secrets.Re
 		s, err := b.get(ctx, q)
 		return secrets.Result{Secret: s, Err: err}
 	}) {
-		if r.Err == nil && r.Secret.IsZero() { // code of the program, within the SDK, has ended the goroutine
+		if r.Err == nil && r.Secret.IsZero() { // code of the program, called by the SDK, has ended the goroutine
 			r.Err = fail(secrets.ErrUnknown, "the call ended its goroutine")
 		}
 		results[places[single[n]]] = r
@@ -91,17 +91,16 @@ func (b *Backend) fetchAll(ctx context.Context, refs []secrets.Ref) []secrets.Re
 	return results
 }
 
-// batches reports whether q may be asked for in a batch, which brings current versions only, and takes a permission.
+// batches reports whether q may be read in a batch. A batch returns current versions only and needs a permission.
 func (b *Backend) batches(q query) bool {
 	_, denied := b.batchDenied.Load(q.region)
 	return !b.noBatch && !denied && !q.pinned()
 }
 
-// batch reads queries, of one region, with one BatchGetSecretValue. Those that it brings no certain answer for are not in
-// what it returns.
+// batch reads queries, of one region, with one BatchGetSecretValue. It leaves out queries without a certain answer.
 func (b *Backend) batch(ctx context.Context, queries []query) (found map[query]secrets.Result) {
 	found = make(map[query]secrets.Result, len(queries))
-	defer func() { _ = recover() }() // see get, which is asked then
+	defer func() { _ = recover() }() // get then reads the queries one by one and reports the panic
 	ctx, cancel := bound(ctx)
 	defer cancel()
 	input := &secretsmanager.BatchGetSecretValueInput{}
@@ -118,7 +117,7 @@ func (b *Backend) batch(ctx context.Context, queries []query) (found map[query]s
 		})
 		if err != nil {
 			b.settle(seen, queries, found)
-			b.refused(ctx, err, queries, found)
+			b.batchFailed(ctx, err, queries, found)
 			return found
 		}
 		for _, value := range output.SecretValues {
@@ -136,14 +135,14 @@ func (b *Backend) batch(ctx context.Context, queries []query) (found map[query]s
 	return found
 }
 
-// page is what the pages of a batch have said.
+// page collects the pages of a batch.
 type page struct {
 	values []answer
 	errors []types.APIErrorType
 }
 
-// settle puts into found what the pages of a batch say of queries. Each secret is answered once; where that is not so, a denial wins, and
-// any other contradiction is no answer.
+// settle adds the results of queries to found. The service answers each secret once. If there are several answers, a denial wins; any other
+// contradiction is malformed.
 func (b *Backend) settle(seen page, queries []query, found map[query]secrets.Result) {
 	for _, q := range queries {
 		var result secrets.Result
@@ -158,7 +157,7 @@ func (b *Backend) settle(seen page, queries []query, found map[query]secrets.Res
 			result.Err = malformed("the service answered with a value and an error for one secret")
 		case value != nil:
 			result.Secret, result.Err = q.secret(*value)
-		// Of an ARN, which may be of another account, the truth is in a read of its own: whether a batch reaches it is not documented.
+		// An ARN may be of another account, and AWS does not document whether a batch reaches it. Only a single read is certain.
 		case fault == nil, q.isARN(), errors.Is(fault, secrets.ErrUnknown):
 			continue
 		default:
@@ -168,10 +167,10 @@ func (b *Backend) settle(seen page, queries []query, found map[query]secrets.Res
 	}
 }
 
-// valueOf returns the value that is certainly of q, or nil. A batch does not echo what was asked for.
+// valueOf returns the value that is certainly the one of q, or nil. The answer does not contain the IDs of the request.
 func (p page) valueOf(q query, queries []query) (value *answer, err error) {
 	for _, v := range p.values {
-		// A name is of this account, an ARN may be of another, which may have the same name.
+		// A name belongs to this account; an ARN may belong to another account that has a secret of the same name.
 		byARN := slices.ContainsFunc(queries, func(q query) bool { return q.isARN() && q.isAnsweredBy(v) })
 		switch {
 		case !q.isAnsweredBy(v) || q.isARN() != byARN:
@@ -184,7 +183,7 @@ func (p page) valueOf(q query, queries []query) (value *answer, err error) {
 	return value, nil
 }
 
-// errorOf returns what a batch says is wrong with q, whose value it may have brought too, or nil. A denial goes before all else.
+// errorOf returns the error of a batch for q, or nil. value is the value for q in the same batch, if any. A denial wins over other errors.
 func (p page) errorOf(q query, value *answer) (fault error) {
 	for _, e := range p.errors {
 		id, err := deref(e.SecretId), classify(deref(e.ErrorCode), deref(e.Message), 0)
@@ -197,23 +196,23 @@ func (p page) errorOf(q query, value *answer) (fault error) {
 	return fault
 }
 
-// refused puts the failure err of a whole batch into found, where it is one of each secret too. Otherwise they are to be read
-// one by one.
-func (b *Backend) refused(ctx context.Context, err error, queries []query, found map[query]secrets.Result) {
+// batchFailed adds err, which failed a whole batch, to found if a single read would fail with it too. Otherwise the secrets are read one by
+// one.
+func (b *Backend) batchFailed(ctx context.Context, err error, queries []query, found map[query]secrets.Result) {
 	cause := err
 	api, _ := errors.AsType[smithy.APIError](cause)
 	err = failure(ctx, cause)
 	switch {
 	case api != nil && isDenial(api.ErrorCode()):
-		// It is a permission of its own, which many policies do not give, and some for a region.
+		// Batches have their own permission, which many policies lack, some for one region only.
 		b.batchDenied.Store(queries[0].region, true)
 		return
-	case api != nil && isThrottle(api.ErrorCode()): // and so is its limit
+	case api != nil && isThrottle(api.ErrorCode()): // batches have their own limit
 		return
-	case errors.Is(err, secrets.ErrUnavailable) && status(cause) == http.StatusForbidden: // of a proxy, which may let single reads pass
+	case errors.Is(err, secrets.ErrUnavailable) && status(cause) == http.StatusForbidden: // from a proxy, which may allow single reads
 		return
 	case errors.Is(err, secrets.ErrUnavailable), errors.Is(err, secrets.ErrUnauthenticated), ctx.Err() != nil:
-	default: // one of them may have spoilt it for all
+	default: // one bad ID may have failed the batch
 		return
 	}
 	for _, q := range queries {

@@ -41,7 +41,7 @@ func service(t testing.TB, n int, opts ...awssm.Option) (server *awstest.Server,
 
 func valueOf(name string) string { return "value of " + name }
 
-// of returns a backend for server.
+// of returns a backend that uses server.
 func of(t testing.TB, server *awstest.Server, opts ...awssm.Option) *awssm.Backend {
 	t.Helper()
 	cfg := config()
@@ -50,7 +50,7 @@ func of(t testing.TB, server *awstest.Server, opts ...awssm.Option) *awssm.Backe
 	return backend(t, server.URL(), append([]awssm.Option{awssm.WithConfig(cfg)}, opts...)...)
 }
 
-// keys returns the credentials that server knows.
+// keys returns a provider of the credentials that server accepts.
 func keys(server *awstest.Server) aws.CredentialsProviderFunc {
 	return func(context.Context) (aws.Credentials, error) {
 		c := server.Credentials()
@@ -58,14 +58,14 @@ func keys(server *awstest.Server) aws.CredentialsProviderFunc {
 	}
 }
 
-// still runs f in a bubble whose clock stands still: a network within it keeps synctest from moving the time on. So no slow machine cuts
-// a batch short, which waits for others for no more than 20 ms.
+// still runs f in a bubble whose clock stands still, because network I/O keeps synctest from advancing it. A batch waits at most 20 ms for
+// more refs; here, a slow machine cannot cut that short.
 func still(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
 	synctest.Test(t, f)
 }
 
-// getAll gets names with one GetMany of a client without layers, and returns what each of them got.
+// getAll gets names with one GetMany of a client without layers and returns the result of each.
 func getAll(t testing.TB, b secrets.Backend, names ...string) []secrets.Result {
 	t.Helper()
 	found, err := client(t, b).GetMany(t.Context(), names...)
@@ -83,8 +83,8 @@ func getAll(t testing.TB, b secrets.Backend, names ...string) []secrets.Result {
 	return results
 }
 
-// An attempt that fails is followed by another, although no pause ends while the clock stands still.
-func TestABubbleThatStandsStillHasRetries(t *testing.T) {
+// Failed calls are retried although the clock stands still: the pause is 0.
+func TestCallsAreRetriedWhileTheClockStandsStill(t *testing.T) {
 	still(t, func(t *testing.T) {
 		is := is.New(t)
 		server, names, b := service(t, 3)
@@ -101,7 +101,7 @@ func TestBatchesOfAllSizes(t *testing.T) {
 	for n, want := range map[int]struct{ batches, single int }{
 		0: {0, 0}, 1: {0, 1}, 2: {0, 2}, 3: {1, 0}, 19: {1, 0}, 20: {1, 0}, 21: {1, 1}, 22: {1, 2}, 23: {2, 0}, 40: {2, 0}, 41: {2, 1},
 		100: {5, 0}, 101: {5, 1},
-		400: {20, 0}, // not all are asked for at the same time
+		400: {20, 0}, // not all are fetched at the same time
 	} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			still(t, func(t *testing.T) {
@@ -151,7 +151,7 @@ func TestFieldsOfOneSecretAreOneCall(t *testing.T) {
 	is.True(errors.Is(err, secrets.ErrFieldNotFound))
 }
 
-// TestOneSecretByAllItsNames asks for it by name, ARN and partial ARN, twice each.
+// TestOneSecretByAllItsNames reads one secret by name, ARN and partial ARN, twice each.
 func TestOneSecretByAllItsNames(t *testing.T) {
 	still(t, func(t *testing.T) {
 		is := is.New(t)
@@ -168,7 +168,7 @@ func TestOneSecretByAllItsNames(t *testing.T) {
 			is.Equal(r.Secret.Reveal(), want)
 		}
 		is.Equal(server.Count(getMany), 1)
-		is.Equal(server.Count(getOne), 1) // the name, which the secret of another account could have too
+		is.Equal(server.Count(getOne), 1) // the name: a secret of another account could have it too
 	})
 }
 
@@ -191,7 +191,7 @@ func TestEachSecretOfABatchFailsAlone(t *testing.T) {
 		results := b.Call(t.Context(), "prod/key-10", name, "prod/key-11", "prod/key-12")
 		_, single := b.Fetch(t.Context(), secrets.Ref{Path: name})
 		is.Equal(secrets.Class(results[1].Err), want) // name
-		is.Equal(secrets.Class(single), want)         // and so it is alone
+		is.Equal(secrets.Class(single), want)         // the same class as a single read
 		for i, n := range map[int]string{0: "prod/key-10", 2: "prod/key-11", 3: "prod/key-12"} {
 			is.NoErr(results[i].Err)
 			is.Equal(results[i].Secret.Reveal(), valueOf(n))
@@ -202,8 +202,8 @@ func TestEachSecretOfABatchFailsAlone(t *testing.T) {
 	is.Equal(s.Bytes(), []byte{0, 0xff, '\n'})
 }
 
-// TestABatchThatIsRefused has a policy without the permission for batches, as many are.
-func TestABatchThatIsRefused(t *testing.T) {
+// Many policies lack the permission for batches.
+func TestADeniedBatchIsReadOneByOne(t *testing.T) {
 	still(t, func(t *testing.T) {
 		is := is.New(t)
 		server, names, b := service(t, 30)
@@ -216,7 +216,7 @@ func TestABatchThatIsRefused(t *testing.T) {
 		is.True(refused >= 1 && refused <= 2)
 		is.Equal(server.Count(getOne), 30)
 		getAll(t, b, names...)
-		is.Equal(server.Count(getMany), refused) // it is remembered
+		is.Equal(server.Count(getMany), refused) // the denial is remembered
 		is.Equal(server.Count(getOne), 60)
 
 		_, names, b = service(t, 3, awssm.WithoutBatch())
@@ -226,8 +226,8 @@ func TestABatchThatIsRefused(t *testing.T) {
 	})
 }
 
-// TestABatchThatIsRefusedInOneRegion leaves the batches of the others as they are, and what a proxy refuses is no policy.
-func TestABatchThatIsRefusedInOneRegion(t *testing.T) {
+// A denial in one region does not stop batches in others. A refusal by a proxy is not remembered.
+func TestADeniedBatchCountsForItsRegion(t *testing.T) {
 	still(t, func(t *testing.T) {
 		is := is.New(t)
 		server, names, b := service(t, 3)
@@ -265,14 +265,14 @@ func TestWithoutBatchMakesNone(t *testing.T) {
 	is.Equal(server.Count(getOne), 31)
 }
 
-// TestWholeBatchesThatFail says what becomes of the secrets.
-func TestWholeBatchesThatFail(t *testing.T) {
+// If a whole batch fails, its secrets fail too, or are read one by one.
+func TestAFailedBatch(t *testing.T) {
 	for name, c := range map[string]struct {
 		answer *awstest.Response
 		class  error // nil if they are read one by one
 	}{
 		"throttled":            {awstest.Fault("ThrottlingException", ""), nil},
-		"one id spoils it":     {awstest.Fault("InvalidParameterException", ""), nil},
+		"one bad id":           {awstest.Fault("InvalidParameterException", ""), nil},
 		"an unknown operation": {awstest.Fault("UnknownOperationException", ""), nil},
 		"an odd answer":        {&awstest.Response{Body: "{}"}, nil},
 		"no answer":            {&awstest.Response{}, nil},
@@ -286,7 +286,7 @@ func TestWholeBatchesThatFail(t *testing.T) {
 		"unknown client": {awstest.Fault("UnrecognizedClientException", ""), secrets.ErrUnauthenticated},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel() // some are tried again
+			t.Parallel() // some calls are retried
 			is := is.New(t)
 			server, names, b := service(t, 5)
 			server.Fail(getMany, c.answer)
@@ -297,12 +297,12 @@ func TestWholeBatchesThatFail(t *testing.T) {
 				}
 			}
 			if c.class != nil {
-				is.Equal(server.Count(getOne), 0) // nothing more is asked of a service that fails
+				is.Equal(server.Count(getOne), 0) // no more calls to a failing service
 			}
 			server.Recover()
 			b.Call(t.Context(), names...)
 			calls := server.Calls()
-			is.Equal(calls[len(calls)-1].Operation, getMany) // none of these is remembered
+			is.Equal(calls[len(calls)-1].Operation, getMany) // no failure is remembered
 		})
 	}
 }
@@ -319,7 +319,7 @@ func TestPages(t *testing.T) {
 	is.Equal(server.Count(getOne), 0)
 }
 
-func TestATokenThatComesAgainEndsTheBatch(t *testing.T) {
+func TestARepeatedTokenEndsTheBatch(t *testing.T) {
 	is := is.New(t)
 	server, names, b := service(t, 20)
 	server.SetPages(7)
@@ -360,7 +360,7 @@ func TestCreatedAt(t *testing.T) {
 	is := is.New(t)
 	server := awstest.NewServer(t)
 	c := client(t, of(t, server), middleware.Standard())
-	began := time.Now().Truncate(time.Millisecond) // the service says no more
+	began := time.Now().Truncate(time.Millisecond) // the precision of the service
 	server.Put("db", "one")
 	between := time.Now()
 	server.Put("db", "two")
@@ -384,7 +384,7 @@ func TestCreatedAt(t *testing.T) {
 	server.Put("db", "four")
 	cached, err := c.Get(t.Context(), "db")
 	is.NoErr(err)
-	is.Equal(cached.Reveal(), "two") // control: it is cached
+	is.Equal(cached.Reveal(), "two") // the control: it is cached
 	is.Equal(cached.Meta().CreatedAt, found["db"].Meta().CreatedAt)
 
 	server.Handle(func(*awstest.Request) *awstest.Response {
@@ -425,7 +425,7 @@ func TestRegions(t *testing.T) {
 				is.Equal(r.Secret.Reveal(), []string{"eu-west-1", "ap-southeast-2"}[i%2]+fmt.Sprintf("r-%d", i/2))
 			}
 		}
-		is.Equal(server.Count(getMany), 3) // one of each region
+		is.Equal(server.Count(getMany), 3) // one per region
 		is.Equal(server.Count(getOne), 0)
 	})
 }
@@ -445,7 +445,7 @@ func TestAnotherAccountIsReadByItself(t *testing.T) {
 	is.Equal(results[3].Secret.Reveal(), "of another account")
 }
 
-// TestRotationUnderLoad rotates as AWS does, while readers want a user and a password of one version.
+// TestRotationUnderLoad rotates as AWS does. Readers must always get a user and a password of one version.
 func TestRotationUnderLoad(t *testing.T) {
 	for name, opts := range map[string][]awssm.Option{"single": {awssm.WithoutBatch()}, "batches": nil,
 		"coalescing": {awssm.WithCoalescing(time.Millisecond)}} {
@@ -494,8 +494,8 @@ func TestRotationUnderLoad(t *testing.T) {
 	}
 }
 
-// TestTheRetryQuotaRunsOut has more calls fail than the SDK is willing to repeat. They are of the same class from then on.
-func TestTheRetryQuotaRunsOut(t *testing.T) {
+// The SDK stops retrying after too many failures. The class of the errors stays the same.
+func TestAnExhaustedRetryQuotaDoesNotChangeTheClass(t *testing.T) {
 	is := is.New(t)
 	server, _, b := service(t, 1)
 	server.Fail("*", awstest.Fault("InternalServiceError", ""))
@@ -503,7 +503,7 @@ func TestTheRetryQuotaRunsOut(t *testing.T) {
 		_, err := b.Fetch(t.Context(), secrets.Ref{Path: "prod/key-0"})
 		is.True(errors.Is(err, secrets.ErrUnavailable))
 	}
-	is.True(server.Count("*") < 3*60) // it has run out
+	is.True(server.Count("*") < 3*60) // the quota is exhausted
 	server.Recover()
 	_, err := b.Fetch(t.Context(), secrets.Ref{Path: "prod/key-0"})
 	is.NoErr(err)
@@ -520,15 +520,15 @@ func TestHasReadsWhatGetReads(t *testing.T) {
 		is.NoErr(err)
 		is.Equal(has, want)
 	}
-	server.Deny("DescribeSecret") // it needs no other permission
+	server.Deny("DescribeSecret") // Has does not use it
 	server.Deny(getOne, "prod/key-0")
 	_, err := c.Has(t.Context(), "prod/key-0")
 	is.True(errors.Is(err, secrets.ErrPermissionDenied))
 	is.Equal(server.Count("DescribeSecret"), 0)
 }
 
-// TestCredentialsThatPanic has code of the program end goroutines that are the backend's own.
-func TestCredentialsThatPanic(t *testing.T) {
+// A provider of the program may panic, or end a goroutine of the backend.
+func TestAPanicOfACredentialsProviderIsAnError(t *testing.T) {
 	for name, end := range map[string]func(){"panic": func() { panic(canary) }, "Goexit": runtime.Goexit} {
 		for kind, opts := range map[string][]awssm.Option{"batches": nil, "coalescing": {awssm.WithCoalescing(time.Millisecond)}} {
 			t.Run(name+" "+kind, func(t *testing.T) {
@@ -555,7 +555,7 @@ func TestCredentialsThatPanic(t *testing.T) {
 	}
 }
 
-// TestASecretNamedAsAnotherWithItsSuffix has two secrets of which one's ARN is the other's without the end.
+// TestASecretNamedAsAnotherWithItsSuffix has two secrets: the ARN of one is the ARN of the other without its suffix.
 func TestASecretNamedAsAnotherWithItsSuffix(t *testing.T) {
 	is := is.New(t)
 	server, names, b := service(t, 2)
@@ -569,8 +569,8 @@ func TestASecretNamedAsAnotherWithItsSuffix(t *testing.T) {
 	}
 }
 
-// TestANameOfAnotherAccountIsNotOurs has a batch bring a secret of another account, whose name one of this account has too.
-func TestANameOfAnotherAccountIsNotOurs(t *testing.T) {
+// A batch may contain a secret of another account. It does not answer the same name in this account.
+func TestASecretOfAnotherAccountDoesNotAnswerItsName(t *testing.T) {
 	is := is.New(t)
 	server, names, b := service(t, 2)
 	server.Put("db", "ours")
@@ -588,15 +588,15 @@ func TestANameOfAnotherAccountIsNotOurs(t *testing.T) {
 	is.Equal(results[1].Secret.Reveal(), "theirs")
 }
 
-func TestAnAbsenceSaysWhereItWasLookedFor(t *testing.T) {
+func TestANotFoundNamesTheFullNameAndTheRegion(t *testing.T) {
 	is := is.New(t)
 	server, _, b := service(t, 0, awssm.WithPrefix("prod/shop/"))
 	server.Deny(getOne, "prod/shop/denied")
 	for _, name := range []string{"missing", "denied"} {
 		_, err := b.Fetch(t.Context(), secrets.Ref{Path: name})
-		is.True(strings.Contains(err.Error(), ": it is prod/shop/"+name+" in us-east-1"))
+		is.True(strings.Contains(err.Error(), "; the full name is prod/shop/"+name+" in us-east-1"))
 		for _, r := range getAll(t, b, name, "a", "b") {
-			is.True(strings.Contains(r.Err.Error(), ": it is prod/shop/"))
+			is.True(strings.Contains(r.Err.Error(), "; the full name is prod/shop/"))
 		}
 	}
 }

@@ -18,15 +18,15 @@ import (
 
 const window = 10 * time.Millisecond
 
-// asked records what is asked for in calls.
-type asked struct {
+// recorder records the calls of a batcher.
+type recorder struct {
 	mu     sync.Mutex
 	groups [][]secrets.Ref
 	delay  time.Duration
 	ended  int // calls whose context ended
 }
 
-func (a *asked) call(ctx context.Context, refs []secrets.Ref) []secrets.Result {
+func (a *recorder) call(ctx context.Context, refs []secrets.Ref) []secrets.Result {
 	a.mu.Lock()
 	a.groups = append(a.groups, refs)
 	a.mu.Unlock()
@@ -51,7 +51,7 @@ func (a *asked) call(ctx context.Context, refs []secrets.Ref) []secrets.Result {
 }
 
 // sizes returns how many refs each call was for.
-func (a *asked) sizes() []int {
+func (a *recorder) sizes() []int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	sizes := make([]int, len(a.groups))
@@ -62,10 +62,10 @@ func (a *asked) sizes() []int {
 }
 
 // coalescing runs f with a backend that coalesces within window, in a bubble. Its calls take delay.
-func coalescing(t *testing.T, window, delay time.Duration, f func(is *is.I, a *asked, b *Backend)) {
+func coalescing(t *testing.T, window, delay time.Duration, f func(is *is.I, a *recorder, b *Backend)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		a := &asked{delay: delay}
+		a := &recorder{delay: delay}
 		f(is.New(t), a, &Backend{name: "aws", region: "us-east-1", batchers: batchers{window: window, call: a.call}})
 	})
 }
@@ -76,12 +76,12 @@ func fetch(ctx context.Context, b *Backend, path string) (string, error) {
 }
 
 func TestGetsWithinTheWindowShareACall(t *testing.T) {
-	coalescing(t, window, 0, func(is *is.I, a *asked, b *Backend) {
+	coalescing(t, window, 0, func(is *is.I, a *recorder, b *Backend) {
 		var wg sync.WaitGroup
 		began := time.Now()
 		for i := range 7 {
 			wg.Go(func() {
-				id := fmt.Sprint(i % 5) // two of them twice
+				id := fmt.Sprint(i % 5) // two ids twice
 				value, err := fetch(context.Background(), b, id)
 				is.NoErr(err)
 				is.Equal(value, id)
@@ -92,15 +92,15 @@ func TestGetsWithinTheWindowShareACall(t *testing.T) {
 		is.Equal(time.Since(began), window)
 		is.Equal(a.sizes(), []int{5})
 
-		_, err := fetch(context.Background(), b, "0") // afterwards, it is asked for anew
+		_, err := fetch(context.Background(), b, "0") // a later Get is a new call
 		is.NoErr(err)
 		is.Equal(a.sizes(), []int{5, 1})
 	})
 }
 
-func TestAnIsolatedGetWaitsForTheWindowAlone(t *testing.T) {
+func TestASingleGetWaitsForTheWindow(t *testing.T) {
 	for _, w := range []time.Duration{window, maxWindow} {
-		coalescing(t, w, 0, func(is *is.I, a *asked, b *Backend) {
+		coalescing(t, w, 0, func(is *is.I, a *recorder, b *Backend) {
 			began := time.Now()
 			_, err := fetch(context.Background(), b, "a")
 			is.NoErr(err)
@@ -111,7 +111,7 @@ func TestAnIsolatedGetWaitsForTheWindowAlone(t *testing.T) {
 }
 
 func TestWithoutCoalescingNoGetWaits(t *testing.T) {
-	coalescing(t, 0, 0, func(is *is.I, a *asked, b *Backend) {
+	coalescing(t, 0, 0, func(is *is.I, a *recorder, b *Backend) {
 		began := time.Now()
 		var wg sync.WaitGroup
 		for i := range 10 {
@@ -127,7 +127,7 @@ func TestWithoutCoalescingNoGetWaits(t *testing.T) {
 }
 
 func TestAFullGroupDoesNotWait(t *testing.T) {
-	coalescing(t, window, 0, func(is *is.I, a *asked, b *Backend) {
+	coalescing(t, window, 0, func(is *is.I, a *recorder, b *Backend) {
 		var wg sync.WaitGroup
 		for i := range 100 {
 			wg.Go(func() {
@@ -144,11 +144,11 @@ func TestAFullGroupDoesNotWait(t *testing.T) {
 
 func TestRegionsDoNotShareACall(t *testing.T) {
 	const arn = "arn:aws:secretsmanager:%s:123456789012:secret:%s"
-	coalescing(t, window, 0, func(is *is.I, a *asked, b *Backend) {
+	coalescing(t, window, 0, func(is *is.I, a *recorder, b *Backend) {
 		var wg sync.WaitGroup
 		for _, path := range []string{
 			"a", fmt.Sprintf(arn, "eu-west-1", "a"), "b", fmt.Sprintf(arn, "eu-west-1", "b"),
-			fmt.Sprintf(arn, "us-east-1", "b"), // which is that of the backend
+			fmt.Sprintf(arn, "us-east-1", "b"), // the region of the backend
 		} {
 			wg.Go(func() {
 				value, err := fetch(context.Background(), b, path)
@@ -168,8 +168,8 @@ func TestRegionsDoNotShareACall(t *testing.T) {
 	})
 }
 
-func TestEachCallerHasAnAnswerOfItsOwn(t *testing.T) {
-	coalescing(t, window, time.Second, func(is *is.I, a *asked, b *Backend) {
+func TestEachCallerGetsItsOwnAnswer(t *testing.T) {
+	coalescing(t, window, time.Second, func(is *is.I, a *recorder, b *Backend) {
 		results := make(map[string]error)
 		var mu sync.Mutex
 		var wg sync.WaitGroup
@@ -185,23 +185,23 @@ func TestEachCallerHasAnAnswerOfItsOwn(t *testing.T) {
 		first, leave := context.WithCancel(context.Background())
 		hurried, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 		defer cancel()
-		get("the first, who leaves", first, "a")
+		get("the first, which leaves", first, "a")
 		get("found", context.Background(), "b")
 		get("missing", context.Background(), "missing")
 		get("hurried", hurried, "c")
 		leave()
 		wg.Wait()
-		is.Equal(results["the first, who leaves"], context.Canceled)
+		is.Equal(results["the first, which leaves"], context.Canceled)
 		is.Equal(results["hurried"], context.DeadlineExceeded)
 		is.NoErr(results["found"])
 		is.True(errors.Is(results["missing"], secrets.ErrNotFound))
-		is.Equal(a.sizes(), []int{3}) // nobody waits for the first any more
+		is.Equal(a.sizes(), []int{3}) // without the first, which has left
 		is.Equal(a.ended, 0)
 	})
 }
 
-func TestNobodyWaitingEndsTheCall(t *testing.T) {
-	coalescing(t, window, time.Hour, func(is *is.I, a *asked, b *Backend) {
+func TestACallWithoutCallersEnds(t *testing.T) {
+	coalescing(t, window, time.Hour, func(is *is.I, a *recorder, b *Backend) {
 		var wg sync.WaitGroup
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
@@ -215,7 +215,7 @@ func TestNobodyWaitingEndsTheCall(t *testing.T) {
 		synctest.Wait()
 		is.Equal(a.ended, 1)
 
-		// Those who leave within the window take nobody with them who comes later.
+		// A caller that leaves within the window does not affect later callers.
 		short, cancel := context.WithTimeout(context.Background(), window/2)
 		defer cancel()
 		a.delay = 0
@@ -226,9 +226,9 @@ func TestNobodyWaitingEndsTheCall(t *testing.T) {
 	})
 }
 
-// The Client ends the calls that are under way, and those that wait for their window.
+// Closing the Client ends calls in flight and calls that wait for their window.
 func TestClosingTheClientEndsACoalescedCall(t *testing.T) {
-	coalescing(t, window, time.Hour, func(is *is.I, a *asked, b *Backend) {
+	coalescing(t, window, time.Hour, func(is *is.I, a *recorder, b *Backend) {
 		client, err := secrets.New(b, secrets.WithTimeout(time.Minute))
 		is.NoErr(err)
 		errs := make(chan error, 2)
@@ -248,7 +248,7 @@ func TestClosingTheClientEndsACoalescedCall(t *testing.T) {
 		is.Equal(time.Since(closing), time.Duration(0))
 		synctest.Wait()
 		is.Equal(a.ended, 1)
-		is.Equal(a.sizes(), []int{1}) // the other was never sent
+		is.Equal(a.sizes(), []int{1}) // the second call was never made
 		_, err = fetch(context.Background(), b, "a")
 		is.True(errors.Is(err, secrets.ErrClosed))
 	})

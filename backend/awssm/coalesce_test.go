@@ -13,7 +13,7 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest/awstest"
 )
 
-// together gets all names at the same time, each with a Get.
+// together gets all names concurrently, each with its own Get.
 func together(t *testing.T, b *awssm.Backend, names []string) {
 	t.Helper()
 	c := client(t, b, middleware.Standard())
@@ -49,7 +49,7 @@ func TestCoalescingWithoutThePermissionForBatches(t *testing.T) {
 	batches := server.Count(getMany)
 	_, err := b.Fetch(t.Context(), secrets.Ref{Path: names[0]})
 	is.NoErr(err)
-	is.Equal(server.Count(getMany), batches) // single ones do not wait any more
+	is.Equal(server.Count(getMany), batches) // later Gets do not try a batch
 }
 
 func TestAThrottledBatchIsReadOneByOne(t *testing.T) {

@@ -94,7 +94,7 @@ func conform(t *testing.T, opts []awssm.Option) {
 	)
 }
 
-// hasty returns a backend for server that tries again at once: the pauses of throttled calls would add up to half a minute.
+// hasty returns a backend for server that retries without a pause: the pauses of throttled calls would add up to half a minute.
 func hasty(t *testing.T, server *awstest.Server, opts ...awssm.Option) *awssm.Backend {
 	t.Helper()
 	cfg := config()

@@ -11,8 +11,8 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest/awstest"
 )
 
-// A batch answers each secret once. What contradicts itself is no answer, and a denial wins.
-func TestABatchThatContradictsItself(t *testing.T) {
+// A batch answers each secret once. A contradiction is malformed, and a denial wins.
+func TestContradictionsInABatch(t *testing.T) {
 	const (
 		arn    = "arn:aws:secretsmanager:us-east-1:123456789012:secret:prod/key-0-AbCdEf"
 		first  = `{"ARN":"` + arn + `","Name":"prod/key-0","SecretString":"` + canary + `","VersionId":"v1","VersionStages":["AWSCURRENT"]}`
@@ -23,7 +23,7 @@ func TestABatchThatContradictsItself(t *testing.T) {
 	for name, c := range map[string]struct {
 		id, values, errors string
 		class              error
-		single             int // reads of it alone
+		single             int // single reads of the first secret
 	}{
 		"one value":              {values: first},
 		"the same value twice":   {values: first + "," + first},
@@ -37,8 +37,8 @@ func TestABatchThatContradictsItself(t *testing.T) {
 		"by ARN": {id: arn, values: first},
 		"by ARN, a denial of it": {id: arn, values: first, errors: strings.Replace(denied, "prod/key-0", arn, 1),
 			class: secrets.ErrPermissionDenied},
-		"another ARN beside a name": {values: strings.Replace(first, "key-0-AbCdEf", "key-9-AbCdEf", 1), single: 1},
-		"a version of old":          {values: strings.Replace(first, "AWSCURRENT", "AWSPREVIOUS", 1), class: secrets.ErrMalformed},
+		"another ARN with the name": {values: strings.Replace(first, "key-0-AbCdEf", "key-9-AbCdEf", 1), single: 1},
+		"an old version":            {values: strings.Replace(first, "AWSCURRENT", "AWSPREVIOUS", 1), class: secrets.ErrMalformed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)
@@ -55,7 +55,7 @@ func TestABatchThatContradictsItself(t *testing.T) {
 			results := b.Call(t.Context(), names...)
 			is.Equal(secrets.Class(results[0].Err), c.class)
 			secretstest.AssertNoLeak(t, canary, results[0].Err)
-			is.Equal(server.Count(getOne), 2+c.single) // the others are not in the batch
+			is.Equal(server.Count(getOne), 2+c.single) // the batch does not answer the other two
 			for _, r := range results[1:] {
 				is.NoErr(r.Err)
 			}

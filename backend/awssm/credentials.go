@@ -16,29 +16,29 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// renewPause is the least time between two renewals of a chain. Each reads the files of the profile, and may ask STS.
+// renewPause is the minimum time between two renewals of a chain. Each reads the files of the profile and may call STS.
 const renewPause = 5 * time.Second
 
-// instanceTimeout bounds how long a call waits for the metadata service, which the SDK asks for 4 or 5 seconds where there is none: longer
-// than most callers wait, who would never learn why. The SDK's cache goes on asking, and the next call has what comes.
+// instanceTimeout bounds how long a call waits for the metadata service. Without one, the SDK tries for 4 or 5 seconds: longer than most
+// callers wait, so they would never see the reason. The SDK's cache keeps trying, and the next call uses its result.
 const instanceTimeout = 3 * time.Second
 
-// chain is where a backend gets its credentials. The SDK reads the files of a profile once, when it builds its provider
-// (https://github.com/aws/aws-sdk-go-v2/blob/main/config/resolve_credentials.go). Keys that are rotated on disk need another provider.
+// chain provides the credentials of a backend. The SDK reads the files of a profile once, when it builds its provider
+// (https://github.com/aws/aws-sdk-go-v2/blob/main/config/resolve_credentials.go). Keys that are rotated on disk need a new provider.
 type chain struct {
-	// load returns a provider that knows nothing of what was read before, or is nil if there is none to be had.
+	// load returns a provider that has cached nothing. It is nil if the provider cannot be replaced.
 	load func(context.Context) (aws.CredentialsProvider, error)
-	own  bool // the backend has built it, and not the program
+	own  bool // built by the backend, not by the program
 
 	mu         sync.Mutex
 	provider   aws.CredentialsProvider
 	generation int             // of provider
-	last       aws.Credentials // that provider gave
-	renewal    chan struct{}   // closed when the renewal that is under way has ended, or nil
+	last       aws.Credentials // from provider
+	renewal    chan struct{}   // closed when the running renewal ends; nil if none is running
 	renewedAt  time.Time
 }
 
-// newChain returns the chain for a provider of the program, or for one that load can build anew.
+// newChain returns the chain for a provider of the program, or for one that load can rebuild.
 func newChain(provider aws.CredentialsProvider, load func(context.Context) (aws.CredentialsProvider, error)) *chain {
 	c := &chain{load: load, own: load != nil, provider: provider}
 	if cache, ok := provider.(*aws.CredentialsCache); ok && load == nil {
@@ -50,7 +50,8 @@ func newChain(provider aws.CredentialsProvider, load func(context.Context) (aws.
 	return c
 }
 
-// Retrieve is what the SDK calls for each request that it signs. Its errors are told from those of the service.
+// Retrieve returns the credentials. The SDK calls it for each request that it signs. Its errors are of type credentialsError, which
+// distinguishes them from those of the service.
 func (c *chain) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	c.mu.Lock()
 	provider, generation := c.provider, c.generation
@@ -79,8 +80,9 @@ func (c *chain) current() int {
 	return c.generation
 }
 
-// renew replaces the provider of that generation, after a call failed for want of credentials, and reports whether to try it again:
-// there are other credentials. Callers share a renewal. A source that is down is left to its cache, unless another one has come.
+// renew replaces the provider of that generation after a call failed without valid credentials. It reports whether there are other
+// credentials, with which the call is worth a retry. Concurrent callers share a renewal. If the source is down, the provider and its cache
+// stay, unless the source is another one now.
 func (c *chain) renew(ctx context.Context, generation int, down bool) bool {
 	c.mu.Lock()
 	renewal := c.renewal
@@ -118,7 +120,7 @@ func (c *chain) renew(ctx context.Context, generation int, down bool) bool {
 		}
 	}()
 	provider, err := c.load(ctx)
-	if err != nil || down && sourceOf(provider, c.own) == sourceOf(old, c.own) { // such as a file that is half written
+	if err != nil || down && sourceOf(provider, c.own) == sourceOf(old, c.own) { // an error may come from a half-written file
 		return false
 	}
 	credentials, err = provider.Retrieve(ctx)
@@ -133,7 +135,7 @@ func sameKeys(a, b aws.Credentials) bool {
 	return a.AccessKeyID == b.AccessKeyID && a.SecretAccessKey == b.SecretAccessKey && a.SessionToken == b.SessionToken
 }
 
-// credentialsError marks a failure to get credentials, before the service was asked.
+// credentialsError marks a failure to get credentials, before the request to the service.
 type credentialsError struct {
 	err  error
 	from source
@@ -142,15 +144,15 @@ type credentialsError struct {
 func (e *credentialsError) Error() string { return "no credentials" }
 func (e *credentialsError) Unwrap() error { return e.err }
 
-// RetryableError tells the retries of a call that the source has made its own: three times three of them would take longer than most
-// callers wait (https://pkg.go.dev/github.com/aws/aws-sdk-go-v2/aws/retry#RetryableError).
+// RetryableError turns off the retries of the call. The source has already retried, and three times three attempts would take longer than
+// most callers wait (https://pkg.go.dev/github.com/aws/aws-sdk-go-v2/aws/retry#RetryableError).
 func (e *credentialsError) RetryableError() bool { return false }
 
-// failure tells a source of credentials that does not answer from one that has none. It may be made of secrets itself: that
-// the keys are not found in another store says nothing of what was asked for.
+// failure returns ErrUnavailable for a source of credentials that does not answer, and ErrUnauthenticated for one that has none. If the
+// program's provider uses this module, e.err may be an ErrNotFound for the keys. It must not become one for the secret.
 //
-// A metadata service that does not answer is ErrUnavailable, also where nothing else is configured: a machine that is no instance cannot
-// be told from an instance whose metadata service fails for a moment, and that must not cost it the values that it has.
+// A metadata service that does not answer is always ErrUnavailable. A machine outside EC2 looks the same as an instance whose metadata
+// service fails for a moment, and the instance must keep its cached values.
 func (e *credentialsError) failure() error {
 	_, answered := errors.AsType[smithy.APIError](e.err)
 	token := os.Getenv("AWS_WEB_IDENTITY_TOKEN_FILE")
@@ -165,7 +167,7 @@ func (e *credentialsError) failure() error {
 	case e.isOutage(s):
 		return unavailable(found + string(e.from) + " does not answer")
 	case e.from == fromInstance && !answered && s == 0:
-		return unauthenticated(found + "it is not to be asked")
+		return unauthenticated(found + "the metadata service is turned off")
 	case s != 0:
 		return unauthenticated(fmt.Sprintf("%s%s gives no credentials (status %d); %s", found, e.from, s, e.from.advice()))
 	case e.from == fromIdentity && unreadable(token) != "":
@@ -175,7 +177,7 @@ func (e *credentialsError) failure() error {
 	}
 }
 
-// isOutage reports whether the source has not answered, or has with a status that says that it cannot at present.
+// isOutage reports whether the source did not answer, or answered that it cannot give credentials at present.
 func (e *credentialsError) isOutage(status int) bool {
 	api, answered := errors.AsType[smithy.APIError](e.err)
 	switch {
@@ -206,7 +208,7 @@ const (
 	fromKeys      source = "the source of the credentials"
 )
 
-// advice says what to do.
+// advice returns what to do about a source without credentials.
 func (s source) advice() string {
 	switch s {
 	case fromProgram:
@@ -228,14 +230,14 @@ func (s source) advice() string {
 	return "look at the profile, and at the trust policy of the role"
 }
 
-// sourceOf returns what provider asks for credentials.
+// sourceOf returns the source that provider uses.
 func sourceOf(provider aws.CredentialsProvider, own bool) source {
-	told, ok := provider.(aws.CredentialProviderSource)
+	described, ok := provider.(aws.CredentialProviderSource)
 	if !own || !ok {
 		return fromProgram
 	}
-	all := told.ProviderSources()
-	// A profile with a role has that of its source before it: the innermost is what most likely fails, but for the role itself.
+	all := described.ProviderSources()
+	// A profile with a role has several sources. The role fails most often, then the innermost source.
 	for _, s := range []struct {
 		kind aws.CredentialSource
 		name source

@@ -19,7 +19,7 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest/awstest"
 )
 
-// class returns the class of a Get from a service that is never asked, since there are no credentials.
+// class returns the error class of a Get without credentials, which never reaches the service.
 func class(t *testing.T, opts ...awssm.Option) error {
 	t.Helper()
 	b, err := awssm.New(t.Context(), append(opts, awssm.WithEndpoint("http://127.0.0.1:1"))...)
@@ -31,8 +31,8 @@ func class(t *testing.T, opts ...awssm.Option) error {
 	return secrets.Class(err)
 }
 
-// An error of the credentials says where they were looked for, or which source has failed, in the words of the variables and options.
-func TestAnErrorOfTheCredentialsNamesTheirSource(t *testing.T) {
+// An error about credentials lists the sources that were tried, or the one that failed, by the names of variables and options.
+func TestACredentialsErrorNamesTheSource(t *testing.T) {
 	agent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusForbidden)
 		_, _ = w.Write([]byte(page)) // the client may hang up
@@ -80,7 +80,7 @@ func TestAnErrorOfTheCredentialsNamesTheirSource(t *testing.T) {
 			is.NoErr(err)
 			cl := client(t, b)
 			_, first := cl.Get(t.Context(), "db")
-			_, err = cl.Get(t.Context(), "db") // it also waits for what the SDK's cache goes on asking
+			_, err = cl.Get(t.Context(), "db") // also waits for the metadata request that the SDK's cache continues
 			is.Equal(secrets.Class(first), c.class)
 			is.Equal(err.Error(), first.Error())
 			secretstest.AssertNoLeak(t, canary, err)
@@ -94,8 +94,8 @@ func TestAnErrorOfTheCredentialsNamesTheirSource(t *testing.T) {
 	}
 }
 
-// TestTheCredentialsOfAContainer has the agent that gives them fail. A cache must live through an outage of it.
-func TestTheCredentialsOfAContainer(t *testing.T) {
+// The agent of a container fails. An outage of it must be ErrUnavailable, so that caches keep their values.
+func TestAnOutageOfTheContainerAgentIsUnavailable(t *testing.T) {
 	is := is.New(t)
 	for status, want := range map[int]error{
 		400: secrets.ErrUnauthenticated, 403: secrets.ErrUnauthenticated, 404: secrets.ErrUnauthenticated,
@@ -116,8 +116,8 @@ func TestTheCredentialsOfAContainer(t *testing.T) {
 	is.Equal(class(t), secrets.ErrUnavailable)
 }
 
-// TestCredentialsOfFilesThatAreMissing is no outage: they do not come by themselves.
-func TestCredentialsOfFilesThatAreMissing(t *testing.T) {
+// Missing credentials in files are not an outage: somebody must act.
+func TestMissingCredentialsOfAProfileAreUnauthenticated(t *testing.T) {
 	for name, config := range map[string]string{
 		"SSO without a login": "sso_start_url = https://sso.example\nsso_region = eu-west-1\nsso_account_id = 123456789012\n" +
 			"sso_role_name = app\n",
@@ -133,8 +133,8 @@ func TestCredentialsOfFilesThatAreMissing(t *testing.T) {
 	}
 }
 
-// TestCredentialsThatAreSecrets has a provider that reads the keys from another store. What that says is not the answer.
-func TestCredentialsThatAreSecrets(t *testing.T) {
+// A provider may read the keys from another store. Its ErrNotFound is not one for the secret.
+func TestANotFoundOfTheCredentialsIsUnauthenticated(t *testing.T) {
 	for theirs, want := range map[error]error{
 		secrets.ErrNotFound:         secrets.ErrUnauthenticated,
 		secrets.ErrDeleted:          secrets.ErrUnauthenticated,
@@ -150,9 +150,8 @@ func TestCredentialsThatAreSecrets(t *testing.T) {
 	}
 }
 
-// TestTheRegionOfTheOptionIsThatOfTheCredentialsToo has a role to assume, and no region but that of WithRegion: without one,
-// STS cannot be asked.
-func TestTheRegionOfTheOptionIsThatOfTheCredentialsToo(t *testing.T) {
+// A profile assumes a role, and only WithRegion sets a region: without one, STS cannot be called.
+func TestWithRegionAlsoSetsTheRegionOfSTS(t *testing.T) {
 	is := is.New(t)
 	var scope string
 	sts := stsServer(t, func(r *http.Request) awstest.Credentials {
@@ -163,11 +162,11 @@ func TestTheRegionOfTheOptionIsThatOfTheCredentialsToo(t *testing.T) {
 	const profiles = "[default]\nrole_arn = arn:aws:iam::123456789012:role/app\nsource_profile = base\n" +
 		"[profile base]\naws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = EXAMPLEKEY\n"
 	is.NoErr(os.WriteFile(filepath.Join(os.Getenv("HOME"), "config"), []byte(profiles), 0o600))
-	is.Equal(class(t, awssm.WithRegion("eu-west-1")), secrets.ErrUnavailable) // it has credentials, and no service
+	is.Equal(class(t, awssm.WithRegion("eu-west-1")), secrets.ErrUnavailable) // there are credentials, but no service
 	is.True(strings.Contains(scope, "/eu-west-1/sts/"))
 }
 
-// stsServer returns the URL of an STS that gives what give returns.
+// stsServer returns the URL of an STS that answers with the credentials of give.
 func stsServer(t *testing.T, give func(r *http.Request) awstest.Credentials) string {
 	t.Helper()
 	sts := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

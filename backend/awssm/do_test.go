@@ -20,9 +20,8 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest/awstest"
 )
 
-// virtual runs f in a bubble whose time goes on, with a server outside of it. An open connection keeps the time of a bubble from going
-// on, so that the backend closes each one after its call: calls take no time. The bubble begins at the time of the server, which verifies
-// the times of signatures.
+// virtual runs f in a bubble with a server outside it. An open connection stops the clock of a bubble, so the backend closes each one after
+// its call, and calls take no time. The bubble starts at the time of the server, which checks the times of signatures.
 func virtual(t *testing.T, f func(t *testing.T, server *awstest.Server, b *awssm.Backend)) {
 	t.Helper()
 	server := awstest.NewServer(t)
@@ -74,19 +73,19 @@ const (
 	every   = 100 * time.Millisecond
 )
 
-// rotation is what a workload did while the password was rotated, or not.
+// rotation counts what a workload did, with or without a rotation of the password.
 type rotation struct {
 	done, failed  int           // calls of the workload
-	inWindow      int           // of the failed ones, those between setSecret and finishSecret
-	calls         int           // of the server
-	refused       int           // attempts at the database
-	longest       time.Duration // a call of the workload took
-	firstFailed   time.Duration // when it began
+	inWindow      int           // failed calls between setSecret and finishSecret
+	calls         int           // to the server
+	refused       int           // logins at the database
+	longest       time.Duration // of all calls of the workload
+	firstFailed   time.Duration // start of the call
 	lastFailed    time.Duration
 	firstErrorWas error
 }
 
-// rotate runs work by all workers in every interval, with a rotation of the secret db if there is to be one.
+// rotate runs work on all workers once per interval. If rotates is true, it rotates the secret db meanwhile.
 func rotate(t *testing.T, rotates, hidden bool, work func(ctx context.Context, c *secrets.Client, db *database) error) (r rotation) {
 	t.Helper()
 	virtual(t, func(t *testing.T, server *awstest.Server, b *awssm.Backend) {
@@ -106,7 +105,7 @@ func rotate(t *testing.T, rotates, hidden bool, work func(ctx context.Context, c
 		var wg sync.WaitGroup
 		for i := range workers {
 			wg.Go(func() {
-				time.Sleep(time.Duration(2*i+1) * every / (2 * workers)) // nobody comes at the time of a step
+				time.Sleep(time.Duration(2*i+1) * every / (2 * workers)) // no call at the time of a step
 				for time.Since(began) < runEnd {
 					start := time.Now()
 					err := work(t.Context(), c, db)
@@ -138,7 +137,7 @@ func rotate(t *testing.T, rotates, hidden bool, work func(ctx context.Context, c
 	return r
 }
 
-// count notes a call of the workload that began then.
+// count records a call of the workload that began at the given time.
 func (r *rotation) count(at, took time.Duration, err error) {
 	r.done++
 	r.longest = max(r.longest, took)
@@ -182,10 +181,10 @@ var (
 	}
 )
 
-// Between setSecret and finishSecret, the database accepts AWSPENDING alone, and AWSCURRENT is still the old password. Only the alternates
-// get a program through that, or Bridge, if it may not read AWSPENDING.
+// Between setSecret and finishSecret, the database accepts only AWSPENDING, and AWSCURRENT is still the old password. Only Do with the
+// alternates succeeds, or Bridge if the program may not read AWSPENDING.
 func TestDoInARotation(t *testing.T) {
-	const window = workers * int((finishSecret-setSecret)/every) // calls in it
+	const window = workers * int((finishSecret-setSecret)/every) // calls during it
 	bridge := secrets.Bridge(30 * time.Second)
 	control := rotate(t, false, false, do())
 	is.New(t).Equal(control.failed, 0)
@@ -205,7 +204,7 @@ func TestDoInARotation(t *testing.T) {
 	}{
 		{"Get only", false, getOnly, func(is *is.I, r rotation) {
 			is.Equal(r.inWindow, window)
-			is.Equal(r.failed, workers*int((runEnd-setSecret)/every)) // until the TTL of the cache is over
+			is.Equal(r.failed, workers*int((runEnd-setSecret)/every)) // until the TTL of the cache ends
 		}},
 		{"Get, and Refresh on a refusal", false, refreshOnly, func(is *is.I, r rotation) {
 			is.Equal(r.inWindow, window)
@@ -226,7 +225,7 @@ func TestDoInARotation(t *testing.T) {
 		{"Do, AWSPENDING hidden", true, do(), func(is *is.I, r rotation) {
 			is.Equal(r.inWindow, window)
 			is.True(errors.Is(r.firstErrorWas, secrets.ErrRejected))
-			is.True(r.lastFailed < finishSecret+10*time.Second) // the longest pause
+			is.True(r.lastFailed < finishSecret+10*time.Second) // the longest back-off
 		}},
 		{"Do with Bridge(30s), AWSPENDING hidden", true, do(bridge), func(is *is.I, r rotation) {
 			is.Equal(r.failed, 0)

@@ -21,11 +21,10 @@ func TestEndpointIsTheRegion(t *testing.T) {
 	is.Equal(own, server.Region())
 	is.Equal(endpoint(secrets.Ref{Path: "arn:aws:secretsmanager:" + own + ":123456789012:secret:db-AbCdEf"}), own)
 	is.Equal(endpoint(secrets.Ref{Path: "arn:aws:secretsmanager:eu-west-3:123456789012:secret:db-AbCdEf"}), "eu-west-3")
-	is.Equal(endpoint(secrets.Ref{Path: "arn:aws:secretsmanager:not a region"}), own) // no call is made for it
+	is.Equal(endpoint(secrets.Ref{Path: "arn:aws:secretsmanager:not a region"}), own) // never called
 }
 
-// outageAfter returns whether the circuit breaker is open after each of the good secrets was refreshed, while the service answers
-// with r.
+// outageAfter reports whether the circuit breaker is open after a Refresh of every secret, while the service answers with r.
 func outageAfter(t *testing.T, r *awstest.Response) bool {
 	t.Helper()
 	is := is.New(t)
@@ -42,7 +41,7 @@ func outageAfter(t *testing.T, r *awstest.Response) bool {
 	return monitored.cache.Outage()
 }
 
-// monitored is a cache layer whose cache a test can ask.
+// monitored is a cache layer that gives a test access to its cache.
 type monitored struct {
 	*cache.Cache
 
@@ -54,7 +53,7 @@ func (m *monitored) NewCache(info secrets.Info, below secrets.Fetcher, share fun
 	return m.cache
 }
 
-// A service that throttles is there: other documents are asked for as ever.
+// A service that throttles is up: other documents are still read.
 func TestThrottlingIsNoOutage(t *testing.T) {
 	is := is.New(t)
 	is.True(!outageAfter(t, awstest.Fault("ThrottlingException", "")))

@@ -20,8 +20,8 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/network"
 )
 
-// failure returns the error that err, of a call of the SDK, stands for. Nothing of its text is passed on, and it is not
-// wrapped: errors of the SDK hold principals, request IDs and, where an answer could not be decoded, the answer.
+// failure classifies err, which comes from a call of the SDK. It neither wraps err nor copies its text: errors of the SDK contain
+// principals, request IDs and, if decoding failed, the answer.
 func failure(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -40,16 +40,16 @@ func failure(ctx context.Context, err error) error {
 	return broken(err)
 }
 
-// status returns the status of the answer that err is about, or 0 if there was none.
+// status returns the HTTP status of the answer in err, or 0 if there was none.
 func status(err error) int {
-	var response interface{ HTTPStatusCode() int } // also what the endpoint of a container's credentials makes of its answers
+	var response interface{ HTTPStatusCode() int } // implemented also by errors of a container's credentials endpoint
 	if errors.As(err, &response) {
 		return response.HTTPStatusCode()
 	}
 	return 0
 }
 
-// broken returns the error for an answer that is not the service's, or for none.
+// broken returns the error for a missing answer, or for one that does not come from the service.
 func broken(err error) error {
 	s := status(err)
 	_, decoding := errors.AsType[*smithy.DeserializationError](err)
@@ -59,13 +59,13 @@ func broken(err error) error {
 		return unavailable(fmt.Sprintf("the service answered with status %d", s))
 	case s >= http.StatusMultipleChoices:
 		return unavailable(fmt.Sprintf("an answer with status %d that is not the service's: "+
-			"a proxy stands before it, or the endpoint is wrong", s))
+			"it comes from a proxy, or the endpoint is wrong", s))
 	case errors.Is(err, network.ErrTooLarge):
 		return malformed("the answer is too large")
 	case brokeOff:
 		return unavailable("the answer of the service broke off" + network.Reason(err))
 	case decoding, s != 0:
-		return malformed("the answer is not one of the service, or was cut short")
+		return malformed("the answer does not come from the service, or was cut short")
 	case isNetwork(err):
 		return unavailable("no answer from the service" + network.Reason(err))
 	default:
@@ -74,7 +74,7 @@ func broken(err error) error {
 }
 
 func isNetwork(err error) bool {
-	if _, file := errors.AsType[*fs.PathError](err); file { // its errno would do for a net.Error
+	if _, file := errors.AsType[*fs.PathError](err); file { // its errno implements net.Error
 		return false
 	}
 	var (
@@ -84,13 +84,13 @@ func isNetwork(err error) bool {
 	return errors.As(err, &send) || errors.As(err, &network) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// unknownCode is what the SDK calls an error whose answer names none: an empty one, or JSON of another shape. See deserializeError in
+// unknownCode is the code that the SDK uses for an answer without one: an empty answer, or other JSON. See deserializeError in
 // https://github.com/aws/smithy-go/blob/main/transport/http/protocol/awsjson/awsjson.go.
 const unknownCode = "UnknownError"
 
-// isForeign reports whether an error of the service's form is none of the service: no code, or a refusal with an unknown code and without
-// the request ID that answers of AWS have (https://docs.aws.amazon.com/sdk-for-go/v2/developer-guide/handle-errors.html). A proxy that
-// refuses a request knows nothing of the policy of a secret.
+// isForeign reports whether an API error does not come from the service. It then has no code, or it is a refusal with an unknown code and
+// without the request ID of AWS (https://docs.aws.amazon.com/sdk-for-go/v2/developer-guide/handle-errors.html). A refusal by a proxy says
+// nothing about the policy of a secret.
 func isForeign(api smithy.APIError, err error) bool {
 	if api.ErrorCode() == unknownCode {
 		return true
@@ -102,13 +102,13 @@ func isForeign(api smithy.APIError, err error) bool {
 	return !ok || response.RequestID == ""
 }
 
-// isKnown reports whether classify knows the code by itself.
+// isKnown reports whether classify handles the code, whatever the status.
 func isKnown(code string) bool {
 	return isThrottle(code) || isDenial(code) || !errors.Is(classify(code, "", 0), secrets.ErrUnknown) || code == "InvalidRequestException"
 }
 
-// isRefusal reports whether a call failed for want of credentials that the service accepts, and whether the source of them is down. A
-// clock that is wrong needs no other credentials.
+// isRefusal reports whether a call failed without valid credentials, and whether their source is down. A wrong clock is not a refusal:
+// other credentials do not help.
 func isRefusal(err error) (refused, down bool) {
 	if credentials, ok := errors.AsType[*credentialsError](err); ok {
 		return true, credentials.isOutage(status(credentials.err))
@@ -125,14 +125,14 @@ func isRefusal(err error) (refused, down bool) {
 	}
 }
 
-// classify returns the error for the code and the message of the service, whose errors all have the status 400 unless they
-// are its own.
+// classify returns the error for a code, message and status of the service. The status is 400 unless the service itself failed.
 func classify(code, message string, status int) error {
 	switch {
 	case isThrottle(code):
-		return unavailable("the service has had too many requests (" + printable(code) + ")")
+		return unavailable("the service has received too many requests (" + printable(code) + ")")
 	case isDenial(code):
-		return denied("the policies must allow secretsmanager:GetSecretValue for it, and kms:Decrypt with its key if that is not the default one")
+		return denied("the policies must allow secretsmanager:GetSecretValue on the secret, and kms:Decrypt on its key unless that is " +
+			"the default one")
 	}
 	switch code {
 	case "ResourceNotFoundException":
@@ -159,7 +159,7 @@ func classify(code, message string, status int) error {
 	}
 }
 
-// unlisted returns the error for a code that is not known, by the status of the answer.
+// unlisted classifies an unknown code by the status of the answer.
 func unlisted(code string, status int) error {
 	switch {
 	case status == http.StatusUnauthorized:
@@ -175,12 +175,12 @@ func unlisted(code string, status int) error {
 	}
 }
 
-// absent tells the kinds of ResourceNotFoundException apart, for which the service has texts alone, recorded from AWS in
+// absent distinguishes the kinds of ResourceNotFoundException. They differ only in their messages, recorded from AWS in
 // https://github.com/localstack/localstack/blob/main/tests/aws/services/secretsmanager/test_secretsmanager.snapshot.json.
 func absent(message string) error {
 	switch {
 	case strings.Contains(message, "staging label: AWSCURRENT"):
-		return notFound("the secret is there, and has no value yet")
+		return notFound("the secret exists but has no value yet")
 	case strings.Contains(message, "staging label:"):
 		return notFound("the stage is missing: no version of the secret has it; AWS itself sets AWSCURRENT, AWSPREVIOUS and AWSPENDING")
 	case strings.Contains(message, "VersionId:"):
@@ -190,14 +190,14 @@ func absent(message string) error {
 	}
 }
 
-// impossible tells the kinds of InvalidRequestException apart, for which the service has texts alone.
+// impossible distinguishes the kinds of InvalidRequestException. They differ only in their messages.
 func impossible(message string) error {
 	switch {
 	case strings.Contains(message, "marked for deletion"), strings.Contains(message, "scheduled for deletion"),
 		strings.Contains(message, "was deleted"):
 		return fail(secrets.ErrDeleted, "the secret is marked for deletion")
 	case strings.Contains(message, "not associated to the provided VersionId"):
-		return invalid("the stage is not one of that version")
+		return invalid("the stage does not belong to that version")
 	case strings.Contains(message, "different AWS account"):
 		return denied("a secret of another account must be encrypted with a KMS key that this account may use, not with the default one")
 	default:
@@ -205,19 +205,19 @@ func impossible(message string) error {
 	}
 }
 
-// printable returns a code of the service as far as it may be one: a proxy may have put anything in its place.
+// printable returns code if it looks like a code of the service: a proxy may send anything.
 func printable(code string) string {
-	const most = 64
+	const maxCode = 64
 	odd := func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '.' && r != '_'
 	}
-	if code == "" || len(code) > most || strings.ContainsFunc(code, odd) {
-		return "a code that is none of the service's"
+	if code == "" || len(code) > maxCode || strings.ContainsFunc(code, odd) {
+		return "an invalid code"
 	}
 	return code
 }
 
-// isDenial reports whether code is that of policies which do not allow what was asked.
+// isDenial reports whether code means that the policies do not allow the call.
 func isDenial(code string) bool {
 	switch code {
 	case "AccessDeniedException", "AccessDenied", "UnauthorizedOperation", "NotAuthorized", "KMSAccessDeniedException":
@@ -239,7 +239,7 @@ func isCanceled(err error) bool {
 
 func fail(class error, detail string) error { return secrets.NewError(class, detail) }
 
-// errClosed is the error after Close. Close is the Client's to call, so that only another Client with the same backend asks then.
+// errClosed returns the error after Close. The Client closes its backend, so only another Client with the same backend can call it then.
 func errClosed() error {
 	return fail(secrets.ErrClosed, "the backend was closed; each Client needs a backend of its own")
 }

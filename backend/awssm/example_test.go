@@ -16,7 +16,7 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest/awstest"
 )
 
-// NewClient is what a service calls in main.
+// NewClient returns the client of a service, for its main.
 func NewClient(ctx context.Context) (*secrets.Client, error) {
 	backend, err := awssm.New(ctx, awssm.WithPrefix("prod/shop/")) // the region is that of AWS_REGION or the profile
 	if err != nil {
@@ -26,7 +26,7 @@ func NewClient(ctx context.Context) (*secrets.Client, error) {
 }
 
 func Example() {
-	// In a test, a server of the package awstest stands for the service.
+	// In tests, a server of package awstest replaces AWS.
 	server := awstest.New()
 	defer server.Close()
 	server.Put("prod/shop/database", `{"user":"app","password":"correct horse"}`)
@@ -53,6 +53,32 @@ func Example() {
 	}
 	fmt.Println(found["database#user"].Reveal(), found["database#password"], server.Count("*"))
 	// Output: app [REDACTED] 1
+}
+
+// In a program, New(ctx, WithPrefix("prod/shop/")) is enough: region and credentials come from the environment.
+func ExampleNew() {
+	server := awstest.New()
+	defer server.Close()
+	server.Put("prod/shop/database", "first")
+	server.Put("prod/shop/database", "second")
+	keys := credentials.NewStaticCredentialsProvider(server.Credentials().AccessKeyID, server.Credentials().SecretAccessKey, "")
+	backend, err := awssm.New(context.Background(), awssm.WithPrefix("prod/shop/"), awssm.WithRegion(server.Region()),
+		awssm.WithEndpoint(server.URL()), awssm.WithConfig(aws.Config{Credentials: keys}))
+	if err != nil {
+		log.Fatal(err)
+	}
+	client, err := secrets.New(backend, middleware.Standard())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	previous, err := client.Get(context.Background(), "database?version=AWSPREVIOUS")
+	fmt.Println(previous.Reveal(), err)
+	_, err = client.Get(context.Background(), "cache")
+	fmt.Println(err)
+	// Output:
+	// first <nil>
+	// secrets: aws: cache: not found: there is no such secret in this account and region; the full name is prod/shop/cache in us-east-1
 }
 
 func ExampleWithCoalescing() {

@@ -7,10 +7,10 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// WithMaxPause bounds the pause between two attempts. It has no effect beside [WithClient].
+// WithMaxPause bounds the pause between two attempts. It has no effect with [WithClient].
 func WithMaxPause(d time.Duration) Option { return func(c *settings) { c.maxPause = d } }
 
-// Call returns the answers to names, which are of one region, as one call of the Batcher brings them.
+// Call returns the results of one call of the Batcher for names, which are of one region.
 func (b *Backend) Call(ctx context.Context, names ...string) []secrets.Result {
 	refs := make([]secrets.Ref, len(names))
 	for i, name := range names {

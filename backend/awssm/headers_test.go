@@ -15,8 +15,8 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest/awstest"
 )
 
-// Tracing of HTTP around a program puts a hook into the context, which is handed every header of a request: the session token and, for the
-// endpoint of a container, the token that credentials are got with.
+// HTTP tracing puts a hook into the context that receives every header of a request: the session token and, for the credentials endpoint of
+// a container, its authorization token.
 func TestNoHookOfACallerSeesTheCredentials(t *testing.T) {
 	is := is.New(t)
 	server := awstest.NewServer(t)

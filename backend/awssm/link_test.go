@@ -24,8 +24,8 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/faultlink"
 )
 
-// A firewall forgets a connection, which swallows all requests from then on. HTTP/1.1 gives it up with the request that timed out. HTTP/2
-// must ping to find out: https://github.com/golang/go/issues/36026.
+// A firewall drops the state of a connection, and every later request on it gets no answer. HTTP/1.1 closes the connection when a request
+// times out. HTTP/2 must ping to detect it: https://github.com/golang/go/issues/36026.
 func TestAConnectionThatDiesInSilenceIsReplaced(t *testing.T) {
 	const patience = 30 * time.Second
 	for name, c := range map[string]struct {
@@ -35,10 +35,10 @@ func TestAConnectionThatDiesInSilenceIsReplaced(t *testing.T) {
 	}{
 		"HTTP/2":              {true, sdkClient, true},
 		"HTTP/1.1":            {false, sdkClient, true},
-		"HTTP/2 of a program": {true, ownClient, false}, // the control: a client without pings is theirs, and stays dead
+		"HTTP/2 of a program": {true, ownClient, false}, // the control: the program's client has no pings and does not recover
 	} {
 		t.Run(name, func(t *testing.T) {
-			issuer := httptest.NewTLSServer(nil) // for its certificate alone
+			issuer := httptest.NewTLSServer(nil) // only for its certificate
 			defer issuer.Close()
 			synctest.Test(t, func(t *testing.T) {
 				is := is.New(t)
@@ -69,12 +69,12 @@ func TestAConnectionThatDiesInSilenceIsReplaced(t *testing.T) {
 				}
 				is.NoErr(read())
 				is.Equal(protocol.Load() == 2, c.http2)
-				link.SwallowAll()      // new connections, too: after a request, net/http may have closed one of HTTP/1.1
-				is.True(read() != nil) // it is dead
+				link.SwallowAll()      // also new connections: net/http may have closed an HTTP/1.1 connection after a request
+				is.True(read() != nil) // no answer
 				link.Swallow()
 				limit := patience
 				if !c.recovers {
-					limit = patience * 2 / 3 // in which those with pings have recovered
+					limit = patience * 2 / 3 // enough for a client with pings
 				}
 				recovered := false
 				for began := time.Now(); !recovered && time.Since(began) < limit; {
@@ -88,12 +88,14 @@ func TestAConnectionThatDiesInSilenceIsReplaced(t *testing.T) {
 
 type dialer = func(ctx context.Context, network, address string) (net.Conn, error)
 
+// sdkClient returns a client of the SDK's own type.
 func sdkClient(roots *x509.CertPool, dial dialer) aws.HTTPClient {
 	return awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
 		t.TLSClientConfig.RootCAs, t.DialContext = roots, dial
 	})
 }
 
+// ownClient returns an http.Client of the program.
 func ownClient(roots *x509.CertPool, dial dialer) aws.HTTPClient {
 	settings := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 	return &http.Client{Transport: &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: settings, DialContext: dial}}

@@ -11,11 +11,11 @@ import (
 	"github.com/seed-5482dd03/secrets/backend/awssm"
 )
 
-// Every name that the service takes can be read. The grammar of keys has no slash at the beginning or the end and no empty segment: such a
-// name is reached by a prefix that holds the odd part, or by its ARN.
+// Every name that the service allows can be read. A key cannot begin or end in a slash or have an empty segment; such a name is read with a
+// prefix that contains the odd part, or by its ARN.
 func TestEveryLegalNameCanBeRead(t *testing.T) {
 	for name, c := range map[string]struct {
-		prefix, key string // key is the ARN if it is empty
+		prefix, key string // an empty key stands for the ARN
 	}{
 		"db":              {"", "db"},
 		"prod/db":         {"", "prod/db"},
@@ -34,7 +34,7 @@ func TestEveryLegalNameCanBeRead(t *testing.T) {
 		"/":               {},
 		"..":              {},
 		"a/..":            {},
-		"my-secret":       {}, // it ends as an ARN does
+		"my-secret":       {}, // ends like an ARN
 	} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)
@@ -51,8 +51,8 @@ func TestEveryLegalNameCanBeRead(t *testing.T) {
 	}
 }
 
-// AWS counts the characters of a name, without what else is in a key.
-func TestTheLimitIsThatOfTheName(t *testing.T) {
+// AWS limits the length of the name. The rest of a key does not count.
+func TestTheLengthLimitAppliesToTheName(t *testing.T) {
 	is := is.New(t)
 	prefix := strings.Repeat("p", 100) + "/"
 	server, _, b := service(t, 0, awssm.WithPrefix(prefix))
@@ -64,7 +64,7 @@ func TestTheLimitIsThatOfTheName(t *testing.T) {
 	is.Equal(s.Reveal(), "p")
 	_, err = c.Get(t.Context(), longest+"?version=AWSCURRENT#password")
 	is.NoErr(err)
-	_, err = c.Get(t.Context(), server.ARN(prefix+longest)+"#password") // which is longer than any name
+	_, err = c.Get(t.Context(), server.ARN(prefix+longest)+"#password") // longer than any name
 	is.NoErr(err)
 	calls := server.Count("*")
 	_, err = c.Get(t.Context(), longest+"x")

@@ -21,7 +21,7 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// hermetic gives the test an environment in which the SDK finds nothing of the machine, and vars.
+// hermetic sets vars, in an environment in which the SDK finds nothing of the machine.
 func hermetic(t *testing.T, vars map[string]string) {
 	t.Helper()
 	for _, variable := range os.Environ() {
@@ -61,33 +61,33 @@ func TestFaults(t *testing.T) {
 		name string
 		env  map[string]string
 		opts opts
-		want string // a part of the error, or "" if there is none
+		want string // part of the error, or "" for no error
 	}{
 		{name: "nothing", want: "no region: give WithRegion, or set AWS_REGION"},
 		{name: "AWS_REGION", env: map[string]string{"AWS_REGION": "eu-west-1"}},
 		{name: "AWS_DEFAULT_REGION", env: map[string]string{"AWS_DEFAULT_REGION": "eu-west-1"}},
 		{name: "WithRegion", opts: opts{awssm.WithRegion("eu-west-1")}},
-		{name: "a region that is none", opts: opts{awssm.WithRegion("evil.com/#")}, want: `WithRegion: "evil.com/#" is not a region`},
-		{name: "a region of the environment that is none", env: map[string]string{"AWS_REGION": "evil.com/#"}, want: "is not one"},
-		{name: "a region of the configuration that is none", opts: opts{awssm.WithConfig(odd)}, want: "is not one"},
+		{name: "an invalid region", opts: opts{awssm.WithRegion("evil.com/#")}, want: `WithRegion: "evil.com/#" is not a region`},
+		{name: "an invalid region of the environment", env: map[string]string{"AWS_REGION": "evil.com/#"}, want: `"evil.com/#" is not a region`},
+		{name: "an invalid region of the configuration", opts: opts{awssm.WithConfig(odd)}, want: `"evil.com/#" is not a region`},
 		{name: "no region in the configuration", opts: opts{awssm.WithConfig(nowhere)}, want: "no region"},
 		{name: "the option wins", opts: opts{awssm.WithConfig(nowhere), awssm.WithRegion("eu-west-1")}},
 		{name: "no such profile", env: map[string]string{"AWS_REGION": "eu-west-1", "AWS_PROFILE": "missing"},
 			want: `there is no profile "missing" in`},
-		{name: "a profile in two lines", env: map[string]string{"AWS_REGION": "eu-west-1", "AWS_PROFILE": "a\nlevel=ERROR \u202e"},
+		{name: "a profile name with a newline", env: map[string]string{"AWS_REGION": "eu-west-1", "AWS_PROFILE": "a\nlevel=ERROR \u202e"},
 			want: `there is no profile "a\nlevel=ERROR \u202e" in`},
 		{name: "a bad prefix", opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithPrefix("a b")}, want: "WithPrefix"},
 		{name: "no prefix", opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithPrefix("")}},
 		{name: "in the clear", opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithEndpoint("http://vpce.example")}, want: "WithPlaintext"},
-		{name: "in the clear, as wanted",
+		{name: "in the clear, allowed",
 			opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithEndpoint("http://localstack:4566"), awssm.WithPlaintext()}},
-		{name: "in the clear by the environment", env: map[string]string{"AWS_REGION": "eu-west-1", "AWS_ENDPOINT_URL": "http://vpce.example"},
+		{name: "in the clear, from the environment", env: map[string]string{"AWS_REGION": "eu-west-1", "AWS_ENDPOINT_URL": "http://vpce.example"},
 			want: "WithPlaintext"},
-		{name: "in the clear by a client", opts: opts{awssm.WithClient(secretsmanager.NewFromConfig(config(), inTheClear))},
+		{name: "in the clear, from a client", opts: opts{awssm.WithClient(secretsmanager.NewFromConfig(config(), inTheClear))},
 			want: "DisableHTTPS"},
 		{name: "loopback", opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithEndpoint("http://127.0.0.1:4566")}},
 		{name: "no endpoint", opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithEndpoint("")}, want: "WithEndpoint: an empty URL"},
-		{name: "an endpoint that is none", opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithEndpoint("://" + canary)},
+		{name: "an invalid endpoint", opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithEndpoint("://" + canary)},
 			want: "must begin with https://"},
 		{name: "a password in the endpoint", opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithEndpoint("https://u:" + canary + "@x.example")},
 			want: "a user name or a password"},
@@ -96,19 +96,19 @@ func TestFaults(t *testing.T) {
 			opts: opts{awssm.WithRegion("us-east-1"), awssm.WithEndpoint("https://vpce.example")}, want: "AWS_USE_FIPS_ENDPOINT"},
 		{name: "dual-stack and an endpoint", env: map[string]string{"AWS_USE_DUALSTACK_ENDPOINT": "true"},
 			opts: opts{awssm.WithRegion("us-east-1"), awssm.WithEndpoint("https://vpce.example")}, want: "AWS_USE_DUALSTACK_ENDPOINT"},
-		{name: "a log of bodies", opts: opts{awssm.WithConfig(logs)}, want: "would log bodies"},
-		{name: "a log of bodies, in a client", opts: opts{awssm.WithClient(secretsmanager.NewFromConfig(logs))}, want: "would log bodies"},
-		{name: "a log of signatures", opts: opts{awssm.WithConfig(signatures)}, want: "the session token"},
-		{name: "a log of signatures, in a client", opts: opts{awssm.WithClient(secretsmanager.NewFromConfig(signatures))},
+		{name: "logging of bodies", opts: opts{awssm.WithConfig(logs)}, want: "would log bodies"},
+		{name: "logging of bodies, in a client", opts: opts{awssm.WithClient(secretsmanager.NewFromConfig(logs))}, want: "would log bodies"},
+		{name: "logging of signatures", opts: opts{awssm.WithConfig(signatures)}, want: "the session token"},
+		{name: "logging of signatures, in a client", opts: opts{awssm.WithClient(secretsmanager.NewFromConfig(signatures))},
 			want: "the session token"},
-		{name: "another log", opts: opts{awssm.WithConfig(quiet)}},
+		{name: "other logging", opts: opts{awssm.WithConfig(quiet)}},
 		{name: "a client", opts: opts{awssm.WithClient(secretsmanager.NewFromConfig(config()))}},
 		{name: "a client and a region", opts: opts{awssm.WithClient(secretsmanager.NewFromConfig(config())), awssm.WithRegion("eu-west-1")},
-			want: "WithClient says all of it"},
+			want: "leave out WithConfig, WithRegion and WithEndpoint"},
 		{name: "no client", opts: opts{awssm.WithClient(nil)}, want: "WithClient: nil"},
 		{name: "no name", opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithName("")}, want: "WithName"},
 		{name: "a nil option", opts: opts{awssm.WithRegion("eu-west-1"), nil}, want: "option 2 is nil"},
-		{name: "a window before now", opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithCoalescing(-1)}, want: "WithCoalescing"},
+		{name: "a negative window", opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithCoalescing(-1)}, want: "WithCoalescing"},
 		{name: "a window without a unit", opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithCoalescing(50)},
 			want: "secrets: aws: WithCoalescing: 50ns; did you mean 50*time.Second?"},
 		{name: "a long window", opts: opts{awssm.WithRegion("eu-west-1"), awssm.WithCoalescing(time.Minute)}, want: "WithCoalescing"},
@@ -133,7 +133,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-func TestAllFaultsAreTold(t *testing.T) {
+func TestNewReportsEveryFault(t *testing.T) {
 	is := is.New(t)
 	hermetic(t, nil)
 	_, err := awssm.New(t.Context(), awssm.WithName(""), awssm.WithPrefix("#"), awssm.WithEndpoint(""))
@@ -152,11 +152,11 @@ func TestNoCredentials(t *testing.T) {
 	is.True(strings.Contains(err.Error(), "no credentials"))
 }
 
-// TestNewContactsNobody has a metadata service that counts, and the setting that makes the SDK ask it.
-func TestNewContactsNobody(t *testing.T) {
+// The test counts requests to the metadata service, with a setting that makes the SDK call it.
+func TestNewMakesNoNetworkCalls(t *testing.T) {
 	is := is.New(t)
-	var asked atomic.Int64
-	metadata := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
+	var requests atomic.Int64
+	metadata := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { requests.Add(1) }))
 	t.Cleanup(metadata.Close)
 	hermetic(t, map[string]string{
 		"AWS_REGION": "eu-west-1", "AWS_DEFAULTS_MODE": "auto", "AWS_EC2_METADATA_DISABLED": "false",
@@ -164,21 +164,21 @@ func TestNewContactsNobody(t *testing.T) {
 	})
 	b, err := awssm.New(t.Context(), awssm.WithEndpoint("http://127.0.0.1:1"))
 	is.NoErr(err)
-	is.Equal(asked.Load(), int64(0))
+	is.Equal(requests.Load(), int64(0))
 	_, err = b.Fetch(t.Context(), secrets.Ref{Path: "db"})
 	is.True(err != nil)
-	is.True(asked.Load() > 0) // the control: for credentials, it is asked
+	is.True(requests.Load() > 0) // the control: Fetch needs credentials
 }
 
 func TestNoDumpShowsTheCredentials(t *testing.T) {
-	b, asked := echo(t)
-	if _, err := b.Fetch(t.Context(), secrets.Ref{Path: "db"}); err != nil || len(*asked) != 1 {
+	b, requests := echo(t)
+	if _, err := b.Fetch(t.Context(), secrets.Ref{Path: "db"}); err != nil || len(*requests) != 1 {
 		t.Fatal(err)
 	}
 	secretstest.AssertNoLeak(t, "EXAMPLEKEY", b)
 }
 
-func TestAServiceThatIsNotThere(t *testing.T) {
+func TestARefusedConnectionIsUnavailable(t *testing.T) {
 	is := is.New(t)
 	b := backend(t, "http://127.0.0.1:1")
 	_, err := b.Fetch(t.Context(), secrets.Ref{Path: "db"})
@@ -193,8 +193,8 @@ func TestAServiceThatIsNotThere(t *testing.T) {
 	}
 }
 
-// A Client closes its backend. If another Client has the same one, its error must say why it ended.
-func TestASecondClientOfAClosedBackendIsToldWhy(t *testing.T) {
+// A Client closes its backend. If another Client uses the same backend, its error must say why it fails.
+func TestASecondClientOfAClosedBackendGetsTheReason(t *testing.T) {
 	for name, opts := range map[string][]secrets.Option{"plain": nil, "with all layers": {middleware.Standard()}} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)

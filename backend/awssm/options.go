@@ -12,7 +12,7 @@ import (
 // Option configures a [Backend].
 type Option func(c *settings)
 
-// settings are what the options say.
+// settings collects the options.
 type settings struct {
 	name      string
 	prefix    string
@@ -21,8 +21,8 @@ type settings struct {
 	plaintext bool
 	config    *aws.Config
 	client    *secretsmanager.Client
-	window    time.Duration // of coalescing, or 0
-	single    bool          // never use BatchGetSecretValue
+	window    time.Duration // of WithCoalescing, or 0
+	single    bool          // see WithoutBatch
 	maxPause  time.Duration // between two attempts; tests shorten it
 	faults    faults.List
 }
@@ -33,8 +33,8 @@ func newSettings(opts []Option) *settings {
 	return c
 }
 
-// WithName sets the name of the backend in errors and in [secrets.Meta], for a client with two of them. The last one given
-// counts. By default, it is "aws".
+// WithName sets the name of the backend in errors and in [secrets.Meta], for a client with two AWS backends. The last call counts.
+// Default: "aws".
 func WithName(name string) Option {
 	return func(c *settings) {
 		c.name = name
@@ -42,8 +42,8 @@ func WithName(name string) Option {
 	}
 }
 
-// WithPrefix sets what stands before the path of every key but an ARN, such as "prod/shop/". It is taken as it is, with the
-// slash or whatever else is to divide it from the path. The last one given counts. By default, there is none.
+// WithPrefix sets the prefix of all secret names, such as "prod/shop/". It is used verbatim: include the slash, or another separator. Keys
+// that are ARNs get no prefix. The last call counts. Default: no prefix.
 func WithPrefix(prefix string) Option {
 	return func(c *settings) {
 		if fault := checkName(prefix); prefix != "" && fault != "" {
@@ -54,8 +54,8 @@ func WithPrefix(prefix string) Option {
 	}
 }
 
-// WithRegion sets the region. The last one given counts. By default, it is the value of AWS_REGION, or else of
-// AWS_DEFAULT_REGION, or else that of the profile; without any, [New] returns an error.
+// WithRegion sets the region. The last call counts. Default: AWS_REGION, then AWS_DEFAULT_REGION, then the region of the profile. Without
+// any, [New] returns an error.
 func WithRegion(region string) Option {
 	return func(c *settings) {
 		if !isRegion(region) {
@@ -66,8 +66,8 @@ func WithRegion(region string) Option {
 	}
 }
 
-// WithEndpoint sets the URL of the service, for a VPC endpoint or a server of tests. The last one given counts. By default,
-// it is that of the region, or AWS_ENDPOINT_URL_SECRETS_MANAGER, or AWS_ENDPOINT_URL.
+// WithEndpoint sets the URL of the service, for a VPC endpoint or a test server. The last call counts. Default:
+// AWS_ENDPOINT_URL_SECRETS_MANAGER, then AWS_ENDPOINT_URL, then the endpoint of the region.
 func WithEndpoint(url string) Option {
 	return func(c *settings) {
 		if c.endpoint = url; url == "" {
@@ -76,13 +76,13 @@ func WithEndpoint(url string) Option {
 	}
 }
 
-// WithPlaintext allows an endpoint that begins with http:// and is not of this machine. Secrets then cross the network for
-// everybody on it to read. By default, [New] returns an error for such an endpoint.
+// WithPlaintext allows an http:// endpoint on another machine. Everybody on the network can then read the secrets. Default: [New] returns
+// an error for such an endpoint.
 func WithPlaintext() Option { return func(c *settings) { c.plaintext = true } }
 
-// WithConfig sets the configuration of the SDK, of which the backend takes a copy: with its own retries, and without its
-// logging. A ClientLogMode that prints bodies or signatures is a fault. [WithRegion] and [WithEndpoint] win over it. The last one given
-// counts. By default, New loads the default configuration.
+// WithConfig sets the configuration of the SDK. The backend uses a copy, with its own retries and without logging. A ClientLogMode that
+// logs bodies or signatures is an error of [New]. [WithRegion] and [WithEndpoint] override the configuration. The last call counts.
+// Default: the default configuration of the SDK.
 func WithConfig(config aws.Config) Option {
 	return func(c *settings) {
 		config := config.Copy()
@@ -90,8 +90,8 @@ func WithConfig(config aws.Config) Option {
 	}
 }
 
-// WithClient sets the client of the SDK, with its region, its endpoint and its own retries. A ClientLogMode that prints
-// bodies or signatures is a fault. The last one given counts.
+// WithClient sets the client of the SDK, with its region, endpoint and retries. A ClientLogMode that logs bodies or signatures is an error
+// of [New], and so are [WithConfig], [WithRegion] and [WithEndpoint] together with it. The last call counts. Default: a new client.
 func WithClient(client *secretsmanager.Client) Option {
 	return func(c *settings) {
 		if client == nil {
@@ -102,17 +102,17 @@ func WithClient(client *secretsmanager.Client) Option {
 	}
 }
 
-// maxWindow bounds the window of coalescing: every Get that is not in memory waits for it.
+// maxWindow bounds the window of coalescing: every Get that is not cached waits for it.
 const maxWindow = time.Second
 
-// WithCoalescing makes Gets of different secrets that begin within window of each other share one BatchGetSecretValue. Each
-// keeps its own context and its own error. Each of them waits for the window, or until 20 have come.
+// WithCoalescing makes concurrent Gets of different secrets share one BatchGetSecretValue. Each Get waits for window, or until 20 Gets
+// wait. Each keeps its own context and error.
 //
-// It pays where many goroutines ask for many secrets one by one and what they cost matters more than the wait. It does not
-// help with limits: AWS allows 100 batches a second for an account and region, and 10,000 single reads. Where the program
-// knows the keys, secrets.Client.GetMany makes batches without a wait.
+// Use it if many goroutines read many secrets one by one, and the number of calls matters more than the wait. It does not help with rate
+// limits: AWS allows 100 batches a second for an account and region, and 10,000 single reads. If the program knows the keys,
+// secrets.Client.GetMany makes batches without a wait.
 //
-// The window is at most a second. By default, it is 0: each Get is a call of its own, at once.
+// The window is at most one second. Default: 0, each Get is a call without a wait.
 func WithCoalescing(window time.Duration) Option {
 	return func(c *settings) {
 		if window < 0 || window > maxWindow {
@@ -124,7 +124,7 @@ func WithCoalescing(window time.Duration) Option {
 	}
 }
 
-// WithoutBatch makes the backend read every secret by itself, for a policy that does not allow
-// secretsmanager:BatchGetSecretValue: it spares the one call that finds that out. By default, three secrets and more that
-// are asked for together are read with one call for each 20 of them.
+// WithoutBatch makes the backend read every secret with a call of its own. Use it if the policy does not allow
+// secretsmanager:BatchGetSecretValue: it avoids the one call that is denied. Default: a GetMany of three secrets or more makes one call per
+// 20 secrets.
 func WithoutBatch() Option { return func(c *settings) { c.single = true } }

@@ -5,10 +5,10 @@ import (
 	"sync"
 )
 
-// maxParallel bounds the calls that one request has under way.
+// maxParallel bounds the concurrent calls of one request.
 const maxParallel = 8
 
-// parallel returns what f returns for each of inputs, in order. It calls f for up to maxParallel of them at a time.
+// parallel calls f for each of inputs, up to maxParallel at a time, and returns the results in order.
 func parallel[I, O any](ctx context.Context, inputs []I, f func(context.Context, I) O) []O {
 	outputs := make([]O, len(inputs))
 	if len(inputs) == 1 {

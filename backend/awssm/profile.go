@@ -12,10 +12,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 )
 
-// The variables and files that the SDK gets credentials from, in its order:
+// This file describes the variables and files from which the SDK gets credentials, in its order:
 // https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html.
 
-// profileFiles returns the files of the profile, and whether a variable names them.
+// profileFiles returns the files of the profile, and for each whether a variable names it.
 func profileFiles() (paths [2]string, named [2]bool) {
 	for i, f := range []struct{ variable, fallback string }{
 		{"AWS_SHARED_CREDENTIALS_FILE", config.DefaultSharedCredentialsFilename()},
@@ -29,7 +29,7 @@ func profileFiles() (paths [2]string, named [2]bool) {
 	return paths, named
 }
 
-// lookedAt lists where the SDK has looked for credentials, and what was in the way there.
+// lookedAt lists where the SDK has looked for credentials, and what is wrong there.
 func lookedAt() string {
 	keys := "AWS_ACCESS_KEY_ID"
 	switch id, key := os.Getenv("AWS_ACCESS_KEY_ID") != "", os.Getenv("AWS_SECRET_ACCESS_KEY") != ""; {
@@ -51,7 +51,7 @@ func lookedAt() string {
 		"AWS_CONTAINER_CREDENTIALS_FULL_URI, %s", keys, profile, described(paths[0]), described(paths[1]), instance)
 }
 
-// described names a file, and says why it cannot be read, if that is so.
+// described returns path quoted, with the reason if it cannot be read.
 func described(path string) string {
 	if fault := unreadable(path); fault != "" {
 		return fmt.Sprintf("%q (%s)", path, fault)
@@ -59,7 +59,7 @@ func described(path string) string {
 	return fmt.Sprintf("%q", path)
 }
 
-// unreadable says why a file cannot be read, or "".
+// unreadable returns why a file cannot be read, or "".
 func unreadable(path string) string {
 	info, err := os.Stat(path) //nolint:gosec // the environment names it, as for the SDK
 	switch {
@@ -67,10 +67,10 @@ func unreadable(path string) string {
 		return fileFault(err)
 	case info.IsDir():
 		return "is a directory"
-	case !info.Mode().IsRegular(): // to open a pipe may wait, or take what is in it
+	case !info.Mode().IsRegular(): // opening a pipe may block, or consume its content
 		return ""
 	}
-	f, err := os.Open(path) //nolint:gosec // it is the user's own
+	f, err := os.Open(path) //nolint:gosec // the user's own file
 	if err != nil {
 		return fileFault(err)
 	}
@@ -78,7 +78,7 @@ func unreadable(path string) string {
 	return ""
 }
 
-// fileFault says in own words why a file could not be used.
+// fileFault returns why a file could not be used, without the text of err.
 func fileFault(err error) string {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -90,9 +90,9 @@ func fileFault(err error) string {
 	}
 }
 
-// hidden returns the fault of a file of the profile that cannot be read, which the SDK passes over in silence, or nil. The credentials of
-// the container or the instance would be taken instead: another identity. A home directory of another user, as /root is in many
-// containers, holds nothing of ours. See loadIniFiles in https://github.com/aws/aws-sdk-go-v2/blob/main/config/shared_config.go.
+// hidden returns an error for a file of the profile that exists and cannot be read. The SDK silently skips it and uses the container or
+// the instance: another identity. A default file in a home directory that cannot be searched, such as /root in many containers, is no
+// error. See loadIniFiles in https://github.com/aws/aws-sdk-go-v2/blob/main/config/shared_config.go.
 func hidden(provider aws.CredentialsProvider) error {
 	if from := sourceOf(provider, true); from != fromInstance && from != fromContainer {
 		return nil
@@ -101,20 +101,20 @@ func hidden(provider aws.CredentialsProvider) error {
 	for i, path := range paths {
 		_, err := os.Stat(path)
 		if fault := unreadable(path); fault != "" && !errors.Is(err, fs.ErrNotExist) && (err == nil || named[i]) {
-			return fmt.Errorf("the file %q %s; it would be passed over, and other credentials taken", path, fault)
+			return fmt.Errorf("the file %q %s; the SDK would skip it and use other credentials", path, fault)
 		}
 	}
 	return nil
 }
 
-// configFault says what is wrong with the configuration, without what it may hold.
+// configFault returns what is wrong with the configuration, without its content.
 func configFault(err error) string {
 	paths, _ := profileFiles()
 	if profile, ok := errors.AsType[config.SharedConfigProfileNotExistError](err); ok {
 		return fmt.Sprintf("there is no profile %q in %s and %s; see AWS_PROFILE", profile.Profile, described(paths[0]), described(paths[1]))
 	}
 	if file, ok := errors.AsType[config.SharedConfigLoadError](err); ok {
-		return fmt.Sprintf("the file %q %s", file.Filename, cmp.Or(unreadable(file.Filename), "is not as it should be"))
+		return fmt.Sprintf("the file %q %s", file.Filename, cmp.Or(unreadable(file.Filename), "is not valid"))
 	}
-	return "one of its files or variables is not as it should be"
+	return "one of its files or variables is not valid"
 }

@@ -9,24 +9,24 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// query is what a ref asks of the service.
+// query is the request for a ref.
 type query struct {
-	region    string // of an ARN, or "" for that of the backend
-	id        string
-	versionID string // or a stage, if there is no such version
+	region    string // of an ARN, or "" for the backend's own
+	id        string // a name or an ARN
+	versionID string // tried as a stage if there is no such version
 	stage     string
 }
 
-// pinned reports whether q is for a version: a batch brings current ones only.
+// pinned reports whether q is for a given version or stage.
 func (q query) pinned() bool { return q.versionID != "" || q.stage != "" }
 
-// isARN reports whether q is by ARN.
+// isARN reports whether q reads a secret by its ARN.
 func (q query) isARN() bool { return strings.HasPrefix(q.id, arnPrefix) }
 
 const (
 	arnPrefix = "arn:"
 	// The limits of the service, in characters: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html
-	// and API_CreateSecret.html. A VersionId is mostly a UUID, but who writes a version chooses it (ClientRequestToken), as Terraform does.
+	// and API_CreateSecret.html. A VersionId is usually a UUID, but the writer can choose it (ClientRequestToken), as Terraform does.
 	maxName    = 512
 	maxStage   = 256
 	minVersion = 32
@@ -34,9 +34,9 @@ const (
 )
 
 var (
-	// The region of an ARN becomes a part of the host that the signed request goes to, so that it must be nothing else.
+	// The region of an ARN becomes part of the host of the signed request, so nothing else may match.
 	regions = regexp.MustCompile(`^[a-z]{2,4}(-[a-z]{2,16}){1,3}-\d{1,2}$`)
-	// A complete ARN ends in a hyphen and 6 characters, which a partial one leaves out.
+	// A complete ARN ends in a hyphen and 6 characters; a partial one does not.
 	arns     = regexp.MustCompile(`^arn:aws[a-z-]{0,12}:secretsmanager:([a-z0-9-]+):\d{12}:secret:(.+)$`)
 	complete = regexp.MustCompile(`-[A-Za-z0-9]{6}$`)
 	oddNames = regexp.MustCompile(`[^A-Za-z0-9/_+=.@!-]`)
@@ -44,10 +44,10 @@ var (
 
 func isRegion(region string) bool { return regions.MatchString(region) }
 
-// query returns what ref asks for.
+// query returns the request for ref, or ErrInvalidKey.
 func (b *Backend) query(ref secrets.Ref) (query, error) {
 	if ref.Field != "" {
-		return query{}, invalid("a backend is asked for documents, without a field")
+		return query{}, invalid("a backend reads whole documents; leave the field out")
 	}
 	if err := ref.Validate(); err != nil {
 		return query{}, err
@@ -56,7 +56,7 @@ func (b *Backend) query(ref secrets.Ref) (query, error) {
 	if strings.HasPrefix(ref.Path, arnPrefix) {
 		parts := arns.FindStringSubmatch(ref.Path)
 		if parts == nil || !isRegion(parts[1]) {
-			return query{}, invalid("it is no ARN of a secret: arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME")
+			return query{}, invalid("not the ARN of a secret; one looks like arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME")
 		}
 		if fault := checkName(complete.ReplaceAllString(parts[2], "")); fault != "" {
 			return query{}, invalid("the name in the ARN " + fault)
@@ -78,11 +78,11 @@ func (b *Backend) query(ref secrets.Ref) (query, error) {
 	return q, nil
 }
 
-// checkName says what is wrong with the name of a secret, or "".
+// checkName returns what is wrong with the name of a secret, or "".
 func checkName(name string) string {
 	switch {
 	case oddNames.MatchString(name):
-		return "has a character that names of secrets have not: they have letters, digits and /_+=.@!-"
+		return "has a character that is not allowed; use letters, digits and /_+=.@!-"
 	case len(name) > maxName:
 		return fmt.Sprintf("is longer than %d bytes", maxName)
 	default:

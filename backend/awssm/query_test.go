@@ -21,7 +21,7 @@ const (
 	suffix = "-AbCdEf"
 )
 
-// wire is what a request asks for.
+// wire is a request, as sent to the service.
 type wire struct {
 	Region    string `json:"-"`
 	SecretID  string `json:"SecretId"`
@@ -29,18 +29,18 @@ type wire struct {
 	Stage     string `json:"VersionStage"`
 }
 
-// echo returns a backend whose service answers every read, and what it was asked for.
-func echo(t *testing.T, opts ...awssm.Option) (b *awssm.Backend, asked *[]wire) {
+// echo returns a backend whose service answers every read, and the requests that the service got.
+func echo(t *testing.T, opts ...awssm.Option) (b *awssm.Backend, requests *[]wire) {
 	t.Helper()
-	asked = new([]wire)
+	requests = new([]wire)
 	b = serve(t, func(w http.ResponseWriter, r *http.Request) {
 		var q wire
 		body, err := io.ReadAll(r.Body)
 		if err != nil || json.Unmarshal(body, &q) != nil {
-			t.Errorf("no request of GetSecretValue: %v", err)
+			t.Errorf("not a GetSecretValue request: %v", err)
 		}
 		q.Region = strings.Split(r.Header.Get("Authorization"), "/")[2]
-		*asked = append(*asked, q)
+		*requests = append(*requests, q)
 		name, id := q.SecretID, "arn:aws:secretsmanager:"+q.Region+":123456789012:secret:"+q.SecretID+suffix
 		if strings.HasPrefix(name, "arn:") {
 			name = strings.TrimSuffix(name[strings.LastIndexByte(name, ':')+1:], suffix)
@@ -53,7 +53,7 @@ func echo(t *testing.T, opts ...awssm.Option) (b *awssm.Backend, asked *[]wire) 
 		_, _ = fmt.Fprintf(w, `{"ARN":%q,"Name":%q,"SecretString":"{\"password\":\"p\"}","VersionId":%q,"VersionStages":%s}`,
 			id, name, q.VersionID, stages) // the client may hang up
 	}, opts...)
-	return b, asked
+	return b, requests
 }
 
 func TestKeys(t *testing.T) {
@@ -87,18 +87,18 @@ func TestKeys(t *testing.T) {
 			if want.Region == "" {
 				want.Region = "eu-west-1"
 			}
-			b, asked := echo(t, awssm.WithPrefix("prod/"))
+			b, requests := echo(t, awssm.WithPrefix("prod/"))
 			_, err := client(t, b).Get(t.Context(), key)
 			is.NoErr(err)
-			is.Equal(*asked, []wire{want})
+			is.Equal(*requests, []wire{want})
 		})
 	}
 }
 
-// TestBadKeys has keys that must not reach any service, those that would lead to another host first of all.
+// TestBadKeys has keys that must not reach any service, above all those that would lead to another host.
 func TestBadKeys(t *testing.T) {
 	is := is.New(t)
-	b, asked := echo(t)
+	b, requests := echo(t)
 	c := client(t, b)
 	for _, key := range []string{
 		"", "a b", "a%23b", "a:b", "a*", "ü", "a%3Fb", "a//b", "../a", strings.Repeat("x", 513), "a?version=" + strings.Repeat("x", 257),
@@ -119,12 +119,12 @@ func TestBadKeys(t *testing.T) {
 	is.True(errors.Is(err, secrets.ErrInvalidKey))
 	_, err = b.Fetch(t.Context(), secrets.Ref{Path: "../a"})
 	is.True(errors.Is(err, secrets.ErrInvalidKey))
-	is.Equal(len(*asked), 0)
+	is.Equal(len(*requests), 0)
 }
 
-// TestRegionsWithoutEndTakeNoMemory has keys with regions that somebody made up.
-func TestRegionsWithoutEndTakeNoMemory(t *testing.T) {
-	b, asked := echo(t)
+// Keys from outside may contain any number of invented regions.
+func TestInventedRegionsTakeNoMemory(t *testing.T) {
+	b, requests := echo(t)
 	held := func() uint64 {
 		runtime.GC()
 		var m runtime.MemStats
@@ -138,12 +138,12 @@ func TestRegionsWithoutEndTakeNoMemory(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		*asked = nil
+		*requests = nil
 	}
 	read(100)
 	before := held()
 	read(3000)
 	if after := held(); after > before+1<<20 {
-		t.Errorf("%d bytes more are held", after-before)
+		t.Errorf("the heap has grown by %d bytes", after-before)
 	}
 }

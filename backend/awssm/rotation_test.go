@@ -21,7 +21,7 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest/awstest"
 )
 
-// keyFile is what a tool that rotates keys writes.
+// keyFile returns the file that a tool writes when it rotates keys.
 func keyFile(c awstest.Credentials) string {
 	return fmt.Sprintf("[default]\naws_access_key_id = %s\naws_secret_access_key = %s\naws_session_token = %s\n",
 		c.AccessKeyID, c.SecretAccessKey, c.SessionToken)
@@ -34,7 +34,7 @@ func write(t *testing.T, path, text string) {
 	}
 }
 
-// byRename replaces a file as careful tools do.
+// byRename replaces a file by a rename.
 func byRename(t *testing.T, path, text string) {
 	t.Helper()
 	write(t, path+".new", text)
@@ -43,7 +43,7 @@ func byRename(t *testing.T, path, text string) {
 	}
 }
 
-// onDisk returns a server with a secret, a backend that has its credentials from files, and the file of the keys.
+// onDisk returns a server with a secret, a backend that gets its credentials from files, and the path of the credentials file.
 func onDisk(t *testing.T, vars map[string]string) (server *awstest.Server, b *awssm.Backend, path string) {
 	t.Helper()
 	server = awstest.NewServer(t)
@@ -61,7 +61,7 @@ func onDisk(t *testing.T, vars map[string]string) (server *awstest.Server, b *aw
 	return server, b, path
 }
 
-// The keys of a file are rotated under a running program, and the old ones end.
+// The keys in a file are rotated under a running program, and the old ones stop working.
 func TestKeysThatAreRotatedOnDiskAreUsed(t *testing.T) {
 	newer := awstest.Credentials{AccessKeyID: "AKIDNEWER", SecretAccessKey: "NEWER", SessionToken: "NEWER-TOKEN"}
 	for name, replace := range map[string]func(*testing.T, string, string){"by rename": byRename, "in place": write} {
@@ -81,7 +81,7 @@ func TestKeysThatAreRotatedOnDiskAreUsed(t *testing.T) {
 				server.ResetCalls()
 				_, err = b.Fetch(t.Context(), secrets.Ref{Path: "db"})
 				is.NoErr(err)
-				is.Equal(server.Count("*"), 2) // the refused call, and that with the new keys
+				is.Equal(server.Count("*"), 2) // the refused call, and one with the new keys
 				_, err = b.Fetch(t.Context(), secrets.Ref{Path: "db"})
 				is.NoErr(err)
 				is.Equal(server.Count("*"), 3)
@@ -90,8 +90,8 @@ func TestKeysThatAreRotatedOnDiskAreUsed(t *testing.T) {
 	}
 }
 
-// Each word of AWS for keys that have ended makes the backend look for others; a denial does not.
-func TestEveryRefusalOfKeysLooksForOthers(t *testing.T) {
+// Every error code for refused keys makes the backend load new ones. A denial does not.
+func TestEveryRefusalOfKeysLoadsNewOnes(t *testing.T) {
 	for code, renewed := range map[string]bool{
 		"ExpiredToken": true, "ExpiredTokenException": true, "InvalidClientTokenId": true, "UnrecognizedClientException": true,
 		"SignatureDoesNotMatch": true, "InvalidSignatureException": true, "AuthFailure": true,
@@ -118,7 +118,7 @@ func TestEveryRefusalOfKeysLooksForOthers(t *testing.T) {
 	}
 }
 
-// Keys of the program's own stay what they are: the control.
+// The control: the backend does not replace the keys of the program.
 func TestKeysOfTheProgramAreNotReadFromDisk(t *testing.T) {
 	is := is.New(t)
 	server, _, path := onDisk(t, nil)
@@ -133,8 +133,8 @@ func TestKeysOfTheProgramAreNotReadFromDisk(t *testing.T) {
 	is.Equal(server.Count("*"), 1)
 }
 
-// A cache of the SDK keeps credentials until they expire. The program's own provider is asked again once they are refused.
-func TestAProviderOfTheProgramIsAskedAgain(t *testing.T) {
+// The SDK caches credentials until they expire. After a refusal, the program's own provider is called again.
+func TestAProviderOfTheProgramIsCalledAgainAfterARefusal(t *testing.T) {
 	is := is.New(t)
 	server, _, _ := service(t, 0)
 	server.Put("db", "value")
@@ -148,8 +148,8 @@ func TestAProviderOfTheProgramIsAskedAgain(t *testing.T) {
 	}
 }
 
-// A program may start before its credentials are there.
-func TestKeysThatComeLaterAreUsed(t *testing.T) {
+// A program may start before its credentials exist.
+func TestKeysThatAppearLaterAreUsed(t *testing.T) {
 	is := is.New(t)
 	server, _, path := onDisk(t, nil)
 	is.NoErr(os.Remove(path))
@@ -165,7 +165,7 @@ func TestKeysThatComeLaterAreUsed(t *testing.T) {
 	is.NoErr(err)
 }
 
-// The file of a web identity is rotated every hour by Kubernetes.
+// Kubernetes rotates the file of a web identity every hour.
 func TestATokenThatIsRotatedOnDiskIsUsed(t *testing.T) {
 	is := is.New(t)
 	server, _, _ := service(t, 0)
@@ -189,8 +189,8 @@ func TestATokenThatIsRotatedOnDiskIsUsed(t *testing.T) {
 	is.Equal(sent, []string{"first", "second"})
 }
 
-// However many callers are refused, the credentials are looked for once, and the service is not asked twice with the same keys.
-func TestAStormOfRefusalsLooksOnceForCredentials(t *testing.T) {
+// Many concurrent refusals load the credentials once, and no call is repeated with the same keys.
+func TestManyRefusalsLoadCredentialsOnce(t *testing.T) {
 	is := is.New(t)
 	server := awstest.NewServer(t)
 	log := filepath.Join(t.TempDir(), "log")
@@ -217,11 +217,11 @@ func TestAStormOfRefusalsLooksOnceForCredentials(t *testing.T) {
 	is.Equal(server.Count("*"), 100)
 	runs, err := os.ReadFile(log)
 	is.NoErr(err)
-	is.Equal(strings.Count(string(runs), "run"), 2) // the first one, and one renewal
+	is.Equal(strings.Count(string(runs), "run"), 2) // the first run, and one renewal
 }
 
-// All that are refused at the time of a rotation are answered with the new keys, in batches too.
-func TestAStormAtARotationIsAnswered(t *testing.T) {
+// All calls that are refused at a rotation succeed with the new keys, in batches too.
+func TestManyCallsSucceedAtARotation(t *testing.T) {
 	is := is.New(t)
 	server, b, path := onDisk(t, nil)
 	names := []string{"db"}
@@ -250,8 +250,8 @@ func TestAStormAtARotationIsAnswered(t *testing.T) {
 	wg.Wait()
 }
 
-// A file that is half written leaves the keys as they are, and they are still good.
-func TestAFileThatIsHalfWrittenChangesNothing(t *testing.T) {
+// A half-written file does not replace the keys, which are still valid.
+func TestAHalfWrittenFileChangesNothing(t *testing.T) {
 	for _, text := range []string{"", "[default]\naws_access_key_id = AKID", "[defau"} {
 		is := is.New(t)
 		server, b, path := onDisk(t, nil)

@@ -12,29 +12,29 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/otheruser"
 )
 
-// The SDK passes over a file that it cannot read, and takes the credentials of the container or the instance: another identity, in silence.
-func TestAFileThatCannotBeReadIsNotAbsent(t *testing.T) {
+// The SDK silently skips a file that it cannot read and uses the credentials of the container or the instance: another identity.
+func TestAnUnreadableProfileFileIsAnError(t *testing.T) {
 	agent := map[string]string{"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:1"}
-	unreadable := func(t *testing.T, path string) { write(t, path, "[default]\n") } // of another user, see below
+	unreadable := func(t *testing.T, path string) { write(t, path, "[default]\n") } // owned by another user, see below
 	for name, c := range map[string]struct {
 		env     map[string]string
 		make    func(t *testing.T, path string)
 		unnamed bool   // no variable names the file
-		home    bool   // the home directory is not ours either
-		want    string // or "" if there is no fault
+		home    bool   // the home directory belongs to another user too
+		want    string // part of the error, or "" for no error
 	}{
 		"a file of another user":           {make: unreadable, want: `/credentials" may not be read by this user`},
-		"and a container":                  {env: agent, make: unreadable, want: `/credentials" may not be read by this user`},
+		"with a container":                 {env: agent, make: unreadable, want: `/credentials" may not be read by this user`},
 		"in the home directory":            {make: unreadable, unnamed: true, want: `/credentials" may not be read by this user`},
-		"in a home directory of another":   {make: unreadable, unnamed: true, home: true},
-		"named, in a directory of another": {make: unreadable, home: true, want: `/credentials" may not be read by this user`},
+		"in another user's home directory": {make: unreadable, unnamed: true, home: true},
+		"named, in another's directory":    {make: unreadable, home: true, want: `/credentials" may not be read by this user`},
 		"a directory":                      {make: mkdir, want: `/credentials" is a directory`},
 		"keys of variables": {env: map[string]string{"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "x"},
-			make: unreadable}, // they come first, and nothing is passed over
+			make: unreadable}, // they come first, so the SDK skips nothing
 		"a profile in it": {env: map[string]string{"AWS_PROFILE": "app"}, make: unreadable,
 			want: `there is no profile "app"`},
 		"no file": {make: func(*testing.T, string) {}},
-		"one of our own": {make: func(t *testing.T, path string) {
+		"a readable file": {make: func(t *testing.T, path string) {
 			unreadable(t, path)
 			if err := os.Chmod(path, 0o644); err != nil {
 				t.Error(err)

@@ -12,7 +12,7 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest/awstest"
 )
 
-// versioned serves a secret with one version, whose id a program has chosen, and the labels of stages.
+// versioned answers with a secret that has one version, with the given id and stages.
 func versioned(id string, stages ...string) func(*awstest.Request) *awstest.Response {
 	const head = `{"ARN":"arn:aws:secretsmanager:us-east-1:123456789012:secret:db-AbCdEf","Name":"db","SecretString":"v",`
 	return func(r *awstest.Request) *awstest.Response {
@@ -45,7 +45,7 @@ func TestEveryVersionOfMetaCanBePinned(t *testing.T) {
 			pinned, err := c.Get(t.Context(), "db?version="+s.Meta().Version)
 			is.NoErr(err)
 			is.Equal(pinned.Meta().Version, id)
-			is.Equal(server.Count(getOne), 2) // no second call for the pin
+			is.Equal(server.Count(getOne), 2) // one call for the pin
 		})
 	}
 }
@@ -56,13 +56,13 @@ func TestALongStageIsFoundByItsName(t *testing.T) {
 	long := strings.Repeat("blue", 10)
 	server.Handle(versioned(strings.Repeat("v", 32), "AWSCURRENT", long, "short"))
 	c := client(t, b)
-	for stage, calls := range map[string]int{long: 2, "short": 1, "AWSCURRENT": 1} { // it could be an id, which is asked for first
+	for stage, calls := range map[string]int{long: 2, "short": 1, "AWSCURRENT": 1} { // a long stage is tried as an id first
 		server.ResetCalls()
 		_, err := c.Get(t.Context(), "db?version="+stage)
 		is.NoErr(err)
 		is.Equal(server.Count(getOne), calls)
 	}
-	// A denial is an answer, and nothing else is asked.
+	// After a denial, the stage is not tried.
 	server.ResetCalls()
 	server.Handle(func(r *awstest.Request) *awstest.Response {
 		if r.VersionID == "" {
@@ -75,7 +75,7 @@ func TestALongStageIsFoundByItsName(t *testing.T) {
 	is.Equal(server.Count(getOne), 1)
 }
 
-func TestAMissingVersionIsToldFromAMissingSecret(t *testing.T) {
+func TestAMissingVersionHasAnotherTextThanAMissingSecret(t *testing.T) {
 	server, _, b := service(t, 0)
 	server.Put("db", "v")
 	c := client(t, b)
@@ -94,7 +94,7 @@ func TestAMissingVersionIsToldFromAMissingSecret(t *testing.T) {
 	}
 }
 
-// The answer to a pin is that of the pin, whatever else a server may answer.
+// The answer to a pinned version must be for that version, whatever the server sends.
 func TestAPinIsAnsweredByItsVersion(t *testing.T) {
 	const (
 		head = `{"ARN":"arn:aws:secretsmanager:us-east-1:123456789012:secret:db-AbCdEf","Name":"db","SecretString":"` + canary + `"`

@@ -4,39 +4,61 @@
 //	…
 //	password, err := client.Get(ctx, "database#password") // MYAPP_DATABASE_PASSWORD
 //
-// # Which variable a key means
+// # Keys
 //
-// The path of a key is looked up behind the prefix, first as it is, then as a name that a shell can set: ASCII letters in
-// upper case, and "_" for every byte that is not a letter, a digit or "_". With the prefix P:
+// A key names the variables below. P is the prefix; the first variable that is set wins:
 //
-//	database             Pdatabase, else PDATABASE
-//	database/password    Pdatabase/password, else PDATABASE_PASSWORD
-//	database#password    the variable of database/password if it is set, else that field of the JSON in PDATABASE
-//	database/password#   the variable of database/password
+//	database             Pdatabase, then PDATABASE
+//	database/password    Pdatabase/password, then PDATABASE_PASSWORD
+//	database#password    the variables of database/password, then the field password of the JSON in those of database
+//	database/password#   the variables of database/password
 //
-// So "a/b", "a-b" and "a.b" all mean A_B: an environment has no other way to tell them apart.
+// The second name is one that a shell can set. ASCII letters are in upper case, and every byte that is not a letter, a digit or "_"
+// becomes "_".
 //
-// A variable that is set and empty is a secret that is empty. One that is not set is [secrets.ErrNotFound], with the names
-// that were looked for. An environment keeps no versions: a key with a version is [secrets.ErrInvalidKey].
+// A variable that is set and empty is an empty secret.
 //
-// If PDATABASE is set to something that is not JSON, database#password is [secrets.ErrMalformed], and a fallback does not go
-// on. A prefix keeps variables that other programs set, such as DATABASE, out of the way.
+// # Configuration
+//
+// [WithPrefix] keeps variables that other programs set, such as DATABASE, out of the way. [WithFiles] also reads the file that NAME_FILE
+// names, as the official Docker images do. [WithRawBytes] turns off the rule under Text. [WithLookup] replaces [os.LookupEnv], and
+// [WithName] renames the backend in errors. No variable configures the backend.
+//
+// # Freshness
+//
+// Every call reads the variables, and the files of [WithFiles], again. The client neither caches nor deduplicates these reads.
 //
 // # Text
 //
-// A text loses one byte order mark at its beginning and one newline, "\n" or "\r\n", at its end, as one in a file does. White space
-// stays. What is not valid UTF-8 is not text, and stays as it is. [WithRawBytes] keeps everything.
-//
-// # Files
-//
-// With [WithFiles], NAME_FILE may name a file that holds the value of NAME, as the official Docker images have it.
+// A text loses one byte order mark at its beginning and one newline, "\n" or "\r\n", at its end. White space stays. A value that is not
+// valid UTF-8 stays as it is. Package file has the same rule.
 //
 // # Kubernetes
 //
-// For each Service, Kubernetes sets variables that begin with its name. The Service "database" has DATABASE_PORT=tcp://10.0.0.11:5432,
-// which is also the variable of database#port. Such a link is no field: database#port is then the field of the JSON in DATABASE. The
-// link is found by its value, which repeats DATABASE_SERVICE_HOST and DATABASE_SERVICE_PORT. Its own key, database/port, reads it.
-// Other variables of a Service are not told apart. To have none of them, set enableServiceLinks: false in the pod.
+// For each Service, Kubernetes sets variables that begin with the name of the Service. The Service "database" sets
+// DATABASE_PORT=tcp://10.0.0.11:5432, which is also the variable of database#port. The backend does not take this link for the field:
+// database#port is the field of the JSON in DATABASE, and the key database/port reads the link. The backend recognizes a link by its
+// value, which repeats DATABASE_SERVICE_HOST and DATABASE_SERVICE_PORT.
+//
+// # Errors
+//
+// Each is a [secrets.Error], or the error of the context. A detail names variables and never contains their values.
+//
+//	secrets.ErrNotFound          none of the variables is set
+//	secrets.ErrFieldNotFound     the JSON in the variable has no such field
+//	secrets.ErrMalformed         the variable is not JSON, but the key has a field; with WithFiles, NAME and NAME_FILE are both set, or the
+//	                             file is missing, too large or not a regular file
+//	secrets.ErrPermissionDenied  the file of WithFiles cannot be read
+//	secrets.ErrUnavailable       reading the file of WithFiles failed
+//	secrets.ErrInvalidKey        the key has a version or an empty path
+//
+// A fallback for not found is not used after [secrets.ErrMalformed].
+//
+// # Limits
+//
+// Environment variables have no versions. The keys "a/b", "a-b" and "a.b" all mean A_B. Among the variables that Kubernetes sets for a
+// Service, the backend recognizes only links; to have none of them, set enableServiceLinks: false in the pod. A file of [WithFiles]
+// holds at most 1 MiB.
 package env
 
 import (
@@ -53,13 +75,10 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/text"
 )
 
-// maxFile is the most that a file of [WithFiles] may hold.
+// maxFile is the maximum size of a file of [WithFiles], in bytes.
 const maxFile = 1 << 20
 
-// Backend reads environment variables, anew at each call. It is safe for concurrent use if the function of [WithLookup] is.
-//
-// Its errors are each a [secrets.Error], or the error of the context. Besides not-founds and versions there are only those
-// of [WithFiles].
+// Backend reads environment variables at each call. It is safe for concurrent use if the function of [WithLookup] is.
 type Backend struct {
 	name   string
 	prefix string
@@ -71,7 +90,7 @@ type Backend struct {
 	nonblocking bool
 }
 
-// New returns a Backend. [secrets.New] reports the faults of its options.
+// New returns a Backend. [secrets.New] reports invalid options.
 func New(opts ...Option) *Backend {
 	c := newConfig(opts)
 	return &Backend{
@@ -80,8 +99,7 @@ func New(opts ...Option) *Backend {
 	}
 }
 
-// Info describes the backend: a Local one, since the environment is at hand and always current. It is Nonblocking if it looks up
-// variables with [os.LookupEnv], and not in files or with a function of the program's own.
+// Info describes the backend. It is Local: every read is cheap and current. It is Nonblocking without [WithFiles] and [WithLookup].
 func (b *Backend) Info() secrets.Info {
 	return secrets.Info{
 		Name: b.name, Local: true, Nonblocking: b.nonblocking, Resolve: b.resolve, Hint: b.hint, Fault: b.fault,
@@ -91,8 +109,8 @@ func (b *Backend) Info() secrets.Info {
 // Close does nothing.
 func (b *Backend) Close() error { return nil }
 
-// Fetch returns the value of the variable that ref.Path means. The secret has no Meta.Version: an environment has no
-// versions, and a hash of the value would cost more than all the rest of the call.
+// Fetch returns the value of the variable that ref.Path names. The secret has no Meta.Version: environment variables have no versions,
+// and hashing the value would cost more than the rest of the call.
 func (b *Backend) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 	if err := ctx.Err(); err != nil {
 		return secrets.Secret{}, err
@@ -115,7 +133,7 @@ func (b *Backend) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, e
 	}
 }
 
-// resolve returns the ref path/field for path#field if a variable for it is set, and ref as it is otherwise.
+// resolve returns the ref path/field for path#field if a variable for it is set, and ref unchanged otherwise.
 func (b *Backend) resolve(ref secrets.Ref) secrets.Ref {
 	if ref.Field == "" {
 		return ref
@@ -128,14 +146,14 @@ func (b *Backend) resolve(ref secrets.Ref) secrets.Ref {
 	return ref
 }
 
-// hint names the variable that would have been the field of ref alone.
+// hint names the variable that would hold the field of ref alone.
 func (b *Backend) hint(ref secrets.Ref) string {
 	if ref.Field == "" {
 		return ""
 	}
 	_, name := b.variables(ref.Path + "/" + ref.Field)
 	if b.isServiceLink(name) {
-		return name + " is the link of a Kubernetes Service, and no field; enableServiceLinks: false in the pod leaves it out"
+		return name + " is the link of a Kubernetes Service, not a field; set enableServiceLinks: false in the pod to leave it out"
 	}
 	if b.files {
 		name += " or " + name + fileSuffix
@@ -152,14 +170,13 @@ func check(ref secrets.Ref) error {
 	case ref.Version != "":
 		return invalid("environment variables keep no versions; leave ?version= out")
 	case ref.Field != "":
-		return invalid("a backend is asked for documents, without a field")
+		return invalid("a backend reads whole documents; leave the field out")
 	default:
 		return nil
 	}
 }
 
-// variables returns the names of the variables that path means, in the order in which they are looked up. They may be the
-// same.
+// variables returns the two names of the variable for path, in the order of lookup. They may be equal.
 func (b *Backend) variables(path string) (exact, portable string) {
 	n := len(b.prefix) + len(path)
 	var both strings.Builder
@@ -173,8 +190,8 @@ func (b *Backend) variables(path string) (exact, portable string) {
 	return both.String()[:n], both.String()[n:]
 }
 
-// portableByte returns what stands for c in the name of a portable variable. It knows ASCII only: Unicode has letters outside
-// ASCII whose upper case is within it, and a name must not depend on such tables.
+// portableByte returns the byte that replaces c in a portable name. It handles ASCII only: some letters outside ASCII have an upper case
+// within it, and names must not depend on Unicode tables.
 func portableByte(c byte) byte {
 	switch {
 	case 'a' <= c && c <= 'z':
@@ -188,8 +205,8 @@ func portableByte(c byte) byte {
 
 const fileSuffix = "_FILE"
 
-// read returns the value of the variable name, or with [WithFiles] the content of the file that name_FILE names. Then an empty value
-// counts as not set: the official Docker images take it so, and a Compose file with ${NAME:-} sets it. See
+// read returns the value of the variable name, or with [WithFiles] the content of the file that name_FILE names. If both are set, an empty
+// value counts as not set, as in the official Docker images: a Compose file with ${NAME:-} sets it. See
 // https://github.com/docker-library/postgres/blob/master/docker-entrypoint.sh.
 func (b *Backend) read(name string) (value string, found bool, err error) {
 	value, found = b.lookup(name)
@@ -218,8 +235,7 @@ func (b *Backend) trim(value string) string {
 	return text.Trim(value)
 }
 
-// file returns the name of the file for the variable name. NAME_FILE is configuration and no secret, so that empty means
-// not set, as it does to the Docker images.
+// file returns the path in the variable name_FILE. An empty one counts as not set, as in the Docker images.
 func (b *Backend) file(name string) (file string, ok bool) {
 	file, _ = b.lookup(name + fileSuffix)
 	file = text.Trim(file)
@@ -234,7 +250,7 @@ func (b *Backend) isSet(name string) bool {
 	return set
 }
 
-// isServiceLink reports whether the variable name is the link of a Kubernetes Service: NAME_PORT=tcp://HOST:PORT, beside
+// isServiceLink reports whether the variable name is the link of a Kubernetes Service: NAME_PORT=tcp://HOST:PORT, with
 // NAME_SERVICE_HOST=HOST and NAME_SERVICE_PORT=PORT. See
 // https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables and makeLinkVariables in
 // https://github.com/kubernetes/kubernetes/blob/master/pkg/kubelet/envvars/envvars.go.
@@ -244,7 +260,7 @@ func (b *Backend) isServiceLink(name string) bool {
 		return false
 	}
 	if _, set := b.file(name); set && b.files {
-		return false // NAME_FILE says that a field is meant; read refuses both
+		return false // NAME_FILE shows that a field is meant; read then rejects the pair
 	}
 	link, _ := b.lookup(name)
 	protocol, address, _ := strings.Cut(link, "://")
@@ -256,19 +272,18 @@ func (b *Backend) isServiceLink(name string) bool {
 	return address == net.JoinHostPort(host, port)
 }
 
-// fileError says what is wrong with the file that variable names. It does not tell the name of the file: who mistook
-// NAME_FILE for NAME has put the secret there.
+// fileError classifies err, which comes from reading the file that variable names. The error must not contain the path: an operator who
+// mistook NAME_FILE for NAME has put the secret there.
 func fileError(variable string, err error) error {
 	unreadable := "the file that " + variable + " names cannot be read"
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		return secrets.NewError(secrets.ErrPermissionDenied, unreadable)
-	// A file that is not there is a fault of the configuration. It must not read as "not found": the variable says that
-	// there is a secret.
+	// A missing file is a configuration error, not ErrNotFound: the variable says that there is a secret.
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 		return malformed("the file that " + variable + " names does not exist")
 	case errors.Is(err, syscall.ENAMETOOLONG), errors.Is(err, syscall.ELOOP), errors.Is(err, syscall.EINVAL):
-		return malformed(variable + " holds no name that a file can have")
+		return malformed(variable + " does not hold a valid file name")
 	case errors.Is(err, regular.ErrNotRegular):
 		return malformed(variable + " names something that is not a regular file")
 	case errors.Is(err, regular.ErrTooLarge):

@@ -14,12 +14,12 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/otheruser"
 )
 
-func TestFilesNotReadable(t *testing.T) {
+func TestAnUnreadableFileIsPermissionDenied(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	file := write(t, "secret", "hunter2")
 	for _, d := range []string{filepath.Dir(file), filepath.Dir(filepath.Dir(file))} {
-		is.NoErr(os.Chmod(d, 0o755)) // so that the file alone is what is denied
+		is.NoErr(os.Chmod(d, 0o755)) // only the file is unreadable
 	}
 	is.NoErr(os.Chmod(file, 0))
 	b := env.New(env.WithFiles(), lookup(map[string]string{"TOKEN_FILE": file}))
@@ -29,12 +29,12 @@ func TestFilesNotReadable(t *testing.T) {
 	is.True(strings.Contains(err.Error(), "TOKEN_FILE"))
 	is.True(!strings.Contains(err.Error(), file))
 
-	is.NoErr(os.Chmod(file, 0o644)) // the control: nobody may read it
+	is.NoErr(os.Chmod(file, 0o644)) // the control: the user nobody may read it
 	otheruser.Nobody(t, func() { _, err = b.Fetch(t.Context(), secrets.Ref{Path: "token"}) })
 	is.NoErr(err)
 }
 
-func TestFilesDoesNotBlock(t *testing.T) {
+func TestAFIFOOrADeviceDoesNotBlock(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	fifo := filepath.Join(t.TempDir(), "fifo")
@@ -42,6 +42,6 @@ func TestFilesDoesNotBlock(t *testing.T) {
 	for _, name := range []string{fifo, "/dev/zero"} {
 		b := env.New(env.WithFiles(), lookup(map[string]string{"TOKEN_FILE": name}))
 		_, err := b.Fetch(t.Context(), secrets.Ref{Path: "token"})
-		is.Equal(secrets.Class(err), secrets.ErrMalformed) // package regular holds the control: a plain open blocks
+		is.Equal(secrets.Class(err), secrets.ErrMalformed) // package regular has the control: a plain open blocks
 	}
 }

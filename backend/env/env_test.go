@@ -14,7 +14,7 @@ import (
 	"github.com/seed-5482dd03/secrets/backend/env"
 )
 
-// lookup makes a look-up function of a map.
+// lookup returns WithLookup for the variables of a map.
 func lookup(variables map[string]string) env.Option {
 	return env.WithLookup(func(name string) (string, bool) {
 		value, ok := variables[name]
@@ -65,10 +65,10 @@ func TestFetch(t *testing.T) {
 		{name: "dot", path: "a.b", want: "a b"},
 		{name: "space", path: "a b", want: "a b"},
 		{name: "leading underscore and digit", path: "/9lives", want: "cat"},
-		{name: "set and empty is found", path: "empty", want: ""},
+		{name: "a variable that is set and empty is found", path: "empty", want: ""},
 		{name: "each byte outside ASCII is one underscore", path: "größe", err: secrets.ErrNotFound, detail: "GR____E"},
 		{
-			name: "an upper case in ASCII of a letter outside it does not count",
+			name: "a letter outside ASCII with an upper case within it is an underscore",
 			path: "ſet", err: secrets.ErrNotFound, detail: "__ET",
 		},
 		{name: "the prefix is verbatim", prefix: "MY_", path: "database", want: "prefixed"},
@@ -82,10 +82,10 @@ func TestFetch(t *testing.T) {
 			name: "nothing outside the prefix", prefix: "MY_", path: "empty",
 			err: secrets.ErrNotFound, detail: "neither MY_empty nor MY_EMPTY is set",
 		},
-		{name: "one name is named once", path: "MISSING", err: secrets.ErrNotFound, detail: "MISSING is not set"},
-		{name: "one newline less", path: "newline", want: "kept\n"},
-		{name: "no byte order mark, and spaces stay", path: "windows", want: " kept "},
-		{name: "what is not text stays", path: "binary", want: "\xff\n"},
+		{name: "equal names are reported once", path: "MISSING", err: secrets.ErrNotFound, detail: "MISSING is not set"},
+		{name: "one newline is removed", path: "newline", want: "kept\n"},
+		{name: "a byte order mark is removed, and spaces stay", path: "windows", want: " kept "},
+		{name: "bytes that are not text stay", path: "binary", want: "\xff\n"},
 		{name: "no path", path: "", err: secrets.ErrInvalidKey, detail: "empty"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -105,7 +105,7 @@ func TestFetch(t *testing.T) {
 	}
 }
 
-func TestFetchRefuses(t *testing.T) {
+func TestFetchRejectsVersionsAndFields(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	b := env.New(lookup(map[string]string{"X": "value"}))
@@ -113,7 +113,7 @@ func TestFetchRefuses(t *testing.T) {
 	is.True(errors.Is(err, secrets.ErrInvalidKey))                // a version
 	is.True(strings.Contains(err.Error(), "leave ?version= out")) // a hint
 	_, err = b.Fetch(t.Context(), secrets.Ref{Path: "x", Field: "f"})
-	is.True(errors.Is(err, secrets.ErrInvalidKey)) // a field, whose answer would be the whole
+	is.True(errors.Is(err, secrets.ErrInvalidKey)) // a field: the answer would be the whole document
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -155,7 +155,7 @@ func TestResolve(t *testing.T) {
 		{"exact name", secrets.Ref{Path: "EXACT", Field: "field"}, secrets.Ref{Path: "EXACT/field"}},
 		{"not set", secrets.Ref{Path: "database", Field: "user"}, secrets.Ref{Path: "database", Field: "user"}},
 		{
-			"a version is kept, to be refused", secrets.Ref{Path: "database", Field: "password", Version: "1"},
+			"a version is kept, so that Fetch rejects it", secrets.Ref{Path: "database", Field: "password", Version: "1"},
 			secrets.Ref{Path: "database/password", Version: "1"},
 		},
 	} {
@@ -167,7 +167,7 @@ func TestResolve(t *testing.T) {
 	}
 }
 
-// The rows of the table of keys, through a Client.
+// The table of keys in the package comment, through a Client.
 func TestKeys(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
@@ -193,7 +193,7 @@ func TestKeys(t *testing.T) {
 	is.True(errors.Is(err, secrets.ErrInvalidKey))
 }
 
-// Whoever asks for a field sees the variable to set.
+// The error for a missing field names the variable to set.
 func TestNotFoundNamesTheVariableOfAField(t *testing.T) {
 	t.Parallel()
 	variables := map[string]string{"P_OBJECT": `{"user":"app"}`, "P_TEXT": "no JSON"}
@@ -233,7 +233,7 @@ func TestNotFoundNamesTheVariableOfAField(t *testing.T) {
 		})
 	}
 	is := is.New(t)
-	is.Equal(env.New().Info().Hint(secrets.Ref{Path: "database"}), "") // it is for fields
+	is.Equal(env.New().Info().Hint(secrets.Ref{Path: "database"}), "") // only fields have hints
 }
 
 func TestEnvironmentOfTheProcess(t *testing.T) {
@@ -246,7 +246,7 @@ func TestEnvironmentOfTheProcess(t *testing.T) {
 	t.Setenv("SECRETS_ENV_TEST_TOKEN", "second")
 	s, err = b.Fetch(t.Context(), secrets.Ref{Path: "token"})
 	is.NoErr(err)
-	is.Equal(s.Reveal(), "second") // it is read anew
+	is.Equal(s.Reveal(), "second") // read again
 	is.True(b.Info().Local)
 }
 
@@ -259,10 +259,10 @@ func TestOptions(t *testing.T) {
 
 	b := env.New(nil, env.WithLookup(nil), env.WithPrefix("A=B"), env.WithPrefix("A\x00"), env.WithName(""))
 	for _, want := range []string{"option 1 is nil", "WithLookup", `"A=B"`, `"A\x00"`, "WithName"} {
-		is.True(strings.Contains(b.Info().Fault.Error(), want)) // every fault is told
+		is.True(strings.Contains(b.Info().Fault.Error(), want)) // every fault is reported
 	}
 	_, err := secrets.New(b)
-	is.True(errors.Is(err, b.Info().Fault)) // secrets.New asks
+	is.True(errors.Is(err, b.Info().Fault)) // secrets.New reports the same faults
 }
 
 func write(t *testing.T, name, content string) string {
@@ -288,11 +288,11 @@ func TestFiles(t *testing.T) {
 	}{
 		{name: "a file", variables: map[string]string{"TOKEN_FILE": write(t, "x", canary)}, path: "token", want: canary},
 		{
-			name: "one newline less", variables: map[string]string{"TOKEN_FILE": write(t, "x", canary+"\n\n")},
+			name: "one newline is removed", variables: map[string]string{"TOKEN_FILE": write(t, "x", canary+"\n\n")},
 			path: "token", want: canary + "\n",
 		},
 		{
-			name: "one newline of Windows less", variables: map[string]string{"TOKEN_FILE": write(t, "x", canary+"\r\n")},
+			name: "one CRLF is removed", variables: map[string]string{"TOKEN_FILE": write(t, "x", canary+"\r\n")},
 			path: "token", want: canary,
 		},
 		{name: "spaces stay", variables: map[string]string{"TOKEN_FILE": write(t, "x", " a \n")}, path: "token", want: " a "},
@@ -326,12 +326,12 @@ func TestFiles(t *testing.T) {
 			name: "both", variables: map[string]string{"TOKEN": canary, "TOKEN_FILE": write(t, "x", canary)}, path: "token",
 			err: secrets.ErrMalformed, names: []string{"TOKEN and", "TOKEN_FILE"},
 		},
-		{ // as the official Docker images and Compose files have it
+		{ // as the official Docker images and Compose files do
 			name: "both, the value empty", variables: map[string]string{"TOKEN": "", "TOKEN_FILE": write(t, "x", canary)},
 			path: "token", want: canary,
 		},
 		{
-			name: "both, the value a newline", variables: map[string]string{"TOKEN": "\n", "TOKEN_FILE": write(t, "x", canary)},
+			name: "both, the value only a newline", variables: map[string]string{"TOKEN": "\n", "TOKEN_FILE": write(t, "x", canary)},
 			path: "token", want: canary,
 		},
 		{
@@ -389,14 +389,14 @@ func TestFiles(t *testing.T) {
 			}
 			is.Equal(secrets.Class(err), tt.err)
 			for _, name := range tt.names {
-				is.True(strings.Contains(err.Error(), name)) // it names the variables
+				is.True(strings.Contains(err.Error(), name)) // names the variables
 			}
-			is.True(!strings.Contains(err.Error(), canary)) // and not what they hold
+			is.True(!strings.Contains(err.Error(), canary)) // does not contain their values
 		})
 	}
 }
 
-func TestFilesIsAnOption(t *testing.T) {
+func TestWithoutWithFilesNameFileIsAnOrdinaryVariable(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	b := env.New(lookup(map[string]string{"TOKEN_FILE": write(t, "x", "value")}))
@@ -404,7 +404,7 @@ func TestFilesIsAnOption(t *testing.T) {
 	is.Equal(secrets.Class(err), secrets.ErrNotFound)
 	s, err := b.Fetch(t.Context(), secrets.Ref{Path: "token/file"})
 	is.NoErr(err)
-	is.True(strings.HasSuffix(s.Reveal(), "x")) // then it is a variable like any other
+	is.True(strings.HasSuffix(s.Reveal(), "x")) // the path in the variable
 }
 
 func TestResolveFiles(t *testing.T) {
@@ -424,17 +424,16 @@ func TestResolveFiles(t *testing.T) {
 	is.Equal(s.Reveal(), "app") // an empty NAME_FILE is not set
 }
 
-// FuzzName checks the mapping of names: what is looked up is the path as it is, and then a name that a shell can set, and
-// nothing outside the prefix.
+// FuzzName checks that Fetch looks up the path as it is, then a name that a shell can set, and nothing outside the prefix.
 func FuzzName(f *testing.F) {
 	for _, path := range []string{"database", "database/password", "größe", "ſ", "\xff", "a=b", "A_B", "1"} {
 		f.Add("P_", path)
 		f.Add("", path)
 	}
 	f.Fuzz(func(t *testing.T, prefix, path string) {
-		var asked []string
+		var names []string
 		b := env.New(env.WithPrefix(prefix), env.WithLookup(func(name string) (string, bool) {
-			asked = append(asked, name)
+			names = append(names, name)
 			return "", false
 		}))
 		if b.Info().Fault != nil {
@@ -442,7 +441,7 @@ func FuzzName(f *testing.F) {
 		}
 		_, err := b.Fetch(t.Context(), secrets.Ref{Path: path})
 		if path == "" {
-			if secrets.Class(err) != secrets.ErrInvalidKey || len(asked) > 0 {
+			if secrets.Class(err) != secrets.ErrInvalidKey || len(names) > 0 {
 				t.Fatalf("an empty path: %v", err)
 			}
 			return
@@ -450,16 +449,16 @@ func FuzzName(f *testing.F) {
 		if secrets.Class(err) != secrets.ErrNotFound {
 			t.Fatalf("class of %v", err)
 		}
-		if len(asked) == 0 || len(asked) > 2 || asked[0] != prefix+path {
-			t.Fatalf("looked up %q", asked)
+		if len(names) == 0 || len(names) > 2 || names[0] != prefix+path {
+			t.Fatalf("looked up %q", names)
 		}
-		name, ok := strings.CutPrefix(asked[len(asked)-1], prefix)
+		name, ok := strings.CutPrefix(names[len(names)-1], prefix)
 		if !ok || len(name) != len(path) {
-			t.Fatalf("looked up %q for %q", asked, path)
+			t.Fatalf("looked up %q for %q", names, path)
 		}
 		for i := range len(name) {
 			if c := name[i]; (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' {
-				t.Fatalf("%q is no name for a shell", name)
+				t.Fatalf("a shell cannot set %q", name)
 			}
 		}
 	})
@@ -503,8 +502,8 @@ func BenchmarkClientGet(b *testing.B) {
 	}
 }
 
-// Close does nothing, so that a backend which two Clients share goes on.
-func TestASecondClientGoesOnAfterTheFirstIsClosed(t *testing.T) {
+// Close does nothing, so two Clients can share a backend.
+func TestASecondClientWorksAfterTheFirstIsClosed(t *testing.T) {
 	is := is.New(t)
 	b := env.New(lookup(map[string]string{"A": "1"}))
 	first, second := client(t, b), client(t, b)

@@ -10,8 +10,8 @@ import (
 	"github.com/seed-5482dd03/secrets/backend/env"
 )
 
-// Kubernetes sets SHOP_DATABASE_PORT for a Service shop-database, which is no field of the document in SHOP_DATABASE.
-func TestServiceLinkIsNoField(t *testing.T) {
+// Kubernetes sets SHOP_DATABASE_PORT for a Service shop-database. It is not a field of the document in SHOP_DATABASE.
+func TestAServiceLinkIsNotAField(t *testing.T) {
 	t.Parallel()
 	for _, link := range []struct{ protocol, host, address string }{
 		{"tcp", "10.0.0.11", "10.0.0.11"},
@@ -44,13 +44,13 @@ func TestServiceLinkIsNoField(t *testing.T) {
 			}
 			_, err := c.Get(t.Context(), "cache#port")
 			is.Equal(secrets.Class(err), secrets.ErrFieldNotFound)
-			is.True(strings.Contains(err.Error(), "SHOP_CACHE_PORT is the link of a Kubernetes Service, and no field; "+
-				"enableServiceLinks: false in the pod leaves it out"))
+			is.True(strings.Contains(err.Error(), "SHOP_CACHE_PORT is the link of a Kubernetes Service, not a field; "+
+				"set enableServiceLinks: false in the pod to leave it out"))
 		})
 	}
 }
 
-// What a person has set is a field, however it looks.
+// A variable NAME_PORT is a field unless it repeats NAME_SERVICE_HOST and NAME_SERVICE_PORT exactly.
 func TestOtherPortsAreFields(t *testing.T) {
 	t.Parallel()
 	for _, variables := range []map[string]string{
@@ -70,7 +70,7 @@ func TestOtherPortsAreFields(t *testing.T) {
 	}
 }
 
-// One rule for the text of variables and files, and one option that turns it off.
+// Variables and files follow the same rule for text; WithRawBytes turns it off for both.
 func TestRawBytes(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
@@ -86,8 +86,8 @@ func TestRawBytes(t *testing.T) {
 	}
 }
 
-// A file for the variable of a link says that a field was meant. Which of the two counts is for the operator to say.
-func TestALinkBesideAFile(t *testing.T) {
+// A NAME_FILE for the variable of a link shows that a field was meant. The operator must unset one of the two.
+func TestAServiceLinkWithAFileIsMalformed(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	variables := map[string]string{

@@ -18,7 +18,7 @@ type config struct {
 	raw    bool
 	faults faults.List
 
-	ownLookup bool // lookup is the program's
+	ownLookup bool // WithLookup was given
 }
 
 func newConfig(opts []Option) *config {
@@ -27,20 +27,20 @@ func newConfig(opts []Option) *config {
 	return c
 }
 
-// WithPrefix sets what stands before the names of all variables. It is taken verbatim: write "MYAPP_" with its underscore.
-// The last one given counts. By default, there is no prefix.
+// WithPrefix sets the prefix of all variable names. It is used verbatim: write "MYAPP_" with its underscore. The last call counts.
+// Default: no prefix.
 func WithPrefix(prefix string) Option {
 	return func(c *config) {
 		if strings.ContainsAny(prefix, "=\x00") {
-			c.faults.Addf("WithPrefix: %q cannot begin the name of a variable", prefix)
+			c.faults.Addf(`WithPrefix: %q contains "=" or a NUL, which no variable name can`, prefix)
 			return
 		}
 		c.prefix = prefix
 	}
 }
 
-// WithLookup sets the function that returns the value of a variable, and whether it is set. It must be safe for concurrent
-// use. The last one given counts. By default, it is [os.LookupEnv].
+// WithLookup sets the function that returns the value of a variable, and whether it is set. It must be safe for concurrent use. The last
+// call counts. Default: [os.LookupEnv].
 func WithLookup(lookup func(name string) (value string, set bool)) Option {
 	return func(c *config) {
 		if lookup == nil {
@@ -51,8 +51,8 @@ func WithLookup(lookup func(name string) (value string, set bool)) Option {
 	}
 }
 
-// WithName sets the name of the backend in errors and in [secrets.Meta], for a client with two of them. The last one given
-// counts. By default, it is "env".
+// WithName sets the name of the backend in errors and in [secrets.Meta], for a client with two env backends. The last call counts.
+// Default: "env".
 func WithName(name string) Option {
 	return func(c *config) {
 		c.name = name
@@ -60,23 +60,23 @@ func WithName(name string) Option {
 	}
 }
 
-// WithFiles lets the variable NAME_FILE name a file that holds the value of NAME, as the official Docker images have it. It
-// holds for each name that a key means: DATABASE_PASSWORD_FILE for "database/password".
+// WithFiles lets the variable NAME_FILE name a file that holds the value of NAME, as in the official Docker images. It applies to every
+// variable of a key: DATABASE_PASSWORD_FILE for "database/password".
 //
-// The file is the operator's choice, and may be anywhere. It must be a regular file of at most 1 MiB, and its text loses what that of
-// a variable loses. An empty NAME counts as not set if NAME_FILE is set, and an empty NAME_FILE always does.
+// The file may be anywhere. It must be a regular file of at most 1 MiB. Its text loses a byte order mark and a newline, as a variable
+// does. An empty NAME counts as not set if NAME_FILE is set, and an empty NAME_FILE always does.
 //
-// These errors name the variable, and never what it holds: both NAME and NAME_FILE are set, NAME_FILE names what does not
-// exist, is not a regular file or too large ([secrets.ErrMalformed], so that a mistake in the configuration does not read
-// as "not found"), or what must not be read ([secrets.ErrPermissionDenied]).
+// It is [secrets.ErrMalformed] if both NAME and NAME_FILE are set, or if the file does not exist, is too large or is not a regular file.
+// So a configuration error never looks like a missing secret. A file without read permission is [secrets.ErrPermissionDenied]. The
+// errors name the variable and never contain its value.
 //
-// By default, NAME_FILE has no special meaning.
+// Default: NAME_FILE is a variable like any other.
 func WithFiles() Option {
 	return func(c *config) { c.files = true }
 }
 
-// WithRawBytes keeps a byte order mark at the beginning and a newline at the end of a value, also of one in a file. By default, one of
-// each is not part of a secret that is text; see the package comment.
+// WithRawBytes keeps a byte order mark at the beginning and a newline at the end of a value, in a variable and in a file.
+// Default: one of each is removed from text; see the package comment.
 func WithRawBytes() Option {
 	return func(c *config) { c.raw = true }
 }

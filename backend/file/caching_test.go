@@ -14,19 +14,19 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware"
 )
 
-// cached returns a Client with all layers, and a backend that may be cached.
+// cached returns a Client with all layers for a backend with WithCaching.
 func cached(t *testing.T, dir string) *secrets.Client {
 	t.Helper()
 	return client(t, backend(t, dir, file.WithCaching()), middleware.Standard())
 }
 
-// What a key means is remembered with its value, so that it must not depend on which files are there.
+// A cache keeps the document and field of a key, so they must not depend on which files exist.
 func TestACachedKeyAlwaysMeansTheSame(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	dir := tree(t, map[string]string{"db": `{"user":"user1","password":"pass1"}`})
 	c := cached(t, dir)
-	for range 2 { // from the file, and from memory
+	for range 2 { // from the file, then from the cache
 		_, err := c.Get(t.Context(), "db#user")
 		is.NoErr(err)
 	}
@@ -39,14 +39,14 @@ func TestACachedKeyAlwaysMeansTheSame(t *testing.T) {
 	is.True(!torn(found["db#user"].Reveal(), found["db#password"].Reveal()))
 	is.Equal(found["db#user"].Meta().Version, found["db#password"].Meta().Version)
 
-	c.Invalidate("db#user") // and so is the whole document
+	c.Invalidate("db#user") // invalidates the whole document
 	found, err = c.GetMany(t.Context(), "db#user", "db#password")
 	is.NoErr(err)
 	is.Equal(found["db#user"].Reveal()+found["db#password"].Reveal(), "user2pass2")
 }
 
-// The cached fields of a directory are of one update, however they are asked for.
-func TestCachedFieldsOfADirectoryAreOfOneUpdate(t *testing.T) {
+// The cached fields of a directory come from one update, even if they are read one by one.
+func TestCachedFieldsOfADirectoryComeFromOneUpdate(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	dir := tree(t, pair("db/", 1))
@@ -57,12 +57,12 @@ func TestCachedFieldsOfADirectoryAreOfOneUpdate(t *testing.T) {
 	password, err := c.Get(t.Context(), "db#password")
 	is.NoErr(err)
 	is.Equal(user.Reveal()+password.Reveal(), "user1pass1")
-	other, err := c.Get(t.Context(), "db/password") // the control: a document of its own
+	other, err := c.Get(t.Context(), "db/password") // the control: a separate document
 	is.NoErr(err)
 	is.Equal(other.Reveal(), "pass2")
 }
 
-// A warm key survives an outage of the directory, in whatever form it is asked for.
+// A cached key survives an outage of the directory, in both forms.
 func TestACachedFieldSurvivesAnOutage(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -86,8 +86,8 @@ func TestACachedFieldSurvivesAnOutage(t *testing.T) {
 	})
 }
 
-// A file that is no text makes a document of its directory impossible. It is still there under its own name.
-func TestACachedFieldBesideABinaryFile(t *testing.T) {
+// With a binary file in it, a directory is not a document. Its files can still be read by their paths.
+func TestWithCachingABinaryFileMakesEveryFieldMalformed(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	c := cached(t, tree(t, map[string]string{"db/password": canary, "db/keystore": "\xff"}))
@@ -99,8 +99,8 @@ func TestACachedFieldBesideABinaryFile(t *testing.T) {
 	}
 }
 
-// A file is empty while somebody writes it where it lies. No cache keeps that for its TTL.
-func TestAnEmptyFileIsNotKept(t *testing.T) {
+// A file is empty for a moment during a write in place. The cache keeps it for a second, not for its TTL.
+func TestAnEmptyFileIsCachedForASecond(t *testing.T) {
 	t.Parallel()
 	for key, want := range map[string]string{"token": "", "db": `{"password":"","user":"app"}`, "db#user": "app"} {
 		t.Run(key, func(t *testing.T) {
@@ -114,21 +114,21 @@ func TestAnEmptyFileIsNotKept(t *testing.T) {
 					is.NoErr(err)
 					return s.Reveal()
 				}
-				is.Equal(get(key), want) // an empty secret is one
+				is.Equal(get(key), want) // an empty secret is valid
 				is.Equal(get("control"), "old")
 				write(t, dir, map[string]string{"token": canary, "db/user": "new", "db/password": canary, "control": "new"})
 				time.Sleep(time.Second)
 				is.Equal(get(key), map[string]string{
 					"token": canary, "db": `{"password":"` + canary + `","user":"new"}`, "db#user": "new",
 				}[key])
-				is.Equal(get("control"), "old") // what is not empty is kept
+				is.Equal(get("control"), "old") // a value that is not empty stays cached
 			})
 		})
 	}
 }
 
-// An empty file that was written a moment ago is looked at once more: its content may be on the way.
-func TestAFileThatIsBeingWritten(t *testing.T) {
+// An empty file that was written less than a second ago is read again: the writer may not be done.
+func TestAnEmptyFileThatWasJustWrittenIsReadAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -141,14 +141,14 @@ func TestAFileThatIsBeingWritten(t *testing.T) {
 		got, err := get(t, b, "old")
 		is.NoErr(err)
 		is.Equal(got, "")
-		is.Equal(time.Since(now), 0*time.Second) // the control: it is meant to be empty
+		is.Equal(time.Since(now), 0*time.Second) // the control: no wait for an old empty file
 
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
 			got, err = get(t, b, "token")
 		}()
-		synctest.Wait() // it waits
+		synctest.Wait() // until get waits
 		write(t, dir, map[string]string{"token": canary})
 		<-done
 		is.NoErr(err)
@@ -158,6 +158,6 @@ func TestAFileThatIsBeingWritten(t *testing.T) {
 		is.NoErr(os.Chtimes(filepath.Join(dir, "token"), time.Now(), time.Now()))
 		got, err = get(t, b, "token")
 		is.NoErr(err)
-		is.Equal(got, "") // nothing more comes: it is an empty secret
+		is.Equal(got, "") // nothing was written meanwhile: an empty secret
 	})
 }

@@ -11,14 +11,13 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/text"
 )
 
-// absent reports whether err says that there is no such file: the last part of its name is not there, or a part before it
-// is not a directory.
+// absent reports whether err means that there is no such file: its last element does not exist, or one before it is not a directory.
 func absent(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 }
 
-// failure makes an error of one class of err, which was met on the way to the file path. It tells names, and of err only
-// what the system has a text for.
+// failure classifies err, which comes from reading the file at path. The error contains file names, and from err only a text of the
+// operating system.
 func (b *Backend) failure(s *snapshot, path string, err error) error {
 	if at, ok := errors.AsType[unmountedError](err); ok {
 		return unmounted(at)
@@ -45,15 +44,14 @@ func (b *Backend) failure(s *snapshot, path string, err error) error {
 	case errors.Is(err, syscall.ELOOP):
 		return invalid(fmt.Sprintf("%s in %s is a loop of symbolic links", path, b.dir))
 	case errors.Is(err, syscall.ENAMETOOLONG):
-		return invalid("a part of the path is longer than a name of a file may be")
+		return invalid("an element of the path is longer than a file name may be")
 	default:
 		return unavailable(fmt.Sprintf("%s in %s cannot be read%s", path, b.dir, reason(err)))
 	}
 }
 
-// gone makes an error of err, which was met when the directory itself was opened. A directory that was there when the
-// program began and is not there now is an outage, as when its volume is not mounted: nobody knows what it holds, so that
-// it must not read as "not found".
+// gone classifies err, which comes from opening the directory of the backend. The directory existed when New was called. If it is missing
+// now, its volume may not be mounted: that is an outage, never "not found".
 func (b *Backend) gone(err error) error {
 	if at, ok := errors.AsType[unmountedError](err); ok {
 		return unmounted(at)
@@ -64,15 +62,15 @@ func (b *Backend) gone(err error) error {
 	return unavailable(fmt.Sprintf("the directory %s cannot be opened%s", b.dir, reason(err)))
 }
 
-// unmounted is an outage: what was mounted may hold the secret.
+// unmounted returns an outage: the volume that was mounted may hold the secret.
 func unmounted(at unmountedError) error {
 	return unavailable(string(at) + " was a mount point, and nothing is mounted there now")
 }
 
-// noFiles is the error of a directory that is no document. Nothing tells it from one that was never meant to be a secret.
+// noFiles returns ErrNotFound for a directory without fields: it may never have been meant as a secret.
 func (b *Backend) noFiles(path string, empty bool) error {
 	if empty {
-		// https://docs.docker.com/engine/storage/bind-mounts/ says when Docker makes one.
+		// https://docs.docker.com/engine/storage/bind-mounts/ says when Docker creates one.
 		return notFound(fmt.Sprintf("%s in %s is an empty directory, as Docker makes where the source of a bind mount is missing",
 			path, b.dir))
 	}
@@ -80,18 +78,18 @@ func (b *Backend) noFiles(path string, empty bool) error {
 		path, b.dir))
 }
 
-// notText is the error of the file name, or of its name, in the directory path that is to be one document.
+// notText returns the error for a file of the document at path whose name or content is not UTF-8.
 func (b *Backend) notText(path, name, content string) error {
 	what := "not valid UTF-8"
 	if text.IsUTF16(content) {
 		what = "in UTF-16"
 	}
-	return malformed(fmt.Sprintf("%q in %s is %s, so that its directory is no JSON document; save it in UTF-8, or ask for the files "+
-		"by their names", path+"/"+name, b.dir, what))
+	return malformed(fmt.Sprintf("%q in %s is %s, so its directory cannot become a JSON document; save it in UTF-8, or read the files "+
+		"by name", path+"/"+name, b.dir, what))
 }
 
-// escapes reports whether err says that a link leads out of the directory. The error of os.Root for it is not exported; it
-// is the one that comes from no call of the system.
+// escapes reports whether err means that a link leads out of the directory. os.Root does not export its error for that; it is the only
+// PathError without an errno.
 func escapes(err error) bool {
 	if errors.Is(err, errEscapes) {
 		return true
@@ -101,7 +99,7 @@ func escapes(err error) bool {
 	return ofPath && !ofSystem
 }
 
-// reason returns the system's own text for err.
+// reason returns the text of the operating system for err, or "".
 func reason(err error) string {
 	if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		return ": " + errno.Error()

@@ -16,20 +16,20 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware/fallback"
 )
 
-// weaker returns a Client for b whose fallback has the secret token, too.
+// weaker returns a Client for b with a fallback that has every secret, with the value "weaker".
 func weaker(t *testing.T, b *file.Backend) *secrets.Client {
 	t.Helper()
 	variables := env.New(env.WithLookup(func(string) (string, bool) { return "weaker", true }))
 	return client(t, b, secrets.WithFallback(fallback.OnNotFound(variables)))
 }
 
-// Docker makes an empty directory where the source of a bind mount is missing. It is no secret; an empty file is one.
-func TestEmptyDirectoryIsNoSecret(t *testing.T) {
+// Docker creates an empty directory where the source of a bind mount is missing. It is not a secret; an empty file is.
+func TestAnEmptyDirectoryIsNotFound(t *testing.T) {
 	t.Parallel()
 	for _, opts := range [][]file.Option{nil, {file.WithCaching()}} {
 		is := is.New(t)
 		dir := tree(t, map[string]string{"db_password/": "", "nested/deep/x": "1", "dots/.gitkeep": "", "volume/..v1/": "", "empty": ""})
-		link(t, dir, "..v1", "volume/..data") // of an optional Secret of Kubernetes that is not there
+		link(t, dir, "..v1", "volume/..data") // an optional Kubernetes Secret that does not exist
 		c := weaker(t, backend(t, dir, opts...))
 		for key, detail := range map[string]string{
 			"db_password": "is an empty directory, as Docker makes where the source of a bind mount is missing",
@@ -43,7 +43,7 @@ func TestEmptyDirectoryIsNoSecret(t *testing.T) {
 				is.True(strings.Contains(err.Error(), detail))
 				got, err := c.Get(t.Context(), key)
 				is.NoErr(err)
-				is.Equal(got.Reveal(), "weaker") // a fallback goes on
+				is.Equal(got.Reveal(), "weaker") // the fallback is used
 			}
 		}
 		got, err := c.Get(t.Context(), "empty") // the control
@@ -52,7 +52,7 @@ func TestEmptyDirectoryIsNoSecret(t *testing.T) {
 	}
 }
 
-// Whether a directory has a field is decided by the names of its files: what is in the others, or may be read of them, is not asked.
+// File names decide whether a directory has a field. The content and permissions of other files do not matter.
 func TestNamesDecideWhetherAFieldExists(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
@@ -69,7 +69,7 @@ func TestNamesDecideWhetherAFieldExists(t *testing.T) {
 		is.True(!strings.Contains(err.Error(), canary))
 		got, err := c.GetOr(t.Context(), key, "default")
 		is.NoErr(err)
-		is.Equal(got.Reveal(), "default") // the fallback is not asked
+		is.Equal(got.Reveal(), "default") // the fallback is not used
 		has, err := c.Has(t.Context(), key)
 		is.NoErr(err)
 		is.True(!has)
@@ -81,14 +81,14 @@ func TestNamesDecideWhetherAFieldExists(t *testing.T) {
 		is.NoErr(err)
 		is.Equal(got.Reveal(), want)
 	}
-	_, err = c.Get(t.Context(), "tls#out") // what is there and refused does not read as absent
+	_, err = c.Get(t.Context(), "tls#out") // a link that leads out is not "not found"
 	is.Equal(secrets.Class(err), secrets.ErrInvalidKey)
 	_, err = c.Get(t.Context(), "tls")
-	is.Equal(secrets.Class(err), secrets.ErrMalformed) // the whole needs all of them
+	is.Equal(secrets.Class(err), secrets.ErrMalformed) // the whole document needs all files
 	is.True(strings.Contains(err.Error(), "tls/keystore.p12"))
 }
 
-// The names of the files of a directory are a document for the backend alone: no key reads them, or the value of a file.
+// The document of the file names is internal: no key reads it.
 func TestNoKeyReadsTheNames(t *testing.T) {
 	t.Parallel()
 	for _, opts := range [][]file.Option{nil, {file.WithCaching()}} {
@@ -108,12 +108,12 @@ func TestNoKeyReadsTheNames(t *testing.T) {
 		is.True(strings.Contains(err.Error(), "its one field is password"))
 		_, err = c.Get(t.Context(), "db#..names")
 		is.Equal(secrets.Class(err), secrets.ErrFieldNotFound)
-		is.True(!strings.Contains(err.Error(), "db/..names")) // which would be no key
+		is.True(!strings.Contains(err.Error(), "db/..names")) // not a valid key
 	}
 }
 
-// A directory with more names than an error looks through still says that it has no such field.
-func TestAFieldIsMissingInALargeDirectory(t *testing.T) {
+// A directory with more names than the backend lists for an error still reports a missing field.
+func TestAMissingFieldOfALargeDirectoryIsReported(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	dir := tree(t, map[string]string{"d/": ""})
@@ -126,8 +126,8 @@ func TestAFieldIsMissingInALargeDirectory(t *testing.T) {
 	}
 }
 
-// A dot file, and what an editor leaves beside a file, is no field. It has a key of its own.
-func TestBackupsAndDotFilesAreNoFields(t *testing.T) {
+// Dot files and editor backups are not fields. Their paths are keys.
+func TestBackupsAndDotFilesAreNotFields(t *testing.T) {
 	t.Parallel()
 	hidden := []string{".DS_Store", ".password.swp", ".#password", ".nfs0001", ".dockerconfigjson", "password~", "#password#"}
 	files := map[string]string{"db/password": canary, "db/password.bak": "1", "db/~": "2", "db/#": "3"}
@@ -152,7 +152,7 @@ func TestBackupsAndDotFilesAreNoFields(t *testing.T) {
 	}
 }
 
-// Docker and Swarm have no directories of secrets: what is database#password elsewhere is the file database_password there.
+// Docker and Swarm have no directories of secrets: the key database#password of other platforms is the file database_password there.
 func TestNotFoundNamesSimilarFiles(t *testing.T) {
 	t.Parallel()
 	dir := tree(t, map[string]string{
@@ -179,8 +179,8 @@ func TestNotFoundNamesSimilarFiles(t *testing.T) {
 	}
 }
 
-// The name of a file cannot write lines of its own into a log.
-func TestNamesOfFilesAreQuoted(t *testing.T) {
+// A file name cannot add lines to a log.
+func TestFileNamesInErrorsAreQuoted(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	const name = "x\n\x1b[31mlevel=INFO"
@@ -194,8 +194,8 @@ func TestNamesOfFilesAreQuoted(t *testing.T) {
 	}
 }
 
-// What an editor of Windows writes before a text is no part of it, as the newline behind it is none.
-func TestByteOrderMark(t *testing.T) {
+// Windows editors write a byte order mark before a text. Like the newline at the end, it is not part of the text.
+func TestAByteOrderMarkIsRemoved(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	const mark = "\ufeff"
@@ -218,8 +218,8 @@ func TestByteOrderMark(t *testing.T) {
 	is.True(strings.Contains(err.Error(), "byte order mark"))
 }
 
-// UTF-16 is named where a text must be in UTF-8.
-func TestUTF16IsNamed(t *testing.T) {
+// Where UTF-8 is required, the error for a UTF-16 file says so.
+func TestTheErrorNamesUTF16(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	const text = "\xff\xfe{\x00}\x00"
@@ -229,13 +229,13 @@ func TestUTF16IsNamed(t *testing.T) {
 		is.Equal(secrets.Class(err), secrets.ErrMalformed)
 		is.Equal(strings.Contains(err.Error(), "UTF-16"), utf16)
 	}
-	got, err := c.Get(t.Context(), "d/x") // as bytes it can be read
+	got, err := c.Get(t.Context(), "d/x") // readable as bytes
 	is.NoErr(err)
 	is.Equal(got.Reveal(), text)
 }
 
-// A full Secret of Kubernetes, of 1 MiB, is one document, whatever JSON adds.
-func TestAFullSecretOfKubernetesIsADocument(t *testing.T) {
+// A Kubernetes Secret of 1 MiB, the maximum, is one document. Escapes of JSON do not count.
+func TestAFullKubernetesSecretIsADocument(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	dir := tree(t, map[string]string{"s/a": strings.Repeat("\"", 1<<19), "s/b": strings.Repeat("x", 1<<19)})
@@ -246,8 +246,8 @@ func TestAFullSecretOfKubernetesIsADocument(t *testing.T) {
 	is.Equal(secrets.Class(err), secrets.ErrMalformed) // the control
 }
 
-// A link that takes the place of a file while it is read is followed. It is no loop of links, and no outage.
-func TestReplacedByALink(t *testing.T) {
+// If a link replaces a file during a read, the backend follows it. It reports no loop of links and no outage.
+func TestALinkThatReplacesAFileIsFollowed(t *testing.T) {
 	t.Parallel()
 	dir := tree(t, map[string]string{"y": canary, "z": canary})
 	b := backend(t, dir)

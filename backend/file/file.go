@@ -1,4 +1,4 @@
-// Package file reads secrets from the files of a directory: those that Docker, Kubernetes or systemd mount for a service.
+// Package file reads secrets from the files of a directory, such as those that Docker, Kubernetes or systemd mount for a service.
 //
 //	mounted, err := file.New("/run/secrets") // or a volume of Kubernetes, or os.Getenv("CREDENTIALS_DIRECTORY")
 //	…
@@ -6,91 +6,95 @@
 //	…
 //	password, err := client.Get(ctx, "database/password") // the content of /run/secrets/database/password
 //
-// # Which file a key means
+// # Keys
 //
 // With the directory D:
 //
 //	database             the file D/database; if that is a directory, a JSON object of its regular files
 //	database/password    the file D/database/password
-//	database#password    the file D/database/password, if D/database is a directory, else that field of the document "database"
+//	database#password    the file D/database/password if D/database is a directory, else that field of the document "database"
 //	database/password#   the file D/database/password
 //
-// A directory becomes an object with the names of its regular files as keys and their contents as strings, in the order of
-// the names. It is not read recursively. Dot files, and what editors leave beside a file ("x~", "#x#"), are no fields; each has a
-// key of its own. A directory without a field is [secrets.ErrNotFound]: Docker makes an empty one where the source of a bind mount
-// is missing. Files keep no versions: a key with a version is [secrets.ErrInvalidKey].
+// A directory becomes an object with the names of its regular files as keys and their contents as strings, sorted by name. It is not read
+// recursively. Dot files, and what editors save next to a file ("x~", "#x#"), are not fields; read such a file by its path. A directory
+// without a field is [secrets.ErrNotFound]: Docker creates an empty one where the source of a bind mount is missing.
 //
-// The name of a field decides whether it exists. Other files of the directory are not read for it, and may be binary or
-// unreadable. Only who asks for the whole directory needs all of them, in UTF-8: otherwise it is [secrets.ErrMalformed], or
-// [secrets.ErrPermissionDenied], and names the file.
+// To read one field, the backend needs only the file of that name. Other files of the directory may be binary or unreadable. To read the
+// whole directory, it needs all of them, in UTF-8. Otherwise the error is [secrets.ErrMalformed] or [secrets.ErrPermissionDenied], and
+// names the file.
 //
-// With [WithCaching], database#password is always that field of the document "database", also where that is a directory.
+// # Configuration
+//
+// [WithMaxSize] bounds what is read. [WithRawBytes] turns off the rule under Text. [WithCaching] is for a slow file system. [WithName]
+// renames the backend in errors. No variable configures the backend.
+//
+// # Freshness
+//
+// Every call reads the files again. The client neither caches nor deduplicates these reads, unless [WithCaching] is set.
+//
+// A handle of [secrets.Client.Watch] sees a change within about half a second. From the first handle until Close, the backend reads the
+// fetched documents every 500 ms and compares the answers, including errors. Such a poll detects everything that Get would see: a swap by
+// Kubernetes, a directory that is deleted and created again, a rename, a write in place, an unmounted volume. It reports all changes that
+// it finds together.
 //
 // # Text
 //
-// A text loses one byte order mark at its beginning and one newline, "\n" or "\r\n", at its end: editors, shells and echo put them
-// there. White space stays. What is not valid UTF-8 is not text, and stays as it is. [WithRawBytes] keeps everything. The same rule
-// holds for environment variables.
+// A text loses one byte order mark at its beginning and one newline, "\n" or "\r\n", at its end: editors, shells and echo put them there.
+// White space stays. A file that is not valid UTF-8 stays as it is. Package env has the same rule.
 //
-// An empty file is a secret that is empty. If it was written less than a second ago, its content may be on the way: it is read
-// once more after 50 ms. A cache keeps an empty file for a second only.
-//
-// # What is never read
-//
-// Nothing outside the directory: ".." and symbolic links that lead out, absolute ones among them, are
-// [secrets.ErrInvalidKey]. Links within the directory are followed. Nothing but regular files: a FIFO, a socket or a device
-// is [secrets.ErrMalformed], and cannot block a call. No name that begins with "..": Kubernetes keeps such names for
-// itself.
-//
-// # Permissions
-//
-// On Linux, a file needs read permission, and the directories on the way search permission (x). Only a directory that is a document
-// needs read permission, too. On other systems, all directories do.
-//
-// # Mount points
-//
-// An unmounted volume leaves an empty directory behind. On Linux, the backend remembers what was a mount point: the directory, those
-// above it, and what was read below it. If nothing is mounted there any more, that is [secrets.ErrUnavailable], also if there is a
-// file of that name, so that no fallback takes an outage for absence. Another mount in its place is read. Before Linux 5.8, and where a
-// sandbox forbids statx, a mount of the same file system, and one of a single file, is not noticed.
+// An empty file is an empty secret. If it was written less than a second ago, the writer may not be done: the backend reads it again after
+// 50 ms. With [WithCaching], the cache keeps an empty file for one second only.
 //
 // # Kubernetes
 //
-// Kubernetes updates a mounted volume by changing one symbolic link, ..data, from a directory with the old files to one
-// with the new. Whatever one Get or GetMany reads below such a link comes from one of these directories: a user name and
-// a password asked together never come from two updates, unless middleware or the backend before this one holds one of them up for
-// more than a second. A document that is about to appear, whose link is there and leads
-// nowhere yet, is waited for a moment. A volume that is mounted with subPath gets no updates from Kubernetes.
+// Kubernetes updates a mounted volume by changing one symbolic link, ..data, from a directory with the old files to one with the new. All
+// that one Get or GetMany reads below such a link comes from one of these directories, so a user name and a password that are read
+// together match. The exception: middleware, or the backend before this one in a chain, delays one of the reads by more than a second.
+// If a link is there and its document is not there yet, the backend waits 50 ms for it.
 //
 // # Other updates
 //
-// A directory in D, or a link to one, may also be replaced by one rename. What one call reads is then of one of them, too. Files that are
-// replaced one by one belong to no one update. A file that is written where it lies can be read half: rename complete ones into place.
+// If a directory in D, or a link to one, is replaced by one rename, all that one call reads comes from one of the two. Files that are
+// replaced one by one are not read as a unit.
 //
-// # Changes
+// # Mount points
 //
-// A handle of [secrets.Client.Watch] sees a change within about half a second. From the first handle until Close, the backend reads the
-// documents that were asked for every 500 ms and compares the answers, errors among them. So it sees whatever Get would see: a swap of
-// Kubernetes, a directory that is deleted and made again, a rename, a file that is written where it lies, a volume that is unmounted.
-// What one look finds is reported together.
+// An unmounted volume leaves an empty directory behind. On Linux, the backend remembers mount points: the directory, those above it, and
+// what it read below it. If nothing is mounted there any more, the error is [secrets.ErrUnavailable], even if there is a file of that
+// name. So no fallback takes an outage for absence. If another volume is mounted there, the backend reads it.
 //
-// The backend looks at the 100 documents that were fetched last; handles on others see a change at their own interval. With
-// [WithCaching], it never looks. No handle sees a value that changes and changes back between two looks. NFS is looked at like any file
-// system, but its client may keep the names in a directory for up to a minute: see acdirmax in nfs(5). A look that hangs on a dead file
-// system stops later looks and nothing else.
+// # Permissions
+//
+// On Linux, a file needs read permission, and the directories above it need search permission (x). A directory that is read as a document
+// needs read permission too. On other systems, all directories do.
 //
 // # Errors
 //
-// Each is a [secrets.Error], whose Detail may hold the names of files and never what is in them, or the error of the
-// context.
+// Each is a [secrets.Error], or the error of the context. A detail may contain file names and never their contents.
 //
-//	secrets.ErrNotFound          there is no such file, and the directory is there; files of similar names are named
+//	secrets.ErrNotFound          the directory exists, and there is no such file in it; the error lists files of similar names
 //	secrets.ErrFieldNotFound     there is such a directory, with other files
-//	secrets.ErrPermissionDenied  the file, or a directory on the way to it, must not be read
+//	secrets.ErrPermissionDenied  the file, or a directory above it, cannot be read
 //	secrets.ErrUnavailable       the directory itself is gone, or what was mounted there; an input error; files that
 //	                             change faster than they can be read
 //	secrets.ErrMalformed         not a regular file; too large; a directory with a file that is not UTF-8
-//	secrets.ErrInvalidKey        a name that leads out of the directory or is too long, a loop of links, a version
+//	secrets.ErrInvalidKey        a name that leads out of the directory or is too long; a loop of links; a version
+//
+// # Limits
+//
+//   - The backend follows links within the directory, and reads nothing outside it: ".." and symbolic links that lead out, among them all
+//     absolute ones, are [secrets.ErrInvalidKey]. So is a name that begins with "..": Kubernetes reserves these names.
+//   - It reads regular files only. A FIFO, a socket or a device is [secrets.ErrMalformed], and cannot block a call.
+//   - Files have no versions: a key with a version is [secrets.ErrInvalidKey].
+//   - A file that is written in place can be read half. Write a new file and rename it into place.
+//   - Kubernetes does not update a volume that is mounted with subPath.
+//   - The backend polls the 100 documents that were fetched last, and none with [WithCaching]. Handles on others see a change at their own
+//     interval. No handle sees a value that changes and changes back between two polls.
+//   - An NFS client may cache the names in a directory for up to a minute: see acdirmax in nfs(5). A poll that hangs on a dead file system
+//     stops later polls and nothing else.
+//   - Before Linux 5.8, and where a sandbox forbids statx, the backend does not notice an unmounted volume of the same file system, or of a
+//     single file.
+//   - With [WithCaching], database#password is always that field of the document "database", even if that is a directory.
 package file
 
 import (
@@ -113,26 +117,23 @@ import (
 )
 
 const (
-	// maxTries bounds how often files are read again because the files changed under it. Kubernetes changes them once a
-	// minute at most, so that two tries do; the bound keeps a call from running on where something else changes them.
+	// maxTries bounds how often a call reads files again because they changed meanwhile. Kubernetes changes them once a minute at most, so
+	// two tries suffice there. The bound ends the call if something else changes them all the time.
 	maxTries = 100
-	// appearing is how long a link to a file that is not there yet is waited for. Kubernetes makes the links of new keys
-	// an instant before it makes what they lead to.
-	appearing = 50 * time.Millisecond
-	// maxTogether bounds the files that are read at one moment. It is more than a program asks for.
+	// appearTimeout is how long a call waits for the target of a link. Kubernetes creates the link of a new key just before its target.
+	appearTimeout = 50 * time.Millisecond
+	// maxTogether is the maximum number of files that one call reads. No program needs more.
 	maxTogether = 1 << 16
-	// beingWritten is how old an empty file is at most that may be one which is just being written: who writes a file where it
-	// lies empties it first.
-	beingWritten = time.Second
-	// maxEmpty is how long a cache keeps an empty file.
-	maxEmpty = time.Second
-	// namesOf ends the path of the document that tells only which files a directory has. Only resolve makes such a path: of a key that
-	// ends so, it makes one that Fetch refuses.
+	// writeGrace is how long an empty file may be one that is still being written: a write in place empties the file first.
+	writeGrace = time.Second
+	// emptyTTL is how long a cache keeps an empty file.
+	emptyTTL = time.Second
+	// namesOf is the suffix of the path of a document that has only the names of the files in a directory. Only resolve creates such a
+	// path. If a key ends in it, resolve returns a path that Fetch rejects.
 	namesOf = "/" + reserved + "names"
 )
 
-// Backend reads the files of one directory, anew at each call. It holds no file open between calls and is safe for
-// concurrent use.
+// Backend reads the files of one directory at each call. It keeps no file open between calls. It is safe for concurrent use.
 type Backend struct {
 	dir     string // absolute
 	name    string
@@ -145,9 +146,8 @@ type Backend struct {
 	watch   watch
 }
 
-// New returns a Backend for the directory dir. A relative dir is taken from the working directory of this moment. The
-// error holds every fault of the options, joined, and says so if dir is not a directory that can be opened:
-// errors.Is(err, fs.ErrNotExist) if it does not exist.
+// New returns a Backend for the directory dir. A relative dir is relative to the working directory at the time of the call. The error
+// joins all faults: of the options, and of a dir that cannot be opened. If dir does not exist, the error is [fs.ErrNotExist].
 func New(dir string, opts ...Option) (*Backend, error) {
 	c := newConfig(opts)
 	b := &Backend{
@@ -168,9 +168,9 @@ func New(dir string, opts ...Option) (*Backend, error) {
 	return b, nil
 }
 
-// directory returns dir as an absolute path, or "" and notes what is wrong with it.
+// directory returns dir as an absolute path. If that fails, it records the fault and returns "".
 func (c *config) directory(dir string) string {
-	if dir == "" { // an unset variable, most likely; filepath.Abs would make it the working directory
+	if dir == "" { // most likely an unset variable; filepath.Abs would return the working directory
 		c.faults.Addf("the name of the directory is empty")
 		return ""
 	}
@@ -182,8 +182,8 @@ func (c *config) directory(dir string) string {
 	return abs
 }
 
-// Info describes the backend: a Local one, unless [WithCaching] is given. Every call reads the files, so that its answer is
-// current, and a cache could only hold one half of an update. A Local one tells handles of changes.
+// Info describes the backend. Without [WithCaching] it is Local and reports changes to handles: every call reads the files and is current,
+// while a cache could hold half of an update.
 func (b *Backend) Info() secrets.Info {
 	info := secrets.Info{Name: b.name, Local: !b.caching, Batch: maxTogether, Resolve: b.resolve, Hint: hint}
 	if !b.caching {
@@ -192,43 +192,42 @@ func (b *Backend) Info() secrets.Info {
 	return info
 }
 
-// hint says where a file is that is no field of its directory.
+// hint returns the key of a file that is not a field of its directory.
 func hint(ref secrets.Ref) string {
 	if !hidden(ref.Field) || strings.HasPrefix(ref.Field, reserved) {
 		return ""
 	}
-	return "dot files and backups of editors are no fields; the key of such a file is " + ref.Path + "/" + ref.Field
+	return "dot files and editor backups are not fields; the key of such a file is " + ref.Path + "/" + ref.Field
 }
 
-// Close ends the looks for changes. It does not wait for one that is under way, since a file system may hang. Fetch still works
-// afterwards. If two Clients share the Backend, the first one to close ends the looks for both: the handles of the other one then see a
-// change at their own interval.
+// Close ends polling for changes. It does not wait for a running poll: a file system may hang. Fetch still works afterwards. If two Clients
+// share the Backend, the first Close ends polling for both: the handles of the other Client then see a change at their own interval.
 func (b *Backend) Close() error {
 	b.watch.stop()
 	return nil
 }
 
-// Fetch returns the content of the file that ref.Path names, or the document of the directory of that name. Its
-// Meta.Version changes when the content changes; it means nothing to another Backend. What one GetMany of a Client asks for
-// is read together.
+// Fetch returns the content of the file at ref.Path, or the document of the directory there. Meta.Version changes when the content changes;
+// versions of different Backends cannot be compared. All documents of one GetMany of a Client are read together.
 func (b *Backend) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 	s, err := b.batcher.Fetch(ctx, ref)
 	b.note(ref, s, err)
 	return s, err
 }
 
-// fetchTogether answers refs in order. What they name below one ..data link of Kubernetes is read from one state of it.
+// fetchTogether returns the results of refs, in order. Refs below one ..data link of Kubernetes are read from one state of it.
 func (b *Backend) fetchTogether(ctx context.Context, refs []secrets.Ref) []secrets.Result {
 	results := make([]secrets.Result, len(refs))
-	b.read(ctx, appearing, refs, func(i int, s secrets.Secret, err error) { results[i] = secrets.Result{Secret: s, Err: err} })
+	b.read(ctx, appearTimeout, refs, func(i int, s secrets.Secret, err error) { results[i] = secrets.Result{Secret: s, Err: err} })
 	return results
 }
 
-// read calls take with the answer to each of refs, by its place, from one look with patience. The last answer to a ref counts.
+// read fetches refs from one snapshot and calls take with the index and the answer of each. If it must retry, take is called again, and the
+// last answer to a ref counts. See withSnapshot for patience.
 func (b *Backend) read(
 	ctx context.Context, patience time.Duration, refs []secrets.Ref, take func(i int, s secrets.Secret, err error),
 ) {
-	err := b.look(ctx, patience, func(s *snapshot) {
+	err := b.withSnapshot(ctx, patience, func(s *snapshot) {
 		for i, ref := range refs {
 			value, err := b.fetch(ctx, s, ref)
 			take(i, value, err)
@@ -241,12 +240,12 @@ func (b *Backend) read(
 	}
 }
 
-// resolve returns for path#field, if path is a directory, the ref path/field of that file, so that nothing is asked of the other
-// files. If there is no such file, it is the ref of the names of the files, in which the field is missed: that is
-// [secrets.ErrFieldNotFound]. All other refs stay as they are. It waits for nothing that is about to appear.
+// resolve maps path#field to path/field if path is a directory, so that Fetch does not read the other files. If there is no such file, it
+// returns the ref of the file names, which does not have the field: the Client then reports [secrets.ErrFieldNotFound]. All other refs are
+// returned unchanged. resolve does not wait for files that are about to appear.
 //
-// With [WithCaching], it returns every ref as it is: a cache remembers what a key means, so that this must not depend on
-// which files are there, and it keeps the fields of a document as one value and one version.
+// With [WithCaching], every ref is returned unchanged. A cache keeps the result of resolve, which must then not depend on the files. It
+// also keeps the fields of a document as one value with one version.
 func (b *Backend) resolve(ref secrets.Ref) secrets.Ref {
 	if strings.HasSuffix(ref.Path, namesOf) {
 		ref.Path += namesOf
@@ -256,20 +255,20 @@ func (b *Backend) resolve(ref secrets.Ref) secrets.Ref {
 		return ref
 	}
 	resolved := ref
-	const patience = 0 // no context ends it
-	err := b.look(context.Background(), patience, func(s *snapshot) {
+	const patience = 0 // resolve has no context that could end a wait
+	err := b.withSnapshot(context.Background(), patience, func(s *snapshot) {
 		resolved = ref
 		if dir, err := s.find(s.top, ref.Path); err == nil && dir.info.Mode.IsDir() {
 			resolved = s.resolve(dir, ref)
 		}
 	})
-	if err != nil || resolved.Validate() != nil { // the longest key of all leaves no room for namesOf
-		return ref // Fetch meets the same error, and tells it
+	if err != nil || resolved.Validate() != nil { // a key of the maximum length leaves no room for namesOf
+		return ref // Fetch returns the same error
 	}
 	return resolved
 }
 
-// resolve is that of the Backend for a field of the directory at dir.
+// resolve does the work of Backend.resolve for a field of the directory at dir.
 func (s *snapshot) resolve(dir place, ref secrets.Ref) secrets.Ref {
 	file := secrets.Ref{Path: ref.Path + "/" + ref.Field, Version: ref.Version}
 	names := secrets.Ref{Path: ref.Path + namesOf, Version: ref.Version, Field: ref.Field}
@@ -281,19 +280,17 @@ func (s *snapshot) resolve(dir place, ref secrets.Ref) secrets.Ref {
 	if absent(err) || errors.Is(err, syscall.ENAMETOOLONG) || err == nil && at.info.Mode.IsDir() {
 		return names
 	}
-	return file // also if it cannot be read: whoever reads it is told why
+	return file // even if it cannot be read: Fetch returns the reason
 }
 
 var _ secrets.Backend = (*Backend)(nil)
 
-// look calls read with a snapshot of the directory, and again with a new one for as long as the files have changed under
-// it. If something is about to appear, it waits for patience and looks once more, unless patience is 0. On an error, what read
-// has found or missed is of no use.
+// withSnapshot calls read with a snapshot of the directory, and again with a new one while the files change during the read. If a file is
+// about to appear, it waits for patience and calls read once more, unless patience is 0. On an error, the results of read are invalid.
 //
-// The directory is opened anew each time. An open one would go on to show what was there when it was opened, also after
-// the directory was deleted and made again, or another volume was mounted over it: nothing at all, which would read as
-// "not found" for ever.
-func (b *Backend) look(ctx context.Context, patience time.Duration, read func(s *snapshot)) error {
+// It opens the directory each time. A directory that is deleted and created again, or mounted over, would look empty through an old
+// descriptor: "not found" forever.
+func (b *Backend) withSnapshot(ctx context.Context, patience time.Duration, read func(s *snapshot)) error {
 	waited := patience == 0
 	for range maxTries {
 		if err := ctx.Err(); err != nil {
@@ -361,13 +358,12 @@ func (b *Backend) fetch(ctx context.Context, s *snapshot, ref secrets.Ref) (secr
 	}
 	meta := secrets.Meta{Version: b.version(path, content)}
 	if b.caching && s.empty {
-		meta.ExpiresAt = time.Now().Add(maxEmpty)
+		meta.ExpiresAt = time.Now().Add(emptyTTL)
 	}
 	return secrets.NewSecret(content, meta), nil
 }
 
-// check refuses what cannot name a file here. The Client has checked most of it already; this is the second line, for
-// those who call the Backend themselves.
+// check rejects refs that cannot name a file. The Client checks most of this too; check is for programs that call the Backend directly.
 func check(ref secrets.Ref) error {
 	if err := ref.Validate(); err != nil {
 		return err
@@ -376,19 +372,19 @@ func check(ref secrets.Ref) error {
 	case ref.Version != "":
 		return invalid("files keep no versions; leave ?version= out")
 	case ref.Field != "":
-		return invalid("a backend is asked for documents, without a field")
+		return invalid("a backend reads whole documents; leave the field out")
 	case !filepath.IsLocal(filepath.FromSlash(ref.Path)):
-		return invalid("the path is no name within a directory on this system")
+		return invalid("the path does not name a file inside the directory on this system")
 	}
 	for segment := range strings.SplitSeq(ref.Path, "/") {
 		if strings.HasPrefix(segment, reserved) {
-			return invalid("names that begin with .. are those that Kubernetes keeps for itself")
+			return invalid("names that begin with .. are reserved for Kubernetes")
 		}
 	}
 	return nil
 }
 
-// content reads the file at place, of at most limit bytes.
+// content returns the content of the file at place. A file of more than limit bytes is an error.
 func (b *Backend) content(s *snapshot, place place, limit int64) (string, error) {
 	if !place.info.Mode.IsRegular() {
 		return "", regular.ErrNotRegular
@@ -401,8 +397,8 @@ func (b *Backend) content(s *snapshot, place place, limit int64) (string, error)
 	}
 	if content == "" {
 		s.empty = true
-		// The look comes after the reading: before it, the file could have been the one that was not yet emptied.
-		if now, err := place.root.Lstat(place.name); err != nil || time.Since(now.Modified).Abs() < beingWritten {
+		// Lstat must come after the read: before it, the file may not have been emptied yet.
+		if now, err := place.root.Lstat(place.name); err != nil || time.Since(now.Modified).Abs() < writeGrace {
 			s.pending = true
 		}
 	}
@@ -412,12 +408,12 @@ func (b *Backend) content(s *snapshot, place place, limit int64) (string, error)
 	return text.Trim(content), nil
 }
 
-// names makes a JSON object of the names of the files of the directory at dir, which path names. The files are not read.
+// names returns a JSON object with the names of the files in the directory dir at path. The files are not read.
 func (b *Backend) names(s *snapshot, dir place, path string) (string, error) {
 	names, empty, err := s.list(dir, maxNames)
-	if errors.Is(err, fs.ErrPermission) || errors.Is(err, regular.ErrTooLarge) { // to look for one name was allowed
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, regular.ErrTooLarge) { // resolve was allowed to look for the one name
 		return "", secrets.NewError(secrets.ErrFieldNotFound, fmt.Sprintf("%s in %s has no file of that name; "+
-			"which files it has cannot be listed", path, b.dir))
+			"its files cannot be listed", path, b.dir))
 	}
 	if err != nil {
 		return "", b.failure(s, path, err)
@@ -436,11 +432,11 @@ func (b *Backend) names(s *snapshot, dir place, path string) (string, error) {
 	return encode(files), nil
 }
 
-// document makes a JSON object of the regular files of the directory at dir, which path names.
+// document returns a JSON object of the regular files in the directory dir at path.
 func (b *Backend) document(ctx context.Context, s *snapshot, dir place, path string) (string, error) {
 	names, empty, err := s.list(dir, b.maxSize)
 	if errors.Is(err, fs.ErrPermission) {
-		return "", denied(fmt.Sprintf("%s in %s cannot be listed (it needs read permission); ask for its files by their names", path, b.dir))
+		return "", denied(fmt.Sprintf("%s in %s cannot be listed; give it read permission, or read its files by name", path, b.dir))
 	}
 	if err != nil {
 		return "", b.failure(s, path, err)
@@ -462,7 +458,7 @@ func (b *Backend) document(ctx context.Context, s *snapshot, dir place, path str
 			content, err = b.content(s, at, left)
 		}
 		switch {
-		case absent(err): // a link that leads nowhere, or a file that was removed a moment ago, is no file of the directory
+		case absent(err): // a dangling link, or a file that was removed after the directory was listed
 			continue
 		case errors.Is(err, regular.ErrTooLarge):
 			return "", b.failure(s, path, err)
@@ -480,7 +476,7 @@ func (b *Backend) document(ctx context.Context, s *snapshot, dir place, path str
 	return encode(files), nil
 }
 
-// encode returns files as a JSON object, in the order of the names, and with no more escapes than JSON asks for.
+// encode returns files as a JSON object, sorted by name, with only the escapes that JSON requires.
 func encode[V any](files map[string]V) string {
 	var doc bytes.Buffer
 	e := json.NewEncoder(&doc)

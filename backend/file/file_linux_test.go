@@ -15,7 +15,7 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/otheruser"
 )
 
-// What must not be read is never "not found", wherever on the way the denial is.
+// A missing permission, of the file or of any directory above it, is never "not found".
 func TestPermissionDenied(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
@@ -28,14 +28,15 @@ func TestPermissionDenied(t *testing.T) {
 	modes := map[string]os.FileMode{
 		"file": 0, "closed": 0, "mixed/x": 0o644, "mixed/y": 0, "unlisted": 0o111, "base": 0o600, "volume/..v": 0o600,
 	}
-	is.NoErr(os.Chmod(filepath.Dir(dir), 0o755)) // so that what is denied is only what should be
-	is.NoErr(os.Chmod(dir, 0o755))               // as above
+	for _, d := range []string{filepath.Dir(dir), dir} {
+		is.NoErr(os.Chmod(d, 0o755)) // nothing above the files is denied
+	}
 	b := backend(t, dir)
 	base := backend(t, filepath.Join(dir, "base"))
 	for name, mode := range modes {
 		is.NoErr(os.Chmod(filepath.Join(dir, name), mode))
 	}
-	t.Cleanup(func() { // for who removes it, if not root
+	t.Cleanup(func() { // lets a user other than root remove it
 		for _, name := range []string{"closed", "unlisted", "base", "volume/..v"} {
 			_ = os.Chmod(filepath.Join(dir, name), 0o700)
 		}
@@ -49,7 +50,7 @@ func TestPermissionDenied(t *testing.T) {
 			if secrets.Class(err) != secrets.ErrPermissionDenied || got != "" {
 				t.Errorf("%s: %v", path, err)
 			} else if strings.Contains(err.Error(), canary) {
-				t.Errorf("%s: %v holds the value", path, err)
+				t.Errorf("%s: %v contains the value", path, err)
 			}
 		}
 		if _, err := get(t, base, "x"); secrets.Class(err) != secrets.ErrPermissionDenied {
@@ -58,10 +59,10 @@ func TestPermissionDenied(t *testing.T) {
 		if _, err := file.New(filepath.Join(dir, "base")); !errors.Is(err, fs.ErrPermission) {
 			t.Errorf("New: %v", err)
 		}
-		if _, err := get(t, b, "mixed/x"); err != nil { // the control: it may be read
+		if _, err := get(t, b, "mixed/x"); err != nil { // the control: a readable file
 			t.Error(err)
 		}
-		for _, field := range []string{"x", "missing"} { // whoever reads it is told why
+		for _, field := range []string{"x", "missing"} { // Fetch returns the reason
 			want := secrets.Ref{Path: "closed/" + field}
 			if got := b.Info().Resolve(secrets.Ref{Path: "closed", Field: field}); got != want {
 				t.Errorf("Resolve: %v", got)
@@ -70,8 +71,8 @@ func TestPermissionDenied(t *testing.T) {
 	})
 }
 
-// A file is read by its name where its directories can be searched and not listed, as a file of one's own in /run/secrets of others.
-// The control is os.OpenRoot, which asks for more.
+// A file can be read by name in directories that can be searched and not listed, as in a /run/secrets of another user. The control is
+// os.OpenRoot, which needs read permission.
 func TestSearchPermissionIsEnough(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
@@ -79,7 +80,7 @@ func TestSearchPermissionIsEnough(t *testing.T) {
 	write(t, dir, map[string]string{"own": canary, "theirs": canary, "tls/password": canary, "tls/key": canary})
 	newVolume(t, dir, map[string]string{"token": canary, "db/user": canary})
 	for _, d := range []string{filepath.Dir(dir), filepath.Dir(filepath.Dir(dir))} {
-		is.NoErr(os.Chmod(d, 0o755)) // so that what is denied is only what should be
+		is.NoErr(os.Chmod(d, 0o755)) // nothing above the files is denied
 	}
 	for _, entry := range []struct {
 		name string
@@ -98,7 +99,7 @@ func TestSearchPermissionIsEnough(t *testing.T) {
 	} {
 		is.NoErr(os.Chmod(filepath.Join(dir, entry.name), entry.mode))
 	}
-	t.Cleanup(func() { // for who removes it, if not root
+	t.Cleanup(func() { // lets a user other than root remove it
 		for _, name := range []string{".", "tls", "..v1", "..v1/db"} {
 			_ = os.Chmod(filepath.Join(dir, name), 0o700)
 		}
@@ -130,7 +131,7 @@ func TestSearchPermissionIsEnough(t *testing.T) {
 		if _, err := get(t, b, "tls"); !strings.Contains(err.Error(), "cannot be listed") {
 			t.Error(err)
 		}
-		// Names decide, also where the others cannot be read.
+		// Names decide, even if the other files cannot be read.
 		for field, want := range map[string]error{
 			"password": nil, "key": secrets.ErrPermissionDenied, "missing": secrets.ErrFieldNotFound,
 		} {

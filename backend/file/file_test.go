@@ -17,7 +17,7 @@ import (
 	"github.com/seed-5482dd03/secrets/backend/file"
 )
 
-// tree makes a directory with files; a name that ends in a slash is a directory.
+// tree creates a directory with files. A name that ends in a slash is a directory.
 func tree(t *testing.T, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -81,12 +81,12 @@ func get(t *testing.T, b *file.Backend, path string) (string, error) {
 	return s.Reveal(), err
 }
 
-// pair is a user name and a password that belong together.
+// pair returns the files of a user name and a password that belong together.
 func pair(prefix string, n int) map[string]string {
 	return map[string]string{prefix + "user": "user" + strconv.Itoa(n), prefix + "password": "pass" + strconv.Itoa(n)}
 }
 
-// torn reports whether the two are of two updates.
+// torn reports whether the two come from different updates.
 func torn(user, password string) bool {
 	return strings.TrimPrefix(user, "user") != strings.TrimPrefix(password, "pass")
 }
@@ -209,7 +209,7 @@ func TestFetch(t *testing.T) {
 				is.True(strings.Contains(err.Error(), tt.detail))
 				is.True(!strings.Contains(err.Error(), canary))
 				var e *secrets.Error
-				is.True(errors.As(err, &e)) // nothing foreign is wrapped
+				is.True(errors.As(err, &e)) // no other error is wrapped
 				is.Equal(e.Unwrap(), tt.err)
 			} else if strings.HasPrefix(got, "{") {
 				is.True(json.Valid([]byte(got)))
@@ -217,7 +217,7 @@ func TestFetch(t *testing.T) {
 		})
 	}
 
-	// The controls: what is refused above is there to be read.
+	// The controls: the files that Fetch rejects exist and can be read.
 	is := is.New(t)
 	for _, name := range []string{"absolute", "elsewhere/canary", "escaping/y"} {
 		content, err := os.ReadFile(filepath.Join(dir, name))
@@ -226,7 +226,7 @@ func TestFetch(t *testing.T) {
 	}
 }
 
-func TestFetchRefuses(t *testing.T) {
+func TestFetchRejectsVersionsAndFields(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	b := backend(t, tree(t, map[string]string{"token": canary}))
@@ -251,7 +251,7 @@ func TestGetMany(t *testing.T) {
 	is.Equal(secrets.Class(failures[1]), secrets.ErrInvalidKey)
 }
 
-// The second line: a call for several files answers each of them, whatever the Client has checked.
+// A call for several files checks and answers each of them, even if the Client did not check them.
 func TestFetchTogether(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
@@ -270,7 +270,7 @@ func TestFetchTogether(t *testing.T) {
 	}
 }
 
-// doneAfter is a context that is done once it has been asked n times.
+// doneAfter is a context that ends after n calls of Err.
 type doneAfter struct {
 	context.Context
 	n int
@@ -283,7 +283,7 @@ func (c *doneAfter) Err() error {
 	return nil
 }
 
-func TestContextBetweenFiles(t *testing.T) {
+func TestFetchChecksTheContextBetweenFiles(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	b := backend(t, tree(t, map[string]string{"a": "1", "b": "2", "d/a": "1", "d/b": "2"}))
@@ -307,10 +307,10 @@ func TestResolve(t *testing.T) {
 	link(t, filepath.Join(dir, "database"), "/etc/passwd", "out")
 	link(t, dir, "database", "db")
 	b, cached := backend(t, dir), backend(t, dir, file.WithCaching())
-	const names = "database/..names" // the names of the files alone, in which the field is missed
+	const names = "database/..names" // the document of the file names, which does not have the field
 	for _, tt := range []struct {
 		key  secrets.Ref
-		want string // the path it resolves to, or "" if it stays as it is, or names
+		want string // the path it resolves to, names, or "" if it is unchanged
 	}{
 		{secrets.Ref{Path: "database"}, ""},
 		{secrets.Ref{Path: "database/password", Whole: true}, ""},
@@ -323,7 +323,7 @@ func TestResolve(t *testing.T) {
 		{secrets.Ref{Path: "database", Field: "deep"}, names},
 		{secrets.Ref{Path: "database", Field: "deep/x"}, names},
 		{secrets.Ref{Path: "database", Field: `deep\x`}, names},
-		{secrets.Ref{Path: "database", Field: "out"}, "database/out"}, // to be refused
+		{secrets.Ref{Path: "database", Field: "out"}, "database/out"}, // Fetch rejects it
 		{secrets.Ref{Path: "database", Field: ".hidden"}, names},
 		{secrets.Ref{Path: "database", Field: "password~"}, names},
 		{secrets.Ref{Path: "database", Field: strings.Repeat("x", 300)}, names},
@@ -352,7 +352,7 @@ func TestResolve(t *testing.T) {
 	}
 }
 
-// The rows of the table of keys, through a Client.
+// The table of keys in the package comment, through a Client.
 func TestKeys(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
@@ -403,7 +403,7 @@ func TestMaxSize(t *testing.T) {
 		{"d", ""},
 		{"d/b", "123456"},
 		{"names", ""},
-		{"escapes", `{"a":"\u0001\u0001"}`}, // what JSON adds does not count
+		{"escapes", `{"a":"\u0001\u0001"}`}, // escapes of JSON do not count
 		{"fits", `{"a":"1"}`},
 	} {
 		t.Run(tt.path, func(t *testing.T) {
@@ -451,14 +451,14 @@ func TestVersion(t *testing.T) {
 	}
 	first, dirFirst := version(b, "a"), version(b, "d")
 	is.Equal(version(b, "a"), first)                // the same content
-	is.True(version(b, "b") != first)               // two files do not show that they are equal
-	is.True(version(backend(t, dir), "a") != first) // nobody can look a version up
+	is.True(version(b, "b") != first)               // equal content in another file has another version
+	is.True(version(backend(t, dir), "a") != first) // each backend has its own versions: none can be looked up
 
 	write(t, dir, map[string]string{"a": "2", "d/x": "2"})
 	is.True(version(b, "a") != first)
 	is.True(version(b, "d") != dirFirst)
 	write(t, dir, map[string]string{"a": "1"})
-	is.Equal(version(b, "a"), first) // of the content, not of the time
+	is.Equal(version(b, "a"), first) // depends on the content, not on the time
 }
 
 func TestOptions(t *testing.T) {
@@ -472,7 +472,7 @@ func TestOptions(t *testing.T) {
 
 	_, err := file.New("", nil, file.WithName(""), file.WithMaxSize(0), file.WithMaxSize(-1))
 	for _, want := range []string{"directory is empty", "option 1 is nil", "WithName", "WithMaxSize: 0", "WithMaxSize: -1"} {
-		is.True(strings.Contains(err.Error(), want)) // every fault is told
+		is.True(strings.Contains(err.Error(), want)) // every fault is reported
 	}
 }
 
@@ -495,13 +495,13 @@ func TestRelativeDirectory(t *testing.T) {
 	b := backend(t, "d")
 	t.Chdir(t.TempDir())
 	got, err := get(t, b, "token")
-	is.NoErr(err) // it is that of the time of New
+	is.NoErr(err) // relative to the working directory at the time of New
 	is.Equal(got, canary)
 }
 
-// An outage must never read as absence: a directory that is gone, as when a volume is not mounted, is not "not found". The
-// control is a plain read, which cannot tell the two apart.
-func TestDirectoryGone(t *testing.T) {
+// A missing directory, as when a volume is not mounted, is an outage and not "not found". The control is a plain read, which cannot
+// distinguish the two.
+func TestAMissingDirectoryIsUnavailable(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	dir := filepath.Join(t.TempDir(), "d")
@@ -519,7 +519,7 @@ func TestDirectoryGone(t *testing.T) {
 
 	write(t, dir, map[string]string{"token": "new"})
 	got, err := get(t, b, "token")
-	is.NoErr(err) // made again, it is read again
+	is.NoErr(err) // created again, it is read again
 	is.Equal(got, "new")
 
 	is.NoErr(os.RemoveAll(dir))
@@ -528,8 +528,7 @@ func TestDirectoryGone(t *testing.T) {
 	is.Equal(secrets.Class(err), secrets.ErrUnavailable) // a file in its place
 }
 
-// FuzzPath asks for any path and field: nothing outside the directory is ever read, and every error has a class that a
-// key can cause.
+// FuzzPath fetches any path and field: Fetch never reads outside the directory, and every error has a class that a key can cause.
 func FuzzPath(f *testing.F) {
 	parent := f.TempDir()
 	dir := filepath.Join(parent, "base")
@@ -582,8 +581,8 @@ func FuzzPath(f *testing.F) {
 	})
 }
 
-// Close does nothing, so that a backend which two Clients share goes on.
-func TestASecondClientGoesOnAfterTheFirstIsClosed(t *testing.T) {
+// Fetch works after Close, so two Clients can share a backend.
+func TestASecondClientWorksAfterTheFirstIsClosed(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	b := backend(t, tree(t, map[string]string{"a": "1"}))

@@ -16,9 +16,8 @@ import (
 	"github.com/seed-5482dd03/secrets/backend/file"
 )
 
-// What is not a regular file neither blocks a call nor is it read. Package regular holds the control: a plain open of a FIFO
-// blocks.
-func TestNotRegular(t *testing.T) {
+// Fetch rejects files that are not regular, without blocking. Package regular has the control: a plain open of a FIFO blocks.
+func TestAFileThatIsNotRegularIsMalformed(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	dir := tree(t, map[string]string{"d/x": "1"})
@@ -38,26 +37,26 @@ func TestNotRegular(t *testing.T) {
 	}
 	got, err := get(t, b, "d")
 	is.NoErr(err)
-	is.Equal(got, `{"x":"1"}`) // a directory is read without them
+	is.Equal(got, `{"x":"1"}`) // the document of a directory leaves them out
 	for _, path := range []string{"fifo/x", "socket/x"} {
 		_, err := get(t, b, path)
 		is.Equal(secrets.Class(err), secrets.ErrNotFound)
 	}
 	ref := secrets.Ref{Path: "d", Field: "fifo"}
-	is.Equal(b.Info().Resolve(ref), secrets.Ref{Path: "d/fifo"}) // to be refused: it does not read as absent
+	is.Equal(b.Info().Resolve(ref), secrets.Ref{Path: "d/fifo"}) // Fetch rejects it: it is not "not found"
 
 	_, err = file.New(filepath.Join(dir, "fifo"))
-	is.True(err != nil) // it does not block as the directory,
+	is.True(err != nil) // a FIFO as the directory does not block
 
 	is.NoErr(os.RemoveAll(dir))
 	is.NoErr(syscall.Mkfifo(dir, 0o600))
 	_, err = get(t, b, "d/x")
-	is.Equal(secrets.Class(err), secrets.ErrUnavailable) // nor in its place,
+	is.Equal(secrets.Class(err), secrets.ErrUnavailable) // nor does one that replaces it
 
 	volume := t.TempDir()
 	is.NoErr(syscall.Mkfifo(filepath.Join(volume, "..fifo"), 0o600))
 	link(t, volume, "..fifo", "..data")
 	link(t, volume, "..data/token", "token")
 	_, err = get(t, backend(t, volume), "token")
-	is.Equal(secrets.Class(err), secrets.ErrUnavailable) // nor behind ..data
+	is.Equal(secrets.Class(err), secrets.ErrUnavailable) // nor does one behind ..data
 }

@@ -21,12 +21,12 @@ import (
 	"github.com/seed-5482dd03/secrets/backend/file"
 )
 
-// volume is a directory that is written as Kubernetes writes the mount of a Secret.
+// volume is a directory that is updated as Kubernetes updates the mount of a Secret.
 type volume struct {
 	t     *testing.T
 	dir   string
 	n     int
-	names int // how many names the directories with the files take turns in; 0 is no limit, as in Kubernetes
+	names int // how many names of directories are reused in turn; 0: none is reused, as in Kubernetes
 	old   string
 }
 
@@ -37,7 +37,7 @@ func newVolume(t *testing.T, dir string, files map[string]string) *volume {
 	return v
 }
 
-// update does the steps of Kubernetes, in its order: the new files, links for what is new, the swap, the end of the old.
+// update does the steps of Kubernetes in its order: it writes the new files, links the new ones, swaps ..data, and deletes the old files.
 func (v *volume) update(files map[string]string) {
 	v.n++
 	name := "..v" + strconv.Itoa(v.n)
@@ -72,12 +72,12 @@ func (v *volume) swap(name string) {
 
 func (v *volume) check(err error) {
 	if err != nil {
-		v.t.Error(err) // not Fatal: it runs on other goroutines too
+		v.t.Error(err) // not Fatal: volumes are also updated on other goroutines
 	}
 }
 
-// swapping updates the volume, over and over, while read runs, over and over too, until it returns true, or most times.
-func swapping(v *volume, prefix string, most int, read func() (enough bool)) {
+// swapping updates the volume in a loop and calls read until it returns true, at most maxRounds times.
+func swapping(v *volume, prefix string, maxRounds int, read func() (enough bool)) {
 	stop := make(chan struct{})
 	var swapper sync.WaitGroup
 	swapper.Go(func() {
@@ -90,7 +90,7 @@ func swapping(v *volume, prefix string, most int, read func() (enough bool)) {
 			}
 		}
 	})
-	for range most {
+	for range maxRounds {
 		if read() {
 			break
 		}
@@ -100,11 +100,11 @@ func swapping(v *volume, prefix string, most int, read func() (enough bool)) {
 }
 
 const (
-	rounds = 500
-	most   = 200 * rounds // to wait for what happens by chance, which takes a few rounds
+	rounds    = 500
+	maxRounds = 200 * rounds // to wait for an event that happens by chance within a few rounds
 )
 
-// What is read below one ..data link comes from one update, however fast the updates are.
+// All files below one ..data link come from one update, however fast the updates are.
 func TestOneUpdate(t *testing.T) {
 	t.Parallel()
 	many := func(user, password string) func(ctx context.Context, c *secrets.Client) (string, string, error) {
@@ -137,8 +137,8 @@ func TestOneUpdate(t *testing.T) {
 		{name: "a mount as a document", mount: "db", read: document("db")},
 		{name: "items with slashes", prefix: "db/", read: many("db/user", "db/password")},
 		{name: "items with slashes as a document", prefix: "db/", read: document("db")},
-		{name: "names that are used again", names: 2, read: many("user", "password")},
-		{name: "names that are used again, a document", mount: "db", names: 2, read: document("db")},
+		{name: "reused names", names: 2, read: many("user", "password")},
+		{name: "reused names, a document", mount: "db", names: 2, read: document("db")},
 		{
 			name: "links to a mount", mount: "a/b", links: map[string]string{"u": "a/b/user", "p": "a/../a/b/password"}, read: many("u", "p"),
 		},
@@ -162,7 +162,7 @@ func TestOneUpdate(t *testing.T) {
 			c := client(t, backend(t, dir))
 			seen := map[string]bool{}
 			n := 0
-			swapping(v, tt.prefix, most, func() bool {
+			swapping(v, tt.prefix, maxRounds, func() bool {
 				user, password, err := tt.read(t.Context(), c)
 				switch {
 				case err != nil:
@@ -181,13 +181,13 @@ func TestOneUpdate(t *testing.T) {
 	}
 }
 
-// The control of TestOneUpdate: to read the two files plainly does tear them, or finds one missing.
+// The control of TestOneUpdate: plain reads of the two files do mix two updates.
 func TestOneUpdateControl(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	v := newVolume(t, dir, pair("", 1))
 	found := false
-	swapping(v, "", most, func() bool {
+	swapping(v, "", maxRounds, func() bool {
 		user, errUser := os.ReadFile(filepath.Join(dir, "user"))
 		password, errPassword := os.ReadFile(filepath.Join(dir, "password"))
 		found = errUser == nil && errPassword == nil && torn(string(user), string(password))
@@ -222,8 +222,7 @@ func TestOneUpdateThroughClient(t *testing.T) {
 	}
 }
 
-// A key that is held up on its way to the backend is waited for, longer than a batch waits elsewhere: what is read at one moment
-// belongs together.
+// The backend waits for a delayed key of a GetMany, longer than other backends wait for a batch: keys that are read together must match.
 func TestOneUpdateThoughOneKeyIsLate(t *testing.T) {
 	t.Parallel()
 	const late = time.Second
@@ -256,7 +255,7 @@ func TestOneUpdateThoughOneKeyIsLate(t *testing.T) {
 	}
 }
 
-// between is a context that calls do whenever it is asked whether it is done: that is, before each try and each file.
+// between is a context that calls do in Err: before each try and each file.
 type between struct {
 	context.Context
 	do func()
@@ -267,16 +266,16 @@ func (c *between) Err() error {
 	return c.Context.Err()
 }
 
-// As TestOneUpdate, step by step: an update comes exactly between the two files.
-func TestUpdateBetweenFiles(t *testing.T) {
+// TestOneUpdate, step by step: the update comes exactly between the reads of two files.
+func TestAnUpdateBetweenTwoFilesIsReadAgain(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	dir := t.TempDir()
 	v := newVolume(t, dir, pair("", 1))
 	b := backend(t, dir)
-	asked := 0
+	calls := 0
 	ctx := &between{t.Context(), func() {
-		if asked++; asked == 3 { // after the first try and the first file have begun, before the second file
+		if calls++; calls == 3 { // after the first try and the first file have begun, before the second file
 			v.update(pair("", 2))
 		}
 	}}
@@ -286,8 +285,8 @@ func TestUpdateBetweenFiles(t *testing.T) {
 	is.Equal(r[1].Secret.Reveal(), "pass2")
 }
 
-// Updates that never end are an outage, and not absence.
-func TestUpdatesWithoutEnd(t *testing.T) {
+// Updates that never end are an outage, not "not found".
+func TestEndlessUpdatesAreUnavailable(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	dir := t.TempDir()
@@ -314,17 +313,17 @@ func TestUpdatesWithoutEnd(t *testing.T) {
 	is.Equal(err, context.Canceled)
 }
 
-// A directory that is replaced as a whole while it is read, as by a link to the current release, is read again too.
-func TestDirectoryReplacedWhileRead(t *testing.T) {
+// If the whole directory is replaced during a read, as by a link to the current release, it is read again.
+func TestADirectoryReplacedDuringAReadIsReadAgain(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	parent := tree(t, map[string]string{"1/user": "user1", "1/password": "pass1", "2/user": "user2", "2/password": "pass2"})
 	current := filepath.Join(parent, "current")
 	link(t, parent, "1", "current")
 	b := backend(t, current)
-	asked := 0
+	calls := 0
 	ctx := &between{t.Context(), func() {
-		if asked++; asked == 3 {
+		if calls++; calls == 3 {
 			is.NoErr(os.Remove(current))
 			is.NoErr(os.Symlink("2", current))
 			is.NoErr(os.RemoveAll(filepath.Join(parent, "1")))
@@ -346,7 +345,7 @@ func TestVolume(t *testing.T) {
 	write(t, filepath.Join(dir, "mount"), map[string]string{"beside": "3", "..data/unlinked": "4", "..data/dir/x": "5"})
 	link(t, filepath.Join(dir, "mount"), "..data/removed", "removed")
 
-	// A directory with the name of the link is no volume, and read like any other.
+	// A directory named ..data is not a volume. It is read like any other.
 	write(t, dir, map[string]string{"fake/..data/x": "1"})
 	link(t, filepath.Join(dir, "fake"), "..data/x", "x")
 
@@ -385,8 +384,8 @@ func TestVolume(t *testing.T) {
 	is.Equal(b.Info().Resolve(secrets.Ref{Path: "mount", Field: "unlinked"}), secrets.Ref{Path: "mount/unlinked"})
 }
 
-// A volume never leads out of the directory either.
-func TestVolumeLeadsOut(t *testing.T) {
+// A ..data link that leads out of the directory is rejected too.
+func TestAVolumeThatLeadsOutIsRejected(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	outside := tree(t, map[string]string{"token": canary})
@@ -409,8 +408,8 @@ func TestVolumeLeadsOut(t *testing.T) {
 	is.Equal(secrets.Class(err), secrets.ErrInvalidKey)
 }
 
-// A volume whose ..data leads nowhere is broken: what it held is not "not found".
-func TestVolumeBroken(t *testing.T) {
+// A volume whose ..data link dangles is an outage, not "not found".
+func TestABrokenVolumeIsUnavailable(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -429,10 +428,10 @@ func TestVolumeBroken(t *testing.T) {
 	})
 }
 
-const appearing = 50 * time.Millisecond
+const appearTimeout = 50 * time.Millisecond
 
-// Kubernetes makes the link of a new key before it makes what the link leads to: such a key is waited for.
-func TestKeyAppears(t *testing.T) {
+// Kubernetes creates the link of a new key before its target. The backend waits for such a key.
+func TestTheBackendWaitsForANewKey(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -448,29 +447,29 @@ func TestKeyAppears(t *testing.T) {
 			defer close(done)
 			found, err = c.GetMany(t.Context(), "user", "token", "password")
 		}()
-		synctest.Wait() // it waits for the key
+		synctest.Wait() // until GetMany waits for the key
 		v.swap("..next")
 		<-done
 		is.NoErr(err)
-		for key, want := range map[string]string{"user": "user2", "token": canary, "password": "pass2"} { // all of one update
+		for key, want := range map[string]string{"user": "user2", "token": canary, "password": "pass2"} { // all from one update
 			is.Equal(found[key].Reveal(), want)
 		}
 	})
 }
 
-func TestKeyDoesNotAppear(t *testing.T) {
+func TestTheBackendWaitsOnlyForNewKeysOfAVolume(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		path string
 		wait time.Duration
 	}{
-		{"token", appearing},    // a link below ..data that leads nowhere
-		{"dangling", appearing}, // a link to such a link, or to one that is still to come
-		{"missing", 0},          // no link at all
-		{"user/x", 0},           // a file where a directory should be
-		{"plain/missing", 0},    // not in the volume
-		{"plain/dangling", 0},   // a link that leads nowhere, and no volume
-		{"..data/missing", 0},   // not even asked for
+		{"token", appearTimeout},    // a dangling link below ..data
+		{"dangling", appearTimeout}, // a link to such a link, or to one that does not exist yet
+		{"missing", 0},              // no link at all
+		{"user/x", 0},               // a file where a directory should be
+		{"plain/missing", 0},        // not in the volume
+		{"plain/dangling", 0},       // a dangling link outside a volume
+		{"..data/missing", 0},       // rejected without a read
 	} {
 		t.Run(tt.path, func(t *testing.T) {
 			t.Parallel()
@@ -486,14 +485,14 @@ func TestKeyDoesNotAppear(t *testing.T) {
 				begin := time.Now()
 				_, err := get(t, b, tt.path)
 				is.True(err != nil)
-				is.True(errors.Is(err, secrets.ErrNotFound) || strings.HasPrefix(tt.path, "..")) // not found, but for the name kept
+				is.True(errors.Is(err, secrets.ErrNotFound) || strings.HasPrefix(tt.path, "..")) // a reserved name is invalid
 				is.Equal(time.Since(begin), tt.wait)
 			})
 		})
 	}
 }
 
-// Info.Resolve has no context that could end it: it waits for nothing. The call that reads does.
+// Info.Resolve has no context that could end a wait, so it never waits. Fetch does.
 func TestResolveDoesNotWait(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -511,7 +510,7 @@ func TestResolveDoesNotWait(t *testing.T) {
 				ref := secrets.Ref{Path: path, Field: "f" + strconv.Itoa(i)}
 				want := ref
 				switch path {
-				case "broken": // whoever reads the file is told that nobody knows
+				case "broken": // Fetch returns ErrUnavailable
 					want = secrets.Ref{Path: path + "/" + ref.Field}
 				case "db":
 					want.Path = path + "/..names"
@@ -523,12 +522,12 @@ func TestResolveDoesNotWait(t *testing.T) {
 
 		_, err := get(t, b, "new") // the control
 		is.True(errors.Is(err, secrets.ErrNotFound))
-		is.Equal(time.Since(begin), appearing)
+		is.Equal(time.Since(begin), appearTimeout)
 	})
 }
 
-// A key whose document is about to appear is waited for where it is read.
-func TestAFieldAppears(t *testing.T) {
+// The backend also waits for a document that is about to appear.
+func TestTheBackendWaitsForANewDocument(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -543,7 +542,7 @@ func TestAFieldAppears(t *testing.T) {
 			defer close(done)
 			found, err = c.GetMany(t.Context(), "new#user", "new#password")
 		}()
-		synctest.Wait() // it waits for the key
+		synctest.Wait() // until GetMany waits for the key
 		v.swap("..next")
 		<-done
 		is.NoErr(err)
@@ -551,20 +550,20 @@ func TestAFieldAppears(t *testing.T) {
 	})
 }
 
-func TestContextWhileKeyAppears(t *testing.T) {
+func TestTheContextEndsTheWaitForANewKey(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		dir := t.TempDir()
 		v := newVolume(t, dir, pair("", 1))
 		v.write("..next", map[string]string{"token": canary})
-		ctx, cancel := context.WithTimeout(t.Context(), appearing/2)
+		ctx, cancel := context.WithTimeout(t.Context(), appearTimeout/2)
 		defer cancel()
 		begin := time.Now()
 		_, err := client(t, backend(t, dir)).GetMany(ctx, "user", "token")
-		is.Equal(time.Since(begin), appearing/2)
+		is.Equal(time.Since(begin), appearTimeout/2)
 		is.True(errors.Is(err, context.DeadlineExceeded))
-		is.True(!errors.Is(err, secrets.ErrNotFound)) // what was waited for is not "not found"
+		is.True(!errors.Is(err, secrets.ErrNotFound)) // whether the key exists is unknown
 	})
 }
 

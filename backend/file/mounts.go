@@ -9,20 +9,20 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/regular"
 )
 
-// mounts remembers where a file system was mounted: at the directory of a backend, above it, or at what was looked at below it. Once
-// it is unmounted, the empty directory that it was mounted on shows. That is an outage, and must not read as "not found".
+// mounts remembers mount points: the directory of a backend, those above it, and what was read below it. After an unmount, the empty
+// directory under the mount shows. That is an outage, not "not found". If another file system is mounted there, it counts as mounted.
 //
-// A name at which another file system is mounted instead is as good. It is safe for concurrent use.
+// It is safe for concurrent use.
 type mounts struct {
 	mu    sync.Mutex
 	names map[string]bool
 }
 
-// gone reports whether something was mounted at name, and is no more. around describes the directory that holds name, and at what
-// is there; it may be nothing.
+// gone reports whether something was mounted at name and no longer is. around describes the parent directory of name, and at what is there
+// now, if it exists.
 func (m *mounts) gone(name string, around, at regular.Info, exists bool) bool {
 	if around.Mount == 0 || exists && at.Mount == 0 {
-		return false // the system does not tell
+		return false // the system does not report mounts
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -36,8 +36,8 @@ func (m *mounts) gone(name string, around, at regular.Info, exists bool) bool {
 	return false
 }
 
-// above looks at the directory dir, and at those above it, where links lead to now: a link is no mount point itself, and may lead
-// elsewhere later. It returns what dir is now.
+// above checks dir and the directories above it, after following links: a link is not a mount point, and may lead elsewhere later. It
+// returns the Info of dir.
 func (m *mounts) above(dir string) (regular.Info, error) {
 	name := filepath.VolumeName(dir) + string(filepath.Separator)
 	around, err := regular.Stat(name)
@@ -61,7 +61,7 @@ func (m *mounts) above(dir string) (regular.Info, error) {
 	return around, nil
 }
 
-// unmountedError is the error of the name of a mount point that is none any more.
+// unmountedError is the path of a former mount point.
 type unmountedError string
 
 func (e unmountedError) Error() string { return "nothing is mounted any more at " + string(e) }

@@ -12,13 +12,13 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// mount mounts a tmpfs with files at dir, and returns what unmounts it.
+// mount mounts a tmpfs with files at dir and returns a function that unmounts it.
 func mount(t *testing.T, dir string, files map[string]string) (unmount func()) {
 	t.Helper()
 	return mounted(t, syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"), dir, files)
 }
 
-// bind mounts a new directory, or file, of the same file system at dir.
+// bind mounts source, a directory or file of the same file system, at dir.
 func bind(t *testing.T, source, dir string) (unmount func()) {
 	t.Helper()
 	return mounted(t, syscall.Mount(source, dir, "", syscall.MS_BIND, ""), dir, nil)
@@ -27,7 +27,7 @@ func bind(t *testing.T, source, dir string) (unmount func()) {
 func mounted(t *testing.T, err error, dir string, files map[string]string) (unmount func()) {
 	t.Helper()
 	if err != nil {
-		t.Fatalf("this test mounts file systems, so that it must run as root with CAP_SYS_ADMIN: %v", err)
+		t.Fatalf("this test mounts file systems and must run as root with CAP_SYS_ADMIN: %v", err)
 	}
 	is := true
 	t.Cleanup(func() {
@@ -45,8 +45,8 @@ func mounted(t *testing.T, err error, dir string, files map[string]string) (unmo
 	}
 }
 
-// A file system that is unmounted under a running program leaves an empty directory. That is an outage, and no weaker source may
-// answer. The control is a plain directory whose file is removed.
+// An unmount under a running program leaves an empty directory. That is an outage, and the fallback must not be used. The control is a
+// plain directory whose file is removed.
 func TestUnmounted(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -118,7 +118,7 @@ func TestUnmounted(t *testing.T) {
 				return
 			}
 			is.NoErr(os.MkdirAll(at, 0o755))
-			unmount = tt.make(t, at) // another mount in its place is as good
+			unmount = tt.make(t, at) // another mount in its place is read
 			got, err = c.Get(t.Context(), tt.key)
 			is.NoErr(err)
 			is.Equal(got.Reveal(), canary)
@@ -139,17 +139,17 @@ func TestUnmountedControl(t *testing.T) {
 		is.NoErr(os.RemoveAll(filepath.Join(dir, filepath.Dir(key), "token")))
 		got, err = c.Get(t.Context(), key)
 		is.NoErr(err)
-		is.Equal(got.Reveal(), "weaker") // it was removed, and is not there
+		is.Equal(got.Reveal(), "weaker") // the file was removed: "not found"
 	}
-	is.NoErr(os.RemoveAll(dir)) // deleted and made again, it is a directory like any other
+	is.NoErr(os.RemoveAll(dir)) // deleted and created again, it is a directory like any other
 	write(t, dir, map[string]string{"other": "1"})
 	got, err := c.Get(t.Context(), "token")
 	is.NoErr(err)
 	is.Equal(got.Reveal(), "weaker")
 }
 
-// What was mounted after New counts as well, and what is mounted over it.
-func TestMountedLater(t *testing.T) {
+// A mount after New is remembered too, and so is one over it.
+func TestAMountAfterNewIsRemembered(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	dir := t.TempDir()
@@ -173,8 +173,8 @@ func TestMountedLater(t *testing.T) {
 	is.Equal(get(), secrets.ErrUnavailable.Error())
 }
 
-// A link of a deployment may lead from one mount to another, and a volume of Kubernetes changes within its mount.
-func TestMountsThatChange(t *testing.T) {
+// A link may move from one mount to another, and Kubernetes updates a volume within its mount. Both are read.
+func TestALinkMayMoveToAnotherMount(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	base := tree(t, map[string]string{"1/": "", "2/": "", "volume/": ""})
@@ -193,10 +193,10 @@ func TestMountsThatChange(t *testing.T) {
 	is.Equal(got, "2")
 	unmount2()
 	_, err = get(t, b, "token")
-	is.Equal(secrets.Class(err), secrets.ErrUnavailable) // the link leads to what was mounted
+	is.Equal(secrets.Class(err), secrets.ErrUnavailable) // the link leads to a former mount point
 
 	is.NoErr(os.Remove(filepath.Join(base, "current")))
-	write(t, base, map[string]string{"plain/token": "3"}) // nor need it lead to a mount for ever
+	write(t, base, map[string]string{"plain/token": "3"}) // the link may also move to a plain directory
 	link(t, base, "plain", "current")
 	got, err = get(t, b, "token")
 	is.NoErr(err)

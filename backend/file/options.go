@@ -19,8 +19,8 @@ func newConfig(opts []Option) *config {
 	return c
 }
 
-// WithName sets the name of the backend in errors and in [secrets.Meta], for a client with two of them. The last one given
-// counts. By default, it is "file".
+// WithName sets the name of the backend in errors and in [secrets.Meta], for a client with two file backends. The last call counts.
+// Default: "file".
 func WithName(name string) Option {
 	return func(c *config) {
 		c.name = name
@@ -28,9 +28,8 @@ func WithName(name string) Option {
 	}
 }
 
-// WithMaxSize sets the most bytes that one file may hold, and that the files of a directory which is read as one document
-// may hold together. What is larger is [secrets.ErrMalformed], and never read whole. The last one given counts. Default: 1 MiB, as
-// much as a Secret of Kubernetes may hold.
+// WithMaxSize sets the maximum size in bytes of one file, and of all files together in a directory that is read as one document. Anything
+// larger is [secrets.ErrMalformed] and is never read whole. The last call counts. Default: 1 MiB, the limit of a Kubernetes Secret.
 func WithMaxSize(bytes int64) Option {
 	return func(c *config) {
 		c.maxSize = bytes
@@ -38,23 +37,22 @@ func WithMaxSize(bytes int64) Option {
 	}
 }
 
-// WithRawBytes keeps a byte order mark at the beginning and a newline at the end of a file. By default, one of each is not part of a
-// secret that is text; see the package comment.
+// WithRawBytes keeps a byte order mark at the beginning and a newline at the end of a file. Default: one of each is removed from text; see
+// the package comment.
 func WithRawBytes() Option {
 	return func(c *config) { c.raw = true }
 }
 
-// WithCaching puts the cache and the dedup layer of the client before this backend, for a directory on a slow or remote
-// file system. By default, the backend is local, and every call reads the files.
+// WithCaching lets the client cache and deduplicate reads, for a directory on a slow or remote file system. Default: every call reads the
+// files.
 //
-// A key then means the same whatever the directory holds: database#password is the field of the document "database", and if
-// that is a directory, of the JSON object of its files, which is read, cached and renewed as one. So its fields are of one
-// update, and none of them can be read beside a file that is not UTF-8: that is [secrets.ErrMalformed], and the file is to
-// be named by its path, as database/password. Documents of their own, as two such paths are, may be cached from two
-// updates of a Kubernetes mount, if they are not fetched together.
+// A key then has one meaning, whatever the directory holds: database#password is a field of the document "database". If that is a
+// directory, the document is the JSON object of its files. It is read, cached and renewed as a whole, and its fields come from one update.
+// If one file in it is not UTF-8, every field is [secrets.ErrMalformed]; read the files by their paths then, as database/password. Two
+// such paths are two documents: unless they are fetched together, the cache may hold them from two updates of a Kubernetes mount.
 //
-// The backend does not look for changes then, which would ask the slow file system twice a second. A handle sees a change when the
-// cache renews the document.
+// The backend does not poll for changes then: that would read the slow file system twice a second. A handle sees a change when the cache
+// renews the document.
 func WithCaching() Option {
 	return func(c *config) { c.caching = true }
 }

@@ -16,13 +16,13 @@ import (
 	"github.com/seed-5482dd03/secrets/backend/file"
 )
 
-// A deployment may replace a whole directory by one rename, of it or of a link to it, and delete the old one. What one call reads is of
-// one directory, and never reads as absent.
-func TestReplacedDirectory(t *testing.T) {
+// A deployment may replace a directory, or a link to it, by one rename and delete the old directory. All that one call reads comes from
+// one of the two directories, and nothing is ever "not found".
+func TestACallReadsFromOneDirectoryDuringAReplacement(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name    string
-		db      string // "db" is a link to that
+		db      string // the first target of the link "db", or "" for a directory "db"
 		replace func(dir, next string) error
 	}{
 		{name: "by a link", db: "v1", replace: func(dir, next string) error {
@@ -82,7 +82,7 @@ func TestReplacedDirectory(t *testing.T) {
 				var pair struct{ User, Password string }
 				is.NoErr(doc.JSON(&pair))
 				is.Equal(pair.User, pair.Password)
-				_, err = c.Get(t.Context(), "db#other") // the control: what is not there is absent
+				_, err = c.Get(t.Context(), "db#other") // the control: a missing file
 				is.Equal(secrets.Class(err), secrets.ErrFieldNotFound)
 			}
 			is.True(len(versions) > 10)
@@ -90,7 +90,7 @@ func TestReplacedDirectory(t *testing.T) {
 	}
 }
 
-// No answer and no error leaves a descriptor open. It does not run beside other tests, which have their own.
+// No answer and no error leaves a descriptor open. The test is not parallel: other tests open descriptors.
 func TestNoDescriptorStaysOpen(t *testing.T) { //nolint:paralleltest // see above
 	is := is.New(t)
 	dir := tree(t, map[string]string{"db/password": canary, "db/sub/": "", "token": canary, "big": strings.Repeat("x", 2000), "empty/": ""})
@@ -120,7 +120,7 @@ func TestNoDescriptorStaysOpen(t *testing.T) { //nolint:paralleltest // see abov
 		for _, key := range keys {
 			_, _ = c.Get(t.Context(), key)
 		}
-		_, _ = file.New(filepath.Join(dir, "token")) // it is no directory
+		_, _ = file.New(filepath.Join(dir, "token")) // not a directory
 	}
 	is.Equal(open(), before)
 }

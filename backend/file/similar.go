@@ -7,14 +7,14 @@ import (
 )
 
 const (
-	// maxSimilar is how many names an error gives.
+	// maxSimilar is the maximum number of names in an error.
 	maxSimilar = 3
-	// maxNames is how many bytes the names that are looked through for an error may have: a help for a person must not cost much.
+	// maxNames bounds the names that are listed for an error, in bytes: a hint must be cheap.
 	maxNames = 1 << 16
 )
 
-// similar names the files of the directory that may be meant by path, which is not there. Docker and Swarm have no directories of
-// secrets: database/password is the file database_password there. It returns "" if there are none, or they cannot be listed.
+// similar lists files that path, which does not exist, may mean. Docker and Swarm have no directories of secrets: there, database/password
+// is the file database_password. It returns "" if there are no such files, or if they cannot be listed.
 func (s *snapshot) similar(path string) string {
 	names, _, err := s.list(s.top, maxNames)
 	if err != nil {
@@ -38,7 +38,7 @@ func (s *snapshot) similar(path string) string {
 	return "; there is " + strings.Join(names, ", ") + more
 }
 
-// words returns name with one way of writing for what programs write between words.
+// words returns name in lower case with "_" for every separator.
 func words(name string) string {
 	return strings.ToLower(strings.NewReplacer("/", "_", "-", "_", ".", "_").Replace(name))
 }

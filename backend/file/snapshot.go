@@ -17,9 +17,9 @@ const (
 	// dataLink is the link that Kubernetes swaps; see
 	// https://pkg.go.dev/k8s.io/kubernetes/pkg/volume/util#AtomicWriter.
 	dataLink = "..data"
-	// reserved begins the names that Kubernetes keeps for itself in a volume.
+	// reserved is the prefix of names that Kubernetes reserves in a volume.
 	reserved = ".."
-	// maxLinks is how many symbolic links a path may meet, as on Linux.
+	// maxLinks is how many symbolic links a path may go through, as on Linux.
 	maxLinks = 40
 )
 
@@ -28,32 +28,31 @@ var (
 	errDataGone = errors.New("..data leads nowhere")
 )
 
-// snapshot is one look at a directory, in which every ..data link is followed once: all that is read below it is read from
-// the directory that it led to then, which is held open. That directory does not change; Kubernetes makes a new one and
-// deletes the old. So what can go wrong is only that something in it is already deleted, and settled tells that.
+// snapshot is one consistent view of a directory. It follows every ..data link once, keeps the target directory open, and reads everything
+// below the link from there. That directory does not change: Kubernetes creates a new one and deletes the old. The only possible fault is
+// a file that is already deleted; settled reports it.
 //
-// It resolves links itself: each name is opened as what it was seen to be, so that nothing can lead out of the directory.
+// A snapshot resolves links itself and opens each name only as what it was seen to be, so no link can lead out of the directory.
 type snapshot struct {
 	dir    string
 	root   *regular.Dir
 	top    place // root itself
 	mounts *mounts
 	pins   map[link]*pin
-	seen   map[string]regular.Info // the directories and links below root that led to something, by their names
+	seen   map[string]regular.Info // by name: directories and links below root that were followed
 	files  int                     // how many were read
 
-	// moved says that a name has changed while it was followed.
+	// moved: a name changed while it was followed.
 	moved bool
-	// missed says that something was not there, or a directory was listed: an answer that is wrong if a deletion had begun.
+	// missed: something was not there, or a directory was listed. Such an answer is wrong if a deletion had begun.
 	missed bool
-	// pending says that something is about to appear: a link to something below ..data leads nowhere, or a file is empty that was
-	// written a moment ago.
+	// pending: a file is about to appear. A link to something below ..data dangles, or a file is empty that was written just now.
 	pending bool
-	// empty says that an empty file was read.
+	// empty: an empty file was read.
 	empty bool
 }
 
-// link is where a ..data link is.
+// link is the location of a ..data link.
 type link struct {
 	root *regular.Dir
 	dir  string
@@ -73,7 +72,7 @@ type place struct {
 	info regular.Info
 }
 
-// newSnapshot opens dir. It fails if a file system is mounted there no more.
+// newSnapshot opens dir. It returns an [unmountedError] if a file system was mounted there and no longer is.
 func newSnapshot(dir string, mounts *mounts) (*snapshot, error) {
 	root, err := regular.OpenDir(dir)
 	if err != nil {
@@ -97,7 +96,7 @@ func (s *snapshot) begin() error {
 		return err
 	}
 	s.top = place{s.root, ".", was}
-	s.moved = !was.Same(is) // it was replaced between the two looks
+	s.moved = !was.Same(is) // replaced between the two calls
 	return nil
 }
 
@@ -110,9 +109,9 @@ func (s *snapshot) close() {
 	s.root.Close()
 }
 
-// settled reports whether what was read is true of one moment. Files that were read below one ..data link always are, also
-// if the link has changed since: they were current when the link was followed. Others are if the directories and links that lead to
-// them still are what they were. That something was not there is true only if the ..data links, and the directory itself, are as well.
+// settled reports whether everything that was read belongs to one moment. Files below one ..data link always do, even if the link has
+// changed since: they were current when it was followed. Other files do if the directories and links above them are unchanged. A missing
+// file counts only if the ..data links and the directory itself are unchanged too.
 func (s *snapshot) settled() bool {
 	switch {
 	case s.moved, (s.missed || s.files > 1) && s.replaced():
@@ -131,7 +130,7 @@ func (s *snapshot) settled() bool {
 	return true
 }
 
-// see notes a directory or a link on the way to a file. Those of Kubernetes change, and have pins.
+// see records a directory or a link on the way to a file. Those of Kubernetes are recorded in pins instead.
 func (s *snapshot) see(p place) {
 	if p.root != s.root || p.info.Mode.IsRegular() {
 		return
@@ -146,7 +145,7 @@ func (s *snapshot) see(p place) {
 	}
 }
 
-// replaced reports whether one of the directories and links that were seen is another now.
+// replaced reports whether one of the recorded directories and links has been replaced.
 func (s *snapshot) replaced() bool {
 	for name, first := range s.seen {
 		if is, err := s.root.Lstat(name); err != nil || !is.Same(first) {
@@ -156,9 +155,8 @@ func (s *snapshot) replaced() bool {
 	return false
 }
 
-// current reports whether the link at still leads to what it led to when it was followed, or nowhere if it led nowhere.
-// The directories themselves are compared, not the text of the link: a name can be used again, but a directory that is held
-// open keeps its identity.
+// current reports whether the link at still leads to the same directory as when it was followed, or still nowhere. It compares the
+// directories, not the text of the link: a name can be reused, but an open directory keeps its identity.
 func (s *snapshot) current(at link, p *pin) bool {
 	is, err := s.follow(at)
 	switch {
@@ -171,13 +169,13 @@ func (s *snapshot) current(at link, p *pin) bool {
 	}
 }
 
-// follow returns the place that a ..data link leads to now.
+// follow returns the current target of a ..data link.
 func (s *snapshot) follow(at link) (place, error) {
 	place, _, err := s.walk(place{root: at.root, name: at.dir, info: regular.Info{Mode: fs.ModeDir}}, dataLink, false)
 	return place, err
 }
 
-// find returns the place that name, a path from the directory at from, leads to.
+// find returns the place that name, a path relative to from, leads to.
 func (s *snapshot) find(from place, name string) (place, error) {
 	place, linked, err := s.walk(from, name, true)
 	s.missed = s.missed || absent(err)
@@ -185,27 +183,27 @@ func (s *snapshot) find(from place, name string) (place, error) {
 	return place, err
 }
 
-// findEntry is find for an entry of a directory that was listed. An entry that is gone, or leads nowhere, is left out of
-// the document, and nothing to wait for.
+// findEntry is find for an entry of a listed directory. An entry that is gone or dangles is left out of the document, so it is neither
+// missed nor pending.
 func (s *snapshot) findEntry(dir place, name string) (place, error) {
 	place, _, err := s.walk(dir, name, true)
 	return place, err
 }
 
-// walk returns the place that name leads to from at. It goes through ..data by its pin, or if it does not use pins, as through any
-// link. On an error, linked says whether a link to something below ..data led to it.
+// walk returns the place that name leads to from at. With pins, it goes through the pin of a ..data link, otherwise through the link
+// itself. On an error, linked reports whether it followed a link to something below ..data.
 func (s *snapshot) walk(at place, name string, pins bool) (_ place, linked bool, err error) {
 	var (
 		rest     = elements(name)
 		links    = 0
-		followed = false // a link that is not ..data itself
+		followed = false // a link other than ..data
 	)
 	defer func() { s.moved = s.moved || errors.Is(err, regular.ErrChanged) }()
 	for len(rest) > 0 {
 		element := rest[0]
 		rest = rest[1:]
 		next, err := s.enter(at, element)
-		unlinked := false // Kubernetes has put the file into place and not yet linked to it
+		unlinked := false // Kubernetes has written the file and not yet linked to it
 		if pins && element != dataLink && errors.Is(err, fs.ErrNotExist) {
 			unlinked, err = hasData(at, err)
 		}
@@ -241,8 +239,8 @@ func (s *snapshot) walk(at place, name string, pins bool) (_ place, linked bool,
 	return at, linked, nil
 }
 
-// enter looks at an element of the directory at dir, which may be "..": the name of dir has no links in it, so that its parent is
-// what the name says.
+// enter returns the place of an element of the directory dir. The element may be "..": the name of dir has no links in it, so its parent is
+// the one in the name.
 func (s *snapshot) enter(dir place, element string) (place, error) {
 	switch {
 	case !dir.info.Mode.IsDir():
@@ -276,12 +274,12 @@ func (p place) readlink() ([]string, error) {
 	return elements(filepath.ToSlash(target)), nil
 }
 
-// elements splits a path, and leaves out what stands for the directory itself.
+// elements splits a path, without empty elements and ".".
 func elements(path string) []string {
 	return slices.DeleteFunc(strings.Split(path, "/"), func(e string) bool { return e == "" || e == "." })
 }
 
-// hasData reports whether the directory at dir has a ..data link. If it has none, the error is otherwise.
+// hasData reports whether the directory dir has a ..data link. If not, it returns otherwise as the error.
 func hasData(dir place, otherwise error) (bool, error) {
 	info, err := dir.root.Lstat(path.Join(dir.name, dataLink))
 	switch {
@@ -294,7 +292,7 @@ func hasData(dir place, otherwise error) (bool, error) {
 	}
 }
 
-// pin follows the ..data link of the directory at dir, once in the life of the snapshot.
+// pin follows the ..data link of the directory dir, once per snapshot.
 func (s *snapshot) pin(dir place) *pin {
 	at := link{dir.root, dir.name}
 	if p, ok := s.pins[at]; ok {
@@ -302,8 +300,8 @@ func (s *snapshot) pin(dir place) *pin {
 	}
 	p := &pin{}
 	p.root, p.info, p.err = s.openData(at)
-	// A link is read first and its target opened then. In between, the name may have come to stand for a directory that is
-	// still being written: only if the link leads to it after the opening was it complete.
+	// Between reading the link and opening its target, Kubernetes may have reused the name for a directory that is still being written. The
+	// directory is complete only if the link still leads to it after the opening.
 	if p.err == nil && !s.current(at, p) {
 		s.moved = true
 	}
@@ -333,9 +331,8 @@ func (s *snapshot) openData(at link) (root *regular.Dir, info regular.Info, err 
 	return root, info, err
 }
 
-// list returns the names in the directory at dir that can be fields, in order. If Kubernetes writes the directory, the files that are
-// there are those below ..data, linked to or not, and what lies beside it. The names may have limit bytes together. empty says
-// that there is nothing at all.
+// list returns the names in the directory dir that can be fields, sorted. In a Kubernetes volume, these are the files next to ..data and
+// all files below it, linked or not. More than limit bytes of names is an error. empty reports a directory without any entry.
 func (s *snapshot) list(dir place, limit int64) (names []string, empty bool, err error) {
 	s.missed = true
 	names, empty, err = readNames(dir, limit)
@@ -367,10 +364,10 @@ func readNames(dir place, limit int64) (names []string, empty bool, err error) {
 		return nil, false, err
 	}
 	defer f.Close() //nolint:errcheck // nothing was written
-	const some = 256
+	const batchSize = 256
 	empty = true
 	for {
-		batch, err := f.Readdirnames(some)
+		batch, err := f.Readdirnames(batchSize)
 		for _, name := range batch {
 			empty = false
 			if hidden(name) {
@@ -390,9 +387,8 @@ func readNames(dir place, limit int64) (names []string, empty bool, err error) {
 	}
 }
 
-// hidden reports whether a file of that name is no field of its directory: one that begins with a dot, as those do that systems,
-// editors and Kubernetes keep for themselves, and what Emacs, Vim and others save beside a file. "x.bak" and the like are names
-// that a person has chosen.
+// hidden reports whether a file of that name is not a field of its directory: dot files, which systems, editors and Kubernetes create, and
+// the backups of Emacs, Vim and others. "x.bak" is a field: somebody chose the name.
 func hidden(name string) bool {
 	return strings.HasPrefix(name, ".") || strings.HasSuffix(name, "~") ||
 		len(name) > 1 && strings.HasPrefix(name, "#") && strings.HasSuffix(name, "#")

@@ -13,30 +13,30 @@ import (
 )
 
 const (
-	// lookEvery is the pause between two looks. A look at ten files takes about 0.3 ms.
-	lookEvery = 500 * time.Millisecond
-	// maxWatched bounds what a look costs (100 files: about 2 ms), also if keys come from outside. Few programs have handles on more.
+	// pollInterval is the pause between two polls. Polling ten files takes about 0.3 ms.
+	pollInterval = 500 * time.Millisecond
+	// maxWatched bounds the cost of a poll (100 files: about 2 ms), even if keys come from outside. Few programs have handles on more.
 	maxWatched = 100
 )
 
-// watch finds changes of documents that a Client may hold, and reports them. It keeps versions and classes of errors, no values.
+// watch finds changes of fetched documents and reports them. It keeps versions and error classes, not values.
 //
-// A look reads the documents. Neither inotify nor the times of files would do. inotify does not see what other machines write to NFS
-// (https://man7.org/linux/man-pages/man7/inotify.7.html). Only opening a file makes an NFS client ask the server
-// (https://man7.org/linux/man-pages/man5/nfs.5.html, "Close-to-open cache consistency").
+// A poll reads the documents. inotify does not report what other machines write to NFS
+// (https://man7.org/linux/man-pages/man7/inotify.7.html), and file times may be cached: an NFS client contacts the server only when a file
+// is opened (https://man7.org/linux/man-pages/man5/nfs.5.html, "Close-to-open cache consistency").
 type watch struct {
 	mu      sync.Mutex
-	changed []func(docs ...secrets.Ref) // without one, nothing is noted and no look runs
+	changed []func(docs ...secrets.Ref) // if empty, nothing is noted and no poll runs
 	docs    []watched                   // in order of their last Fetch
-	timer   *time.Timer                 // of the next look
-	looking bool                        // a look is due or under way
+	timer   *time.Timer                 // of the next poll
+	polling bool                        // a poll is scheduled or running
 }
 
-// watched is a document that somebody has fetched.
+// watched is a document that was fetched.
 type watched struct {
-	path    string // as Fetch got it
-	answer  answer // of the last look, or of the first Fetch if there was no look yet
-	differs bool   // a Fetch since then got another answer: two holders may differ
+	path    string // as passed to Fetch
+	answer  answer // of the last poll, or of the first Fetch if there was no poll yet
+	differs bool   // a later Fetch got another answer: two callers may hold different ones
 }
 
 // answer identifies what a Fetch of a document returned.
@@ -49,7 +49,7 @@ func answerOf(s secrets.Secret, err error) answer {
 	return answer{s.Meta().Version, secrets.Class(err)}
 }
 
-// onChange registers changed, which looks call with the documents that have changed, until Close.
+// onChange registers changed: until Close, polls call it with the documents that have changed.
 func (b *Backend) onChange(changed func(docs ...secrets.Ref)) {
 	w := &b.watch
 	w.mu.Lock()
@@ -57,7 +57,7 @@ func (b *Backend) onChange(changed func(docs ...secrets.Ref)) {
 	w.changed = append(w.changed, changed)
 }
 
-// note remembers what a Fetch of ref has answered.
+// note records the answer of a Fetch of ref.
 func (b *Backend) note(ref secrets.Ref, s secrets.Secret, err error) {
 	w := &b.watch
 	w.mu.Lock()
@@ -67,7 +67,7 @@ func (b *Backend) note(ref secrets.Ref, s secrets.Secret, err error) {
 	}
 	document := ref
 	document.Path = strings.TrimSuffix(ref.Path, namesOf)
-	if check(document) != nil { // no file will ever answer it
+	if check(document) != nil { // no file can have this name
 		return
 	}
 	got := answerOf(s, err)
@@ -79,52 +79,52 @@ func (b *Backend) note(ref secrets.Ref, s secrets.Secret, err error) {
 	}
 	w.docs = append(w.docs, doc)
 	w.docs = slices.Delete(w.docs, 0, max(0, len(w.docs)-maxWatched))
-	if !w.looking {
-		b.lookLater()
+	if !w.polling {
+		b.schedulePoll()
 	}
 }
 
-// find returns where in w.docs the document path is, or -1. The caller holds w.mu.
+// find returns the index of the document path in w.docs, or -1. The caller holds w.mu.
 func (w *watch) find(path string) int {
 	return slices.IndexFunc(w.docs, func(d watched) bool { return d.path == path })
 }
 
-// lookLater sets the timer of the next look. Between looks there is no goroutine. The timer does not keep a dropped Backend alive. The
+// schedulePoll sets the timer of the next poll. Between polls, no goroutine runs. The timer does not keep a dropped Backend alive. The
 // caller holds b.watch.mu.
-func (b *Backend) lookLater() {
+func (b *Backend) schedulePoll() {
 	backend := weak.Make(b)
-	b.watch.looking = true
-	b.watch.timer = time.AfterFunc(lookEvery, func() {
+	b.watch.polling = true
+	b.watch.timer = time.AfterFunc(pollInterval, func() {
 		if b := backend.Value(); b != nil {
-			b.lookAgain()
+			b.poll()
 		}
 	})
 }
 
-// lookAgain looks for changes. Then it sets the timer of the next look: two looks never run at the same time.
-func (b *Backend) lookAgain() {
+// poll looks for changes, then schedules the next poll, so two polls never run at the same time.
+func (b *Backend) poll() {
 	b.findChanges()
 	w := &b.watch
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.looking = len(w.docs) > 0; w.looking {
-		b.lookLater()
+	if w.polling = len(w.docs) > 0; w.polling {
+		b.schedulePoll()
 	}
 }
 
-// findChanges reads all documents in one snapshot and reports those that have changed. It holds no lock meanwhile: on a dead NFS server,
-// a read may take forever.
+// findChanges reads all documents in one snapshot and reports those that have changed. It reads without a lock: on a dead NFS server, a
+// read may take forever.
 func (b *Backend) findChanges() {
 	refs := b.watch.refs()
 	answers := make([]answer, len(refs))
-	const patience = 0 // the next look reports what appears later
+	const patience = 0 // the next poll reports what appears later
 	b.read(context.Background(), patience, refs, func(i int, s secrets.Secret, err error) { answers[i] = answerOf(s, err) })
 	docs, changed := b.watch.compare(refs, answers)
 	if len(docs) == 0 {
 		return
 	}
-	for _, tell := range changed {
-		tell(docs...)
+	for _, report := range changed {
+		report(docs...)
 	}
 }
 
@@ -138,7 +138,7 @@ func (w *watch) refs() []secrets.Ref {
 	return refs
 }
 
-// compare stores the answers of a look to refs. It returns the documents of which a Client may hold another answer, and the functions to
+// compare stores the answers of a poll to refs. It returns the documents for which a Client may hold another answer, and the functions to
 // call.
 func (w *watch) compare(refs []secrets.Ref, answers []answer) (docs []secrets.Ref, changed []func(docs ...secrets.Ref)) {
 	w.mu.Lock()
@@ -157,12 +157,12 @@ func (w *watch) compare(refs []secrets.Ref, answers []answer) (docs []secrets.Re
 	return docs, slices.Clone(w.changed)
 }
 
-// stop ends the looks and drops the functions to call. A look under way calls none of them, unless it has already begun to.
+// stop ends polling and drops the registered functions. A running poll does not call them, unless it has already begun to.
 func (w *watch) stop() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.changed, w.docs = nil, nil
 	if w.timer != nil && w.timer.Stop() {
-		w.looking = false
+		w.polling = false
 	}
 }

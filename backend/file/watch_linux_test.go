@@ -11,8 +11,8 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/otheruser"
 )
 
-// A file that must not be read any more has changed. The look runs as the other user.
-func TestPermissionTakenAwayIsAChange(t *testing.T) {
+// A file that becomes unreadable has changed. The poll runs as another user.
+func TestALostReadPermissionIsAChange(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -27,23 +27,23 @@ func TestPermissionTakenAwayIsAChange(t *testing.T) {
 		chmod("control", 0o444)
 		b := backend(t, dir)
 		r := watch(b)
-		look := func() []string {
-			otheruser.Nobody(t, b.Look)
+		poll := func() []string {
+			otheruser.Nobody(t, b.Poll)
 			return r.take()
 		}
 		otheruser.Nobody(t, func() { fetchAll(t.Context(), b, "token", "control") })
-		is.Equal(len(look()), 0)
+		is.Equal(len(poll()), 0)
 		chmod("token", 0)
-		is.Equal(look(), []string{"token"})
-		is.Equal(len(look()), 0)
+		is.Equal(poll(), []string{"token"})
+		is.Equal(len(poll()), 0)
 		chmod("token", 0o444)
-		is.Equal(look(), []string{"token"})
+		is.Equal(poll(), []string{"token"})
 		is.NoErr(b.Close())
 	})
 }
 
-// What is unmounted has changed, and so has what is mounted again.
-func TestUnmountedIsAChange(t *testing.T) {
+// An unmount is a change, and so is a new mount.
+func TestAnUnmountIsAChange(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		dir := tree(t, map[string]string{"db/": "", "other": canary})

@@ -21,12 +21,12 @@ import (
 	"github.com/seed-5482dd03/secrets/backend/file"
 )
 
-// lookEvery is how often a backend looks for changes.
-const lookEvery = 500 * time.Millisecond
+// pollInterval is how often a backend polls for changes.
+const pollInterval = 500 * time.Millisecond
 
-// reports is what a backend has said about changes. Each call is a text of its documents, in order.
+// reports collects the changes that a backend reports. Each call is one string: its documents, sorted.
 type reports struct {
-	backend secrets.Backend // which is not collected meanwhile
+	backend secrets.Backend // keeps it from being collected
 	mu      sync.Mutex
 	calls   []string
 }
@@ -55,9 +55,9 @@ func (r *reports) take() []string {
 	return r.calls
 }
 
-// next returns what the next look of a backend reports. It must be called in a bubble.
+// next returns what the next poll of a backend reports. It must be called in a bubble.
 func (r *reports) next() []string {
-	time.Sleep(lookEvery)
+	time.Sleep(pollInterval)
 	synctest.Wait()
 	runtime.KeepAlive(r.backend)
 	return r.take()
@@ -75,7 +75,7 @@ func fetchAll(ctx context.Context, b secrets.Backend, keys ...string) {
 	}
 }
 
-// keepTime writes content into the file where it lies, and sets back when it was modified.
+// keepTime writes content to the file in place and restores its modification time.
 func keepTime(t *testing.T, path, content string) {
 	t.Helper()
 	is := is.New(t)
@@ -85,14 +85,14 @@ func keepTime(t *testing.T, path, content string) {
 	is.NoErr(os.Chtimes(path, was.ModTime(), was.ModTime()))
 }
 
-// change is a step of TestChanges, and what the next look reports after it.
+// change is a step of TestChanges, and what the next poll reports after it.
 type change struct {
 	name string
 	do   func(t *testing.T, dir string)
 	want []string
 }
 
-// A look reports what has changed since the last one, once. Before each change, a look that finds none is the control.
+// A poll reports each change once. The control: a poll without a change reports nothing.
 func TestChanges(t *testing.T) {
 	t.Parallel()
 	writing := func(files map[string]string) func(t *testing.T, dir string) {
@@ -114,7 +114,7 @@ func TestChanges(t *testing.T) {
 		steps []change
 	}{
 		{"a file", map[string]string{"token": "1", "other": "1"}, []string{"token"}, []change{
-			{"written where it lies", writing(map[string]string{"token": "2"}), []string{"token"}},
+			{"written in place", writing(map[string]string{"token": "2"}), []string{"token"}},
 			{"of the same size and time", func(t *testing.T, dir string) {
 				t.Helper()
 				keepTime(t, filepath.Join(dir, "token"), "3")
@@ -127,25 +127,25 @@ func TestChanges(t *testing.T) {
 			{"deleted", removing("token"), []string{"token"}},
 			{"appears", writing(map[string]string{"token": "4"}), []string{"token"}},
 			{"written with the same content", writing(map[string]string{"token": "4"}), nil},
-			{"a newline more", writing(map[string]string{"token": "4\n"}), nil}, // it is no part of a text
+			{"a newline is added", writing(map[string]string{"token": "4\n"}), nil}, // not part of a text
 			{"touched", func(t *testing.T, dir string) {
 				t.Helper()
 				is.New(t).NoErr(os.Chtimes(filepath.Join(dir, "token"), time.Now(), time.Now()))
 			}, nil},
-			{"another that nobody asked for", writing(map[string]string{"other": "2"}), nil},
+			{"a file that was not fetched", writing(map[string]string{"other": "2"}), nil},
 		}},
 		{"a file that was never there", nil, []string{"token"}, []change{
 			{"appears", writing(map[string]string{"token": "1"}), []string{"token"}},
 		}},
 		{"a directory as a document", map[string]string{"db/user": "1", "db/password": "1", "db/sub/x": "1"}, []string{"db"}, []change{
 			{"one file changes", writing(map[string]string{"db/password": "2"}), []string{"db"}},
-			{"a file more", writing(map[string]string{"db/port": "1"}), []string{"db"}},
-			{"a file less", removing("db/port"), []string{"db"}},
+			{"a file is added", writing(map[string]string{"db/port": "1"}), []string{"db"}},
+			{"a file is removed", removing("db/port"), []string{"db"}},
 			{"a file below it", writing(map[string]string{"db/sub/x": "2"}), nil},
-			{"a file that is no text", writing(map[string]string{"db/keystore": "\xff"}), []string{"db"}},
+			{"a file that is not text", writing(map[string]string{"db/keystore": "\xff"}), []string{"db"}},
 			{"that file changes", writing(map[string]string{"db/keystore": "\xfe"}), nil}, // the answer is the same error
-			{"it is removed", removing("db/keystore"), []string{"db"}},
-			{"a file in its place", func(t *testing.T, dir string) {
+			{"that file is removed", removing("db/keystore"), []string{"db"}},
+			{"a file replaces the directory", func(t *testing.T, dir string) {
 				t.Helper()
 				removing("db")(t, dir)
 				write(t, dir, map[string]string{"db": "{}"})
@@ -155,7 +155,7 @@ func TestChanges(t *testing.T) {
 			{"one changes", writing(map[string]string{"db/password": "2"}), []string{"db/password"}},
 			{"another changes", writing(map[string]string{"db/user": "2"}), nil},
 			{"the missing one appears", writing(map[string]string{"db/missing": "1"}), []string{"db"}},
-			{"all are gone", removing("db"), []string{"db db/password"}},
+			{"all are removed", removing("db"), []string{"db db/password"}},
 		}},
 		{"a directory and its names", map[string]string{"db/user": "1"}, []string{"db", "db#missing"}, []change{
 			{"both change", writing(map[string]string{"db/other": "1"}), []string{"db"}},
@@ -163,8 +163,8 @@ func TestChanges(t *testing.T) {
 		{"two documents", map[string]string{"a": "1", "b": "1", "c": "1"}, []string{"a", "b", "c"}, []change{
 			{"both change", writing(map[string]string{"a": "2", "b": "2"}), []string{"a b"}},
 			{"the directory is deleted", removing(""), []string{"a b c"}},
-			{"and made again", writing(map[string]string{"a": "3", "b": "3"}), []string{"a b c"}},
-			{"one of them is as it was", writing(map[string]string{"a": "3", "b": "4"}), []string{"b"}},
+			{"and created again", writing(map[string]string{"a": "3", "b": "3"}), []string{"a b c"}},
+			{"one changes", writing(map[string]string{"a": "3", "b": "4"}), []string{"b"}},
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -180,7 +180,7 @@ func TestChanges(t *testing.T) {
 	}
 }
 
-// changes does the steps below dir, and looks at what b reports. It must be called in a bubble.
+// changes does the steps in dir and checks what b reports after each. It must be called in a bubble.
 func changes(t *testing.T, b *file.Backend, dir string, keys []string, steps []change) {
 	t.Helper()
 	r := watch(b)
@@ -188,16 +188,16 @@ func changes(t *testing.T, b *file.Backend, dir string, keys []string, steps []c
 	for _, step := range steps {
 		step.do(t, dir)
 		if got := r.next(); !slices.Equal(got, step.want) {
-			t.Errorf("%s: the look reports %q, want %q", step.name, got, step.want)
+			t.Errorf("%s: the poll reports %q, want %q", step.name, got, step.want)
 		}
 		if got := r.next(); len(got) != 0 {
-			t.Errorf("%s: the look without a change reports %q", step.name, got)
+			t.Errorf("%s: the poll without a change reports %q", step.name, got)
 		}
 	}
 }
 
-// Who fetches between two looks may hold another answer than those who fetched before. Both must hear of it.
-func TestFetchesBetweenLooks(t *testing.T) {
+// A caller that fetches between two polls may hold another answer than callers before it. The poll reports the change for both.
+func TestAFetchBetweenPollsDoesNotHideAChange(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name  string
@@ -207,8 +207,8 @@ func TestFetchesBetweenLooks(t *testing.T) {
 		{"no change", []string{"fetch"}, nil},
 		{"a change", []string{"2"}, []string{"token"}},
 		{"a fetch sees it first", []string{"2", "fetch"}, []string{"token"}},
-		{"a fetch has seen what is gone again", []string{"2", "fetch", "1"}, []string{"token"}},
-		{"nobody has seen what is gone again", []string{"2", "1"}, nil},
+		{"a change that is undone after a fetch", []string{"2", "fetch", "1"}, []string{"token"}},
+		{"a change that is undone without a fetch", []string{"2", "1"}, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -233,8 +233,8 @@ func TestFetchesBetweenLooks(t *testing.T) {
 	}
 }
 
-// The first answer to a document counts from the fetch on. What is no answer about a document does not.
-func TestWhatIsNotedOfADocument(t *testing.T) {
+// A poll compares with the first fetch after a registration. Cancelled fetches and keys that no file can have are not polled.
+func TestOnlyFetchedDocumentsArePolled(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -245,7 +245,7 @@ func TestWhatIsNotedOfADocument(t *testing.T) {
 		ended, cancel := context.WithCancel(t.Context())
 		cancel()
 		fetchAll(ended, b, "cancelled")
-		fetchAll(t.Context(), b, "token?version=1") // no file will ever answer it
+		fetchAll(t.Context(), b, "token?version=1") // no file can have this key
 		write(t, dir, map[string]string{"cancelled": "2", "before": "2", "token": "2"})
 		is.Equal(len(r.next()), 0)
 
@@ -255,8 +255,8 @@ func TestWhatIsNotedOfADocument(t *testing.T) {
 	})
 }
 
-// A look reads the documents that were fetched last, and no more than 100.
-func TestTheDocumentsFetchedLastAreLookedAt(t *testing.T) {
+// A poll reads the 100 documents that were fetched last.
+func TestAPollReadsTheDocumentsFetchedLast(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -271,9 +271,9 @@ func TestTheDocumentsFetchedLastAreLookedAt(t *testing.T) {
 		b := backend(t, dir)
 		r := watch(b)
 		fetchAll(t.Context(), b, keys...)
-		fetchAll(t.Context(), b, keys[all-kept]) // it becomes the one fetched last
-		fetchAll(t.Context(), b, keys[0])        // and so the next oldest one leaves
-		for i := range 2 * kept {                // keys that no file has take no place
+		fetchAll(t.Context(), b, keys[all-kept]) // becomes the one fetched last
+		fetchAll(t.Context(), b, keys[0])        // replaces the oldest one
+		for i := range 2 * kept {                // keys that no file can have replace none
 			fetchAll(t.Context(), b, "f?version="+strconv.Itoa(i))
 		}
 		for key := range files {
@@ -285,8 +285,8 @@ func TestTheDocumentsFetchedLastAreLookedAt(t *testing.T) {
 	})
 }
 
-// Close ends the looks, and nothing else. Who registers afterwards begins them anew.
-func TestCloseEndsTheLooks(t *testing.T) {
+// Close ends polling and nothing else. A later registration starts it again.
+func TestCloseEndsPolling(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -304,20 +304,20 @@ func TestCloseEndsTheLooks(t *testing.T) {
 		is.NoErr(err)
 		is.Equal(got, "3")
 		write(t, dir, map[string]string{"token": "4"})
-		time.Sleep(10 * lookEvery)
+		time.Sleep(10 * pollInterval)
 		is.Equal(len(r.next()), 0)
 
 		watch(b)
 		fetchAll(t.Context(), b, "token")
-		time.Sleep(lookEvery / 2)
-		is.NoErr(b.Close()) // the look that was due is none any more
+		time.Sleep(pollInterval / 2)
+		is.NoErr(b.Close()) // cancels the scheduled poll
 		again := watch(b)
 		fetchAll(t.Context(), b, "token")
 		write(t, dir, map[string]string{"token": "5"})
-		time.Sleep(lookEvery / 2)
+		time.Sleep(pollInterval / 2)
 		synctest.Wait()
 		is.Equal(len(again.take()), 0)
-		time.Sleep(lookEvery / 2)
+		time.Sleep(pollInterval / 2)
 		synctest.Wait()
 		is.Equal(again.take(), []string{"token"})
 		is.Equal(len(r.take()), 0)
@@ -325,8 +325,8 @@ func TestCloseEndsTheLooks(t *testing.T) {
 	})
 }
 
-// A backend that two Clients have tells both.
-func TestTwoRegistrations(t *testing.T) {
+// A backend that two Clients share reports changes to both.
+func TestEveryRegistrationGetsTheChanges(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -340,8 +340,8 @@ func TestTwoRegistrations(t *testing.T) {
 	})
 }
 
-// With a cache, nothing looks at a slow file system. By default, nothing does before somebody registers and asks for a document.
-func TestWhoLooks(t *testing.T) {
+// With WithCaching, nothing polls. Without it, polling starts with a registration and a fetch.
+func TestPollingNeedsARegistrationAndAFetch(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -352,21 +352,21 @@ func TestWhoLooks(t *testing.T) {
 		var reads atomic.Int64
 		b.OnRead(func(string) { reads.Add(1) })
 		fetchAll(t.Context(), b, "token")
-		time.Sleep(10 * lookEvery)
-		is.Equal(reads.Load(), int64(1)) // nobody has registered
+		time.Sleep(10 * pollInterval)
+		is.Equal(reads.Load(), int64(1)) // no registration
 		watch(b)
-		time.Sleep(10 * lookEvery)
-		is.Equal(reads.Load(), int64(1)) // nobody has asked
+		time.Sleep(10 * pollInterval)
+		is.Equal(reads.Load(), int64(1)) // no fetch since
 		fetchAll(t.Context(), b, "token")
-		time.Sleep(10*lookEvery + lookEvery/2)
+		time.Sleep(10*pollInterval + pollInterval/2)
 		synctest.Wait()
 		is.Equal(reads.Load(), int64(2+10))
 		is.NoErr(b.Close())
 	})
 }
 
-// A look that hangs, as on a dead NFS server, holds up nothing but looks. There is never a second one beside it.
-func TestALookThatHangs(t *testing.T) {
+// A poll that hangs, as on a dead NFS server, delays only polls. Two polls never run at the same time.
+func TestAHangingPollDelaysOnlyPolls(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -382,7 +382,7 @@ func TestALookThatHangs(t *testing.T) {
 		r := watch(b)
 		fetchAll(t.Context(), b, "hung", "token")
 		write(t, dir, map[string]string{"hung": "2", "token": "2"})
-		time.Sleep(10 * lookEvery)
+		time.Sleep(10 * pollInterval)
 		synctest.Wait()
 		is.Equal(reads.Load(), int64(2))
 		got, err := get(t, b, "token")
@@ -393,22 +393,22 @@ func TestALookThatHangs(t *testing.T) {
 		again := watch(b)
 		fetchAll(t.Context(), b, "token")
 		write(t, dir, map[string]string{"token": "3"})
-		is.Equal(len(again.next()), 0) // the look still hangs
+		is.Equal(len(again.next()), 0) // the poll still hangs
 
 		close(alive)
 		is.Equal(again.next(), []string{"token"})
-		is.Equal(len(r.take()), 0) // it was closed while the look hung
+		is.Equal(len(r.take()), 0) // Close came while the poll hung
 		is.Equal(len(again.next()), 0)
 	})
 }
 
-// Between two looks there is no goroutine. It is not parallel, so that no other test has one.
-func TestNoGoroutineBetweenLooks(t *testing.T) { //nolint:paralleltest // as said
+// The test is not parallel: other tests have such goroutines.
+func TestNoGoroutineRunsBetweenPolls(t *testing.T) { //nolint:paralleltest // see above
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		goroutines := func() bool {
 			stacks := make([]byte, 1<<20)
-			return strings.Contains(string(stacks[:runtime.Stack(stacks, true)]), "file.(*Backend).lookAgain")
+			return strings.Contains(string(stacks[:runtime.Stack(stacks, true)]), "file.(*Backend).poll")
 		}
 		b := backend(t, tree(t, map[string]string{"token": "1"}))
 		read := make(chan struct{})
@@ -421,17 +421,17 @@ func TestNoGoroutineBetweenLooks(t *testing.T) { //nolint:paralleltest // as sai
 		watch(b)
 		fetchAll(t.Context(), b, "token")
 		is.True(!goroutines())
-		time.Sleep(lookEvery)
+		time.Sleep(pollInterval)
 		synctest.Wait()
-		is.True(goroutines()) // the control: a look is under way
+		is.True(goroutines()) // the control: a poll is running
 		close(read)
 		synctest.Wait()
-		is.True(!goroutines()) // and the bubble ends without Close
+		is.True(!goroutines()) // the bubble ends without Close
 		runtime.KeepAlive(b)
 	})
 }
 
-// A backend that nobody has any more is collected, though nobody has closed it.
+// A backend without references is collected, even if it was not closed.
 func TestADroppedBackendIsCollected(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -440,14 +440,14 @@ func TestADroppedBackendIsCollected(t *testing.T) {
 		var dropped, kept atomic.Bool
 		begin := func(collected *atomic.Bool) *file.Backend {
 			b := backend(t, dir)
-			b.Info().OnChange(func(...secrets.Ref) { runtime.KeepAlive(b) }) // as a Client, it leads back to the backend
+			b.Info().OnChange(func(...secrets.Ref) { runtime.KeepAlive(b) }) // refers to the backend, as a Client does
 			fetchAll(t.Context(), b, "token")
 			runtime.AddCleanup(b, func(c *atomic.Bool) { c.Store(true) }, collected)
 			return b
 		}
 		begin(&dropped)
 		b := begin(&kept)
-		time.Sleep(3 * lookEvery)
+		time.Sleep(3 * pollInterval)
 		synctest.Wait()
 		for i := 0; i < 1_000 && !dropped.Load(); i++ {
 			runtime.GC()
@@ -456,11 +456,11 @@ func TestADroppedBackendIsCollected(t *testing.T) {
 		is.True(dropped.Load())
 		is.True(!kept.Load()) // the control
 		runtime.KeepAlive(b)
-		time.Sleep(3 * lookEvery) // the timer of the dropped one finds nothing
+		time.Sleep(3 * pollInterval) // the timer of the dropped backend does nothing
 	})
 }
 
-func BenchmarkLook(b *testing.B) {
+func BenchmarkPoll(b *testing.B) {
 	for _, n := range []int{1, 10, 100} {
 		b.Run(strconv.Itoa(n)+" documents", func(b *testing.B) {
 			dir := b.TempDir()
@@ -479,7 +479,7 @@ func BenchmarkLook(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				backend.Look()
+				backend.Poll()
 			}
 		})
 	}

@@ -20,8 +20,8 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// What changes by one swap of Kubernetes is reported by one call, with the volume made again, too.
-func TestChangesOfAVolume(t *testing.T) {
+// One swap by Kubernetes is reported in one call. So is a volume that is deleted and created again.
+func TestASwapIsReportedInOneCall(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		mount string
@@ -44,11 +44,11 @@ func TestChangesOfAVolume(t *testing.T) {
 					{"a swap without a change", func(*testing.T, string) { v.update(pair("", 2)) }, nil},
 					{"files that are not swapped yet", func(*testing.T, string) { v.write("..v4", pair("", 4)) }, nil},
 					{"the swap", func(*testing.T, string) { v.swap("..v4") }, []string{tt.both}},
-					{"the end", func(t *testing.T, _ string) {
+					{"the volume is deleted", func(t *testing.T, _ string) {
 						t.Helper()
 						is.New(t).NoErr(os.RemoveAll(mount))
 					}, []string{tt.both}},
-					{"another beginning", func(t *testing.T, _ string) {
+					{"the volume is created again", func(t *testing.T, _ string) {
 						t.Helper()
 						is.New(t).NoErr(os.MkdirAll(mount, 0o755))
 						newVolume(t, mount, pair("", 1))
@@ -59,8 +59,8 @@ func TestChangesOfAVolume(t *testing.T) {
 	}
 }
 
-// A swap that comes while a look reads is reported by one call, too.
-func TestASwapDuringALook(t *testing.T) {
+// A swap during a poll is reported in one call too.
+func TestASwapDuringAPollIsReportedInOneCall(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -69,7 +69,7 @@ func TestASwapDuringALook(t *testing.T) {
 		b := backend(t, dir)
 		var reads atomic.Int64
 		b.OnRead(func(string) {
-			if reads.Add(1) == 3 { // after the two fetches, the look has read the first file and not the second
+			if reads.Add(1) == 3 { // after the two fetches, the poll has read the first file and not the second
 				v.update(pair("", 2))
 			}
 		})
@@ -77,12 +77,12 @@ func TestASwapDuringALook(t *testing.T) {
 		fetchAll(t.Context(), b, "user", "password")
 		got := slices.Concat(r.next(), r.next())
 		is.Equal(got, []string{"password user"})
-		is.True(reads.Load() > 4) // the control: there was such a look
+		is.True(reads.Load() > 4) // the control: the poll read the files again
 	})
 }
 
-// A link that comes to lead elsewhere changes the documents below it.
-func TestChangesBehindALink(t *testing.T) {
+// A link with a new target changes the documents below it.
+func TestANewTargetOfALinkIsAChange(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		dir := tree(t, map[string]string{"1/token": "1", "2/token": "2", "same/token": "2"})
@@ -103,8 +103,8 @@ func TestChangesBehindALink(t *testing.T) {
 	})
 }
 
-// Whoever fetches a document when it is told to, and then only, is never behind for longer than a look. The control is not told.
-func TestFetchesAndLooksTogether(t *testing.T) {
+// A caller that fetches a document only when a change is reported is at most one poll behind. The control does not fetch.
+func TestAReportedChangeIsEnoughToStayCurrent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -128,10 +128,10 @@ func TestFetchesAndLooksTogether(t *testing.T) {
 			defer mu.Unlock()
 			held[name] = s.Reveal()
 		}
-		told := make(chan string, 1000)
+		reported := make(chan string, 1000)
 		b.Info().OnChange(func(docs ...secrets.Ref) {
 			for _, doc := range docs {
-				told <- doc.Path
+				reported <- doc.Path
 			}
 		})
 		for _, name := range names {
@@ -152,13 +152,13 @@ func TestFetchesAndLooksTogether(t *testing.T) {
 					if err := os.Rename(tmp, filepath.Join(dir, name)); err != nil {
 						t.Error(err)
 					}
-					time.Sleep(time.Duration(rand.IntN(4)) * lookEvery / 2) // often at the moment of a look
+					time.Sleep(time.Duration(rand.IntN(4)) * pollInterval / 2) // often at the moment of a poll
 				}
 			})
 			all.Go(func() {
 				for time.Since(begin) < lasts {
 					fetchAll(t.Context(), b, name)
-					time.Sleep(lookEvery / 4)
+					time.Sleep(pollInterval / 4)
 				}
 			})
 		}
@@ -167,7 +167,7 @@ func TestFetchesAndLooksTogether(t *testing.T) {
 		holder.Go(func() {
 			for {
 				select {
-				case name := <-told:
+				case name := <-reported:
 					hold(name)
 				case <-stop:
 					return
@@ -175,7 +175,7 @@ func TestFetchesAndLooksTogether(t *testing.T) {
 			}
 		})
 		all.Wait()
-		time.Sleep(lookEvery)
+		time.Sleep(pollInterval)
 		synctest.Wait()
 		close(stop)
 		holder.Wait()

@@ -39,20 +39,20 @@ func TestAlternates(t *testing.T) {
 		return b
 	}
 	two := map[string]*vault.Backend{
-		"said to be version 2":  f.backend(t, vault.WithKVVersion(2)),
-		"found to be version 2": found(f.backend(t)),
-		"not looked at":         f.backend(t), // no version of KV version 1 looks like one of version 2
+		"set to version 2":   f.backend(t, vault.WithKVVersion(2)),
+		"detected version 2": found(f.backend(t)),
+		"not detected":       f.backend(t), // versions of KV version 1 have another format
 	}
 	none := map[string]*vault.Backend{
-		"said to be version 1":  f.backend(t, vault.WithMount("old"), vault.WithKVVersion(1)),
-		"found to be version 1": found(f.backend(t, vault.WithMount("old"))),
-		"dynamic secrets":       f.backend(t, vault.WithDynamicSecrets()),
+		"set to version 1":   f.backend(t, vault.WithMount("old"), vault.WithKVVersion(1)),
+		"detected version 1": found(f.backend(t, vault.WithMount("old"))),
+		"dynamic secrets":    f.backend(t, vault.WithDynamicSecrets()),
 	}
 	for version, want := range map[string][]string{
 		"2":          {"1"},
 		"3":          {"2"},
 		"10":         {"9"},
-		"4294967295": {"4294967294"}, // the highest that a key may name
+		"4294967295": {"4294967294"}, // the highest valid version
 
 		"":                     {},
 		"1":                    {},
@@ -68,7 +68,7 @@ func TestAlternates(t *testing.T) {
 		"latest":               {},
 		"4294967296":           {},
 		"18446744073709551617": {},
-		"8f14e45fceea167a":     {}, // as KV version 1 has them
+		"8f14e45fceea167a":     {}, // a fingerprint, as for KV version 1
 		"1234567890123456":     {},
 	} {
 		for _, ref := range []secrets.Ref{{Path: "app"}, {Path: "team/app"}, {Path: "app", Field: "a"}, {Path: "app", Whole: true}} {
@@ -84,7 +84,7 @@ func TestAlternates(t *testing.T) {
 	}
 }
 
-// The alternate of the version that a consumer refuses is what was there before it.
+// The alternate of a refused version is the version before it.
 func TestAlternatesAreRead(t *testing.T) {
 	is := is.New(t)
 	f := newFake(t)
@@ -102,8 +102,8 @@ func TestAlternatesAreRead(t *testing.T) {
 	is.Equal(alternatesOf(t, b, secrets.Ref{Path: "app", Version: s.Meta().Version}), []string{})
 }
 
-// A mount that becomes one of version 2 has alternates from then on.
-func TestAlternatesOfAMountThatIsUpgraded(t *testing.T) {
+// A mount that is upgraded to version 2 has alternates from then on.
+func TestAnUpgradedMountHasAlternates(t *testing.T) {
 	is := is.New(t)
 	f := newFake(t)
 	f.version(1)
@@ -125,16 +125,16 @@ func TestAlternatesOfAMountThatIsUpgraded(t *testing.T) {
 	is.Equal(len(alternatesOf(t, b, ref)), 1)
 }
 
-// While a request looks at the mount, and the server does not answer, alternates are told at once and ask nobody.
-func TestAlternatesWaitForNobody(t *testing.T) {
+// Alternates returns at once and makes no request, even while the detection of the mount hangs.
+func TestAlternatesDoNotBlock(t *testing.T) {
 	is := is.New(t)
 	f := newFake(t)
 	f.put("app", `{"a":"b"}`)
-	asked, goOn := make(chan struct{}), make(chan struct{})
+	received, goOn := make(chan struct{}), make(chan struct{})
 	answer := sync.OnceFunc(func() { close(goOn) })
 	t.Cleanup(answer)
 	f.handle("sys/internal/ui/mounts/secret", func(w http.ResponseWriter, _ *http.Request) {
-		close(asked)
+		close(received)
 		<-goOn
 		respond(w, http.StatusForbidden, bodyDenied)
 	})
@@ -144,7 +144,7 @@ func TestAlternatesWaitForNobody(t *testing.T) {
 		_, err := b.Fetch(t.Context(), secrets.Ref{Path: "app"})
 		done <- err
 	}()
-	<-asked
+	<-received
 	f.seen()
 	is.Equal(alternatesOf(t, b, secrets.Ref{Path: "app", Version: "2"}), []string{"1"})
 	is.Equal(len(f.seen()), 0)

@@ -11,13 +11,13 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// failure returns the error that an answer which is no success stands for. where is what was asked for, as the server knows
-// it. Of the answer's own text nothing is passed on: a proxy may have put anything in it.
+// failure returns the error of an unsuccessful answer. where is the server's path. The answer's own text is dropped: a proxy may have put
+// anything into it.
 func (a answer) failure(where string) error {
 	switch {
 	case a.foreign():
-		return a.notVaults()
-	case a.status != http.StatusForbidden && a.disowns():
+		return a.errNotVault()
+	case a.status != http.StatusForbidden && a.rejectsToken():
 		return unauthenticated(deadToken)
 	}
 	switch a.status {
@@ -41,59 +41,58 @@ func (a answer) failure(where string) error {
 	return fail(secrets.ErrUnknown, fmt.Sprintf("the server answered with status %d", a.status))
 }
 
-// foreign reports whether an answer is not Vault's, but that of a proxy before it or of something else at its address: it says nothing of
-// the secret. A failure of Vault has a list of errors, which may be empty, or with status 404 warnings:
-// https://developer.hashicorp.com/vault/api-docs#error-response.
+// foreign reports whether a proxy or another server at the address sent the answer: it says nothing about the secret. A failure of Vault
+// has a list of errors, possibly empty, or warnings with status 404: https://developer.hashicorp.com/vault/api-docs#error-response.
 func (a answer) foreign() bool {
 	switch {
 	case a.status == http.StatusNoContent:
-		return false // Vault's has no body, either
+		return false // Vault's has no body either
 	case a.status < http.StatusMultipleChoices:
-		return !a.vaults
+		return !a.fromVault
 	default:
-		return a.errors == nil && (a.status != http.StatusNotFound || !a.vaults || a.warnings == nil)
+		return a.errors == nil && (a.status != http.StatusNotFound || !a.fromVault || a.warnings == nil)
 	}
 }
 
-func (a answer) notVaults() error {
-	why := "a proxy stands before it, or the address has a wrong path"
-	if a.status == http.StatusBadRequest { // a port for TLS that is spoken to without it
-		why = "is its address to begin with https://, or does a proxy stand before it?"
+func (a answer) errNotVault() error {
+	why := "a proxy is in front of it, or the path of the address is wrong"
+	if a.status == http.StatusBadRequest { // plain HTTP sent to a TLS port
+		why = "must its address begin with https://, or is a proxy in front of it?"
 	}
 	return unavailable(fmt.Sprintf("an answer with status %d that is not Vault's: %s", a.status, why))
 }
 
 const (
-	deadToken = "the server does not accept the token: it has expired, was revoked, is of another server, or must not be used from here"
-	tokenToo  = "; or the token has expired or was revoked: the server does not say which" //nolint:gosec // no credential
+	deadToken  = "the server does not accept the token: it has expired, was revoked, is of another server, or is bound to other addresses"
+	maybeToken = "; or the token has expired or was revoked: the server does not say which" //nolint:gosec // no credential
 )
 
-// forbidden tells a denial of the token from one of its policies.
+// forbidden tells a rejected token from a denial by policy.
 func (a answer) forbidden(where string) error {
 	policies := "the policies of the token must grant read on " + where
 	switch {
-	case a.anonymous && a.disowns():
-		return unauthenticated("the server wants a token; if an agent adds it, that has none, or one that has expired")
-	case a.token == dead, a.says("invalid token"):
+	case a.anonymous && a.rejectsToken():
+		return unauthenticated("the server requires a token; if an agent adds it, the agent has none, or an expired one")
+	case a.token == dead, a.hasText("invalid token"):
 		return unauthenticated(deadToken)
-	case a.token == alive, a.deniesByPolicy():
+	case a.token == alive, a.deniedByPolicy():
 		return denied(policies)
 	default:
-		return denied(policies + tokenToo)
+		return denied(policies + maybeToken)
 	}
 }
 
-// outage says why the server cannot answer at present, or "" if its status does not say so.
+// outage says why the server cannot answer now, or returns "".
 func (a answer) outage() string {
 	switch a.status {
 	case http.StatusTooManyRequests:
 		return "the server has had too many requests (status 429)"
 	case http.StatusNotImplemented:
 		return "the server is not initialized (status 501)"
-	case 472, 473: //nolint:mnd // Vault's own: a secondary for disaster recovery, and a performance standby
+	case 472, 473: //nolint:mnd // of Vault: a disaster recovery secondary, and a performance standby
 		return fmt.Sprintf("the server is a standby that answers no reads (status %d)", a.status)
 	case http.StatusServiceUnavailable:
-		if a.says("Vault is sealed") {
+		if a.hasText("Vault is sealed") {
 			return "the server is sealed"
 		}
 	case http.StatusRequestTimeout, http.StatusPreconditionFailed, http.StatusTooEarly:
@@ -107,24 +106,24 @@ func (a answer) outage() string {
 
 func (a answer) badRequest(where string) error {
 	switch {
-	case a.says("Upgrading from non-versioned"):
+	case a.hasText("Upgrading from non-versioned"):
 		return unavailable("the mount is being upgraded to KV version 2")
-	case a.says("missing client token"):
-		return unauthenticated("the server wants a token")
-	case a.says("unknown role"), a.says("role not found"):
+	case a.hasText("missing client token"):
+		return unauthenticated("the server requires a token")
+	case a.hasText("unknown role"), a.hasText("role not found"):
 		return notFound("the secrets engine has no such role at " + where)
 	default:
 		return invalid("the server refused the request for " + where + " (status 400)")
 	}
 }
 
-// missing tells the answers of Vault with status 404 apart.
+// missing tells Vault's answers with status 404 apart.
 func (a answer) missing(where string) error {
 	switch {
-	case a.says("no handler for route"):
+	case a.hasText("no handler for route"):
 		return notFound("no secrets engine is mounted at the beginning of " + where + "; see WithMount and VAULT_MOUNT")
-	case a.says("unsupported path"):
-		return invalid("the secrets engine has no path " + where)
+	case a.hasText("unsupported path"):
+		return invalid("the secrets engine has no path " + where + "; a whole secret needs a # at the end of its key, such as creds/app#")
 	case len(a.errors) > 0:
 		return fail(secrets.ErrUnknown, "the server answered with status 404 and an error for "+where)
 	default:
@@ -132,17 +131,17 @@ func (a answer) missing(where string) error {
 	}
 }
 
-// success returns the data of an answer, or the error that it stands for.
+// success returns the data of an answer, or its error.
 func (a answer) success(where string) (map[string]json.RawMessage, error) {
 	switch {
 	case a.status != http.StatusOK:
 		return nil, a.failure(where)
 	case a.foreign():
-		return nil, a.notVaults()
+		return nil, a.errNotVault()
 	case a.failed:
 		return nil, malformed("an answer with status 200 and errors")
 	case a.wrapped:
-		return nil, malformed("the answer is wrapped, so that it holds no secret; is a proxy set to wrap?")
+		return nil, malformed("the answer is wrapped and holds no secret; is a proxy configured to wrap?")
 	}
 	data, ok := object(a.data)
 	if !ok {
@@ -151,27 +150,26 @@ func (a answer) success(where string) (map[string]json.RawMessage, error) {
 	return data, nil
 }
 
-// answerOf returns the answer that err, of a call of the official client, stands for. Its text quotes the address and the
-// body.
+// answerOf returns the answer in err, from a call of the official client. The text of err quotes the address and the body.
 func answerOf(err error) (a answer, answered bool) {
 	e, ok := errors.AsType[*api.ResponseError](err)
 	if !ok {
 		return answer{}, false
 	}
-	a = answer{status: e.StatusCode, vaults: !e.RawError && e.Errors != nil}
-	if a.vaults {
+	a = answer{status: e.StatusCode, fromVault: !e.RawError && e.Errors != nil}
+	if a.fromVault {
 		a.errors = e.Errors
 	}
 	return a, true
 }
 
-// refuses reports whether the server has decided against a request, so that there is no use in making it again.
+// refuses reports whether the server has refused a request for good: a retry would not help.
 func (a answer) refuses() bool {
 	switch a.status {
 	case http.StatusRequestTimeout, http.StatusPreconditionFailed, http.StatusTooEarly, http.StatusTooManyRequests, 472, 473:
 		return false
 	case http.StatusNotFound:
-		return a.vaults // the proxy of a Vault that is gone answers so, too
+		return a.fromVault // so does the proxy of a Vault that is gone
 	default:
 		return a.status >= http.StatusBadRequest && a.status < http.StatusInternalServerError
 	}

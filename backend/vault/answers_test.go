@@ -17,13 +17,13 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// canary stands wherever a body could carry a secret.
+// canary is in every place of a body that may hold a secret.
 const canary = "canary-3f9b1c7d2e"
 
-// page is what a proxy answers with in place of Vault. It reflects the request, as some do.
+// page is a proxy's answer in place of Vault's. Some proxies echo the request.
 const page = "<html><body><h1>Bad gateway</h1>X-Vault-Token=" + fakeToken + " " + canary + "</body></html>"
 
-// TestAnswers replays what Vault 1.21 and what stands before it answer to a read.
+// TestAnswers replays the answers of Vault 1.21, and of proxies in front of it, to a read.
 func TestAnswers(t *testing.T) {
 	large := `{"data":{"data":{"a":"` + strings.Repeat("x", 2<<20) + `"},"metadata":{"version":1}}}`
 	for _, c := range []struct {
@@ -113,7 +113,7 @@ func TestAnswers(t *testing.T) {
 			is.Equal(secrets.Class(err), c.class)
 			var e *secrets.Error
 			is.True(errors.As(err, &e))
-			is.True(strings.Contains(e.Detail, c.detail)) // says what is wrong
+			is.True(strings.Contains(e.Detail, c.detail)) // describes the fault
 			secretstest.AssertNoLeak(t, canary, err)
 			secretstest.AssertNoLeak(t, fakeToken, err)
 			is.True(s.IsZero())
@@ -121,12 +121,12 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-func TestAnswersAreTriedAgain(t *testing.T) {
+func TestFailedRequestsAreRetried(t *testing.T) {
 	for status, tries := range map[int]int{
 		200: 1, 400: 1, 403: 1, 404: 1, 405: 1, 472: 1, 473: 1, 501: 1, 412: 3, 429: 3, 500: 3, 502: 3, 503: 3, 504: 3,
 	} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
-			t.Parallel() // they wait between tries
+			t.Parallel() // they pause between attempts
 			is := is.New(t)
 			f := newFake(t)
 			f.reply("secret/data/app", status, map[bool]string{true: bodyDenied, false: `{"errors":[]}`}[status == http.StatusForbidden])
@@ -137,7 +137,7 @@ func TestAnswersAreTriedAgain(t *testing.T) {
 	}
 }
 
-func TestAServerMayNotAskForALongPause(t *testing.T) {
+func TestALongRetryAfterIsIgnored(t *testing.T) {
 	for _, after := range []string{"3600", "99999999999999999999", "-1", "Fri, 31 Dec 2999 23:59:59 GMT", "soon"} {
 		t.Run(after, func(t *testing.T) {
 			t.Parallel()
@@ -149,12 +149,12 @@ func TestAServerMayNotAskForALongPause(t *testing.T) {
 			})
 			_, err := client(t, f.backend(t, vault.WithKVVersion(2))).Get(t.Context(), "app")
 			is.True(errors.Is(err, secrets.ErrUnavailable))
-			is.Equal(len(f.seen()), 3) // all within the timeout of the client
+			is.Equal(len(f.seen()), 3) // three attempts within the client's timeout
 		})
 	}
 }
 
-func TestACompressedAnswerIsBoundedByWhatComesOut(t *testing.T) {
+func TestMaxSizeCountsDecompressedBytes(t *testing.T) {
 	is := is.New(t)
 	var bomb bytes.Buffer
 	z := gzip.NewWriter(&bomb)
@@ -164,13 +164,13 @@ func TestACompressedAnswerIsBoundedByWhatComesOut(t *testing.T) {
 	f := newFake(t)
 	f.handle("secret/data/app", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Encoding", "gzip")
-		_, _ = w.Write(bomb.Bytes()) // the client hangs up
+		_, _ = w.Write(bomb.Bytes()) // the client closes the connection
 	})
 	_, err = f.backend(t, vault.WithKVVersion(2)).Fetch(t.Context(), secrets.Ref{Path: "app"})
 	is.True(errors.Is(err, secrets.ErrMalformed))
 }
 
-func TestTheSizeOfAnAnswerIsTheProgramsChoice(t *testing.T) {
+func TestWithMaxSize(t *testing.T) {
 	is := is.New(t)
 	f := newFake(t)
 	f.put("app", `{"a":"`+strings.Repeat("x", 2<<20)+`"}`)
@@ -184,14 +184,14 @@ func TestTheSizeOfAnAnswerIsTheProgramsChoice(t *testing.T) {
 func TestTheContextEndsARequest(t *testing.T) {
 	is := is.New(t)
 	f := newFake(t)
-	asked := make(chan struct{})
+	received := make(chan struct{})
 	f.handle("secret/data/app", func(_ http.ResponseWriter, r *http.Request) {
-		close(asked)
+		close(received)
 		<-r.Context().Done()
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
-		<-asked
+		<-received
 		cancel()
 	}()
 	_, err := f.backend(t, vault.WithKVVersion(2)).Fetch(ctx, secrets.Ref{Path: "app"})

@@ -12,19 +12,17 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/text"
 )
 
-// Auth is a login at an auth method of Vault, for [WithAuth]. It is made by [AppRole], [Kubernetes] or [JWT], with the options
-// [WithAuthMount] and [WithAuthNamespace].
+// Auth is a login for [WithAuth]. [AppRole], [Kubernetes] and [JWT] return one; [WithAuthMount] and [WithAuthNamespace] configure it.
 //
-// It reads its credential anew for each login, so that one which is rotated, as Kubernetes and others do, counts from the
-// next login on. It keeps no state, is safe for concurrent use, and may be given to several backends. No dump of it shows a
-// credential.
+// It reads its credential anew for each login, so a rotated credential takes effect with the next login. It keeps no state, is safe for
+// concurrent use, and may be shared by several backends. Printing it shows no credential.
 type Auth struct {
-	kind       string // the function that made it
+	kind       string // the constructor's name
 	mount      string
-	namespace  *string // nil for that of the backend
-	role       string  // the name of its parameter
+	namespace  *string // nil: the backend's
+	role       string  // the parameter's name
 	roleValue  func() string
-	credential string // the name of its parameter
+	credential string // the parameter's name
 	read       func() (string, error)
 	faults     faults.List
 }
@@ -32,8 +30,8 @@ type Auth struct {
 // AuthOption configures an [Auth].
 type AuthOption func(a *Auth)
 
-// WithAuthMount sets the path at which the auth method is mounted, without "auth/" before it. It may have several segments,
-// as team/approle. The last one given counts. By default, it is "approle", "kubernetes" or "jwt".
+// WithAuthMount sets the path of the auth method, without auth/. It may have several segments, such as team/approle. Default: "approle",
+// "kubernetes" or "jwt".
 func WithAuthMount(path string) AuthOption {
 	return func(a *Auth) {
 		mount := strings.TrimSuffix(path, "/") // as Vault itself writes it
@@ -41,16 +39,16 @@ func WithAuthMount(path string) AuthOption {
 		case !validPath(mount):
 			a.faults.Addf("WithAuthMount: %q is not the path of a mount", path)
 		case strings.HasPrefix(mount, "auth/"):
-			a.faults.Addf("WithAuthMount: %q is to be given without auth/ before it", path)
+			a.faults.Addf("WithAuthMount: %q must not begin with auth/", path)
 		default:
 			a.mount = mount
 		}
 	}
 }
 
-// WithAuthNamespace sets the namespace of Vault Enterprise in which the auth method is, where that is not the one of the secrets, as when
-// a child namespace trusts the logins of its parent. The token is also renewed and revoked there. An empty name is the root namespace.
-// The last one given counts. By default, it is the namespace of the backend; see [WithNamespace].
+// WithAuthNamespace sets the Vault Enterprise namespace of the auth method, if it differs from that of the secrets: a child namespace may
+// trust the logins of its parent. The token is renewed and revoked there too. An empty name is the root namespace. Default: the namespace
+// of the backend; see [WithNamespace].
 func WithAuthNamespace(namespace string) AuthOption {
 	return func(a *Auth) {
 		a.namespace = &namespace
@@ -58,9 +56,8 @@ func WithAuthNamespace(namespace string) AuthOption {
 	}
 }
 
-// WithServiceAccountToken sets where [Kubernetes] finds the token of the service account, for a projected volume with an
-// audience of its own. The last one given counts. By default, it is the file
-// /var/run/secrets/kubernetes.io/serviceaccount/token.
+// WithServiceAccountToken sets where [Kubernetes] finds the service account token, such as a projected volume with an audience of its own.
+// Default: the file /var/run/secrets/kubernetes.io/serviceaccount/token.
 func WithServiceAccountToken(token Credential) AuthOption {
 	return func(a *Auth) {
 		switch fault := token.problem(); {
@@ -82,21 +79,20 @@ const (
 	serviceAccountToken = "/var/run/secrets/kubernetes.io/serviceaccount/token" //nolint:gosec // the name of a file
 )
 
-// AppRole logs in with a role ID and a secret ID. The secret ID must be good for more than one login, since the backend logs
-// in again whenever its token cannot be renewed any more: secret_id_num_uses is 0 in the role, or well above 1,
-// and token_num_uses is 0: a token of few uses is used up by reads.
+// AppRole logs in with a role ID and a secret ID. The backend logs in again when its token cannot be renewed, so the secret ID must allow
+// more than one login: set secret_id_num_uses of the role to 0, or well above 1. Set token_num_uses to 0: reads would use up such a token.
 func AppRole(roleID string, secretID Credential, opts ...AuthOption) *Auth {
 	return newAuth(kindAppRole, "approle", "role_id", roleID, "secret_id", secretID, opts)
 }
 
-// Kubernetes logs in as the service account of the pod, whose token it reads anew for each login: a projected token, which
-// the kubelet replaces every hour or so, never goes stale.
+// Kubernetes logs in as the service account of the pod. It reads the token's file anew for each login, since the kubelet replaces a
+// projected token about every hour.
 func Kubernetes(role string, opts ...AuthOption) *Auth {
 	return newAuth(kindKubernetes, "kubernetes", "role", role, "jwt", File(serviceAccountToken), opts)
 }
 
-// JWT logs in with a signed token of an identity provider, such as those that the runners of GitHub and GitLab get. An empty
-// role is the default one of the auth method.
+// JWT logs in with a signed token of an identity provider, such as the ID token of a GitHub or GitLab runner. An empty role is the auth
+// method's default role.
 func JWT(role string, token Credential, opts ...AuthOption) *Auth {
 	return newAuth(kindJWT, "jwt", "role", role, "jwt", token, opts)
 }
@@ -117,14 +113,14 @@ func newAuth(kind, mount, role, roleValue, credential string, c Credential, opts
 	return a
 }
 
-// Validate returns the faults in what a was made of, joined. [New] returns them too.
+// Validate returns the configuration faults of a, joined. [New] returns them too.
 func (a *Auth) Validate() error { return a.faults.Err() }
 
-// Login logs in through client. The token is in the Auth of the result; that of client is not changed. The error is a
-// [secrets.Error] that quotes nothing of the credential or of the answer, or that of ctx.
+// Login logs in through client, whose token it does not change. The new token is in the Auth of the result. The error is the context's, or
+// a [secrets.Error] that quotes neither the credential nor the answer:
 //
-//	secrets.ErrUnauthenticated  the server refuses the credential, and the detail says why, as far as the server does; it has no
-//	                            such auth method at the mount; the credential cannot be used
+//	secrets.ErrUnauthenticated  the server refuses the credential (the detail says why, if the server does); no such auth method at the
+//	                            mount; the credential cannot be used
 //	secrets.ErrUnavailable      the server does not answer, is sealed, has had too many requests, or cannot reach the identity
 //	                            provider; a proxy answers in its place; the file with the credential is missing or empty
 func (a *Auth) Login(ctx context.Context, client *api.Client) (*api.Secret, error) {
@@ -166,8 +162,8 @@ func (a *Auth) Login(ctx context.Context, client *api.Client) (*api.Secret, erro
 
 var _ api.AuthMethod = (*Auth)(nil)
 
-// Credential is where a login finds what it proves itself with: [Value], [File] or [Env]. It is read anew for each login.
-// The zero Credential is none. No dump of one shows its value.
+// Credential is the secret part of a login: [Value], [File] or [Env]. Each login reads it anew. The zero Credential is invalid. Printing it
+// does not show its value.
 type Credential struct {
 	read  func() (string, error)
 	fault string
@@ -181,7 +177,7 @@ func (c Credential) problem() string {
 	return c.fault
 }
 
-// Value is a credential that the program has.
+// Value returns a credential with a fixed value. An empty one is a fault.
 func Value(value string) Credential {
 	if value == "" {
 		return Credential{fault: "an empty value"}
@@ -189,8 +185,8 @@ func Value(value string) Credential {
 	return Credential{read: func() (string, error) { return value, nil }}
 }
 
-// File is a credential in a file of at most 64 KiB, which must be a regular one. A newline at its end does not count. While
-// it is missing or empty, a login is [secrets.ErrUnavailable]; if it must not be read, [secrets.ErrUnauthenticated].
+// File returns a credential that is read from a regular file of at most 64 KiB, without a newline at its end. While the file is missing or
+// empty, a login is [secrets.ErrUnavailable]; if the program has no permission to read it, [secrets.ErrUnauthenticated].
 func File(path string) Credential {
 	if path == "" {
 		return Credential{fault: "an empty path"}
@@ -198,8 +194,8 @@ func File(path string) Credential {
 	return Credential{read: func() (string, error) { return readFile("the credential in", path, text.Trim) }}
 }
 
-// Env is a credential in a variable of the environment of the process. A newline at its end does not count. While it is not set or empty, a
-// login is [secrets.ErrUnauthenticated].
+// Env returns a credential that is read from an environment variable of the process, without a newline at its end. While the variable is
+// unset or empty, a login is [secrets.ErrUnauthenticated].
 func Env(name string) Credential {
 	if name == "" {
 		return Credential{fault: "an empty name of a variable"}
@@ -211,7 +207,7 @@ func envCredential(name string, get func(name string) string) Credential {
 	return Credential{read: func() (string, error) {
 		value := text.Trim(get(name))
 		if value == "" {
-			return "", unauthenticated("the variable " + text.Printable(name) + ", which names the credential, is not set or empty")
+			return "", unauthenticated("the variable " + text.Printable(name) + ", which must hold the credential, is unset or empty")
 		}
 		return value, nil
 	}}

@@ -24,7 +24,7 @@ import (
 
 const secretID = "secret-id-canary-7f3Kq9ZxWv2m"
 
-// loginServer answers logins on loopback, and keeps what it was asked.
+// loginServer answers logins on loopback, and records the last request.
 type loginServer struct {
 	*httptest.Server
 
@@ -59,7 +59,7 @@ func (s *loginServer) set(status int, answer string) {
 	s.status, s.answer = status, answer
 }
 
-// client returns a client of the official kind, with its own settings, but for its pauses.
+// client returns an official client with short pauses between retries.
 func (s *loginServer) client(t *testing.T) *api.Client {
 	t.Helper()
 	for _, name := range []string{"VAULT_TOKEN", "VAULT_NAMESPACE", "VAULT_AGENT_ADDR"} {
@@ -133,7 +133,7 @@ func TestAuthOnTheWire(t *testing.T) {
 	}
 }
 
-func TestCredentialIsReadAnew(t *testing.T) {
+func TestEachLoginReadsTheCredential(t *testing.T) {
 	is := is.New(t)
 	s := newLoginServer(t)
 	path := filepath.Join(t.TempDir(), "token")
@@ -143,7 +143,7 @@ func TestCredentialIsReadAnew(t *testing.T) {
 		return err
 	}
 	err := login()
-	is.True(errors.Is(err, secrets.ErrUnavailable)) // it may come
+	is.True(errors.Is(err, secrets.ErrUnavailable)) // the file may appear later
 	is.True(strings.Contains(err.Error(), path))
 	for _, jwt := range []string{"first", "second"} {
 		is.NoErr(os.WriteFile(path, []byte(jwt), 0o600))
@@ -156,7 +156,7 @@ func TestCredentialIsReadAnew(t *testing.T) {
 	is.True(errors.Is(login(), secrets.ErrUnauthenticated))
 }
 
-// The text of a credential is read by one rule: one byte order mark and one newline do not count, and UTF-16 is named.
+// A credential loses one byte order mark and one newline; UTF-16 is an error.
 func TestCredentialText(t *testing.T) {
 	dir := t.TempDir()
 	for name, c := range map[string]struct{ content, sent, detail string }{
@@ -204,7 +204,7 @@ func TestAuthFaults(t *testing.T) {
 		{"mount that leads out", vault.AppRole("role", vault.Value(secretID), vault.WithAuthMount("../sys")), "WithAuthMount"},
 		{"mount with an empty segment", vault.AppRole("role", vault.Value(secretID), vault.WithAuthMount("a//b")), "WithAuthMount"},
 		{"mount with a slash before it", vault.AppRole("role", vault.Value(secretID), vault.WithAuthMount("/a")), "WithAuthMount"},
-		{"mount with auth", vault.AppRole("role", vault.Value(secretID), vault.WithAuthMount("auth/approle")), "without auth/"},
+		{"mount with auth", vault.AppRole("role", vault.Value(secretID), vault.WithAuthMount("auth/approle")), "must not begin with auth/"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			is := is.New(t)

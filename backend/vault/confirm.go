@@ -8,45 +8,44 @@ import (
 	"time"
 )
 
-// standing is what is known of a token whose request was denied.
-type standing int
+// tokenState is what is known about a token whose request was denied.
+type tokenState int
 
 const (
-	unconfirmed standing = iota // the server did not say
+	unconfirmed tokenState = iota // the server did not say
 	alive
 	dead
 )
 
 const (
 	confirmTimeout = 2 * time.Second
-	// confirmedFor is how long a standing is remembered, so that a key which is denied again and again costs one look-up, not one for
-	// each read.
+	// confirmedFor is how long a tokenState is remembered: a key that is denied repeatedly costs one look-up, not one for each read.
 	confirmedFor = 10 * time.Second
 )
 
-// confirmations finds out whether a denial is about the token or about its policies, where the denial itself does not say.
+// confirmations looks up whether a denial is about the token or its policies, if the denial does not say.
 type confirmations struct {
-	turn   turn   // of who asks. It guards the others
-	serial uint64 // of the token that was asked about
-	result standing
-	at     time.Time // zero if nothing was asked
+	turn   turn   // guards the look-up and the fields below
+	serial uint64 // of the token that was looked up
+	result tokenState
+	at     time.Time // zero before the first look-up
 }
 
 func newConfirmations() *confirmations { return &confirmations{turn: newTurn()} }
 
-// of returns the standing of t. Callers wait for the one that asks, and share its answer. It takes no more than half of the time that ctx
-// leaves: a denial that comes too late would be taken for an outage.
-func (c *confirmations) of(ctx context.Context, s *server, t token) standing {
-	patience := confirmTimeout
+// of returns the state of t. Concurrent callers share one look-up. It takes at most half of the time that ctx leaves: a late denial would
+// look like an outage.
+func (c *confirmations) of(ctx context.Context, s *server, t token) tokenState {
+	timeout := confirmTimeout
 	if end, ok := ctx.Deadline(); ok {
-		patience = min(patience, time.Until(end)/2) //nolint:mnd // half
+		timeout = min(timeout, time.Until(end)/2) //nolint:mnd // half
 	}
-	bounded, cancel := context.WithTimeout(context.WithValue(ctx, once{}, true), patience)
+	bounded, cancel := context.WithTimeout(context.WithValue(ctx, noRetry{}, true), timeout)
 	defer cancel()
-	if c.turn.take(bounded) != nil {
+	if c.turn.acquire(bounded) != nil {
 		return unconfirmed
 	}
-	defer c.turn.giveBack()
+	defer c.turn.release()
 	if !c.at.IsZero() && c.serial == t.serial && time.Since(c.at) < confirmedFor {
 		return c.result
 	}
@@ -54,29 +53,29 @@ func (c *confirmations) of(ctx context.Context, s *server, t token) standing {
 	if a, err := s.send(bounded, t, "auth/token/lookup-self", nil); err == nil {
 		result = a.confirms()
 	}
-	if bounded.Err() == nil || ctx.Err() == nil && patience == confirmTimeout { // else the caller had no time, and the next one asks
+	if bounded.Err() == nil || ctx.Err() == nil && timeout == confirmTimeout { // else: too little time; the next caller looks it up
 		c.serial, c.result, c.at = t.serial, result, time.Now()
 	}
 	return result
 }
 
-// confirms returns what an answer of lookup-self says of the token. A policy may keep a token from asking, but only one that is alive:
+// confirms returns the token state that an answer of lookup-self shows. A policy may deny lookup-self, but only to a live token:
 // https://developer.hashicorp.com/vault/api-docs/auth/token#lookup-a-token-self.
-func (a answer) confirms() standing {
+func (a answer) confirms() tokenState {
 	switch {
-	case a.status == http.StatusOK && a.vaults && a.data != nil, a.deniesByPolicy():
+	case a.status == http.StatusOK && a.fromVault && a.data != nil, a.deniedByPolicy():
 		return alive
-	case a.disowns():
+	case a.rejectsToken():
 		return dead
 	default:
 		return unconfirmed
 	}
 }
 
-// The texts of a denial. Vault from 1.17 on says "invalid token" of one that has expired, was revoked or is unknown:
-// https://developer.hashicorp.com/vault/docs/concepts/tokens#error-responses. Older ones and OpenBao say nothing but bareDenial then. So
-// do all of them of a token that is bound to other addresses, or whose entity is disabled, and of a request without a token. A policy
-// that denies is told as a list of one error, and by the endpoint for mounts in a sentence:
+// The texts of a denial. From version 1.17, Vault says "invalid token" for a token that is expired, revoked or unknown:
+// https://developer.hashicorp.com/vault/docs/concepts/tokens#error-responses. Older versions and OpenBao say only bareDenial. All of them
+// say bareDenial for a token that is bound to other addresses, for one whose entity is disabled, and for a request without a token. A
+// denial by policy is a list of one error, and a sentence at the endpoint for mounts:
 // https://github.com/hashicorp/vault/blob/v1.21.0/vault/request_handling.go,
 // https://github.com/openbao/openbao/blob/main/vault/request_handling.go.
 const (
@@ -85,21 +84,21 @@ const (
 	mountDenial  = "preflight capability check returned 403"
 )
 
-// disowns reports whether the server does not take the token of the request for one that may be used.
-func (a answer) disowns() bool {
-	denial := a.status == http.StatusForbidden // else it may be an engine that tells of a token of its own
-	return a.vaults && (a.says("failed to look up namespace from the token") ||
-		denial && (a.says("invalid token") || len(a.errors) == 1 && a.errors[0] == bareDenial))
+// rejectsToken reports whether the server rejects the token of the request.
+func (a answer) rejectsToken() bool {
+	denial := a.status == http.StatusForbidden // other statuses may be about a token of the engine's own
+	return a.fromVault && (a.hasText("failed to look up namespace from the token") ||
+		denial && (a.hasText("invalid token") || len(a.errors) == 1 && a.errors[0] == bareDenial))
 }
 
-// deniesByPolicy reports whether the server knows the token and says that its policies do not suffice.
-func (a answer) deniesByPolicy() bool {
-	return a.vaults && a.status == http.StatusForbidden && slices.ContainsFunc(a.errors, func(text string) bool {
+// deniedByPolicy reports whether the server accepts the token, and its policies do not grant the request.
+func (a answer) deniedByPolicy() bool {
+	return a.fromVault && a.status == http.StatusForbidden && slices.ContainsFunc(a.errors, func(text string) bool {
 		return text == policyDenial || strings.HasPrefix(text, mountDenial)
 	})
 }
 
-// open reports whether an answer denies and leaves open whether the token is at fault.
-func (a answer) open() bool {
-	return a.vaults && a.status == http.StatusForbidden && !a.anonymous && !a.deniesByPolicy() && !a.says("invalid token")
+// ambiguous reports whether a denial does not say if the token is at fault.
+func (a answer) ambiguous() bool {
+	return a.fromVault && a.status == http.StatusForbidden && !a.anonymous && !a.deniedByPolicy() && !a.hasText("invalid token")
 }

@@ -80,7 +80,7 @@ func conform(t *testing.T, version int) {
 	}, opts...)
 }
 
-// objects returns documents as a server of objects keeps them: a path of two segments is a field.
+// objects returns documents as a server that stores JSON objects has them: the last of two path segments is a field.
 func objects(documents map[string]string) map[string]string {
 	all := make(map[string]string)
 	fields := make(map[string]map[string]string)

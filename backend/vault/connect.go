@@ -23,14 +23,14 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/text"
 )
 
-// connection is what the options and the environment say about the server.
+// connection is the server's address.
 type connection struct {
 	origin *url.URL
 	socket string // of an address that begins with unix://
-	agent  bool   // the address is that of an agent, by its variable
+	agent  bool   // the address is from VAULT_AGENT_ADDR
 }
 
-// connect sets the server of b, as the options and the environment name it, and where its tokens come from. Faults are noted.
+// connect sets the server and the token source of b. It records faults.
 func (c *config) connect(b *Backend) {
 	conn, ok := c.locate()
 	settings := c.settings()
@@ -50,7 +50,7 @@ func (c *config) connect(b *Backend) {
 		return
 	}
 	s.client().SetMaxRetryWait(c.maxPause)
-	c.identify(s.client())
+	c.setHeaders(s.client())
 	if c.client == nil && c.httpClient == nil {
 		s.release = settings.HttpClient.CloseIdleConnections
 	}
@@ -60,8 +60,8 @@ func (c *config) connect(b *Backend) {
 	}
 }
 
-// identify sets the headers that go with every request.
-func (c *config) identify(client *api.Client) {
+// setHeaders sets the headers of every request.
+func (c *config) setHeaders(client *api.Client) {
 	if c.client != nil {
 		client.SetHeaders(c.client.Headers())
 	}
@@ -76,7 +76,7 @@ func (c *config) identify(client *api.Client) {
 	}
 }
 
-// locate finds the server.
+// locate returns the address of the server.
 func (c *config) locate() (conn connection, ok bool) {
 	address, from := c.whichAddress()
 	conn.agent = from == api.EnvVaultAgentAddr
@@ -86,17 +86,17 @@ func (c *config) locate() (conn connection, ok bool) {
 	}
 	if path, isSocket := strings.CutPrefix(address, unixScheme); isSocket {
 		conn.origin = &url.URL{Scheme: schemeHTTP, Host: "localhost"}
-		if c.client == nil { // the transport of a client knows its socket
+		if c.client == nil { // the client's own transport connects to its socket
 			conn.socket = path
 		}
 		return conn, true
 	}
 	u, err := url.Parse(address)
-	if err != nil { // it would quote the address, which may hold a password
+	if err != nil { // err quotes the address, which may contain a password
 		c.faults.Addf("%s is not an address: it must begin with https://, http:// or unix:// and name a host", from)
 		return conn, false
 	}
-	if why := c.unfit(u); why != "" {
+	if why := c.addressFault(u); why != "" {
 		c.faults.Addf("%s%s", from, why)
 		return conn, false
 	}
@@ -104,31 +104,31 @@ func (c *config) locate() (conn connection, ok bool) {
 	return conn, true
 }
 
-// unfit says why u cannot be the address of a server, behind what it is from, or "".
-func (c *config) unfit(u *url.URL) string {
+// addressFault says why u cannot be the server's address, or returns "". The text follows the name of the option or variable.
+func (c *config) addressFault(u *url.URL) string {
 	switch {
 	case u.Scheme != schemeHTTP && u.Scheme != schemeHTTPS || u.Hostname() == "":
 		return " must begin with https://, http:// or unix:// and name a host"
 	case u.User != nil:
-		return " holds a user name or a password, which Vault has no use for"
+		return " holds a user name or a password, which Vault does not use; remove it"
 	case u.RawQuery != "" || u.Fragment != "":
 		return " has a query or a fragment"
 	case strings.HasSuffix(strings.TrimSuffix(u.Path, "/"), "/v1"):
-		return " ends in /v1, which is added to it"
+		return " ends in /v1, which the client adds itself; remove it"
 	case u.Scheme == schemeHTTP && !c.plaintext && !network.Loopback(u.Hostname()):
-		return fmt.Sprintf(": %s://%s would send the token and the secrets in the clear; use https, or say WithPlaintext", u.Scheme, u.Host)
+		return fmt.Sprintf(": %s://%s would send the token and the secrets in the clear; use https, or pass WithPlaintext", u.Scheme, u.Host)
 	default:
 		return ""
 	}
 }
 
-// whichAddress returns the address, and the option or the variable that it is from.
+// whichAddress returns the address and its option or variable.
 func (c *config) whichAddress() (address, from string) {
 	agent := c.env(api.EnvVaultAgentAddr)
 	switch {
 	case c.client != nil:
 		if len(c.connection) > 0 {
-			c.faults.Addf("WithClient says how to connect already, beside %s", strings.Join(c.connection, ", "))
+			c.faults.Addf("WithClient already says how to connect; drop %s", strings.Join(c.connection, ", "))
 		}
 		return c.client.CloneConfig().Address, "WithClient"
 	case c.address != "":
@@ -146,7 +146,7 @@ const (
 	unixScheme  = "unix://"
 )
 
-// settings returns the settings of the official client, but for the address, or nil.
+// settings returns the official client's settings without the address, or nil after a fault.
 func (c *config) settings() *api.Config {
 	if c.client != nil {
 		return c.client.CloneConfig()
@@ -158,7 +158,7 @@ func (c *config) settings() *api.Config {
 	}
 	if c.httpClient != nil {
 		if slices.ContainsFunc(c.connection, ofTLS) {
-			c.faults.Addf("WithHTTPClient brings its own settings of TLS")
+			c.faults.Addf("WithHTTPClient has TLS settings of its own; drop the WithTLS options")
 		}
 		transport := c.httpClient.Transport
 		if transport == nil {
@@ -169,7 +169,7 @@ func (c *config) settings() *api.Config {
 	}
 	defaults, ok := settings.HttpClient.Transport.(*http.Transport)
 	if !ok {
-		c.faults.Addf("the official client has a transport of another kind, a %T", settings.HttpClient.Transport)
+		c.faults.Addf("the official client has an unknown type of transport, %T", settings.HttpClient.Transport)
 		return nil
 	}
 	settings.HttpClient = &http.Client{Transport: ownTransport(defaults.Proxy, c.dial)}
@@ -179,18 +179,18 @@ func (c *config) settings() *api.Config {
 // dialer connects to an address, as [net.Dialer.DialContext] does.
 type dialer func(ctx context.Context, network, address string) (net.Conn, error)
 
-// dialAttentively is how connections are made, with the settings of the official client's.
-func dialAttentively(ctx context.Context, network, address string) (net.Conn, error) {
+// dialKeepingAlerts connects with the timeouts of the official client.
+func dialKeepingAlerts(ctx context.Context, network, address string) (net.Conn, error) {
 	const timeout = 30 * time.Second
 	conn, err := (&net.Dialer{Timeout: timeout, KeepAlive: timeout}).DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
-	return attentive{conn}, nil
+	return alertConn{conn}, nil
 }
 
-// ownTransport returns a transport with the settings of the official client's, which stem from github.com/hashicorp/go-cleanhttp. That
-// one is not taken: golang.org/x/net/http2 is wired into it, so that it cannot be cloned for other files of TLS.
+// ownTransport returns a transport with the settings of the official client, which come from github.com/hashicorp/go-cleanhttp. The
+// client's own transport cannot be cloned for changed TLS files: golang.org/x/net/http2 is wired into it.
 func ownTransport(proxy func(*http.Request) (*url.URL, error), dial dialer) *http.Transport {
 	const idleTimeout, handshakeTimeout, idle = 90 * time.Second, 10 * time.Second, 100
 	return &http.Transport{
@@ -206,7 +206,7 @@ func ownTransport(proxy func(*http.Request) (*url.URL, error), dial dialer) *htt
 	}
 }
 
-// secure puts the settings of TLS under client. The transport of a program keeps its own, and only its failures get words.
+// secure configures TLS of client. A transport that the program brings keeps its settings; only its failures get this package's texts.
 func (c *config) secure(client *http.Client) bool {
 	if c.client != nil || c.httpClient != nil {
 		client.Transport = &secure{current: client.Transport}
@@ -214,7 +214,7 @@ func (c *config) secure(client *http.Client) bool {
 	}
 	transport, ok := client.Transport.(*http.Transport)
 	if !ok {
-		return false // it is what settings has made
+		return false // cannot happen: settings has created it
 	}
 	settings, files := c.tlsSettings()
 	if settings == nil {
@@ -232,13 +232,12 @@ func (c *config) secure(client *http.Client) bool {
 
 func ofTLS(option string) bool { return strings.HasPrefix(option, "WithTLS") }
 
-// tlsSettings returns what the options say of TLS, and what the environment says beyond that, and the files that they name. The
-// settings are nil after a fault.
+// tlsSettings returns the TLS settings of the options and the environment, and the files they name. After a fault, the settings are nil.
 func (c *config) tlsSettings() (settings *tls.Config, files tlsFiles) {
 	protocols := []string{"h2", "http/1.1"}
 	if settings = c.tlsConfig; settings != nil {
 		if slices.ContainsFunc(c.connection, func(option string) bool { return option != "WithTLSConfig" && ofTLS(option) }) {
-			c.faults.Addf("WithTLSConfig is all of the settings of TLS; another WithTLS option has no place beside it")
+			c.faults.Addf("WithTLSConfig is the whole TLS configuration; drop the other WithTLS options")
 			return nil, tlsFiles{}
 		}
 		if settings.NextProtos == nil {
@@ -258,14 +257,14 @@ func (c *config) tlsSettings() (settings *tls.Config, files tlsFiles) {
 			return nil, tlsFiles{}
 		}
 	}
-	if !c.authorities(settings, &files) || !c.pair(&files) {
+	if !c.setCA(settings, &files) || !c.setClientCert(&files) {
 		return nil, tlsFiles{}
 	}
 	return settings, files
 }
 
-// authorities sets those that may vouch for the server: of the option, or else of the environment, in the order of the official client.
-func (c *config) authorities(settings *tls.Config, files *tlsFiles) bool {
+// setCA sets the trusted authorities: from the option, or else from the environment in the order of the official client.
+func (c *config) setCA(settings *tls.Config, files *tlsFiles) bool {
 	switch file, text, dir := c.env(api.EnvVaultCACert), c.env(api.EnvVaultCACertBytes), c.env(api.EnvVaultCAPath); {
 	case c.tls.CACert != "":
 		files.ca, files.caFrom = c.tls.CACert, "WithTLSCACert"
@@ -283,8 +282,8 @@ func (c *config) authorities(settings *tls.Config, files *tlsFiles) bool {
 	return true
 }
 
-// pair sets the certificate of the client and its key.
-func (c *config) pair(files *tlsFiles) bool {
+// setClientCert sets the certificate of the client and its key.
+func (c *config) setClientCert(files *tlsFiles) bool {
 	const fromVariables = api.EnvVaultClientCert + ", " + api.EnvVaultClientKey
 	if c.tls.ClientCert != "" {
 		files.cert, files.key, files.certFrom = c.tls.ClientCert, c.tls.ClientKey, "WithTLSClientCert"
@@ -292,7 +291,7 @@ func (c *config) pair(files *tlsFiles) bool {
 	}
 	cert, key := c.env(api.EnvVaultClientCert), c.env(api.EnvVaultClientKey)
 	if (cert == "") != (key == "") {
-		c.faults.Addf("TLS: %s and %s must be set both, or neither", api.EnvVaultClientCert, api.EnvVaultClientKey)
+		c.faults.Addf("TLS: set both %s and %s, or unset both", api.EnvVaultClientCert, api.EnvVaultClientKey)
 		return false
 	}
 	if cert != "" {
@@ -305,7 +304,7 @@ func (c *config) pair(files *tlsFiles) bool {
 func (c *config) dialSocket(client *http.Client, path string) bool {
 	transport, ok := client.Transport.(*http.Transport)
 	if !ok {
-		c.faults.Addf("an address that begins with unix:// does not go with a transport of one's own")
+		c.faults.Addf("an address that begins with unix:// needs an *http.Transport in WithHTTPClient")
 		return false
 	}
 	transport = transport.Clone()
@@ -318,7 +317,7 @@ func (c *config) dialSocket(client *http.Client, path string) bool {
 	return true
 }
 
-// tokenSource returns where tokens come from, or nil.
+// tokenSource returns the source of tokens, or nil after a fault.
 func (c *config) tokenSource(conn connection) source {
 	switch {
 	case len(c.sources) > 0:
@@ -326,7 +325,7 @@ func (c *config) tokenSource(conn connection) source {
 	case c.client != nil && c.client.Token() != "":
 		return func(_ *server, ended func(uint64)) (tokens, error) { return clientToken(c.client, ended), nil }
 	}
-	login, ok := c.loginOfEnvironment()
+	login, ok := c.envLogin()
 	switch {
 	case !ok:
 		return nil
@@ -342,14 +341,14 @@ func (c *config) tokenSource(conn connection) source {
 	case conn.agent:
 		return func(*server, func(uint64)) (tokens, error) { return noToken{}, nil }
 	default:
-		return c.tokenOfTheCommand()
+		return c.vaultLoginToken()
 	}
 }
 
-// tokenOfTheCommand returns the source of the token that `vault login` has written, or nil. It is read last, as by the vault command:
-// https://developer.hashicorp.com/vault/docs/commands/token-helper. An agent never gets it in place of its own.
-func (c *config) tokenOfTheCommand() source {
-	path, why := c.homeToken(), "HOME is not set"
+// vaultLoginToken returns the source of the token that `vault login` has written, or nil after a fault. It comes last, as in the vault
+// command: https://developer.hashicorp.com/vault/docs/commands/token-helper.
+func (c *config) vaultLoginToken() source {
+	path, why := c.homeTokenPath(), "HOME is not set"
 	if path != "" {
 		_, err := os.Stat(path)
 		if err == nil {
@@ -358,12 +357,12 @@ func (c *config) tokenOfTheCommand() source {
 		why = text.Printable(path) + ": " + unreadable(err, maxCredential)
 	}
 	c.faults.Addf("no token: give WithToken, WithTokenFile or WithAuth, or set %s, %s or %s (all are unset or empty), "+
-		"or run vault login (%s); WithoutToken is for an agent that adds its own%s",
-		api.EnvVaultToken, envTokenFile, envAuthMethod, why, c.withoutMethod())
+		"or run vault login (%s); WithoutToken is for an agent that adds its own token%s",
+		api.EnvVaultToken, envTokenFile, envAuthMethod, why, c.missingMethodHint())
 	return nil
 }
 
-// validPath reports whether path, of a mount, is one that the server would take as it is.
+// validPath reports whether path is a mount path that the server accepts unchanged.
 func validPath(path string) bool {
 	ref, err := secrets.ParseRef(path)
 	return err == nil && ref == secrets.Ref{Path: path}

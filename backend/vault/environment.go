@@ -10,9 +10,9 @@ import (
 	"github.com/hashicorp/vault/api"
 )
 
-// environmentFault returns what is wrong in the environment of the process, for which the official client has refused to start. It reads
-// its variables there itself, whatever the look-up is: https://developer.hashicorp.com/vault/docs/commands#configure-environment-variables.
-// Its own text quotes their values.
+// environmentFault describes a fault in the process environment, which made the official client return err. That client reads its variables
+// from there even with WithLookup: https://developer.hashicorp.com/vault/docs/commands#configure-environment-variables. Its own text quotes
+// their values.
 func environmentFault(err error) string {
 	const boolean = " is neither true nor false"
 	if _, ok := errors.AsType[*strconv.NumError](err); ok {
@@ -28,18 +28,18 @@ func environmentFault(err error) string {
 		{api.EnvVaultSRVLookup, boolean},
 		{api.EnvVaultDisableRedirects, boolean},
 	} {
-		if strings.Contains(err.Error(), variable.name) { // it names those, and the others not
+		if strings.Contains(err.Error(), variable.name) { // its text contains these names only
 			return variable.name + variable.fault
 		}
 	}
-	// What is left is of TLS or of the headers.
+	// The remaining causes are TLS and headers.
 	c := newConfig([]Option{WithLookup(os.LookupEnv)})
 	if settings, files := c.tlsSettings(); settings == nil {
-		return "the environment of the process: " + strings.TrimPrefix(c.faults.Err().Error(), c.faults.Prefix)
+		return strings.TrimPrefix(c.faults.Err().Error(), c.faults.Prefix)
 	} else if content, fault := files.read(); fault != "" {
-		return "the environment of the process: TLS: " + fault
+		return "TLS: " + fault
 	} else if _, fault := files.settings(settings, content); fault != "" {
-		return "the environment of the process: TLS: " + fault
+		return "TLS: " + fault
 	}
 	if os.Getenv(api.EnvVaultHeaders) != "" {
 		return api.EnvVaultHeaders + " must be a JSON object of strings, without headers that begin with X-Vault-"

@@ -13,7 +13,7 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// What the official client cannot read in the environment is told in own words, without the value and without the text of a parser.
+// A variable that the official client rejects is reported by name, without its value and without a parser's text.
 func TestBrokenEnvironment(t *testing.T) {
 	empty := filepath.Join(t.TempDir(), "empty.pem")
 	is.New(t).NoErr(os.WriteFile(empty, nil, 0o600))
@@ -30,11 +30,11 @@ func TestBrokenEnvironment(t *testing.T) {
 		{"VAULT_HEADERS", `{"X-Vault-Token":"` + canary + `"}`,
 			"VAULT_HEADERS must be a JSON object of strings, without headers that begin with X-Vault-"},
 		{"VAULT_HEADERS", canary, "VAULT_HEADERS must be a JSON object of strings, without headers that begin with X-Vault-"},
-		{"VAULT_CACERT", "/nowhere/ca\n.pem", `the environment of the process: TLS: "/nowhere/ca\n.pem" (VAULT_CACERT): there is no such file`},
-		{"VAULT_CACERT", empty, "the environment of the process: TLS: " + empty + " (VAULT_CACERT): it holds no PEM certificate, or half of one"},
-		{"VAULT_CAPATH", "/nowhere", "the environment of the process: TLS: /nowhere (VAULT_CAPATH): there is no such file"},
-		{"VAULT_CACERT_BYTES", canary, "the environment of the process: TLS: VAULT_CACERT_BYTES holds no PEM certificate"},
-		{"VAULT_CLIENT_KEY", "/x", "the environment of the process: TLS: VAULT_CLIENT_CERT and VAULT_CLIENT_KEY must be set both, or neither"},
+		{"VAULT_CACERT", "/nowhere/ca\n.pem", `TLS: "/nowhere/ca\n.pem" (VAULT_CACERT): there is no such file`},
+		{"VAULT_CACERT", empty, "TLS: " + empty + " (VAULT_CACERT): it holds no complete PEM certificate"},
+		{"VAULT_CAPATH", "/nowhere", "TLS: /nowhere (VAULT_CAPATH): there is no such file"},
+		{"VAULT_CACERT_BYTES", canary, "TLS: VAULT_CACERT_BYTES holds no PEM certificate"},
+		{"VAULT_CLIENT_KEY", "/x", "TLS: set both VAULT_CLIENT_CERT and VAULT_CLIENT_KEY, or unset both"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			is := is.New(t)
@@ -53,8 +53,8 @@ func TestBrokenEnvironment(t *testing.T) {
 	}
 }
 
-// The token that `vault login` writes is read last, at each request, and white space around it does not count. Without any token, the
-// error names each place that was looked at.
+// ~/.vault-token is the last source of tokens. It is read at each request, and white space around the token is trimmed. Without any token,
+// the error names each place that was searched.
 func TestTokenOfVaultLogin(t *testing.T) {
 	is := is.New(t)
 	f, home := newFake(t), t.TempDir()
@@ -86,7 +86,7 @@ func TestTokenOfVaultLogin(t *testing.T) {
 
 	for path, want := range map[string]string{
 		"/nowhere":                          "/nowhere/.vault-token: there is no such file",
-		filepath.Join(home, ".vault-token"): ".vault-token: there is no such file", // a file is no home
+		filepath.Join(home, ".vault-token"): ".vault-token: there is no such file", // HOME is a file
 		"":                                  "(HOME is not set)",
 	} {
 		_, err := vault.New(vault.WithAddress(f.URL), environment(map[string]string{"HOME": path}))

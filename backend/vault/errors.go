@@ -10,10 +10,10 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/network"
 )
 
-// unreached returns the error of a request that has brought no answer. Of err it tells only what is known to quote
-// nothing: the client's own texts hold addresses and bodies.
-func unreached(ctx context.Context, err error) error {
-	if own, ok := ofTransport(err); ok {
+// requestError returns the error of a request without an answer. It quotes only reasons that are safe: the client's own texts hold
+// addresses and bodies.
+func requestError(ctx context.Context, err error) error {
+	if own, ok := asOwnError(err); ok {
 		return own
 	}
 	if ctx.Err() != nil {
@@ -25,19 +25,19 @@ func unreached(ctx context.Context, err error) error {
 	return unavailable("no answer from the server" + reason(err))
 }
 
-// ofTransport returns the error of the transport that err is, or wraps.
-func ofTransport(err error) (*secrets.Error, bool) { return errors.AsType[*secrets.Error](err) }
+// asOwnError returns the error of this package's transport that err is or wraps.
+func asOwnError(err error) (*secrets.Error, bool) { return errors.AsType[*secrets.Error](err) }
 
-// reason says what is known of a failure of the network.
+// reason describes a network failure, with a colon before it, or returns "".
 func reason(err error) string {
 	if verification, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return ": " + distrust(verification.Err)
+		return ": " + certificateReason(verification.Err)
 	}
 	return network.Reason(err)
 }
 
-// distrust says why a certificate is not trusted.
-func distrust(err error) string {
+// certificateReason says why a certificate is not trusted.
+func certificateReason(err error) string {
 	var (
 		authority x509.UnknownAuthorityError
 		host      x509.HostnameError
@@ -45,9 +45,9 @@ func distrust(err error) string {
 	)
 	switch {
 	case errors.As(err, &authority):
-		return "its certificate is from an authority that is not trusted; see WithTLSCACert"
+		return "its certificate is from an authority that is not trusted; see WithTLSCACert and VAULT_CACERT"
 	case errors.As(err, &host):
-		return "its certificate is for another name; see WithTLSServerName"
+		return "its certificate is for another name; see WithTLSServerName and VAULT_TLS_SERVER_NAME"
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return "its certificate has expired, or is not valid yet"
 	default:
@@ -57,7 +57,7 @@ func distrust(err error) string {
 
 func fail(class error, detail string) error { return secrets.NewError(class, detail) }
 
-// errClosed is the error after Close. Close is the Client's to call, so that only another Client with the same backend asks then.
+// errClosed is the error after Close. Only the Client calls Close, so a request after it comes from another Client that shares the backend.
 func errClosed() error {
 	return fail(secrets.ErrClosed, "the backend was closed; each Client needs a backend of its own")
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware"
 )
 
-// These are the blocks of docs/vault.md that need servers, so that they are compiled and not run.
+// Blocks of docs/vault.md that need servers: compiled, not run.
 var _ = []any{withPings, inTwoNamespaces, ofTwoMounts}
 
 func withPings() (secrets.Backend, error) {

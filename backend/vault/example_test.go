@@ -47,6 +47,18 @@ func Example() {
 	// Output: app [REDACTED] 3
 }
 
+// New makes no network calls, and its error has every fault of the configuration.
+func ExampleNew() {
+	_, err := vault.New(
+		vault.WithAddress("http://vault:8200"),
+		vault.WithAuth(vault.Kubernetes("")),
+	)
+	fmt.Println(err)
+	// Output:
+	// secrets: vault: WithAuth: Kubernetes: an empty role
+	// secrets: vault: WithAddress: http://vault:8200 would send the token and the secrets in the clear; use https, or pass WithPlaintext
+}
+
 func ExampleAppRole() {
 	address, stop := demo()
 	defer stop()
@@ -100,6 +112,70 @@ func ExampleJWT() {
 	// PUT /v1/auth/token/revoke-self
 }
 
+// Each login reads the file again, so a rotated secret ID needs no restart.
+func ExampleFile() {
+	address, stop := demo()
+	defer stop()
+	file := secretIDFile("c7f1…") // such as /run/secrets/vault_secret_id
+	defer os.Remove(file)
+
+	login := vault.AppRole("web", vault.File(file), vault.WithAuthMount("team/approle"))
+	backend, err := vault.New(vault.WithAddress(address), vault.WithAuth(login))
+	show(backend, err)
+	// Output:
+	// PUT /v1/auth/team/approle/login role_id=web
+	// app
+	// PUT /v1/auth/token/revoke-self
+}
+
+func ExampleEnv() {
+	address, stop := demo()
+	defer stop()
+	os.Setenv("EXAMPLE_SECRET_ID", "c7f1…") //nolint:errcheck // the deployment sets it
+	defer os.Unsetenv("EXAMPLE_SECRET_ID")
+
+	login := vault.AppRole("web", vault.Env("EXAMPLE_SECRET_ID"))
+	backend, err := vault.New(vault.WithAddress(address), vault.WithAuth(login))
+	show(backend, err)
+	// Output:
+	// PUT /v1/auth/approle/login role_id=web
+	// app
+	// PUT /v1/auth/token/revoke-self
+}
+
+// A credential that the program has already obtained, such as a secret ID that was delivered wrapped.
+func ExampleValue() {
+	address, stop := demo()
+	defer stop()
+	secretID := "c7f1…" // the result of unwrapping
+
+	login := vault.AppRole("web", vault.Value(secretID))
+	backend, err := vault.New(vault.WithAddress(address), vault.WithAuth(login))
+	show(backend, err)
+	// Output:
+	// PUT /v1/auth/approle/login role_id=web
+	// app
+	// PUT /v1/auth/token/revoke-self
+}
+
+// The program has an official client, and renews its token.
+func ExampleWithClient() {
+	address, stop := demo()
+	defer stop()
+	official, err := api.NewClient(api.DefaultConfig())
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := official.SetAddress(address); err != nil {
+		log.Fatal(err)
+	}
+	official.SetToken("hvs.example")
+
+	backend, err := vault.New(vault.WithClient(official))
+	show(backend, err)
+	// Output: app
+}
+
 // certAuth logs in with the client certificate of the connection.
 type certAuth struct{ role string }
 
@@ -107,7 +183,7 @@ func (a certAuth) Login(ctx context.Context, client *api.Client) (*api.Secret, e
 	return client.Logical().WriteWithContext(ctx, "auth/cert/login", map[string]any{"name": a.role})
 }
 
-// A method that this package does not have is one of the official client's, or a few lines.
+// An auth method that this package lacks takes a few lines, unless the official client has it.
 func ExampleWithAuth() {
 	address, stop := demo()
 	defer stop()
@@ -120,7 +196,7 @@ func ExampleWithAuth() {
 	// PUT /v1/auth/token/revoke-self
 }
 
-// A Vault Agent writes its token into a file, its sink, and replaces it there.
+// A Vault Agent writes its token to a file, the sink, and replaces it there.
 func ExampleWithTokenFile() {
 	address, stop := demo()
 	defer stop()
@@ -163,7 +239,7 @@ func ExampleWithDynamicSecrets() {
 	// Output: v-app-x 1h0m0s
 }
 
-// show reads a secret and closes.
+// show reads a secret and closes the client.
 func show(backend *vault.Backend, err error) {
 	if err != nil {
 		log.Fatal(err)
@@ -196,7 +272,7 @@ func secretIDFile(content string) string {
 	return file.Name()
 }
 
-// demo is a server that takes every login and has two secrets.
+// demo is a server that accepts every login and has two secrets.
 func demo() (address string, stop func()) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {

@@ -16,14 +16,14 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest/vaulttest"
 )
 
-// fakeToken is the one token that a fake takes.
+// fakeToken is the only token that a fake accepts.
 const fakeToken = "hvs.vaulttest-1"
 
-// fake is a server of package vaulttest, of which a test can have single paths answered otherwise.
+// fake is a vaulttest server. A test can override the answers of single paths.
 type fake struct {
 	*httptest.Server
 	vault  *vaulttest.Server
-	client *http.Client // to speak to it without a network, or nil
+	client *http.Client // reaches the fake without a network, or nil
 
 	mu       sync.Mutex
 	special  map[string]http.HandlerFunc
@@ -61,27 +61,27 @@ type transport func(*http.Request) (*http.Response, error)
 
 func (t transport) RoundTrip(r *http.Request) (*http.Response, error) { return t(r) }
 
-// put stores another version of the document at path.
+// put stores a new version of the document at path.
 func (f *fake) put(path, document string) { f.vault.Put("secret/"+path, document) }
 
 // version mounts the secrets as that version of KV.
 func (f *fake) version(version int) { f.vault.Mount("secret", version) }
 
-// handle has h answer the path, which begins behind /v1/.
+// handle makes h answer path, which follows /v1/.
 func (f *fake) handle(path string, h http.HandlerFunc) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.special[path] = h
 }
 
-// reply has the path answered with status and body.
+// reply makes the fake answer path with status and body.
 func (f *fake) reply(path string, status int, body string) {
 	f.handle(path, func(w http.ResponseWriter, _ *http.Request) { respond(w, status, body) })
 }
 
 func respond(w http.ResponseWriter, status int, body string) {
 	w.WriteHeader(status)
-	_, _ = w.Write([]byte(body)) // a client that has gone is the test's wish
+	_, _ = w.Write([]byte(body)) // the client may be gone
 }
 
 // seen returns the requests since the last call.
@@ -156,7 +156,7 @@ func (f *fake) backend(t testing.TB, opts ...vault.Option) *vault.Backend {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = b.Close() }) // the tests of Close look at its error
+	t.Cleanup(func() { _ = b.Close() }) // the tests of Close check its error
 	return b
 }
 
@@ -169,7 +169,7 @@ func client(t testing.TB, b secrets.Backend, opts ...secrets.Option) *secrets.Cl
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = c.Close() }) // the tests of Close look at its error
+	t.Cleanup(func() { _ = c.Close() }) // the tests of Close check its error
 	return c
 }
 
@@ -188,7 +188,7 @@ func certificate(s *httptest.Server) []byte {
 }
 
 const (
-	patience = 30 * time.Second // for what happens in milliseconds on a machine that does nothing else
+	patience = 30 * time.Second // milliseconds on an idle machine
 	blink    = 10 * time.Millisecond
 )
 

@@ -33,7 +33,7 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// issuer is an authority that makes certificates.
+// issuer is a certificate authority.
 type issuer struct {
 	key  *ecdsa.PrivateKey
 	cert *x509.Certificate
@@ -74,7 +74,7 @@ func (i *issuer) pair(t testing.TB) (cert, key string) {
 	return block("CERTIFICATE", der), block("PRIVATE KEY", secret)
 }
 
-// rotating is a server whose certificate, authority of clients and credential change at a word.
+// rotating is a server that switches its certificate, its client authority and its credential on request.
 type rotating struct {
 	*fake
 
@@ -127,7 +127,7 @@ func newRotating(t testing.TB) *rotating {
 
 func bytesOf(cert, key string) (certPEM, keyPEM []byte) { return []byte(cert), []byte(key) }
 
-// credentialOf returns the token or the credential of a login that counts before or after.
+// credentialOf returns the token or login credential that is valid before (0) or after (1) a change.
 func credentialOf(n int) string { return fmt.Sprintf("hvs.credential-canary-%d", n) }
 
 func (s *rotating) serve(w http.ResponseWriter, r *http.Request) {
@@ -152,7 +152,7 @@ func (s *rotating) serve(w http.ResponseWriter, r *http.Request) {
 	s.ServeHTTP(w, r)
 }
 
-// change changes what counts, and ends the connections.
+// change applies f and closes the connections.
 func (s *rotating) change(f func()) {
 	s.mu.Lock()
 	f()
@@ -183,7 +183,7 @@ func write(t testing.TB, path, content string) {
 	is.New(t).NoErr(os.WriteFile(path, []byte(content), 0o600))
 }
 
-// rename replaces the file in one step, as an operator who is careful does, and the kubelet.
+// rename replaces the file in one step, as a careful operator and the kubelet do.
 func rename(t testing.TB, path, content string) {
 	t.Helper()
 	aside := filepath.Join(t.TempDir(), "new")
@@ -191,7 +191,7 @@ func rename(t testing.TB, path, content string) {
 	is.New(t).NoErr(os.Rename(aside, path))
 }
 
-// Each file that is named to the backend may be replaced under a running program: the next connection or login uses what is on disk.
+// Every file of the backend may be replaced while the program runs: the next connection or login uses the new content.
 func TestRotatedFiles(t *testing.T) {
 	type files map[string]string // by the name within a directory
 	credential := func(n int) files { return files{"credential": credentialOf(n)} }
@@ -200,7 +200,7 @@ func TestRotatedFiles(t *testing.T) {
 		opts    func(s *rotating, in func(string) string) []vault.Option
 		begin   func(s *rotating)
 		change  func(s *rotating)
-		says    string // of the error in between
+		says    string // part of the error in between
 	}{
 		"WithTLSCACert": {
 			content: func(_ testing.TB, s *rotating, n int) files { return files{"ca.pem": s.authorities[n].pem} },
@@ -294,17 +294,17 @@ func TestRotatedFiles(t *testing.T) {
 				b := s.open(t, c.opts(s, in)...)
 				is.NoErr(s.fetch(t, b))
 				s.CloseClientConnections()
-				is.NoErr(s.fetch(t, b)) // the control: what has not changed still counts
+				is.NoErr(s.fetch(t, b)) // the control: nothing has changed yet
 
 				s.change(func() { c.change(s) })
 				err := s.fetch(t, b)
-				is.True(err != nil) // the control: the file is the old one still
+				is.True(err != nil) // the control: the file has not changed yet
 				is.True(strings.Contains(err.Error(), c.says))
 				secretstest.AssertNoLeak(t, "canary", err)
 				for file, content := range c.content(t, s, 1) {
 					replace(t, in(file), content)
 				}
-				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // a refused login is repeated after a pause
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // a refused login is retried after a pause
 				defer cancel()
 				for tick := time.NewTicker(20 * time.Millisecond); ; {
 					if err = s.fetch(t, b); err == nil || ctx.Err() != nil {
@@ -318,7 +318,7 @@ func TestRotatedFiles(t *testing.T) {
 	}
 }
 
-// A pair of which half is new is not used, and no reason to fail as long as the server takes the last good one.
+// A certificate pair of which only half is new is not used. Requests succeed as long as the server accepts the last good pair.
 func TestHalfWrittenFiles(t *testing.T) {
 	is := is.New(t)
 	s, dir := newRotating(t), t.TempDir()
@@ -334,16 +334,16 @@ func TestHalfWrittenFiles(t *testing.T) {
 		path, content, good, says string
 	}{
 		{cert, newCert, oldCert, "do not belong together"},
-		{cert, oldCert[:len(oldCert)/2], oldCert, cert + " (WithTLSClientCert): it holds no PEM certificate, or half of one"},
-		{cert, oldCert + oldCert[:len(oldCert)/2], oldCert, "half of one"},
-		{cert, "", oldCert, "it holds no PEM certificate"},
-		{key, oldKey[:len(oldKey)/2], oldKey, key + " (WithTLSClientCert): it holds no PEM private key, or half of one"},
+		{cert, oldCert[:len(oldCert)/2], oldCert, cert + " (WithTLSClientCert): it holds no complete PEM certificate"},
+		{cert, oldCert + oldCert[:len(oldCert)/2], oldCert, "it holds no complete PEM certificate"},
+		{cert, "", oldCert, "it holds no complete PEM certificate"},
+		{key, oldKey[:len(oldKey)/2], oldKey, key + " (WithTLSClientCert): it holds no complete PEM private key"},
 		{key, newKey, oldKey, "do not belong together"},
-		{ca, "", s.authorities[0].pem, ca + " (WithTLSCACert): it holds no PEM certificate"},
+		{ca, "", s.authorities[0].pem, ca + " (WithTLSCACert): it holds no complete PEM certificate"},
 	} {
 		write(t, half.path, half.content)
 		s.change(func() { s.clients = 0 })
-		is.NoErr(s.fetch(t, b)) // with the last good ones
+		is.NoErr(s.fetch(t, b)) // with the last good content
 		s.change(func() { s.clients = 1 })
 		err := s.fetch(t, b)
 		is.True(errors.Is(err, secrets.ErrUnavailable))
@@ -351,7 +351,7 @@ func TestHalfWrittenFiles(t *testing.T) {
 		is.True(strings.Contains(err.Error(), "refused the client certificate in "+cert))
 		write(t, half.path, half.good)
 		err = s.fetch(t, b)
-		is.True(err != nil && !strings.Contains(err.Error(), half.says)) // no fault of the files any more
+		is.True(err != nil && !strings.Contains(err.Error(), half.says)) // the files are good again
 	}
 	is.NoErr(os.Remove(key))
 	s.change(func() { s.clients = 0 })
@@ -362,8 +362,8 @@ func TestHalfWrittenFiles(t *testing.T) {
 	is.NoErr(s.fetch(t, b))
 }
 
-// A request that is under way when a file is replaced ends on its connection. Those after it are on another, of HTTP/2 as before.
-func TestOldConnectionLivesOn(t *testing.T) {
+// A request under way when a file is replaced finishes on its connection. Later requests use a new HTTP/2 connection.
+func TestRequestsUnderWayFinishOnTheOldConnection(t *testing.T) {
 	is := is.New(t)
 	s, ca := newRotating(t), filepath.Join(t.TempDir(), "ca.pem")
 	write(t, ca, s.authorities[0].pem)
@@ -376,9 +376,9 @@ func TestOldConnectionLivesOn(t *testing.T) {
 		all[r.URL.Path] = seen{r.RemoteAddr, r.Proto}
 		respond(w, http.StatusOK, `{"data":{"data":{},"metadata":{"version":1}}}`)
 	}
-	asked, goOn := make(chan struct{}), make(chan struct{})
+	received, goOn := make(chan struct{}), make(chan struct{})
 	s.handle("secret/data/slow", func(w http.ResponseWriter, r *http.Request) {
-		close(asked)
+		close(received)
 		<-goOn
 		note(w, r)
 	})
@@ -393,7 +393,7 @@ func TestOldConnectionLivesOn(t *testing.T) {
 	is.NoErr(fetch("first"))
 	slow := make(chan error)
 	go func() { slow <- fetch("slow") }()
-	<-asked
+	<-received
 	is.NoErr(fetch("before"))
 	write(t, ca, s.authorities[1].pem+s.authorities[0].pem)
 	is.NoErr(fetch("after"))
@@ -405,8 +405,8 @@ func TestOldConnectionLivesOn(t *testing.T) {
 	is.Equal(all["/v1/secret/data/after"].proto, "HTTP/2.0")
 }
 
-// A connection on which a request outlasts several changes is closed with the first change after its end, or with the backend, and not 90
-// seconds later: whoever rotates often does not run out of file descriptors.
+// A connection whose request outlasts several changes closes with the first change after that request, or with the backend, not 90 seconds
+// later. Frequent rotation must not exhaust file descriptors.
 func TestOldConnectionsAreClosed(t *testing.T) {
 	for _, protocol := range []string{"h2", "http/1.1"} {
 		t.Run(protocol, func(t *testing.T) {
@@ -419,9 +419,9 @@ func TestOldConnectionsAreClosed(t *testing.T) {
 				rename(t, ca, strings.Repeat(s.authorities[0].pem, rotations))
 			}
 			rotate()
-			asked, goOn := make(chan struct{}), make(chan struct{})
+			received, goOn := make(chan struct{}), make(chan struct{})
 			s.handle("secret/data/slow", func(w http.ResponseWriter, _ *http.Request) {
-				asked <- struct{}{}
+				received <- struct{}{}
 				<-goOn
 				respond(w, http.StatusOK, `{"data":{"data":{},"metadata":{"version":1}}}`)
 			})
@@ -432,7 +432,7 @@ func TestOldConnectionsAreClosed(t *testing.T) {
 					_, err := b.Fetch(t.Context(), secrets.Ref{Path: "slow"})
 					is.NoErr(err)
 				})
-				<-asked
+				<-received
 				rotate()
 				is.NoErr(s.fetch(t, b))
 			}
@@ -448,7 +448,7 @@ func TestOldConnectionsAreClosed(t *testing.T) {
 	}
 }
 
-// What TLS refuses is said to be TLS, with the side that refused and the option to look at.
+// An error of a refused handshake says TLS, which side refused, and the option to check.
 func TestRefusedTLS(t *testing.T) {
 	for _, c := range []struct {
 		version  uint16
@@ -463,11 +463,12 @@ func TestRefusedTLS(t *testing.T) {
 			write(t, certFile, cert)
 			write(t, keyFile, key)
 			auth := vault.WithAuth(vault.AppRole("role", vault.Value(credentialOf(0))))
-			for range 20 { // whatever wins the race of the alert with the end of the connection
+			for range 20 { // the alert races with the end of the connection
 				for _, opts := range [][]vault.Option{{vault.WithToken(credentialOf(0))}, {auth}} {
 					err := s.fetch(t, s.open(t, append(opts, vault.WithTLSSkipVerify(), environment(nil))...))
 					is.Equal(secrets.Class(err), secrets.ErrUnavailable)
-					is.True(strings.Contains(err.Error(), "want a client certificate") || strings.Contains(err.Error(), "wants a client certificate"))
+					is.True(strings.Contains(err.Error(), "require a client certificate") ||
+						strings.Contains(err.Error(), "requires a client certificate"))
 					is.True(strings.Contains(err.Error(), "TLS") && strings.Contains(err.Error(), "see WithTLSClientCert"))
 					err = s.fetch(t, s.open(t, append(opts, vault.WithTLSSkipVerify(), environment(map[string]string{
 						"VAULT_CLIENT_CERT": certFile, "VAULT_CLIENT_KEY": keyFile,

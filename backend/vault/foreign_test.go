@@ -14,7 +14,7 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// foreign is what stands before Vault, or in its place, and answers for it.
+// foreign lists answers of a proxy in front of Vault, or of another server in its place.
 var foreign = map[string]string{
 	"nothing":               "",
 	"Envoy":                 "RBAC: access denied",
@@ -32,14 +32,14 @@ var foreign = map[string]string{
 	"errors twice":          `{"errors":["permission denied"],"errors":["invalid token"]}`,
 }
 
-// An answer that is not Vault's says nothing of the secret, whatever its status is.
+// An answer that is not Vault's is ErrUnavailable, whatever its status.
 func TestForeignAnswers(t *testing.T) {
 	statuses := []int{200, 201, 202, 203, 206, 300, 304, 305, 306, 400, 401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 411, 412, 413, 414,
 		415, 416, 417, 418, 421, 422, 423, 424, 425, 426, 428, 429, 431, 451, 460, 472, 473, 494, 495, 496, 497, 499, 500, 501, 502, 503, 504,
 		505, 511, 520, 521, 522, 523, 524, 525, 526, 530}
 	for _, status := range statuses {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
-			t.Parallel() // some are tried again
+			t.Parallel() // some are retried
 			f := newFake(t)
 			b := f.backend(t, vault.WithKVVersion(2))
 			for name, body := range foreign {
@@ -64,8 +64,8 @@ func TestForeignAnswers(t *testing.T) {
 	}
 }
 
-// The controls: in the form of Vault's errors, each status has its meaning.
-func TestTheSameStatusesOfVault(t *testing.T) {
+// The controls: with Vault's error format, each status has its own class.
+func TestTheSameStatusesFromVault(t *testing.T) {
 	for status, class := range map[int]error{
 		400: secrets.ErrInvalidKey, 401: secrets.ErrUnauthenticated, 403: secrets.ErrPermissionDenied, 404: secrets.ErrNotFound,
 		405: secrets.ErrInvalidKey, 409: secrets.ErrUnknown, 418: secrets.ErrUnknown, 429: secrets.ErrUnavailable, 503: secrets.ErrUnavailable,
@@ -79,8 +79,8 @@ func TestTheSameStatusesOfVault(t *testing.T) {
 	}
 }
 
-// A proxy that answers for a Vault that is gone must not let a weaker source, or an older value, look like the truth, nor hide them.
-func TestAForeignAnswerToWhatIsMounted(t *testing.T) {
+// A proxy that answers for a Vault that is down must not make a fallback's or an old value look current, and must not hide them.
+func TestAForeignAnswerToTheMountDetection(t *testing.T) {
 	for status, class := range map[int]error{200: secrets.ErrUnavailable, 401: secrets.ErrUnavailable, 503: secrets.ErrUnavailable} {
 		for name, body := range foreign {
 			t.Run(fmt.Sprint(status, name), func(t *testing.T) {
@@ -93,7 +93,7 @@ func TestAForeignAnswerToWhatIsMounted(t *testing.T) {
 			})
 		}
 	}
-	for _, status := range []int{403, 404, 405} { // a proxy that keeps the question from Vault: the secrets may be readable
+	for _, status := range []int{403, 404, 405} { // a proxy blocks the detection: the secrets may still be readable
 		is := is.New(t)
 		f := newFake(t)
 		f.put("app", `{"a":"b"}`)
@@ -103,7 +103,7 @@ func TestAForeignAnswerToWhatIsMounted(t *testing.T) {
 	}
 }
 
-// What a server says of itself is in no error: it may echo the request.
+// No error contains text of the server: it may echo the request.
 func TestNoTextOfTheServerIsInAnError(t *testing.T) {
 	for name, body := range map[string]string{
 		"a type":    `{"data":{"path":"secret/","type":"` + fakeToken + `","options":null}}`,

@@ -20,7 +20,8 @@ import (
 
 const fuse = "/dev/fuse"
 
-// hang mounts a file system whose server never answers, as one on a network may, and returns the path of a file on it, and what ends it.
+// hang mounts a FUSE file system whose server never answers, like a dead network file system. It returns the path of a file on it, and a
+// function that ends it.
 func hang(t *testing.T) (file string, end func()) {
 	t.Helper()
 	is := is.New(t)
@@ -29,14 +30,14 @@ func hang(t *testing.T) (file string, end func()) {
 	dir := t.TempDir()
 	is.NoErr(syscall.Mount("hang", dir, "fuse", 0, fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", device.Fd())))
 	end = sync.OnceFunc(func() {
-		_ = device.Close() // what hangs fails
+		_ = device.Close() // hanging calls fail
 		is.NoErr(syscall.Unmount(dir, syscall.MNT_DETACH))
 	})
 	t.Cleanup(end)
 	return filepath.Join(dir, "file"), end
 }
 
-// point makes the symbolic link path lead to target, in one step.
+// point replaces the symbolic link path with one to target, in one step.
 func point(t *testing.T, path, target string) {
 	t.Helper()
 	aside := path + ".new"
@@ -44,17 +45,17 @@ func point(t *testing.T, path, target string) {
 	is.New(t).NoErr(os.Rename(aside, path))
 }
 
-// A file on a file system that hangs keeps no call beyond its context, no Close for ever, and no goroutine for each request. What the files
-// of TLS held before goes on to count.
+// A file on a file system that hangs blocks no call beyond its context, does not block Close forever, and does not start a goroutine for
+// each request. The last content of the TLS files stays in use.
 func TestFilesThatHang(t *testing.T) {
 	if _, err := os.Stat(fuse); err != nil || os.Getuid() != 0 {
-		t.Logf("without %s, or as a user who must not mount, this test shows nothing", fuse)
+		t.Logf("without %s or the permission to mount, this test checks nothing", fuse)
 		return
 	}
 	const long = 3 * time.Second
 	for name, c := range map[string]struct {
 		opts func(file string) []vault.Option
-		warm bool  // whether there was a read before the file hangs
+		warm bool  // the backend reads once before the file hangs
 		want error // of a read while the file hangs
 	}{
 		"token": {func(file string) []vault.Option {
@@ -95,7 +96,7 @@ func TestFilesThatHang(t *testing.T) {
 			wg.Wait()
 			stacks := make([]byte, 4<<20)
 			readers := strings.Count(string(stacks[:runtime.Stack(stacks, true)]), "regular.ReadFile(")
-			is.True(readers >= 1 && readers < 50) // one for each of these tests, and those of tests beside them
+			is.True(readers >= 1 && readers < 50) // one for each of these tests and of concurrent ones
 			if c.warm {
 				point(t, file, good)
 				end()

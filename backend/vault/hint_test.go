@@ -11,11 +11,11 @@ import (
 	"github.com/seed-5482dd03/secrets/backend/vault"
 )
 
-// A key that was copied from the path of the API, or from a policy, is not found or denied. The error shows the one that was meant.
+// For a key that was copied from an API path or a policy, the error shows the right key.
 func TestAKeyThatBeginsWithTheMount(t *testing.T) {
 	for name, test := range map[string]struct {
 		path string
-		want string // in the error, or "" for no such hint
+		want string // in the error, or "" for no hint
 		opts []vault.Option
 	}{
 		"the mount":                     {path: "secret/app", want: "app in place of secret/app"},
@@ -24,10 +24,10 @@ func TestAKeyThatBeginsWithTheMount(t *testing.T) {
 		"a deep mount":                  {path: "team/kv/a", want: "a in place of team/kv/a", opts: []vault.Option{vault.WithMount("team/kv")}},
 		"version 1":                     {path: "old/app", want: "app in place of old/app", opts: []vault.Option{vault.WithMount("old")}},
 		"a mount of dynamic secrets":    {path: "secret/creds/x", want: "creds/x in place", opts: []vault.Option{vault.WithDynamicSecrets()}},
-		"none of it":                    {path: "team/app"},
-		"a name that begins alike":      {path: "secrets/app"},
+		"an unrelated path":             {path: "team/app"},
+		"a name with the same prefix":   {path: "secrets/app"},
 		"the mount alone":               {path: "secret", want: "the key must not begin with the mount, secret"},
-		"data of a mount that is no KV": {path: "data/x", opts: []vault.Option{vault.WithDynamicSecrets()}},
+		"data of a mount other than KV": {path: "data/x", opts: []vault.Option{vault.WithDynamicSecrets()}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFake(t)
@@ -51,7 +51,7 @@ func TestAKeyThatBeginsWithTheMount(t *testing.T) {
 	}
 }
 
-// A secret may have such a name.
+// A secret's name may begin with the mount.
 func TestASecretWhoseNameBeginsWithTheMount(t *testing.T) {
 	is := is.New(t)
 	f := newFake(t)
@@ -65,5 +65,5 @@ func TestASecretWhoseNameBeginsWithTheMount(t *testing.T) {
 	f.vault.Delete("secret/secret/app")
 	_, err := b.Fetch(t.Context(), secrets.Ref{Path: "secret/app"})
 	is.Equal(secrets.Class(err), secrets.ErrDeleted)
-	is.True(!strings.Contains(err.Error(), "in place of")) // it was there: the key is right
+	is.True(!strings.Contains(err.Error(), "in place of")) // it existed: the key is right
 }

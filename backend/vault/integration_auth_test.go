@@ -36,7 +36,7 @@ type role struct {
 	secretID string
 }
 
-// newRole makes a role for the store s, with the given settings of its tokens, at an auth method of its own.
+// newRole creates a role for the store s, with these token settings, at an auth method of its own.
 func newRole(t testing.TB, s *store, settings map[string]any) *role {
 	t.Helper()
 	r := &role{server: s.server, mount: unique("team/approle")}
@@ -55,7 +55,7 @@ func (r *role) auth() vault.Option {
 	return vault.WithAuth(vault.AppRole(r.roleID, vault.Value(r.secretID), vault.WithAuthMount(r.mount)))
 }
 
-// logins and renewals count what a recorder has seen of r.
+// logins and renewals count the requests of r that a recorder has seen.
 func (r *role) logins(recorder *vaultserver.Recorder) int {
 	return recorder.Count("", "/v1/auth/"+r.mount+"/login")
 }
@@ -79,7 +79,7 @@ func text(t testing.TB, answer map[string]any, path ...string) string {
 	return s
 }
 
-// tokens returns the tokens that a recorder has seen, in their order.
+// tokens returns the tokens that a recorder has seen, in order.
 func tokens(recorder *vaultserver.Recorder) []string {
 	var all []string
 	for _, request := range recorder.Requests() {
@@ -90,30 +90,29 @@ func tokens(recorder *vaultserver.Recorder) []string {
 	return all
 }
 
-// valid tells whether the server knows a token.
+// valid reports whether the server accepts the token.
 func valid(t testing.TB, server *vaultserver.Server, token string) bool {
 	t.Helper()
 	status, _ := server.DoAs(t, token, http.MethodGet, "auth/token/lookup-self", nil)
 	return status == http.StatusOK
 }
 
-// revoke has the server forget a token, as an operator does who knows its accessor.
+// revoke revokes a token by its accessor, as an operator does.
 func revoke(t testing.TB, server *vaultserver.Server, token string) {
 	t.Helper()
 	answer := server.Must(t, http.MethodPost, "auth/token/lookup", map[string]any{"token": token})
 	server.Must(t, http.MethodPost, "auth/token/revoke-accessor", map[string]any{"accessor": text(t, answer, "data", "accessor")})
 }
 
-// pauseOfReaders is 20 reads a second for each reader.
+// pauseOfReaders makes 20 reads a second for each reader.
 const pauseOfReaders = 50 * time.Millisecond
 
-// A token of two seconds is renewed for as long as its maximum allows, and then another login takes its place, all before
-// it ends: no read fails.
+// A token of two seconds is renewed up to its maximum TTL; then another login replaces it. Both happen before it ends: no read fails.
 func TestRealRenewal(t *testing.T) {
 	for name, test := range map[string]struct {
 		settings         map[string]any
 		during           time.Duration
-		logins, renewals [2]int // at least and at most
+		logins, renewals [2]int // minimum and maximum
 	}{
 		"without a maximum": {map[string]any{"token_ttl": "2s"}, 10 * time.Second, [2]int{1, 1}, [2]int{6, 9}},
 		"periodic":          {map[string]any{"token_period": "2s"}, 5 * time.Second, [2]int{1, 1}, [2]int{3, 5}},
@@ -143,9 +142,9 @@ func TestRealRenewal(t *testing.T) {
 			all := tokens(recorder)
 			last, err := all[len(all)-1], c.Close()
 			switch {
-			case test.settings["token_type"] == "batch": // which cannot be revoked
+			case test.settings["token_type"] == "batch": // it cannot be revoked
 				is.NoErr(err)
-			case test.settings["token_no_default_policy"] == true: // it must not revoke itself, either
+			case test.settings["token_no_default_policy"] == true: // it may not revoke itself
 				is.Equal(secrets.Class(err), secrets.ErrPermissionDenied)
 			default:
 				is.NoErr(err)
@@ -155,7 +154,7 @@ func TestRealRenewal(t *testing.T) {
 	}
 }
 
-// A token that is revoked under way is replaced by one login, without a failed read, for all who read at that time.
+// One login replaces a token that is revoked during reads. No read fails, for any concurrent reader.
 func TestRealRevoked(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
@@ -165,7 +164,7 @@ func TestRealRevoked(t *testing.T) {
 	recorder := s.server.Record(t)
 	c := client(t, s.backendAt(recorder.Addr, r.auth()))
 	readers := keepReading(t, c, 8, pauseOfReaders, "app#password")
-	readers.goOn(t, 3*time.Second/2) // a token that is called invalid at once after its login is not replaced at once
+	readers.goOn(t, 3*time.Second/2) // a token younger than a second is not replaced
 	is.Equal(r.logins(recorder), 1)
 	first := tokens(recorder)
 	is.Equal(len(first), 1)
@@ -176,7 +175,7 @@ func TestRealRevoked(t *testing.T) {
 	is.Equal(len(tokens(recorder)), 2)
 }
 
-// Policies of a login may change under way: a denial stays one, and asks for no login.
+// Policies may change after a login: a denial stays a denial and causes no login.
 func TestRealDenialAfterLogin(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
@@ -221,7 +220,7 @@ func TestRealLoginRefused(t *testing.T) {
 	}
 }
 
-// A secret ID that is good for one login brings one token.
+// A secret ID for one login gets one token.
 func TestRealSecretIDUsedUp(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
@@ -238,7 +237,7 @@ func TestRealSecretIDUsedUp(t *testing.T) {
 	is.NoErr(err)
 }
 
-// Close ends the life of the token that a login has brought, and of no other.
+// Close revokes the token of a login, and no other token.
 func TestRealClose(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
@@ -263,14 +262,14 @@ func TestRealClose(t *testing.T) {
 	}
 }
 
-// A token file counts as it is at each read, as the sink of an agent that logs in anew.
+// The token file is read at each request, such as the sink of an agent that logs in anew.
 func TestRealTokenFile(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	s := newStore(t, shared.Get(t), versionTwo)
 	s.put("app", `{"password":"p"}`)
 	file := filepath.Join(t.TempDir(), "token")
-	sink := func(token string) { // as the agent does: a new file in place of the old
+	sink := func(token string) { // a new file replaces the old one, as the agent does it
 		t.Helper()
 		is.NoErr(os.WriteFile(file+".new", []byte(token), 0o600))
 		is.NoErr(os.Rename(file+".new", file))
@@ -289,7 +288,7 @@ func TestRealTokenFile(t *testing.T) {
 	sink(second + "\n")
 	is.NoErr(get())
 
-	// A token is changed while others read: none of them meets the old one after it was revoked.
+	// The token changes during reads: no read uses the old one after its revocation.
 	readers := keepReading(t, c, 4, blink, "app#password")
 	for range 5 {
 		readers.goOn(t, 100*time.Millisecond)
@@ -303,7 +302,7 @@ func TestRealTokenFile(t *testing.T) {
 	is.Equal(readers.stop(), nil)
 }
 
-// signer makes tokens as an identity provider does.
+// signer signs tokens as an identity provider does.
 type signer struct {
 	key *ecdsa.PrivateKey
 	pem string // the public key
@@ -388,12 +387,12 @@ func TestRealJWT(t *testing.T) {
 	}
 }
 
-// cluster stands for the API of a Kubernetes cluster: it reviews tokens of service accounts.
+// cluster is the TokenReview API of a Kubernetes cluster.
 type cluster struct {
 	*httptest.Server
 	mu      sync.Mutex
-	current string   // the one good token
-	seen    []string // what was to be reviewed
+	current string   // the only valid token
+	seen    []string // the reviewed tokens
 }
 
 func newCluster(t testing.TB) *cluster {
@@ -430,21 +429,21 @@ func (c *cluster) review(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(answer)
 }
 
-// accept makes token the good one.
+// accept makes token the valid one.
 func (c *cluster) accept(token string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.current = token
 }
 
-// reviewed returns what was to be reviewed so far.
+// reviewed returns the tokens that were reviewed so far.
 func (c *cluster) reviewed() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Clone(c.seen)
 }
 
-// The token of the service account is read anew for each login, so that one which the kubelet has replaced counts.
+// The service account token is read anew for each login, so a token that the kubelet has replaced is used.
 func TestRealKubernetes(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
@@ -499,7 +498,7 @@ func TestRealKubernetes(t *testing.T) {
 	is.True(!strings.Contains(err.Error(), second))
 }
 
-// The variables of a login are enough, and need no code.
+// The variables of a login suffice, without code.
 func TestRealVariables(t *testing.T) {
 	eachVersion(t, func(t *testing.T, s *store) {
 		is := is.New(t)

@@ -80,7 +80,7 @@ func conformOnServer(t *testing.T, version int) {
 	}, opts...)
 }
 
-// throttle has the server answer no more reads of a store, for too many requests.
+// throttle makes the server answer reads of a store with status 429.
 func throttle(t testing.TB, s *store) (end func()) {
 	t.Helper()
 	name := "sys/quotas/rate-limit/" + s.mount
@@ -92,8 +92,8 @@ func throttle(t testing.TB, s *store) (end func()) {
 	return func() { s.server.Must(t, http.MethodDelete, name, nil) }
 }
 
-// The document is the server's JSON. Version 2 of the engine reads its numbers as floating-point ones, and both escape what
-// HTML knows: that is no change of the value.
+// The document is the server's JSON. Version 2 of the engine parses numbers as floating-point ones. Both versions escape HTML characters,
+// which does not change the value.
 func TestRealNumbers(t *testing.T) {
 	t.Parallel()
 	const written = `{"big":9007199254740993,"decimal":1.50,"large":123456789012345678901234567890,"markup":"<a&b>","whole":1.0}`

@@ -21,13 +21,13 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware"
 )
 
-// pauseOfLogins is how often a program under test logs in.
+// pauseOfLogins is the pause between two logins of a program under test.
 const pauseOfLogins = 150 * time.Millisecond
 
 // database is a PostgreSQL server whose users a Vault server manages.
 type database struct{ *databaseserver.Server }
 
-// client returns a client for the credentials of the database, and what its requests go through.
+// client returns a client for the database credentials, and the recorder of its requests.
 func (d *database) client(t testing.TB, opts ...secrets.Option) (*secrets.Client, *vaultserver.Recorder) {
 	t.Helper()
 	recorder := d.Vault.Record(t)
@@ -35,7 +35,7 @@ func (d *database) client(t testing.TB, opts ...secrets.Option) (*secrets.Client
 	return client(t, b, opts...), recorder
 }
 
-// databaseUser is what Vault says of a user. Not every answer has every field.
+// databaseUser is Vault's answer about a user. Not every answer has every field.
 type databaseUser struct {
 	Username, Password string
 	LastVaultRotation  time.Time `json:"last_vault_rotation"` //nolint:tagliatelle // the name is Vault's
@@ -52,10 +52,10 @@ func (d *database) login(ctx context.Context, s secrets.Secret) error {
 	if err != nil {
 		return err
 	}
-	// Not current_user: the server looks for that in its catalog, and Vault may just have dropped the role.
+	// Not current_user: the server would look it up in its catalog, and Vault may just have dropped the role.
 	user, err := d.SQL.Query(ctx, u.Username, u.Password, "SHOW session_authorization")
 	if err == nil && user != u.Username {
-		return errors.New("the server knows the user by another name")
+		return errors.New("the session has another user name")
 	}
 	return err
 }
@@ -73,7 +73,7 @@ func repeat(ctx context.Context, pause time.Duration, f func()) {
 	}
 }
 
-// counts are how often something was done, by what became of it.
+// counts counts outcomes.
 type counts struct {
 	mu sync.Mutex
 	of map[string]int
@@ -88,7 +88,7 @@ func (c *counts) note(what string) {
 	c.of[what]++
 }
 
-// noteLogin notes how a login has ended.
+// noteLogin records how a login ended.
 func (c *counts) noteLogin(err error) {
 	switch {
 	case err == nil:
@@ -100,7 +100,7 @@ func (c *counts) noteLogin(err error) {
 	}
 }
 
-// A program stays logged in while what it logs in with changes every few seconds.
+// A program's logins succeed while its credentials change every few seconds.
 func TestRealDatabase(t *testing.T) {
 	t.Parallel()
 	d := &database{databaseserver.Start(t)}
@@ -110,7 +110,7 @@ func TestRealDatabase(t *testing.T) {
 	t.Run("revocation", d.testRevocation)
 }
 
-// A handle has another credential before the lease of the current one ends, and makes one lease for each.
+// A handle gets the next credential before the lease of the current one ends, and creates one lease for each.
 func (d *database) testDynamic(t *testing.T, opts ...secrets.Option) {
 	t.Helper()
 	t.Parallel()
@@ -128,7 +128,7 @@ func (d *database) testDynamic(t *testing.T, opts ...secrets.Option) {
 		running.Wait()
 	}()
 
-	var versions []string // one for each closing of Changed
+	var versions []string // one for each change
 	running.Go(func() {
 		for {
 			changed := h.Changed()
@@ -161,16 +161,16 @@ func (d *database) testDynamic(t *testing.T, opts ...secrets.Option) {
 		leases, during, len(versions)-1)
 	t.Logf("the first credential: %v", once.of)
 	is.True(least > 0)
-	is.True(leases >= 5 && leases <= 10)                          // a lease of 4 s is renewed after 3 s, more or less
-	is.True(len(versions) == leases || len(versions) == leases-1) // the last one may be on its way
+	is.True(leases >= 5 && leases <= 10)                          // a lease of 4 s is replaced after about 3 s
+	is.True(len(versions) == leases || len(versions) == leases-1) // the last change may not be reported yet
 	slices.Sort(versions)
 	is.Equal(len(slices.Compact(slices.Clone(versions))), len(versions))
 	is.True(once.of["refused"] > 0)
 	is.Equal(once.of["failed"], 0)
 }
 
-// With Do no login fails while Vault changes the password of a static role, and a handle tells of each change. The period is none of
-// the 5 s in which Vault looks for roles whose time has come: so each rotation is late, and Vault says until then that ttl is 0.
+// With Do, no login fails while Vault changes the password of a static role, and a handle reports each change. The period is not a multiple
+// of the 5 s in which Vault checks for due rotations: each rotation is late, and until then the ttl is 0.
 func (d *database) testStatic(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
@@ -250,13 +250,13 @@ func (d *database) testStatic(t *testing.T) {
 	t.Logf("handle: %v after each rotation; %d calls to Vault", delays, calls(watchRecorder))
 	is.NoErr(errors.Join(failures...))
 	is.True(len(delays) >= rotations)
-	is.Equal(len(passwords), len(delays)+1) // nothing but another password is a change
+	is.Equal(len(passwords), len(delays)+1) // only another password is a change
 	is.True(slices.Max(delays) < 5*time.Second)
-	is.Equal(gets.of["not read"], 0) // until Vault has rotated, the password is good
+	is.Equal(gets.of["not read"], 0) // until Vault has rotated, the password works
 	is.True(once.of["refused"] > 0)
 }
 
-// Nobody tells a handle that an operator has revoked its lease. Invalidate makes it look at once, and so does Do.
+// A handle does not notice that an operator has revoked its lease. Invalidate makes it fetch at once, and so does Do.
 func (d *database) testRevocation(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
@@ -296,7 +296,7 @@ func (d *database) testRevocation(t *testing.T) {
 	}
 }
 
-// A consumer that wants the password of before still gets it: the version before the current one of KV version 2 is a candidate of Do.
+// A consumer that still accepts only the previous password gets it: the previous version of KV version 2 is a candidate of Do.
 func TestRealDoWithTheVersionBefore(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
@@ -306,10 +306,10 @@ func TestRealDoWithTheVersionBefore(t *testing.T) {
 	recorder := s.server.Record(t)
 	c := client(t, s.backendAt(recorder.Addr, vault.WithToken(s.server.RootToken)), middleware.Standard())
 	var tried []string
-	wants := "first"
+	accepted := "first"
 	consume := func(_ context.Context, s secrets.Secret) error {
 		tried = append(tried, s.Meta().Version+" "+s.Reveal())
-		if s.Reveal() != wants {
+		if s.Reveal() != accepted {
 			return secrets.ErrRejected
 		}
 		return nil
@@ -321,13 +321,13 @@ func TestRealDoWithTheVersionBefore(t *testing.T) {
 
 	tried = nil
 	is.NoErr(do())
-	is.Equal(tried, []string{"1 first"}) // what was accepted comes first
-	tried, wants = nil, "second"
+	is.Equal(tried, []string{"1 first"}) // the accepted one comes first
+	tried, accepted = nil, "second"
 	is.NoErr(do())
 	is.Equal(tried, []string{"1 first", "2 second"})
-	is.Equal(recorder.Count(http.MethodGet, "/v1/"+s.data("app")), 3) // none of this asks
+	is.Equal(recorder.Count(http.MethodGet, "/v1/"+s.data("app")), 3) // no more reads
 
-	tried, wants = nil, "zeroth"
+	tried, accepted = nil, "zeroth"
 	is.True(errors.Is(do(), secrets.ErrRejected))
 	is.Equal(tried, []string{"2 second", "1 first"})
 }

@@ -19,24 +19,23 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/vaultserver"
 )
 
-// The tests of these files speak to a real server; see package vaultserver. Those that leave it as it is share one, and use
-// mounts of their own there.
+// The tests of these files use a real server; see package vaultserver. Tests that do not break it share one, each with mounts of its own.
 
-// open returns a backend for the server at address that knows nothing of the environment.
+// open returns a backend for the server at address that ignores the environment.
 func open(t testing.TB, address string, opts ...vault.Option) *vault.Backend {
 	t.Helper()
 	b, err := vault.New(slices.Concat([]vault.Option{vault.WithAddress(address), vault.WithLookup(noEnvironment)}, opts)...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = b.Close() }) // the tests of Close look at its error
+	t.Cleanup(func() { _ = b.Close() }) // the tests of Close check its error
 	return b
 }
 
-// unique returns a name that no other test has.
+// unique returns a new name.
 func unique(prefix string) string { return prefix + "-" + strings.ToLower(rand.Text()) }
 
-// store is a KV secrets engine of a test's own.
+// store is a KV secrets engine of one test.
 type store struct {
 	t       testing.TB
 	server  *vaultserver.Server
@@ -62,7 +61,7 @@ func newStoreAt(t testing.TB, server *vaultserver.Server, version int, mount str
 	return s
 }
 
-// at returns the path of a secret in the API, below what: "data" or "metadata", or "" on version 1.
+// at returns the API path of a secret: below "data" or "metadata", or below "" for version 1.
 func (s *store) at(what, secret string) string {
 	parts := strings.Split(secret, "/")
 	for i := range parts {
@@ -75,7 +74,7 @@ func (s *store) at(what, secret string) string {
 	return s.mount + "/" + path
 }
 
-// data returns the path at which a secret is read.
+// data returns the API path for reading a secret.
 func (s *store) data(secret string) string {
 	return s.at(map[int]string{1: "", 2: "data"}[s.version], secret)
 }
@@ -90,25 +89,25 @@ func (s *store) put(secret, document string) {
 	s.server.Must(s.t, http.MethodPost, s.data(secret), body)
 }
 
-// do tells the engine to do something with versions of a secret: delete, undelete or destroy them.
+// do changes versions of a secret: delete, undelete or destroy.
 func (s *store) do(what, secret string, versions ...int) {
 	s.t.Helper()
 	s.server.Must(s.t, http.MethodPost, s.at(what, secret), map[string]any{"versions": versions})
 }
 
-// backend returns a backend for the mount that has the root token, unless opts say otherwise.
+// backend returns a backend for the mount with the root token, unless opts set another.
 func (s *store) backend(opts ...vault.Option) *vault.Backend {
 	s.t.Helper()
 	return s.backendAt(s.server.Addr, vault.WithToken(s.server.RootToken), opts...)
 }
 
-// backendAs returns a backend for the mount that gets its token from auth.
+// backendAs returns a backend for the mount with the login auth.
 func (s *store) backendAs(auth vault.Option, opts ...vault.Option) *vault.Backend {
 	s.t.Helper()
 	return s.backendAt(s.server.Addr, auth, opts...)
 }
 
-// backendAt returns a backend for the mount that finds the server at address, such as that of a recorder.
+// backendAt returns a backend for the mount with the server at address, such as a recorder.
 func (s *store) backendAt(address string, auth vault.Option, opts ...vault.Option) *vault.Backend {
 	s.t.Helper()
 	return open(s.t, address, slices.Concat([]vault.Option{auth, vault.WithMount(s.mount)}, opts)...)
@@ -119,10 +118,10 @@ func (s *store) readable() string {
 	return `path "` + s.mount + `/*" { capabilities = ["read"] }`
 }
 
-// whole returns the key of a secret as a whole.
+// whole returns the key of a whole secret.
 func whole(secret string) string { return secrets.Ref{Path: secret, Whole: true}.String() }
 
-// A reading is what readers have met that go on while a test does something to their server.
+// A reading collects the results of readers while a test changes their server.
 type reading struct {
 	cancel  context.CancelFunc
 	running sync.WaitGroup
@@ -133,7 +132,7 @@ type reading struct {
 	failures []error
 }
 
-// read calls f, again and again with a pause in between, until stop. f returns whether what it got was stale.
+// read calls f until stop, with a pause between calls. f returns whether its value was stale.
 func (r *reading) read(ctx context.Context, pause time.Duration, f func(ctx context.Context) (stale bool, err error)) {
 	r.running.Go(func() {
 		tick := time.NewTicker(pause)
@@ -176,7 +175,7 @@ func (r *reading) stop() []error {
 	return r.failures
 }
 
-// keepReading reads key with c, by some readers at a time, each with a pause after each read, until it is stopped.
+// keepReading reads key with c on several goroutines until it is stopped. Each pauses after each read.
 func keepReading(t testing.TB, c *secrets.Client, readers int, pause time.Duration, key string) *reading {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -191,7 +190,7 @@ func keepReading(t testing.TB, c *secrets.Client, readers int, pause time.Durati
 	return r
 }
 
-// goOn lets readers read on until they have done so for a while.
+// goOn waits while the readers read for that long.
 func (r *reading) goOn(t testing.TB, d time.Duration) {
 	t.Helper()
 	before, _, _ := r.count()

@@ -21,7 +21,7 @@ import (
 
 const versionTwo = 2
 
-// eachVersion runs f once for each version of KV, on a mount of that version.
+// eachVersion runs f on a mount of each KV version.
 func eachVersion(t *testing.T, f func(t *testing.T, s *store)) {
 	t.Helper()
 	for version := 1; version <= versionTwo; version++ {
@@ -50,12 +50,12 @@ func TestRealReads(t *testing.T) {
 		missing := map[string]error{
 			"database/user":      secrets.ErrFieldNotFound,
 			"database#none":      secrets.ErrFieldNotFound,
-			"database/password#": secrets.ErrNotFound, // there is no secret of that name, and nobody guesses
+			"database/password#": secrets.ErrNotFound, // no such secret, and no guess
 			"missing":            secrets.ErrNotFound,
 			"team":               secrets.ErrNotFound, // a folder
 			"Database":           secrets.ErrNotFound,
 		}
-		if s.version == versionTwo { // version 1 refuses an empty secret
+		if s.version == versionTwo { // version 1 rejects an empty secret
 			s.put("empty", `{}`)
 			values["empty"] = `{}`
 			missing["empty#field"] = secrets.ErrFieldNotFound
@@ -66,7 +66,7 @@ func TestRealReads(t *testing.T) {
 			is.NoErr(err) // key
 			is.Equal(got.Reveal(), want)
 			is.Equal(got.Meta().Backend, "vault")
-			is.True(got.Meta().ExpiresAt.IsZero()) // KV has no leases, whatever duration version 1 gives
+			is.True(got.Meta().ExpiresAt.IsZero()) // KV has no leases, whatever duration version 1 reports
 			is.True(got.Meta().Version != "")
 		}
 		for key, class := range missing {
@@ -79,7 +79,7 @@ func TestRealReads(t *testing.T) {
 	})
 }
 
-// Names that the server takes, and that something on the way could read as something else.
+// Names that the server accepts, and that a client or proxy could misread.
 func TestRealOddNames(t *testing.T) {
 	names := []string{
 		"with space", "100%", "%41", "what?", "what?version=1", "tag#1", "ключ/日本語", "a*b", "a+b", "a:b@c", "UPPER.lower", "~user",
@@ -142,17 +142,17 @@ func TestRealVersions(t *testing.T) {
 	s.do("delete", "app", 4)
 	fails("app#n", secrets.ErrDeleted, "version 4 was deleted")
 	fails("app?version=4#n", secrets.ErrDeleted, "version 4 was deleted")
-	want("app?version=3#n", "3", "3") // the others are there
+	want("app?version=3#n", "3", "3") // the others remain
 	s.do("undelete", "app", 4)
 	want("app#n", "4", "4")
 	s.do("destroy", "app", 4)
 	fails("app#n", secrets.ErrDeleted, "version 4 was destroyed")
 	s.do("undelete", "app", 4)
-	fails("app#n", secrets.ErrDeleted, "version 4 was destroyed") // for ever
+	fails("app#n", secrets.ErrDeleted, "version 4 was destroyed") // permanently
 	s.put("app", `{"n":"5"}`)
 	want("app#n", "5", "5")
 
-	// A version above max_versions is gone without a trace.
+	// A version beyond max_versions is a not-found.
 	s.server.Must(t, http.MethodPost, s.at("metadata", "app"), map[string]any{"max_versions": 1})
 	s.put("app", `{"n":"6"}`)
 	want("app#n", "6", "6")
@@ -161,9 +161,9 @@ func TestRealVersions(t *testing.T) {
 	s.server.Must(t, http.MethodDelete, s.at("metadata", "app"), nil)
 	fails("app#n", secrets.ErrNotFound, "")
 	s.put("app", `{"n":"again"}`)
-	want("app#n", "again", "1") // versions begin anew
+	want("app#n", "again", "1") // numbering restarts
 
-	// Metadata alone is no secret.
+	// Metadata alone is not a secret.
 	s.server.Must(t, http.MethodPost, s.at("metadata", "bare"), map[string]any{"custom_metadata": map[string]any{"owner": "me"}})
 	fails("bare", secrets.ErrNotFound, "")
 }
@@ -188,7 +188,7 @@ func TestRealVersionsOfVersionOne(t *testing.T) {
 	is.True(errors.Is(err, secrets.ErrInvalidKey))
 }
 
-// The engine of version 1 gives a field of this name as the duration of a lease that it does not make, whatever is in it.
+// The engine of version 1 reports a field of this name as a duration without a lease, whatever its value.
 func TestRealTTLOfVersionOne(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, shared.Get(t), 1)
@@ -211,7 +211,7 @@ func TestRealTTLOfVersionOne(t *testing.T) {
 	}
 }
 
-// What is at these paths on version 2 is no secret of version 1, though a program takes the mount for one.
+// Version 2 has no secrets at these paths, even if the program sets version 1.
 func TestRealEndpointsOfVersionTwoAreNoSecrets(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, shared.Get(t), versionTwo)
@@ -228,7 +228,7 @@ func TestRealEndpointsOfVersionTwoAreNoSecrets(t *testing.T) {
 	is.Equal(secrets.Class(err), secrets.ErrInvalidKey)
 }
 
-// The server takes null for a secret.
+// The server accepts null as a secret.
 func TestRealNull(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
@@ -243,7 +243,7 @@ func TestRealNull(t *testing.T) {
 	is.Equal(secrets.Class(err), secrets.ErrFieldNotFound)
 }
 
-// A key that was copied from the path of the API is not found, and the error says which was meant.
+// For a key that was copied from an API path, the not-found shows the right key.
 func TestRealKeyThatBeginsWithTheMount(t *testing.T) {
 	eachVersion(t, func(t *testing.T, s *store) {
 		is := is.New(t)
@@ -257,7 +257,7 @@ func TestRealKeyThatBeginsWithTheMount(t *testing.T) {
 	})
 }
 
-// A version with an end is there until then, though the server gives a deletion_time with it, and is deleted after it.
+// A version with a scheduled deletion can be read until then, although the server sends a deletion_time with it.
 func TestRealDeleteVersionAfter(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
@@ -269,7 +269,7 @@ func TestRealDeleteVersionAfter(t *testing.T) {
 	is.NoErr(err)
 	is.Equal(got.Reveal(), "1")
 	left := time.Until(got.Meta().ExpiresAt)
-	is.True(left > 0 && left <= 2*time.Second) // no cache serves it after that
+	is.True(left > 0 && left <= 2*time.Second) // a cache drops it then
 	eventually(t, "the version is deleted", func() bool {
 		_, err = c.Get(t.Context(), "app#n")
 		return err != nil
@@ -277,7 +277,7 @@ func TestRealDeleteVersionAfter(t *testing.T) {
 	is.Equal(secrets.Class(err), secrets.ErrDeleted)
 }
 
-// More documents than are fetched at a time, also for several callers at once.
+// More documents than are fetched in parallel, also for concurrent callers.
 func TestRealGetMany(t *testing.T) {
 	eachVersion(t, func(t *testing.T, s *store) {
 		is := is.New(t)
@@ -327,7 +327,7 @@ func TestRealMounts(t *testing.T) {
 	old := newStoreAt(t, server, 1, team+"/b")
 	old.put("app/db", `{"password":"old"}`)
 	server.Must(t, http.MethodPost, "sys/mounts/"+team+"/database", map[string]any{"type": "database"})
-	server.Must(t, http.MethodPost, "sys/mounts/"+team+"/plain", map[string]any{"type": "kv"}) // version 1, and does not say so
+	server.Must(t, http.MethodPost, "sys/mounts/"+team+"/plain", map[string]any{"type": "kv"}) // version 1, without saying so
 	server.Must(t, http.MethodPost, team+"/plain/app/db", map[string]any{"password": "plain"})
 
 	for name, test := range map[string]struct {
@@ -375,7 +375,7 @@ func TestRealQuota(t *testing.T) {
 		is.Equal(secrets.Class(err), secrets.ErrUnavailable)
 		is.True(strings.Contains(err.Error(), "429"))
 		_, err = c.Has(t.Context(), "missing")
-		is.Equal(secrets.Class(err), secrets.ErrUnavailable) // and not false
+		is.Equal(secrets.Class(err), secrets.ErrUnavailable) // not a plain false
 		end()
 		got, err := c.Get(t.Context(), "app/password")
 		is.NoErr(err)

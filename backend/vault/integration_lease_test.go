@@ -18,8 +18,8 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware/cache"
 )
 
-// newLeasing mounts an engine of which each read makes a lease, as those of dynamic secrets do, and which needs no database:
-// KV version 1, by an option that Vault keeps for its own tests. The duration of the lease is the field ttl of the secret.
+// newLeasing mounts an engine where each read creates a lease, without a database: KV version 1 with an option that Vault has for its own
+// tests. The field ttl of the secret is the duration of the lease.
 func newLeasing(t testing.TB, server *vaultserver.Server) *store {
 	t.Helper()
 	s := &store{t: t, server: server, mount: unique("leasing"), version: 1}
@@ -29,7 +29,7 @@ func newLeasing(t testing.TB, server *vaultserver.Server) *store {
 	return s
 }
 
-// leases returns how many leases of a secret the server knows.
+// leases returns the number of leases of a secret on the server.
 func (s *store) leases(secret string) int {
 	s.t.Helper()
 	_, answer := s.server.Do(s.t, "LIST", "sys/leases/lookup/"+s.mount+"/"+secret, nil)
@@ -47,7 +47,7 @@ func TestRealLeases(t *testing.T) {
 	c := client(t, s.backend(vault.WithDynamicSecrets()), middleware.Standard())
 
 	_, err := c.Has(t.Context(), "creds/app#password")
-	is.Equal(secrets.Class(err), secrets.ErrInvalidKey) // nobody knows, and no lease is made to find out
+	is.Equal(secrets.Class(err), secrets.ErrInvalidKey) // unknown, and Has creates no lease
 	is.Equal(s.leases("creds/app"), 0)
 
 	before := time.Now()
@@ -77,12 +77,12 @@ func TestRealLeases(t *testing.T) {
 	_, err = bare.Get(t.Context(), "creds/none#password")
 	is.Equal(secrets.Class(err), secrets.ErrNotFound)
 
-	// The leases of a token that the program gave are its own.
+	// Close keeps the leases of a token that the program set.
 	is.NoErr(c.Close())
 	is.Equal(s.leases("creds/app"), 2)
 }
 
-// A lease that is over is not served, and its renewal comes before its end.
+// An expired lease is not served; its successor is fetched before.
 func TestRealLeaseEnds(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
@@ -96,7 +96,7 @@ func TestRealLeaseEnds(t *testing.T) {
 		readers.read(ctx, blink, func(ctx context.Context) (bool, error) {
 			began := time.Now()
 			got, err := c.Get(ctx, "creds/app#username")
-			return got.Meta().ExpiresAt.Before(began.Add(-blink)), err // of a coarse clock
+			return got.Meta().ExpiresAt.Before(began.Add(-blink)), err // coarse clock
 		})
 	}
 	readers.goOn(t, 5*time.Second)
@@ -133,17 +133,17 @@ func TestRealLeasesEndWithTheToken(t *testing.T) {
 	eventually(t, "the token is old enough to be given up", func() bool { return time.Since(began) > 3*time.Second/2 })
 	revoke(t, s.server, tokens(recorder)[0])
 	eventually(t, "the server ends the leases", func() bool { return s.leases("creds/app") == 0 })
-	get("creds/other#username") // meets the end of the token
+	get("creds/other#username") // notices the end of the token
 	is.Equal(r.logins(recorder), 2)
 	get("creds/app#username")
-	is.Equal(fetches(), 2) // what is in the cache was got with the old token
+	is.Equal(fetches(), 2) // the cached value had the old token
 	is.Equal(s.leases("creds/app"), 1)
 
 	is.NoErr(c.Close())
 	eventually(t, "the server ends the leases", func() bool { return s.leases("creds/app")+s.leases("creds/other") == 0 })
 }
 
-// A token that has reached its maximum takes its leases with it, though the next login is there before.
+// A token at its maximum TTL ends with its leases, although the next login comes before.
 func TestRealLeasesOverLogins(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
@@ -159,7 +159,7 @@ func TestRealLeasesOverLogins(t *testing.T) {
 	for _, request := range recorder.Requests() {
 		switch {
 		case strings.HasPrefix(request.Path, "/v1/auth/"+r.mount):
-			is.True(fetched) // with the token before
+			is.True(fetched) // with the previous token
 			logins, fetched = logins+1, false
 		case strings.HasPrefix(request.Path, "/v1/"+s.mount):
 			fetched = true
@@ -169,7 +169,7 @@ func TestRealLeasesOverLogins(t *testing.T) {
 	is.True(logins >= 3)
 }
 
-// A lease is one, also of what is mounted as KV.
+// A lease counts also for a mount of KV.
 func TestRealLeaseOfKV(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)

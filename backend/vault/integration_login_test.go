@@ -15,7 +15,7 @@ import (
 	"github.com/seed-5482dd03/secrets/backend/vault"
 )
 
-// refused logs in with auth, which must be refused, and returns the error.
+// refused logs in with auth, and returns the error of the refusal.
 func refused(t *testing.T, s *store, auth *vault.Auth) error {
 	t.Helper()
 	_, err := client(t, s.backendAs(vault.WithAuth(auth))).Get(t.Context(), "app#password")
@@ -30,7 +30,7 @@ func says(t *testing.T, err error, want string) {
 	}
 }
 
-// What a real server says of a login gets own words.
+// Errors of refused logins have this package's texts for a real server's answers.
 func TestRealLoginTextsAppRole(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
@@ -60,7 +60,7 @@ func TestRealLoginTextsAppRole(t *testing.T) {
 	_, err := client(t, s.backendAs(good.auth())).Get(t.Context(), "app#password")
 	is.NoErr(err) // the control
 
-	// After five wrong secret IDs, a server locks the role out, and says nothing of it:
+	// After five wrong secret IDs, a server locks the role, without saying so:
 	// https://developer.hashicorp.com/vault/docs/concepts/user-lockout
 	locked := newRole(t, s, nil)
 	for range 6 {
@@ -103,8 +103,8 @@ func TestRealLoginTextsJWT(t *testing.T) {
 		{"expired", "app", token(issuer, map[string]any{"exp": now.Add(-time.Hour).Unix()}), "the JWT has expired"},
 		{"early", "app", token(issuer, map[string]any{"nbf": now.Add(time.Hour).Unix()}), "the JWT is not valid yet"},
 		{"issued later", "app", token(issuer, map[string]any{"iat": now.Add(time.Hour).Unix()}), "the JWT is not valid yet"},
-		{"another audience", "app", token(issuer, map[string]any{"aud": "other"}), "the audience of the JWT is none that the role allows"},
-		{"an unbound audience", "silent", good, "the role no bound_audiences"},
+		{"another audience", "app", token(issuer, map[string]any{"aud": "other"}), "the audience of the JWT is not one of the role's"},
+		{"an unbound audience", "silent", good, "the role has no bound_audiences"},
 		{"another issuer", "app", token(issuer, map[string]any{"iss": "them"}), "bound_issuer"},
 		{"another key", "app", token(newSigner(t), nil), "no key of the auth method has signed the JWT"},
 		{"another claim", "claims", token(issuer, map[string]any{"team": "other"}), "bound_claims"},
@@ -144,7 +144,7 @@ func TestRealLoginTextsKubernetes(t *testing.T) {
 	}{
 		{"another account", "web", "db", "shop", "vault", time.Hour, "the role is not for this service account"},
 		{"another namespace", "web", "web", "test", "vault", time.Hour, "the role is not for this Kubernetes namespace"},
-		{"another audience", "web", "web", "shop", "other", time.Hour, "the audience of the JWT is none that the role allows"},
+		{"another audience", "web", "web", "shop", "other", time.Hour, "the audience of the JWT is not one of the role's"},
 		{"expired", "web", "web", "shop", "vault", -time.Hour, "the JWT has expired"},
 		{"no role", "none", "web", "shop", "vault", time.Hour, "its auth method has no such role"},
 		{"not reviewed", "web", "web", "shop", "vault", time.Hour, "did not say why"},

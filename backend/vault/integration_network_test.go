@@ -25,7 +25,7 @@ func TestRealTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	other := vaultserver.Start(t, vaultserver.WithTLS()) // whose authority is another
+	other := vaultserver.Start(t, vaultserver.WithTLS()) // with another authority
 	trusting := vault.WithTLSCACert(server.CACert)
 	plain := strings.Replace(server.Addr, "https://", "http://", 1)
 	named := strings.Replace(server.Addr, "127.0.0.1", "localhost", 1)
@@ -71,7 +71,7 @@ func TestRealTLS(t *testing.T) {
 	}
 }
 
-// The token and the credential of a login go to no other host than that of the address, unless the program names it.
+// Tokens and login credentials go only to the host of the address, or to a host of WithRedirectHosts.
 func TestRealRedirect(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, shared.Get(t), versionTwo)
@@ -82,9 +82,9 @@ func TestRealRedirect(t *testing.T) {
 		auth      vault.Option
 		canary    string
 		status    int
-		path      string // what is redirected
+		path      string // the redirected path
 		location  func(address string) string
-		hosts     []string // that are allowed, with {} for the other one
+		hosts     []string // allowed hosts; {} is the other server
 		followed  bool
 		withToken bool
 	}{
@@ -119,7 +119,7 @@ func TestRealRedirect(t *testing.T) {
 			if test.followed {
 				is.NoErr(err)
 				is.Equal(got.Reveal(), "p")
-				is.True(stranger.Saw(test.canary)) // so that a leak would be seen
+				is.True(stranger.Saw(test.canary)) // control: a leak would be seen
 				return
 			}
 			is.Equal(secrets.Class(err), secrets.ErrUnavailable)
@@ -130,14 +130,14 @@ func TestRealRedirect(t *testing.T) {
 	}
 }
 
-// The environment of the process, as users of Vault set it, is enough; what of it would change answers does not.
+// The process environment suffices. Variables that would change answers are ignored.
 func TestRealEnvironment(t *testing.T) {
 	is := is.New(t)
 	s := newStore(t, shared.Get(t), versionTwo)
 	s.put("app", `{"password":"p"}`)
 	t.Setenv("VAULT_ADDR", s.server.Addr)
 	t.Setenv("VAULT_TOKEN", s.server.RootToken+"\n")
-	t.Setenv("VAULT_NAMESPACE", "team") // the community edition ignores it
+	t.Setenv("VAULT_NAMESPACE", "team") // Vault Community ignores it
 	t.Setenv("VAULT_WRAP_TTL", "60")
 	t.Setenv("VAULT_MAX_RETRIES", "0")
 	status, answer := s.server.Do(t, http.MethodGet, s.data("app"), nil)
@@ -149,7 +149,7 @@ func TestRealEnvironment(t *testing.T) {
 	is.NoErr(err)
 	is.Equal(got.Reveal(), "p")
 
-	// An agent's address in the environment does not win over one in code.
+	// VAULT_AGENT_ADDR does not win over WithAddress.
 	t.Setenv("VAULT_AGENT_ADDR", vaultserver.NewBlackHole(t).Addr)
 	b, err = vault.New(vault.WithMount(s.mount), vault.WithAddress(s.server.Addr))
 	is.NoErr(err)
@@ -168,12 +168,12 @@ func TestRealNamespace(t *testing.T) {
 	is.NoErr(err)
 	is.NoErr(c.Close())
 	is.Equal(recorder.Count("", "/v1/auth/token/revoke-self"), 1)
-	for _, request := range recorder.Requests() { // the login and the revocation among them
+	for _, request := range recorder.Requests() { // including login and revocation
 		is.Equal(request.Header.Get("X-Vault-Namespace"), "team/a")
 	}
 }
 
-// An answer that the server was told to wrap, as an agent in between may do, is no secret.
+// A wrapped answer, which a proxy may request, is not a secret.
 func TestRealWrapped(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
@@ -191,7 +191,7 @@ func TestRealWrapped(t *testing.T) {
 	is.True(strings.Contains(err.Error(), "wrapped"))
 }
 
-// A program's own client of the official package brings address, token and settings.
+// WithClient takes the address, token and settings of an official client.
 func TestRealClient(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
@@ -210,7 +210,7 @@ func TestRealClient(t *testing.T) {
 	_, err = c.Get(t.Context(), "app#password")
 	is.NoErr(err)
 	is.NoErr(c.Close())
-	is.True(valid(t, s.server, theirs.Token())) // it is not ours
+	is.True(valid(t, s.server, theirs.Token())) // not revoked: it is the program's
 }
 
 func official(t testing.TB, server *vaultserver.Server) *api.Client {

@@ -23,23 +23,23 @@ import (
 )
 
 const (
-	shortTTL     = 300 * time.Millisecond // of a cache, so that readers meet the backend
+	shortTTL     = 300 * time.Millisecond // cache TTL: readers reach the backend
 	coldKeys     = 20
 	fetchTimeout = time.Second
-	// maxStep is the longest back-off, and what a probe may take beyond it.
+	// maxStep is the longest back-off, plus the time of a probe.
 	maxStep = 12*time.Second + 2*fetchTimeout
 )
 
 // standard returns the recommended stack with a short TTL.
 func standard() secrets.Option { return middleware.Standard(cache.WithTTL(shortTTL)) }
 
-// local is a fallback to variables of the environment that are all there.
+// local is a fallback to environment variables that are all set.
 func local() secrets.Option {
 	lookup := func(name string) (string, bool) { return "local", strings.HasPrefix(name, "COLD_") }
 	return secrets.WithFallback(fallback.To(env.New(env.WithLookup(lookup))))
 }
 
-// cold reads keys that no cache knows, one after the other or all at a time, and returns how long all of them took.
+// cold reads uncached keys, in turn or concurrently, and returns how long all of them took.
 func cold(t testing.TB, c *secrets.Client, together bool, check func(s secrets.Secret, err error)) time.Duration {
 	t.Helper()
 	var (
@@ -64,7 +64,7 @@ func cold(t testing.TB, c *secrets.Client, together bool, check func(s secrets.S
 	return time.Since(began)
 }
 
-// A server that is sealed in the middle of reads is not noticed by those who have a value, and quickly by all others.
+// When a server is sealed, readers with a cached value notice nothing, and all others get an error quickly.
 func TestRealSealed(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
@@ -115,12 +115,12 @@ func TestRealSealed(t *testing.T) {
 		got, err := c.Get(t.Context(), "app#password")
 		return err == nil && !got.Meta().Stale && got.Reveal() == "second"
 	})
-	is.Equal(readers.stop(), nil) // none of them has failed at any time
+	is.Equal(readers.stop(), nil) // no read has failed
 	reads, stale, _ := readers.count()
 	t.Logf("%d reads, %d of them stale, none failed; fresh %v after the unsealing", reads, stale, took)
 }
 
-// A server that is gone refuses connections. It comes back with nothing of what it held.
+// A stopped server refuses connections. After its restart, its data is gone.
 func TestRealRestart(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
@@ -158,7 +158,7 @@ func TestRealRestart(t *testing.T) {
 	is.Equal(got.Reveal(), "second")
 }
 
-// A server that accepts and never answers costs each client some timeouts in all, and not one for each key.
+// A server that accepts connections and never answers costs each client a few timeouts in total, not one for each key.
 func TestRealBlackHole(t *testing.T) {
 	for name, test := range map[string]struct {
 		together    bool
@@ -189,13 +189,13 @@ func TestRealBlackHole(t *testing.T) {
 	}
 }
 
-// The requests that reach a server which does not answer for half a minute are few: neither readers nor the renewal of a
-// token that ends meanwhile press it. Afterwards the next step of the back-off brings fresh values.
+// A server that does not answer for half a minute gets few requests: neither readers nor the renewal of a token that ends meanwhile
+// overload it. Afterwards, the next probe brings fresh values.
 func TestRealOutage(t *testing.T) {
 	const outage = 30 * time.Second
 	for name, test := range map[string]struct {
 		begin, end func(s *vaultserver.Server, t vaultserver.TB)
-		requests   int // at most
+		requests   int // maximum
 	}{
 		"frozen": {(*vaultserver.Server).Pause, (*vaultserver.Server).Resume, 30},
 		"sealed": {(*vaultserver.Server).Seal, (*vaultserver.Server).Unseal, 60},
@@ -214,7 +214,7 @@ func TestRealOutage(t *testing.T) {
 			recorder.Reset()
 			test.begin(server, t)
 
-			// The cold ones have no old value to be served with.
+			// Cold readers have no stale value.
 			cold := keepReading(t, c, 1, pauseOfReaders, "cold#password")
 			before, _, _ := warm.count()
 			warm.goOn(t, outage)
@@ -228,7 +228,7 @@ func TestRealOutage(t *testing.T) {
 				outage, len(during), recorder.Connections(), reads-before, paths)
 			is.True(len(during) <= test.requests)
 			is.True(stale > 0)
-			if name == "sealed" { // without the cache, the readers would not be held off
+			if name == "sealed" { // without a cache, nothing holds readers off
 				recorder.Reset()
 				bare := keepReading(t, client(t, s.backendAt(recorder.Addr, r.auth())), 1, pauseOfReaders, "app#password")
 				bare.goOn(t, outage/30)

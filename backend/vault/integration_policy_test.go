@@ -15,7 +15,7 @@ import (
 	"github.com/seed-5482dd03/secrets/backend/vault"
 )
 
-// What a token may not read is denied, whether it exists or not, and never absent.
+// A read that the policies do not grant is denied, whether the secret exists or not; it is never a not-found.
 func TestRealPolicies(t *testing.T) {
 	eachVersion(t, func(t *testing.T, s *store) {
 		s.put("app/db", `{"password":"p"}`)
@@ -80,7 +80,7 @@ func TestRealDenialNamesThePath(t *testing.T) {
 		is.True(strings.Contains(err.Error(), s.mount+"/app/db"))
 		some := s.server.Token(t, `path "`+s.data("other")+`" { capabilities = ["read"] }`, nil)
 		_, err = client(t, s.backendAs(vault.WithToken(some))).Get(t.Context(), "app/db/password")
-		is.True(strings.Contains(err.Error(), s.data("app/db"))) // of the version that the mount has
+		is.True(strings.Contains(err.Error(), s.data("app/db"))) // the path for the mount's version
 	})
 }
 
@@ -113,7 +113,7 @@ func TestRealTokens(t *testing.T) {
 	})
 }
 
-// boundElsewhere returns a token that must not be used from this machine.
+// boundElsewhere returns a token that is bound to other addresses.
 func boundElsewhere(t testing.TB, s *store) string {
 	t.Helper()
 	role := unique("bound")
@@ -124,7 +124,7 @@ func boundElsewhere(t testing.TB, s *store) string {
 	return text(t, made, "auth", "client_token")
 }
 
-// What the tests of the wire replay for the server of these tests is what that says.
+// The replayed answers of the unit tests are those of this real server.
 func TestRealTokenAnswers(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, shared.Get(t), versionTwo)
@@ -157,7 +157,7 @@ func TestRealTokenAnswers(t *testing.T) {
 	}
 }
 
-// A denial that leaves open whether the token is at fault costs one question, whatever is read.
+// An ambiguous denial costs one look-up of the token, whatever is read.
 func TestRealTokenBoundElsewhere(t *testing.T) {
 	eachVersion(t, func(t *testing.T, s *store) {
 		is := is.New(t)
@@ -172,8 +172,8 @@ func TestRealTokenBoundElsewhere(t *testing.T) {
 	})
 }
 
-// A policy that denies is told so: nobody asks for the token.
-func TestRealDenialIsNotLookedInto(t *testing.T) {
+// A denial by policy needs no look-up of the token.
+func TestRealDenialByPolicyNeedsNoLookup(t *testing.T) {
 	eachVersion(t, func(t *testing.T, s *store) {
 		is := is.New(t)
 		recorder := s.server.Record(t)
@@ -184,7 +184,7 @@ func TestRealDenialIsNotLookedInto(t *testing.T) {
 	})
 }
 
-// The server denies a request without a token in nearly the words of a policy that denies.
+// The server denies a request without a token almost like a policy does.
 func TestRealNoToken(t *testing.T) {
 	eachVersion(t, func(t *testing.T, s *store) {
 		is := is.New(t)
@@ -209,7 +209,7 @@ func TestRealTokenExpires(t *testing.T) {
 	})
 }
 
-// To ask for the version of the mount uses none of a token's uses up.
+// Detecting the mount's version uses none of a token's uses.
 func TestRealTokenWithUses(t *testing.T) {
 	eachVersion(t, func(t *testing.T, s *store) {
 		is := is.New(t)
@@ -224,22 +224,22 @@ func TestRealTokenWithUses(t *testing.T) {
 	})
 }
 
-// Where something before the server keeps the question for the mount from it, the answers to reads tell what it is.
+// If a proxy blocks the detection, the answers to reads decide the version.
 func TestRealWithoutPreflight(t *testing.T) {
 	eachVersion(t, func(t *testing.T, s *store) {
 		s.put("app/db", `{"password":"p"}`)
-		s.put("data/app/db", `{"password":"of data"}`) // where version 2 would have app/db
+		s.put("data/app/db", `{"password":"of data"}`) // where version 2 has app/db
 		for _, status := range []int{http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed} {
 			is := is.New(t)
 			recorder := s.server.Record(t)
 			recorder.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
-				asks := strings.HasPrefix(r.URL.Path, "/v1/sys/internal/")
-				if asks {
+				isDetection := strings.HasPrefix(r.URL.Path, "/v1/sys/internal/")
+				if isDetection {
 					respond(w, status, `{"errors":["no"]}`)
 				}
-				return asks
+				return isDetection
 			})
-			for _, first := range []string{"app/db/password", "app/none/password"} { // from which the version is noted
+			for _, first := range []string{"app/db/password", "app/none/password"} { // the first read decides the version
 				c := client(t, s.backendAt(recorder.Addr, vault.WithToken(s.server.RootToken)))
 				for _, key := range []string{first, "app/db/password", "app/none/password", "data/app/db/password"} {
 					got, err := c.Get(t.Context(), key)

@@ -13,7 +13,7 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/vaultserver"
 )
 
-// A proxy of Vault that adds its own token is used without one, and the file that it writes its token to with one.
+// A Vault Proxy that adds its own token is used without one, and the token in its sink file with WithTokenFile.
 func TestRealProxy(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, shared.Get(t), versionTwo)
@@ -42,13 +42,13 @@ func TestRealProxy(t *testing.T) {
 		})
 	}
 	is := is.New(t)
-	other := newStore(t, s.server, versionTwo) // which the role must not read
+	other := newStore(t, s.server, versionTwo) // which the role may not read
 	b := open(t, proxy.Addr, vault.WithoutToken(), vault.WithMount(other.mount))
 	_, err := client(t, b).Get(t.Context(), "app#password")
 	is.Equal(secrets.Class(err), secrets.ErrPermissionDenied)
 }
 
-// What a proxy of Vault answers for a server that is down is an outage, too.
+// A Vault Proxy's answer for a server that is down is an outage, too.
 func TestRealProxyInAnOutage(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)

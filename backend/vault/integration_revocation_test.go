@@ -17,13 +17,13 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware/fallback"
 )
 
-// What the server takes away is gone when the cache asks next: no stale value hides it, and no other source takes its place,
-// but where the server says that there is nothing.
+// What the server no longer grants is gone with the next fetch of the cache: no stale value hides it. A fallback answers only for a
+// not-found.
 func TestRealTakenAway(t *testing.T) {
 	for name, test := range map[string]struct {
 		take, back func(s *store, policy, token string)
 		class      error  // nil if the fallback answers
-		want       string // after it was given back
+		want       string // after it was granted again
 	}{
 		"the right to read": {
 			take: func(s *store, policy, _ string) {

@@ -20,7 +20,7 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware/cache"
 )
 
-// A rotation is seen by all callers once one of them refreshes.
+// All callers see a rotation once one of them refreshes.
 func TestRealRefresh(t *testing.T) {
 	eachVersion(t, func(t *testing.T, s *store) {
 		is := is.New(t)
@@ -46,12 +46,12 @@ func TestRealRefresh(t *testing.T) {
 		}
 		is.Equal(get("app").Reveal(), `{"password":"second"}`)
 		s.put("app", `{"password":"third"}`)
-		c.Invalidate("app#other") // the document, whatever the field
+		c.Invalidate("app#other") // any field of the document
 		is.Equal(get("app#password").Reveal(), "third")
 	})
 }
 
-// Version 2 keeps what was there before the version that a consumer refuses. Version 1 keeps nothing.
+// Version 2 keeps the version before the one that a consumer refuses. Version 1 keeps none.
 func TestRealAlternates(t *testing.T) {
 	eachVersion(t, func(t *testing.T, s *store) {
 		is := is.New(t)
@@ -153,13 +153,13 @@ func TestRealNoTornPair(t *testing.T) {
 			}
 			t.Logf("%d versions written, %v reads saw %d, %d and %d of them", written, reads, len(versions[0]), len(versions[1]), len(versions[2]))
 			for i := range versions {
-				is.True(len(versions[i]) > 10) // or else nothing was rotated under the readers
+				is.True(len(versions[i]) > 10) // the control: secrets were rotated during the reads
 			}
 		})
 	}
 }
 
-// What a GetMany costs on the wire: one read for each secret and one look at the mount, and from the cache nothing.
+// A GetMany sends one read for each secret and one detection of the mount, and nothing for cached secrets.
 func TestRealRequests(t *testing.T) {
 	eachVersion(t, func(t *testing.T, s *store) {
 		is := is.New(t)
@@ -203,11 +203,11 @@ func TestRealRequests(t *testing.T) {
 		is.Equal(len(recorder.Requests()), 0)
 		_, err := c.Refresh(t.Context(), keys[0])
 		is.NoErr(err)
-		is.Equal(len(recorder.Requests()), 1) // the mount is known
+		is.Equal(len(recorder.Requests()), 1) // the mount was detected before
 	})
 }
 
-// Concurrent callers that all come first share the look at the mount.
+// Concurrent first callers share the detection of the mount.
 func TestRealRequestsTogether(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
@@ -224,16 +224,16 @@ func TestRealRequestsTogether(t *testing.T) {
 	}
 	running.Wait()
 	is.Equal(recorder.Count("GET", "/v1/sys/internal/ui/mounts/"), 1)
-	is.Equal(recorder.Count("PUT", "/v1/auth/"), 1) // and the login
+	is.Equal(recorder.Count("PUT", "/v1/auth/"), 1) // one login
 }
 
-// A mount that is upgraded from version 1 to 2 under readers is unavailable for a moment, and never without its secrets. A
-// cache spares its readers that moment.
+// During an upgrade from version 1 to 2, a mount is briefly unavailable; its secrets are never a not-found. With a cache, readers do not
+// notice.
 func TestRealUpgrade(t *testing.T) {
 	for name, test := range map[string]struct {
 		secrets int
 		opts    []secrets.Option
-		class   error // of the failures that may be
+		class   error // of the failures that are allowed
 	}{
 		"without a cache":                  {1, nil, secrets.ErrUnavailable},
 		"with a cache":                     {1, []secrets.Option{middleware.Standard(cache.WithTTL(20 * time.Millisecond))}, nil},

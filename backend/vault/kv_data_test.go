@@ -19,8 +19,8 @@ func contextWithTimeout(t *testing.T, d time.Duration) (context.Context, context
 	return context.WithTimeout(t.Context(), d)
 }
 
-// Version 1 shows a field named ttl, or lease, as the duration of a lease that it does not make. Such a secret is none of version 2,
-// wherever it stands: https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v1#ttl.
+// Version 1 reports a field named ttl or lease as the duration, without a lease. Such a secret is not taken for version 2, whatever its
+// path: https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v1#ttl.
 func TestTheTTLOfVersionOneIsData(t *testing.T) {
 	for _, field := range []string{"ttl", "lease"} {
 		for value, duration := range map[string]string{
@@ -49,9 +49,9 @@ func TestTheTTLOfVersionOneIsData(t *testing.T) {
 	}
 }
 
-// A version that the server will delete is served until then: https://developer.hashicorp.com/vault/docs/secrets/kv/kv-v2, for
-// delete_version_after.
-func TestAVersionWithAnEnd(t *testing.T) {
+// A version with a scheduled deletion (delete_version_after) is served until then:
+// https://developer.hashicorp.com/vault/docs/secrets/kv/kv-v2.
+func TestAVersionIsServedUntilItsDeletion(t *testing.T) {
 	body := func(end string) string {
 		return `{"data":{"data":{"a":"b"},"metadata":{"version":1,"destroyed":false,"deletion_time":` + end + `}}}`
 	}
@@ -60,7 +60,7 @@ func TestAVersionWithAnEnd(t *testing.T) {
 		"null":                             {},
 		`"2999-01-01T00:00:00Z"`:           time.Date(2999, 1, 1, 0, 0, 0, 0, time.UTC),
 		`"2031-11-24T02:41:16.421288153Z"`: time.Date(2031, 11, 24, 2, 41, 16, 421288153, time.UTC),
-		`"2020-01-01T00:00:00Z"`:           time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), // over by this machine's clock
+		`"2020-01-01T00:00:00Z"`:           time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), // past by this machine's clock
 	} {
 		is := is.New(t)
 		f := newFake(t)
@@ -74,12 +74,11 @@ func TestAVersionWithAnEnd(t *testing.T) {
 		f := newFake(t)
 		f.reply("secret/data/app", http.StatusOK, body(end))
 		_, err := f.backend(t).Fetch(t.Context(), secrets.Ref{Path: "app"})
-		is.Equal(secrets.Class(err), secrets.ErrMalformed) // nobody knows how long it may be kept
+		is.Equal(secrets.Class(err), secrets.ErrMalformed) // its end is unknown
 	}
 }
 
-// Vault takes null for a secret, as "vault write secret/data/app data=null" does, and gives it back so.
-// A time that is no time costs nobody the secret.
+// An invalid created_time does not fail the read.
 func TestCreatedAt(t *testing.T) {
 	for created, want := range map[string]time.Time{
 		`"2026-11-24T02:41:16.41092911Z"`:  time.Date(2026, 11, 24, 2, 41, 16, 410929110, time.UTC),
@@ -107,6 +106,7 @@ func TestCreatedAt(t *testing.T) {
 	}
 }
 
+// Vault stores null as a secret, after "vault write secret/data/app data=null", and returns null.
 func TestANullIsADocumentWithoutFields(t *testing.T) {
 	is := is.New(t)
 	f := newFake(t)
@@ -120,8 +120,8 @@ func TestANullIsADocumentWithoutFields(t *testing.T) {
 	is.Equal(secrets.Class(err), secrets.ErrFieldNotFound)
 }
 
-// An answer that contradicts itself is not used.
-func TestAnswersThatContradictThemselves(t *testing.T) {
+// An inconsistent answer is not used.
+func TestInconsistentAnswersAreMalformed(t *testing.T) {
 	two := func(rest string) string {
 		return `{"data":{"data":{"a":"` + canary + `"},"metadata":{"version":1}}` + rest + `}`
 	}
@@ -129,7 +129,7 @@ func TestAnswersThatContradictThemselves(t *testing.T) {
 		"errors":               two(`,"errors":["x"]`),
 		"one error":            two(`,"errors":"x"`),
 		"destroyed":            `{"data":{"data":{"a":"b"},"metadata":{"version":1,"destroyed":true}}}`,
-		"destroyed of no sort": `{"data":{"data":{"a":"b"},"metadata":{"version":1,"destroyed":"yes"}}}`,
+		"destroyed is no bool": `{"data":{"data":{"a":"b"},"metadata":{"version":1,"destroyed":"yes"}}}`,
 		"two documents":        `{"data":{"data":{"a":"b"},"data":{"a":"c"},"metadata":{"version":1}}}`,
 		"a version as text":    `{"data":{"data":{"a":"b"},"metadata":{"version":"1"}}}`,
 		"a negative version":   `{"data":{"data":{"a":"b"},"metadata":{"version":-1}}}`,
@@ -155,7 +155,7 @@ func TestAnswersThatContradictThemselves(t *testing.T) {
 			f := newFake(t)
 			f.reply("secret/data/app", http.StatusOK, body)
 			_, err := f.backend(t, vault.WithKVVersion(2)).Fetch(t.Context(), secrets.Ref{Path: "app"})
-			is.True(err != nil) // Vault writes no such thing
+			is.True(err != nil) // Vault sends no duplicates
 		})
 	}
 	for name, body := range map[string]string{"no errors": two(`,"errors":[]`), "null": two(`,"errors":null`)} { // the controls

@@ -46,7 +46,7 @@ func TestResolve(t *testing.T) {
 	}
 }
 
-func TestFieldsOfOneSecretAreOneCall(t *testing.T) {
+func TestFieldsOfOneSecretTakeOneRead(t *testing.T) {
 	is := is.New(t)
 	f := newFake(t)
 	f.put("database", `{"user":"u1","password":"p1","port":5432,"tls":{"on":true},"none":null}`)
@@ -71,7 +71,7 @@ func TestFieldsOfOneSecretAreOneCall(t *testing.T) {
 	is.True(strings.Contains(err.Error(), "field name of database/user; the whole secret is database/user/name#"))
 }
 
-func TestTenFieldsOfThreeSecretsAreThreeReads(t *testing.T) {
+func TestTenFieldsOfThreeSecretsTakeThreeReads(t *testing.T) {
 	is := is.New(t)
 	f := newFake(t)
 	var keys []string
@@ -101,7 +101,7 @@ func TestTenFieldsOfThreeSecretsAreThreeReads(t *testing.T) {
 	}
 }
 
-func TestGetManyAsksForADocumentOnce(t *testing.T) {
+func TestGetManyReadsADocumentOnce(t *testing.T) {
 	is := is.New(t)
 	f := newFake(t)
 	f.put("a", `{"x":"1"}`)
@@ -141,7 +141,7 @@ func TestVersions(t *testing.T) {
 		is.True(errors.Is(err, secrets.ErrDeleted))
 	}
 	f.seen()
-	// The server takes 0 and -1 for the latest, and must not be asked.
+	// The server reads 0 and -1 as the latest version: the backend must not send them.
 	for _, version := range []string{"0", "-1", "+1", "01", "1.0", "x", "1e3", "99999999999999999999"} {
 		_, err := c.Get(t.Context(), "database?version="+version)
 		is.True(errors.Is(err, secrets.ErrInvalidKey))
@@ -149,7 +149,7 @@ func TestVersions(t *testing.T) {
 	is.Equal(len(f.seen()), 0)
 	f.reply("secret/data/odd", http.StatusOK, `{"data":{"data":{"a":"b"},"metadata":{"version":8}}}`)
 	_, err = c.Get(t.Context(), "odd?version=7")
-	is.True(errors.Is(err, secrets.ErrMalformed)) // another version than the one asked for
+	is.True(errors.Is(err, secrets.ErrMalformed)) // another version than requested
 }
 
 func TestKVVersion1(t *testing.T) {
@@ -179,7 +179,7 @@ func TestKVVersion1(t *testing.T) {
 	is.True(errors.Is(err, secrets.ErrNotFound))
 }
 
-func TestALiveUpgradeGoesUnnoticed(t *testing.T) {
+func TestReadsContinueDuringAnUpgrade(t *testing.T) {
 	is := is.New(t)
 	f := newFake(t)
 	f.version(1)
@@ -201,11 +201,11 @@ func TestALiveUpgradeGoesUnnoticed(t *testing.T) {
 	is.Equal(f.seen(), []string{"GET secret/data/database"})
 
 	_, err := f.backend(t, vault.WithKVVersion(1)).Fetch(t.Context(), secrets.Ref{Path: "database"})
-	is.True(errors.Is(err, secrets.ErrInvalidKey)) // the program said otherwise: that is no "not found"
+	is.True(errors.Is(err, secrets.ErrInvalidKey)) // WithKVVersion is wrong: that is not a not-found
 }
 
-func TestASettingOfTheMountIsNoSecret(t *testing.T) {
-	for _, told := range []bool{true, false} { // whether the token may ask for the version
+func TestSettingsOfTheMountAreNotSecrets(t *testing.T) {
+	for _, told := range []bool{true, false} { // whether the token may detect the version
 		is := is.New(t)
 		f := newFake(t)
 		if !told {
@@ -229,7 +229,7 @@ func TestASettingOfTheMountIsNoSecret(t *testing.T) {
 		f.vault.Delete("secret/config")
 		_, err = read()
 		is.True(errors.Is(err, secrets.ErrDeleted))
-		f.reply("secret/data/config", http.StatusNotFound, bodyMissing) // it was removed with all of its versions
+		f.reply("secret/data/config", http.StatusNotFound, bodyMissing) // removed with all its versions
 		_, err = read()
 		is.True(errors.Is(err, secrets.ErrNotFound))
 		_, err = f.backend(t).Fetch(t.Context(), secrets.Ref{Path: "config"})
@@ -237,7 +237,7 @@ func TestASettingOfTheMountIsNoSecret(t *testing.T) {
 	}
 }
 
-func TestAnUpgradeThatPoliciesFollowGoesUnnoticed(t *testing.T) {
+func TestReadsContinueWhenPoliciesChangeWithAnUpgrade(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		f := inMemory(t)
@@ -263,11 +263,11 @@ func TestAnUpgradeThatPoliciesFollowGoesUnnoticed(t *testing.T) {
 		is.True(errors.Is(read("1"), secrets.ErrInvalidKey))
 		f.version(2)
 		time.Sleep(time.Minute)
-		is.NoErr(read("1")) // though nobody has read anything else
+		is.NoErr(read("1")) // without any other read before
 	})
 }
 
-func TestWithKVVersionAsksNothing(t *testing.T) {
+func TestWithKVVersionSkipsTheDetection(t *testing.T) {
 	is := is.New(t)
 	f := newFake(t)
 	f.put("a", `{"x":"1"}`)
@@ -292,7 +292,7 @@ func TestMounts(t *testing.T) {
 	}{
 		{mount: "team/a/kv", path: "app/db", want: `{"x":"1"}`},
 		{mount: "team/a/kv/", path: "app/db", want: `{"x":"1"}`},
-		{mount: "team/a/kv", path: "data/x", want: `{"x":"2"}`}, // a name that begins as the path of version 2 does
+		{mount: "team/a/kv", path: "data/x", want: `{"x":"2"}`}, // a name with the prefix of version 2 paths
 		{mount: "team/a/kv/app", path: "db", class: secrets.ErrInvalidKey, detail: `the mount is "team/a/kv"`},
 		{mount: "database", path: "creds/app", class: secrets.ErrInvalidKey, detail: "WithDynamicSecrets"},
 		{mount: "odd", path: "x", class: secrets.ErrUnavailable, detail: "not Vault's"},
@@ -311,8 +311,8 @@ func TestMounts(t *testing.T) {
 	}
 }
 
-// TestMountsThatMustNotBeAskedFor has the server deny what is mounted, as it does for a token that may do nothing there.
-func TestMountsThatMustNotBeAskedFor(t *testing.T) {
+// The server denies the detection of the mount's version, as for a token without any permission there.
+func TestDeniedMountDetection(t *testing.T) {
 	const v1, v2 = "secret/app", "secret/data/app"
 	value1, value2 := `{"data":{"a":"1"}}`, `{"data":{"data":{"a":"2"},"metadata":{"version":3}}}`
 	for _, c := range []struct {
@@ -345,7 +345,7 @@ func TestMountsThatMustNotBeAskedFor(t *testing.T) {
 		{name: "the token unknown", preflight: 4030, class: secrets.ErrUnauthenticated, requests: 1, noted: 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			t.Parallel() // some try again
+			t.Parallel() // some are retried
 			is := is.New(t)
 			f := newFake(t)
 			body := bodyPreflightDenied
@@ -378,7 +378,7 @@ func TestMountsThatMustNotBeAskedFor(t *testing.T) {
 	}
 }
 
-func TestTheMountIsAskedForOnce(t *testing.T) {
+func TestTheMountIsDetectedOnce(t *testing.T) {
 	is := is.New(t)
 	f := newFake(t)
 	const callers = 50
@@ -400,15 +400,15 @@ func TestTheMountIsAskedForOnce(t *testing.T) {
 	is.Equal(requests[0], preflight)
 }
 
-func TestWhoAskedForTheMountAndLeftDisturbsNobody(t *testing.T) {
+func TestACanceledMountDetectionIsRepeatedForTheOthers(t *testing.T) {
 	is := is.New(t)
 	f := newFake(t)
 	f.put("app", `{"x":"1"}`)
 	var requests atomic.Int64
-	asked := make(chan struct{}, 10)
+	received := make(chan struct{}, 10)
 	f.handle("sys/internal/ui/mounts/secret", func(w http.ResponseWriter, r *http.Request) {
 		first := requests.Add(1) == 1
-		asked <- struct{}{}
+		received <- struct{}{}
 		if first { // it hangs
 			<-r.Context().Done()
 			return
@@ -422,7 +422,7 @@ func TestWhoAskedForTheMountAndLeftDisturbsNobody(t *testing.T) {
 		_, err := b.Fetch(ctx, secrets.Ref{Path: "app"})
 		results <- err
 	}()
-	<-asked
+	<-received
 	go func() {
 		_, err := b.Fetch(t.Context(), secrets.Ref{Path: "app"})
 		results <- err
@@ -436,7 +436,7 @@ func TestWhoAskedForTheMountAndLeftDisturbsNobody(t *testing.T) {
 	is.NoErr(second)
 }
 
-func TestTheRefusalOfAnOldTokenIsNotForWhoHasTheNewOne(t *testing.T) {
+func TestACallerWithANewTokenRepeatsARefusedDetection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		f := inMemory(t)
@@ -469,7 +469,7 @@ func TestTheRefusalOfAnOldTokenIsNotForWhoHasTheNewOne(t *testing.T) {
 	})
 }
 
-func TestANotFoundOfAMountThatWasMadeAnewIsNotBelieved(t *testing.T) {
+func TestANotFoundOfARecreatedMountIsRechecked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		f := inMemory(t)
@@ -481,13 +481,13 @@ func TestANotFoundOfAMountThatWasMadeAnewIsNotBelieved(t *testing.T) {
 		}
 		is.NoErr(read())
 		f.version(1)                                    // removed, and mounted as version 1
-		is.True(errors.Is(read(), secrets.ErrNotFound)) // the control: version 2 is still believed in
+		is.True(errors.Is(read(), secrets.ErrNotFound)) // the control: version 2 is not rechecked yet
 		time.Sleep(time.Minute)
 		is.NoErr(read())
 		f.seen()
 		_, err := b.Fetch(t.Context(), secrets.Ref{Path: "missing"})
 		is.True(errors.Is(err, secrets.ErrNotFound))
-		is.Equal(len(f.seen()), 1) // and is asked about once a minute at the most
+		is.Equal(len(f.seen()), 1) // detection at most once a minute
 	})
 }
 

@@ -10,8 +10,8 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// A program with many leases pays no more for each. If each lease looked at all the others, this would take minutes.
-func TestTheTableOfLeasesTakesConstantWork(t *testing.T) {
+// A lease takes constant time, however many there are: a scan of all leases for each would take minutes here.
+func TestALeaseTakesConstantTime(t *testing.T) {
 	is := is.New(t)
 	const many = 200_000
 	var table leases
@@ -20,10 +20,10 @@ func TestTheTableOfLeasesTakesConstantWork(t *testing.T) {
 		is.True(table.note(secrets.Ref{Path: fmt.Sprint(i)}, 1, began.Add(time.Hour)))
 	}
 	is.True(time.Since(began) < 20*time.Second)
-	is.Equal(len(table.held), many) // none of them is over
+	is.Equal(len(table.held), many) // none has expired
 }
 
-func TestTheTableOfLeasesForgetsThoseThatAreOver(t *testing.T) {
+func TestExpiredLeasesAreRemoved(t *testing.T) {
 	is := is.New(t)
 	var table leases
 	live := time.Now().Add(time.Hour)

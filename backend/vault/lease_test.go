@@ -43,7 +43,7 @@ func TestDynamicSecrets(t *testing.T) {
 	for path, lease := range map[string]time.Duration{
 		"creds/app": time.Hour, "creds/far": 100 * 365 * 24 * time.Hour, "creds/exponent": 100 * 365 * 24 * time.Hour,
 		"creds/number": time.Hour,
-		// A lease of which nobody knows how long it lasts must not be kept: it is over at once.
+		// A lease with an unknown duration must not be cached: it ends at once.
 		"creds/endless": 0, "creds/odd": 0, "creds/text": 0, "creds/none": 0,
 		"no-lease": none, "null": none, "static-creds/app": 2 * time.Minute, "static-creds/cron": 2 * time.Minute,
 	} {
@@ -60,7 +60,7 @@ func TestDynamicSecrets(t *testing.T) {
 	}
 	is := is.New(t)
 	for _, request := range f.seen() {
-		is.True(!strings.Contains(request, "sys/")) // what is mounted need not be known
+		is.True(!strings.Contains(request, "sys/")) // no detection of the mount
 	}
 	_, err := c.Get(t.Context(), "creds/unknown#")
 	is.True(errors.Is(err, secrets.ErrNotFound))
@@ -72,9 +72,9 @@ func TestDynamicSecrets(t *testing.T) {
 	is.Equal(len(f.seen()), 0)
 }
 
-// The password of a static role whose rotation is due is good until Vault has rotated, though it says that the ttl is 0. What the ttl
-// says is no part of the secret: one that is asked for later is not another one.
-func TestTheRotationOfAStaticRoleIsDue(t *testing.T) {
+// While the rotation of a static role is due, the ttl is 0, and the password stays valid until Vault has rotated it. The ttl is not part of
+// the document: it would change the version.
+func TestAStaticRoleWhoseRotationIsDue(t *testing.T) {
 	is := is.New(t)
 	f := newFake(t)
 	reply := func(password string, ttl int) {
@@ -105,7 +105,7 @@ func TestTheRotationOfAStaticRoleIsDue(t *testing.T) {
 	is.True(get().Meta().Version != due.Meta().Version)
 }
 
-// TestLeasesEndWithTheirToken has the token replaced while what it brought is in the cache.
+// A cached secret ends with the token that obtained it.
 func TestLeasesEndWithTheirToken(t *testing.T) {
 	is := is.New(t)
 	f := newFake(t)
@@ -134,8 +134,8 @@ func TestLeasesEndWithTheirToken(t *testing.T) {
 	f.seen()
 	_, err = c.Get(t.Context(), "missing")
 	is.True(errors.Is(err, secrets.ErrNotFound))
-	get("creds/app#user", "u1") // the same token with another newline is the same
-	// Another one. The next request, for whatever it is, notices.
+	get("creds/app#user", "u1") // a newline does not change the token
+	// Another token: the next request of any key drops the leases of the old one.
 	f.handle("database/other", func(w http.ResponseWriter, _ *http.Request) { respond(w, http.StatusNotFound, bodyMissing) })
 	is.NoErr(os.WriteFile(file, []byte("hvs.another"), 0o600))
 	f.seen()
@@ -143,10 +143,10 @@ func TestLeasesEndWithTheirToken(t *testing.T) {
 	is.True(errors.Is(err, secrets.ErrNotFound))
 	get("creds/app#user", "u2")
 	get("static#user", "static")
-	is.Equal(len(f.seen()), 2) // other, and creds/app: a static role has no lease
+	is.Equal(len(f.seen()), 2) // other and creds/app; a static role has no lease
 }
 
-func TestALeaseOfATokenThatEndedMeanwhileIsAskedForAgain(t *testing.T) {
+func TestALeaseIsReadAgainIfItsTokenEndedMeanwhile(t *testing.T) {
 	is := is.New(t)
 	f := newFake(t)
 	file := filepath.Join(t.TempDir(), "token")
@@ -155,7 +155,7 @@ func TestALeaseOfATokenThatEndedMeanwhileIsAskedForAgain(t *testing.T) {
 	made := 0
 	f.handle("database/creds/app", func(w http.ResponseWriter, r *http.Request) {
 		made++
-		if made == 1 { // while this is answered, another request finds another token
+		if made == 1 { // meanwhile another request reads a new token
 			is.NoErr(os.WriteFile(file, []byte("hvs.two"), 0o600))
 			_, err := b.Fetch(r.Context(), secrets.Ref{Path: "none"})
 			is.True(err != nil)

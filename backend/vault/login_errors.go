@@ -15,10 +15,10 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/network"
 )
 
-// loginFailure returns the error of one class for err, of a login at the auth method of the mount, or "" if it is not known.
-// No failure of a login is "not found", and none is about the key that was asked for.
+// loginFailure returns the error for err, from a login at the auth method at mount ("": unknown). It is never a not-found, nor any error
+// about the key of the caller.
 func loginFailure(ctx context.Context, mount string, err error) (failure error) {
-	defer func() { // the methods of a foreign error run here, those of a nil pointer among them
+	defer func() { // methods of a foreign error may panic, as those of a nil pointer do
 		if recover() != nil {
 			failure = fail(secrets.ErrUnknown, "the login failed")
 		}
@@ -36,50 +36,51 @@ func loginFailure(ctx context.Context, mount string, err error) (failure error) 
 	if ctx.Err() != nil {
 		return errLoginTimeout()
 	}
-	if unread(err) {
-		return unavailable("the answer to the login" + at + " is not Vault's: does a proxy stand before it?")
+	if isNotJSON(err) {
+		return unavailable("the answer to the login" + at + " is not Vault's: is a proxy in front of it?")
 	}
-	if unconnected(err) {
-		return unreached(ctx, err)
+	if isConnectionError(err) {
+		return requestError(ctx, err)
 	}
 	return fail(loginClass(err), "the login"+at+" failed") // the text of a foreign error may quote anything
 }
 
-// loginClass returns the class of a login that has failed with err.
+// loginClass returns the class of a failed login.
 func loginClass(err error) error {
 	class := secrets.Class(err)
 	if slices.Contains([]error{secrets.ErrUnavailable, secrets.ErrMalformed, secrets.ErrUnknown}, class) {
 		return class
 	}
-	return secrets.ErrUnauthenticated // what the method was to log in with is not there, or was denied to it
+	return secrets.ErrUnauthenticated // the method's credential is missing, or denied to it
 }
 
-// unread reports whether err is of an answer that is no JSON.
-func unread(err error) bool {
+// isNotJSON reports whether err is from parsing an answer that is not JSON.
+func isNotJSON(err error) bool {
 	_, syntax := errors.AsType[*json.SyntaxError](err)
 	_, kind := errors.AsType[*json.UnmarshalTypeError](err)
 	return syntax || kind
 }
 
-// unconnected reports whether err is of the connection to the server.
-func unconnected(err error) bool {
+// isConnectionError reports whether err is from the connection to the server.
+func isConnectionError(err error) bool {
 	_, request := errors.AsType[*url.Error](err)
 	_, ofNetwork := errors.AsType[net.Error](err)
 	return request || ofNetwork || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, network.ErrTooLarge)
 }
 
-// loginFailure returns the error that the answer to a login stands for. Of the answer's own text nothing is passed on.
+// loginFailure returns the error of the answer to a login. The answer's own text is dropped.
 func (a answer) loginFailure(at string) error {
 	said := fmt.Sprintf("the server refused the login%s (status %d)", at, a.status)
-	if a.says("Vault is sealed") {
+	if a.hasText("Vault is sealed") {
 		return unavailable("the server is sealed")
 	}
-	if !a.vaults && a.status >= http.StatusBadRequest && a.status < http.StatusInternalServerError && a.status != http.StatusTooManyRequests {
+	if !a.fromVault && a.status >= http.StatusBadRequest && a.status < http.StatusInternalServerError &&
+		a.status != http.StatusTooManyRequests {
 		return unavailable(fmt.Sprintf("the answer to the login%s is not Vault's (status %d): "+
-			"a proxy stands before it, or the address is to begin with https://", at, a.status))
+			"a proxy is in front of it, or the address must begin with https://", at, a.status))
 	}
 	for _, known := range loginTexts() {
-		if !a.says(known.text) {
+		if !a.hasText(known.text) {
 			continue
 		}
 		if known.outage {
@@ -89,21 +90,23 @@ func (a answer) loginFailure(at string) error {
 	}
 	switch {
 	case !a.refuses():
-		return unavailable(fmt.Sprintf("the server did not answer the login%s (status %d)", at, a.status))
+		return unavailable(fmt.Sprintf("the server failed at the login%s (status %d); is the auth method configured? Vault's log says more",
+			at, a.status))
 	case a.status == http.StatusNotFound, a.status == http.StatusMethodNotAllowed:
 		return unauthenticated(said + ": no auth method of this kind is mounted there; see WithAuthMount")
 	case a.status == http.StatusForbidden:
 		return unauthenticated(said + ", and did not say why: the credential is not valid for the role, the role does not allow this " +
-			"machine's address, failed logins have locked it for a while, or no auth method is mounted there (see WithAuthMount)")
+			"machine's address, failed logins have locked it for a while, the Kubernetes cluster does not confirm the token or cannot be " +
+			"reached by Vault, or no auth method is mounted there (see WithAuthMount)")
 	default:
 		return unauthenticated(said)
 	}
 }
 
-// loginTexts returns what Vault says of a login, and what it means. The first that fits counts. They are those of Vault 1.21, in
+// loginTexts returns texts of failed logins and their meaning. The first match counts. They are those of Vault 1.21, in
 //
 //   - AppRole: https://github.com/hashicorp/vault/blob/v1.21.0/builtin/credential/approle/path_login.go and validation.go
-//   - JWT: https://github.com/hashicorp/vault-plugin-auth-jwt/blob/v0.25.0/path_login.go and claims.go, and of
+//   - JWT: https://github.com/hashicorp/vault-plugin-auth-jwt/blob/v0.25.0/path_login.go and claims.go, and
 //     https://github.com/hashicorp/cap/blob/jwt/v0.11.0/jwt/jwt.go and keyset.go
 //   - Kubernetes: https://github.com/hashicorp/vault-plugin-auth-kubernetes/blob/v0.23.0/path_login.go
 func loginTexts() []loginText {
@@ -122,10 +125,10 @@ func loginTexts() []loginText {
 		{text: "service account name not authorized", means: "the role is not for this service account; see its bound_service_account_names"},
 		{text: "namespace not authorized", means: "the role is not for this Kubernetes namespace; see its bound_service_account_namespaces"},
 
-		{text: "token is expired", means: "the JWT has expired; its file, variable or provider must bring a new one"},
-		{text: "token not yet valid", means: "the JWT is not valid yet; do the clocks differ?"},
-		{text: "token issued in the future", means: "the JWT is not valid yet; do the clocks differ?"},
-		{text: "audience claim found in JWT but no audiences bound", means: "the JWT has an audience, and the role no bound_audiences"},
+		{text: "token is expired", means: "the JWT has expired; its file, variable or provider must supply a new one"},
+		{text: "token not yet valid", means: notYet},
+		{text: "token issued in the future", means: notYet},
+		{text: "audience claim found in JWT but no audiences bound", means: "the JWT has an audience, but the role has no bound_audiences"},
 		{text: "(aud) claim", means: noAudience},
 		{text: "aud claim does not match", means: noAudience},
 		{text: "(iss) claim", means: "the issuer of the JWT is not the bound_issuer of the auth method"},
@@ -148,18 +151,19 @@ func loginTexts() []loginText {
 	}
 }
 
-// loginText is a part of what Vault says of a login.
+// loginText is a part of a Vault error text.
 type loginText struct {
 	text   string
 	means  string
-	outage bool // of the server or of what it asks, and no refusal
+	outage bool // the server or a service behind it failed: not a refusal
 }
 
 const (
 	notFrom      = "it does not allow the role or the secret ID from this machine's address; see their CIDR blocks"
 	wrongIDs     = "the role ID or the secret ID is not valid, or the secret ID has expired or is used up"
 	noRole       = "its auth method has no such role"
-	noAudience   = "the audience of the JWT is none that the role allows (bound_audiences, or audience of Kubernetes)"
+	noAudience   = "the audience of the JWT is not one of the role's (bound_audiences, or audience for Kubernetes)"
 	badSignature = "no key of the auth method has signed the JWT"
 	notJWT       = "the credential is not a signed JWT"
+	notYet       = "the JWT is not valid yet; do the clocks differ?"
 )

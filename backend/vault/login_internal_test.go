@@ -17,7 +17,7 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-func TestMethodThatDoesNotHeedItsContext(t *testing.T) {
+func TestMethodThatIgnoresItsContext(t *testing.T) {
 	var calls atomic.Int32
 	deaf := loginFunc(func(context.Context, *api.Client) (*api.Secret, error) {
 		calls.Add(1)
@@ -52,9 +52,10 @@ func TestForeignMethods(t *testing.T) {
 		{"panic", func(context.Context, *api.Client) (*api.Secret, error) { panic(canary) }, secrets.ErrUnknown, "panic with a string"},
 		{"Goexit", func(context.Context, *api.Client) (*api.Secret, error) { runtime.Goexit(); panic("unreachable") }, secrets.ErrUnknown,
 			"ended its goroutine"},
-		{"nothing", func(context.Context, *api.Client) (*api.Secret, error) { return nil, nil }, secrets.ErrUnavailable, "empty answer"},
+		{"nothing", func(context.Context, *api.Client) (*api.Secret, error) { return nil, nil }, secrets.ErrUnavailable,
+			"the answer to the login is empty"},
 		{"no auth", func(context.Context, *api.Client) (*api.Secret, error) { return &api.Secret{}, nil }, secrets.ErrUnavailable,
-			"without a token"},
+			"has no token"},
 		{"wrapped", func(context.Context, *api.Client) (*api.Secret, error) {
 			return &api.Secret{WrapInfo: &api.SecretWrapInfo{Token: canary}}, nil
 		}, secrets.ErrMalformed, "wrapped"},
@@ -98,7 +99,7 @@ func TestForeignMethods(t *testing.T) {
 	})
 }
 
-func TestMethodCanNotPolluteTheBackend(t *testing.T) {
+func TestMethodCannotChangeTheBackendsClient(t *testing.T) {
 	rude := loginFunc(func(ctx context.Context, client *api.Client) (*api.Secret, error) {
 		client.SetToken("polluted")
 		client.SetNamespace("polluted")
@@ -109,7 +110,7 @@ func TestMethodCanNotPolluteTheBackend(t *testing.T) {
 	bubble(t, rude, func(t *testing.T, is *is.I, w *wire, s *session, _ *endings) {
 		_, err := s.token(t.Context())
 		is.NoErr(err)
-		is.Equal(w.calls("/login")[0].token, "polluted") // control: it did what it wanted to its own
+		is.Equal(w.calls("/login")[0].token, "polluted") // control: it changed its own client
 		is.Equal(s.server.client().Token(), "")
 		is.Equal(s.server.client().Namespace(), "")
 		is.Equal(s.server.client().Headers().Get("X-Polluted"), "")
@@ -134,7 +135,7 @@ func TestRefusals(t *testing.T) {
 		{"denied by a proxy", 403, `<html>` + canary + `</html>`, secrets.ErrUnavailable, "is not Vault's (status 403)"},
 		{"denied by a mesh", 403, `RBAC: access denied`, secrets.ErrUnavailable, "is not Vault's (status 403)"},
 		{"401 of a proxy", 401, ``, secrets.ErrUnavailable, "is not Vault's (status 401)"},
-		{"HTTP where it wants TLS", 400, "Client sent an HTTP request to an HTTPS server.\n", secrets.ErrUnavailable, "https://"},
+		{"HTTP to a TLS port", 400, "Client sent an HTTP request to an HTTPS server.\n", secrets.ErrUnavailable, "https://"},
 		{"no mount", 404, `{"errors":["no handler for route \"auth/test/login\". route entry not found."]}`, secrets.ErrUnauthenticated,
 			"WithAuthMount"},
 		{"no Vault behind a proxy", 404, `<html>` + canary + `</html>`, secrets.ErrUnavailable, "not Vault's"},
@@ -142,8 +143,8 @@ func TestRefusals(t *testing.T) {
 		{"sealed", 503, `{"errors":["Vault is sealed"]}`, secrets.ErrUnavailable, "sealed"},
 		{"bad gateway", 502, `<html>` + canary + `</html>`, secrets.ErrUnavailable, "(status 502)"},
 		{"no connection", -1, "", secrets.ErrUnavailable, "no answer"},
-		{"empty", 200, ``, secrets.ErrUnavailable, "empty answer"},
-		{"204", 204, ``, secrets.ErrUnavailable, "empty answer"},
+		{"empty", 200, ``, secrets.ErrUnavailable, "the answer to the login is empty"},
+		{"204", 204, ``, secrets.ErrUnavailable, "the answer to the login is empty"},
 		{"another program's", 200, `{"status":"` + canary + `"}`, secrets.ErrUnavailable, "not Vault's"},
 		{"no JSON", 200, `<html>` + canary + `</html>`, secrets.ErrUnavailable, "not Vault's"},
 		{"another kind", 200, `{"auth":"` + canary + `"}`, secrets.ErrUnavailable, "not Vault's"},

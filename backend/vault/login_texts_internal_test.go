@@ -1,7 +1,10 @@
 package vault
 
 import (
+	"errors"
+	"io/fs"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -12,8 +15,8 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// What Vault says of a login gets own words: what is wrong with which part, and nothing of the text itself. The bodies are those of the
-// sources that login_errors.go names; the integration tests have most of them from a real server.
+// An error of a refused login says which part is wrong, in this package's words only. The bodies are from the sources that login_errors.go
+// names; the integration tests get most of them from a real server.
 func TestLoginTexts(t *testing.T) {
 	const canary = "canary-7f3Kq9"
 	for _, c := range []struct {
@@ -43,7 +46,7 @@ func TestLoginTexts(t *testing.T) {
 		{400, "error validating token: invalid audience (aud) claim: audience claim does not match any expected audience",
 			secrets.ErrUnauthenticated, noAudience},
 		{400, "audience claim found in JWT but no audiences bound to the role",
-			secrets.ErrUnauthenticated, "the role no bound_audiences"},
+			secrets.ErrUnauthenticated, "the role has no bound_audiences"},
 		{400, "error validating token: invalid issuer (iss) claim", secrets.ErrUnauthenticated, "bound_issuer"},
 		{400, "error validating token: invalid subject (sub) claim", secrets.ErrUnauthenticated, "bound_subject"},
 		{400, `error validating claims: claim "` + canary + `" does not match any associated bound claim values`,
@@ -63,7 +66,7 @@ func TestLoginTexts(t *testing.T) {
 	} {
 		t.Run(c.body, func(t *testing.T) {
 			is := is.New(t)
-			err := answer{status: c.status, vaults: true, errors: []string{c.body}}.loginFailure(" at auth/x")
+			err := answer{status: c.status, fromVault: true, errors: []string{c.body}}.loginFailure(" at auth/x")
 			is.Equal(secrets.Class(err), c.class)
 			if !strings.Contains(err.Error(), c.means) {
 				t.Errorf("%q has no %q", err, c.means)
@@ -74,13 +77,13 @@ func TestLoginTexts(t *testing.T) {
 	}
 }
 
-// A login in a namespace of its own is renewed and revoked there, and what it brought reads where the backend is.
+// The token of a login in another namespace is renewed and revoked there, and reads in the backend's namespace.
 func TestAuthNamespace(t *testing.T) {
 	root, child := "", "team/child"
 	for _, c := range []struct {
 		name   string
 		opts   []AuthOption
-		logins string // where they are sent
+		logins string // the namespace of the logins
 	}{
 		{"by default", nil, child},
 		{"of the parent", []AuthOption{WithAuthNamespace("team")}, "team"},
@@ -113,14 +116,14 @@ func TestAuthNamespace(t *testing.T) {
 	is.New(t).True(AppRole("role", Value("id"), WithAuthNamespace("a\nb")).Validate() != nil)
 }
 
-// A token that the server does not know any more is replaced, whatever its age says: Vault up to 1.16 and OpenBao say only "permission
-// denied" of it. What a proxy refuses says nothing of the token: it is renewed a little later.
+// A token that the server rejects is replaced, whatever its age: Vault up to 1.16 and OpenBao say only "permission denied". A proxy's
+// refusal is not about the token: the renewal is retried a little later.
 func TestRenewalOfDeadToken(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		status int
 		body   string
-		ended  bool // the token, at once
+		ended  bool // the token ends at once
 		logins int
 	}{
 		{"Vault 1.21", http.StatusForbidden, `{"errors":["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]}`, true, 1},
@@ -148,7 +151,7 @@ func TestRenewalOfDeadToken(t *testing.T) {
 	}
 }
 
-// Close succeeds where there is nothing left to revoke.
+// Close succeeds if there is nothing left to revoke.
 func TestRevocationOfDeadToken(t *testing.T) {
 	for body, class := range map[string]error{
 		`{"errors":["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]}`: nil,
@@ -163,4 +166,14 @@ func TestRevocationOfDeadToken(t *testing.T) {
 			is.Equal(secrets.Class(s.close()), class)
 		})
 	}
+}
+
+// Outside of a pod there is no token of a service account. The error says what to set instead.
+func TestMissingServiceAccountTokenNamesTheAlternatives(t *testing.T) {
+	is := is.New(t)
+	_, missing := os.Stat(serviceAccountToken)
+	_, err := readFile("the credential in", serviceAccountToken, strings.TrimSpace)
+	is.Equal(err != nil && strings.Contains(err.Error(), "VAULT_JWT_FILE"), errors.Is(missing, fs.ErrNotExist))
+	_, err = readFile("the credential in", t.TempDir()+"/none", strings.TrimSpace)
+	is.True(err != nil && !strings.Contains(err.Error(), "VAULT_JWT_FILE")) // another file needs another hint
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/vaultserver"
 )
 
-// shared is the server of the integration tests. Nothing starts it where they are left out.
+// shared is the server of the integration tests. Without them, it does not start.
 var shared vaultserver.Shared
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(shared.Main(m)) }

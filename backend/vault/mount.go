@@ -21,24 +21,24 @@ const (
 	kv2
 )
 
-// recheck is how old the knowledge of a mount's version may be before a not-found, a denial or a refusal is believed. A mount
-// that was removed and made again with another version, or upgraded together with its policies, answers so for everything.
+// recheck is the age from which a not-found, a denial or a refusal makes the backend detect the version again: a mount that was recreated
+// with another version, or upgraded together with its policies, answers like that for every secret.
 const recheck = time.Minute
 
-// mount is the mount of a KV secrets engine. Its version decides at which path a secret is, and is asked of the server.
+// mount is the mount of a KV secrets engine. Its version, which the server reports, decides the path of a secret.
 type mount struct {
 	path  string
-	fixed bool // the program says which version it is
+	fixed bool // version is from WithKVVersion
 
 	mu      sync.Mutex
 	version kvVersion // or unknownVersion
-	noted   time.Time // when version was
+	noted   time.Time // when version was set
 	query   *query    // under way, or nil
 }
 
-// query is a question for the version that several callers wait for.
+// query is a request for the version, shared by callers.
 type query struct {
-	serial  uint64        // of the token that asks
+	serial  uint64        // of its token
 	done    chan struct{} // closed after the others are set
 	version kvVersion
 	err     error
@@ -48,7 +48,7 @@ func newMount(path string, version kvVersion) *mount {
 	return &mount{path: path, fixed: version != unknownVersion, version: version}
 }
 
-// find returns the version of the mount. It is unknownVersion if the server does not tell.
+// find returns the version of the mount, or unknownVersion if the server does not say.
 func (m *mount) find(ctx context.Context, s *server, t token) (kvVersion, error) {
 	for {
 		version, q, mine := m.join(t)
@@ -64,21 +64,21 @@ func (m *mount) find(ctx context.Context, s *server, t token) (kvVersion, error)
 			return unknownVersion, ctx.Err()
 		case <-q.done:
 		}
-		// The next one asks if who asked has given up, or was refused for a token that is another's by now.
+		// Another caller runs the next query if the last caller has left, or its token was rejected and this caller has another.
 		if !isContextError(q.err) && (q.serial == t.serial || !errors.Is(q.err, secrets.ErrUnauthenticated)) {
 			return q.version, q.err
 		}
 	}
 }
 
-// known returns the version as far as it is known. It asks nobody, and nobody holds the lock while they ask.
+// known returns the version if it was detected. It makes no network calls.
 func (m *mount) known() kvVersion {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.version
 }
 
-// join returns the version if it is known, and else the query for it. If mine is true, the caller has to run it, with t.
+// join returns the version if it is known, or else the query for it. If mine is true, the caller must run it with t.
 func (m *mount) join(t token) (version kvVersion, q *query, mine bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -100,18 +100,18 @@ func (m *mount) run(ctx context.Context, q *query, s *server, t token) {
 		m.query = nil
 		m.set(q.version)
 	}()
-	q.version, q.err = m.ask(ctx, s, t)
+	q.version, q.err = m.fetchVersion(ctx, s, t)
 }
 
-// ask asks the server what is mounted. Any token that may do something below the mount may ask.
-func (m *mount) ask(ctx context.Context, s *server, t token) (kvVersion, error) {
+// fetchVersion reads the mount's version from the server. A token that has any permission below the mount may do so.
+func (m *mount) fetchVersion(ctx context.Context, s *server, t token) (kvVersion, error) {
 	a, err := s.get(ctx, t, "sys/internal/ui/mounts/"+m.path, nil)
 	if err != nil {
 		return unknownVersion, err
 	}
 	switch a.status {
 	case http.StatusOK:
-		return m.read(a)
+		return m.parseVersion(a)
 	case http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed:
 		if err := a.failure("the mount " + m.path); errors.Is(err, secrets.ErrUnauthenticated) {
 			return unknownVersion, err
@@ -122,8 +122,8 @@ func (m *mount) ask(ctx context.Context, s *server, t token) (kvVersion, error) 
 	}
 }
 
-// read reads what is mounted from an answer.
-func (m *mount) read(a answer) (kvVersion, error) {
+// parseVersion returns the version in an answer.
+func (m *mount) parseVersion(a answer) (kvVersion, error) {
 	fields, err := a.success("the mount " + m.path)
 	if err != nil {
 		return unknownVersion, err
@@ -133,14 +133,14 @@ func (m *mount) read(a answer) (kvVersion, error) {
 	decode(fields["type"], &engine)
 	decode(fields["path"], &path)
 	decode(fields["options"], &options)
-	switch path = strings.TrimSuffix(path, "/"); { // of what the server says, only what the program has said too is shown
+	switch path = strings.TrimSuffix(path, "/"); { // of the server's text, only what is in the program's own path may be shown
 	case strings.HasPrefix(m.path, path+"/"):
-		return unknownVersion, invalid(fmt.Sprintf("the mount is %q, and WithMount or VAULT_MOUNT says %q", path, m.path))
+		return unknownVersion, invalid(fmt.Sprintf("the mount is %q, but WithMount or VAULT_MOUNT says %q; "+
+			"set it to %[1]q, and write the rest in front of the key", path, m.path))
 	case path != "" && path != m.path:
 		return unknownVersion, malformed("an answer about another mount than " + m.path)
 	case engine != "kv" && engine != "generic":
-		return unknownVersion, invalid("what is mounted at " + m.path + " is no KV secrets engine: a read may make a lease, " +
-			"which WithDynamicSecrets allows")
+		return unknownVersion, invalid(m.path + " is not a KV secrets engine; if its reads may create leases, use WithDynamicSecrets")
 	}
 	switch options["version"] {
 	case "2":
@@ -152,22 +152,22 @@ func (m *mount) read(a answer) (kvVersion, error) {
 	}
 }
 
-// note records that the mount is of version.
+// note records the version of the mount.
 func (m *mount) note(version kvVersion) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.set(version)
 }
 
-// set is note for who holds the lock.
+// set is note for a caller that holds the lock.
 func (m *mount) set(version kvVersion) {
 	if !m.fixed && version != unknownVersion {
 		m.version, m.noted = version, time.Now()
 	}
 }
 
-// forget makes the next find ask again, if version is still what is known. It reports whether there is something to ask.
-func (m *mount) forget(version kvVersion) bool {
+// invalidate makes the next find query the server, if version is still current. It returns false for a fixed version.
+func (m *mount) invalidate(version kvVersion) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.fixed {
@@ -179,12 +179,12 @@ func (m *mount) forget(version kvVersion) bool {
 	return true
 }
 
-// doubt is forget if version was noted too long ago to believe what may be for another version.
-func (m *mount) doubt(version kvVersion) bool {
+// invalidateIfOld is invalidate, if version is older than recheck.
+func (m *mount) invalidateIfOld(version kvVersion) bool {
 	m.mu.Lock()
 	old := !m.fixed && time.Since(m.noted) >= recheck
 	m.mu.Unlock()
-	return old && m.forget(version)
+	return old && m.invalidate(version)
 }
 
 func isContextError(err error) bool {

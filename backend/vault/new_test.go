@@ -21,7 +21,7 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// environment has a backend look variables up in vars.
+// environment makes a backend look up variables in vars.
 func environment(vars map[string]string) vault.Option {
 	return vault.WithLookup(func(name string) (string, bool) {
 		value, ok := vars[name]
@@ -72,7 +72,7 @@ func TestFaults(t *testing.T) {
 		{name: "a path of the API", opts: opts{vault.WithAddress(ok + "/v1/"), vault.WithToken("t")}, want: "WithAddress ends in /v1"},
 		{name: "an empty address", opts: opts{vault.WithAddress(""), vault.WithToken("t")}, want: "WithAddress: an empty address"},
 		{name: "two tokens", opts: opts{vault.WithAddress(ok), vault.WithToken("t"), vault.WithTokenFile("f")},
-			want: "WithTokenFile gives a second source of tokens beside WithToken"},
+			want: "WithTokenFile is a second source of tokens, after WithToken"},
 		{name: "a token in the environment too", env: map[string]string{"VAULT_TOKEN": "x"},
 			opts: opts{vault.WithAddress(ok), vault.WithToken("t")}},
 		{name: "a nil method", opts: opts{vault.WithAddress(ok), vault.WithAuth(nil)}, want: "WithAuth: a nil method"},
@@ -104,17 +104,17 @@ func TestFaults(t *testing.T) {
 		{name: "a bad switch", env: map[string]string{"VAULT_SKIP_VERIFY": "maybe"}, opts: opts{vault.WithAddress(ok), vault.WithToken("t")},
 			want: "VAULT_SKIP_VERIFY is neither"},
 		{name: "TLS twice", opts: opts{vault.WithAddress(ok), vault.WithToken("t"), vault.WithTLSConfig(&tls.Config{}),
-			vault.WithTLSServerName("x")}, want: "WithTLSConfig is all"},
+			vault.WithTLSServerName("x")}, want: "WithTLSConfig is the whole"},
 		{name: "no TLS", opts: opts{vault.WithAddress(ok), vault.WithToken("t"), vault.WithTLSConfig(nil)}, want: "WithTLSConfig: nil"},
 		{name: "TLS beside an HTTP client",
 			opts: opts{vault.WithAddress(ok), vault.WithToken("t"), vault.WithHTTPClient(&http.Client{}), vault.WithTLSSkipVerify()},
-			want: "WithHTTPClient brings"},
+			want: "WithHTTPClient has TLS settings"},
 		{name: "no HTTP client", opts: opts{vault.WithAddress(ok), vault.WithToken("t"), vault.WithHTTPClient(nil)}, want: "WithHTTPClient: nil"},
 		{name: "no client", opts: opts{vault.WithClient(nil)}, want: "WithClient: nil"},
 		{name: "a client", opts: opts{vault.WithClient(newClient()), vault.WithToken("t")}},
 		{name: "a client without a token", opts: opts{vault.WithClient(newClient())}, want: "no token"},
 		{name: "a client and an address", opts: opts{vault.WithClient(newClient()), vault.WithToken("t"), vault.WithAddress(ok)},
-			want: "WithClient says how to connect already, beside WithAddress"},
+			want: "WithClient already says how to connect; drop WithAddress"},
 		{name: "a socket and a transport",
 			opts: opts{vault.WithAddress("unix:///x"), vault.WithToken("t"), vault.WithHTTPClient(&http.Client{Transport: transport(nil)})},
 			want: "unix://"},
@@ -137,7 +137,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-func TestAllFaultsAreTold(t *testing.T) {
+func TestNewReportsAllFaults(t *testing.T) {
 	is := is.New(t)
 	_, err := vault.New(vault.WithLookup(noEnvironment), vault.WithMount(""), vault.WithMaxSize(-1), vault.WithName(""))
 	for _, want := range []string{"WithMount", "WithMaxSize", "WithName", "no address", "no token"} {
@@ -145,8 +145,8 @@ func TestAllFaultsAreTold(t *testing.T) {
 	}
 }
 
-// TestWhatTheProcessHasInItsEnvironmentDoesNotCount has a backend with a look-up of its own in a process with other settings.
-func TestWhatTheProcessHasInItsEnvironmentDoesNotCount(t *testing.T) {
+// With WithLookup, the process environment has no effect.
+func TestWithLookupReplacesTheProcessEnvironment(t *testing.T) {
 	is := is.New(t)
 	f := newFake(t)
 	f.put("app", `{"x":"1"}`)
@@ -171,7 +171,7 @@ func TestWhatTheProcessHasInItsEnvironmentDoesNotCount(t *testing.T) {
 	is.Equal(header.Get("X-Vault-Request"), "true")
 }
 
-func TestTheEnvironmentSaysWhatNoOptionSays(t *testing.T) {
+func TestOptionsWinOverVariables(t *testing.T) {
 	is := is.New(t)
 	f := newFake(t)
 	var header http.Header
@@ -179,7 +179,7 @@ func TestTheEnvironmentSaysWhatNoOptionSays(t *testing.T) {
 		header = r.Header.Clone()
 		respond(w, http.StatusOK, `{"data":{"data":{},"metadata":{"version":1}}}`)
 	})
-	ask := func(vars map[string]string, opts ...vault.Option) (token, namespace string) {
+	tokenSent := func(vars map[string]string, opts ...vault.Option) (token, namespace string) {
 		t.Helper()
 		for name, value := range vars {
 			t.Setenv(name, value)
@@ -195,18 +195,18 @@ func TestTheEnvironmentSaysWhatNoOptionSays(t *testing.T) {
 	is.NoErr(os.WriteFile(file, []byte("of-the-file\n"), 0o600))
 
 	vars := map[string]string{"VAULT_ADDR": f.URL, "VAULT_TOKEN": " of-the-variable\n", "VAULT_NAMESPACE": "team"}
-	token, namespace := ask(vars)
+	token, namespace := tokenSent(vars)
 	is.Equal([2]string{token, namespace}, [2]string{"of-the-variable", "team"})
-	token, namespace = ask(vars, vault.WithToken("of-the-option"), vault.WithNamespace(""))
+	token, namespace = tokenSent(vars, vault.WithToken("of-the-option"), vault.WithNamespace(""))
 	is.Equal([2]string{token, namespace}, [2]string{"of-the-option", ""})
 	maps.Copy(vars, map[string]string{"VAULT_TOKEN": "", "VAULT_TOKEN_FILE": file})
-	token, _ = ask(vars)
+	token, _ = tokenSent(vars)
 	is.Equal(token, "of-the-file")
 	maps.Copy(vars, map[string]string{"VAULT_TOKEN_FILE": "", "VAULT_AGENT_ADDR": f.URL, "VAULT_ADDR": "https://127.0.0.1:1"})
-	token, _ = ask(vars)
+	token, _ = tokenSent(vars)
 	is.Equal(token, "") // an agent adds its own
 	maps.Copy(vars, map[string]string{"VAULT_AGENT_ADDR": "https://127.0.0.1:1"})
-	token, _ = ask(vars, vault.WithAddress(f.URL), vault.WithToken("of-the-option"))
+	token, _ = tokenSent(vars, vault.WithAddress(f.URL), vault.WithToken("of-the-option"))
 	is.Equal(token, "of-the-option") // the address in code wins
 }
 
@@ -226,7 +226,7 @@ func TestWithClient(t *testing.T) {
 	own.SetWrappingLookupFunc(func(string, string) string { return "60s" })
 	b, err := vault.New(vault.WithClient(own), vault.WithKVVersion(2), vault.WithLookup(noEnvironment))
 	is.NoErr(err)
-	for _, token := range []string{"one", "two"} { // as the program that renews it does
+	for _, token := range []string{"one", "two"} { // the program renews it
 		own.SetToken(token)
 		_, err = b.Fetch(t.Context(), secrets.Ref{Path: "app"})
 		is.NoErr(err)
@@ -236,7 +236,7 @@ func TestWithClient(t *testing.T) {
 		is.Equal(header.Get("X-Vault-Wrap-Ttl"), "")
 	}
 	is.NoErr(b.Close())
-	is.Equal(own.Token(), "two")             // it is the program's
+	is.Equal(own.Token(), "two")             // unchanged
 	is.Equal(len(f.seen()), 2)               // nothing was revoked
 	is.Equal(own.Namespace(), "team")        // nor changed
 	other, seen := stranger(t)               // and the copy follows no redirect,
@@ -256,7 +256,7 @@ func TestNoDumpOfABackendShowsATokenOrASecret(t *testing.T) {
 	b := f.backend(t)
 	s, err := b.Fetch(t.Context(), secrets.Ref{Path: "app"})
 	is.NoErr(err)
-	secretstest.AssertNoLeak(t, fakeToken, b, s) // the connection stays open, and has buffers
+	secretstest.AssertNoLeak(t, fakeToken, b, s) // the connection is open and has buffers
 	secretstest.AssertNoLeak(t, canary, b, s)
 }
 
@@ -333,7 +333,7 @@ func TestAServerThatIsNotThere(t *testing.T) {
 	address := "http://" + l.Addr().String()
 	is.NoErr(l.Close())
 	b, err := vault.New(vault.WithAddress(address), vault.WithToken(canary), vault.WithLookup(noEnvironment))
-	is.NoErr(err) // it is for the first request to find
+	is.NoErr(err) // New does not connect
 	_, err = b.Fetch(t.Context(), secrets.Ref{Path: "app"})
 	is.True(errors.Is(err, secrets.ErrUnavailable))
 	is.True(strings.Contains(err.Error(), "connection refused"))
@@ -345,14 +345,14 @@ func TestAServerThatIsNotThere(t *testing.T) {
 	is.True(errors.Is(err, secrets.ErrClosed))
 }
 
-func TestWhatCloseCutsOffIsNoDenial(t *testing.T) {
+func TestARequestThatCloseCutsOffIsErrClosed(t *testing.T) {
 	is := is.New(t)
 	f := newFake(t)
 	f.reply("auth/approle/login", http.StatusOK, `{"auth":{"client_token":"`+fakeToken+`","lease_duration":0}}`)
 	f.reply("auth/token/revoke-self", http.StatusNoContent, "")
-	asked, closed := make(chan struct{}), make(chan struct{})
+	received, closed := make(chan struct{}), make(chan struct{})
 	f.handle("secret/data/app", func(w http.ResponseWriter, _ *http.Request) {
-		close(asked)
+		close(received)
 		<-closed
 		respond(w, http.StatusForbidden, bodyInvalidToken)
 	})
@@ -364,14 +364,14 @@ func TestWhatCloseCutsOffIsNoDenial(t *testing.T) {
 		_, err := b.Fetch(t.Context(), secrets.Ref{Path: "app"})
 		result <- err
 	}()
-	<-asked
+	<-received
 	is.NoErr(b.Close())
 	close(closed)
 	is.True(errors.Is(<-result, secrets.ErrClosed))
 }
 
-// A Client closes its backend. If another Client has the same one, its error must say why it ended.
-func TestASecondClientOfAClosedBackendIsToldWhy(t *testing.T) {
+// A Client closes its backend. If another Client shares it, its error must say so.
+func TestASecondClientOfAClosedBackend(t *testing.T) {
 	for name, opts := range map[string][]secrets.Option{"plain": nil, "with all layers": {middleware.Standard()}} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)

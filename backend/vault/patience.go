@@ -2,13 +2,13 @@ package vault
 
 import "context"
 
-// turn is for what one at a time may do, and what nobody waits for longer than a context lasts. It has room for one.
+// turn is a mutex whose acquire ends with a context.
 type turn chan struct{}
 
 func newTurn() turn { return make(turn, 1) }
 
-// take waits for the turn. Who has taken it gives it back.
-func (t turn) take(ctx context.Context) error {
+// acquire waits for the turn. The caller must release it.
+func (t turn) acquire(ctx context.Context) error {
 	select {
 	case t <- struct{}{}:
 		return nil
@@ -17,18 +17,18 @@ func (t turn) take(ctx context.Context) error {
 	}
 }
 
-func (t turn) giveBack() { <-t }
+func (t turn) release() { <-t }
 
-// patiently runs look, which may hang as the reading of a file on a network does, whatever its context says. If it does, callers leave with
-// their contexts, and none looks beside it. then runs after look, outside of the turn, also if nobody waits any more.
-func patiently[T any](ctx context.Context, t turn, look func() T, then func(T)) (result T, err error) {
-	if err := t.take(ctx); err != nil {
+// runDetached runs look on a goroutine that holds t: a file on a network may hang and ignore every context. Callers leave with their own
+// context, and no second look starts meanwhile. After look, then runs without the turn, even if nobody waits any more.
+func runDetached[T any](ctx context.Context, t turn, look func() T, then func(T)) (result T, err error) {
+	if err := t.acquire(ctx); err != nil {
 		return result, err
 	}
 	seen := make(chan T, 1)
 	go func() {
 		result := look()
-		t.giveBack()
+		t.release()
 		then(result)
 		seen <- result
 	}()

@@ -16,7 +16,7 @@ import (
 	"github.com/seed-5482dd03/secrets/backend/vault"
 )
 
-// Behind a proxy, connections are made with the rotated files, too, and are of HTTP/2.
+// Connections through a proxy use rotated files and HTTP/2 too.
 func TestRotatedFilesBehindProxy(t *testing.T) {
 	is := is.New(t)
 	s, ca := newRotating(t), filepath.Join(t.TempDir(), "ca.pem")
@@ -39,7 +39,7 @@ func TestRotatedFilesBehindProxy(t *testing.T) {
 			return
 		}
 		go func() {
-			_, _ = io.Copy(server, sent) // which may hold what the client has sent at once
+			_, _ = io.Copy(server, sent) // the reader may have buffered the client's first bytes
 			_ = server.Close()
 		}()
 		_, _ = io.Copy(client, server)

@@ -17,7 +17,7 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// stranger is a server that notes whether anything reaches it.
+// stranger is another host that records its requests.
 func stranger(t *testing.T) (s *httptest.Server, tokens *[]string) {
 	t.Helper()
 	tokens = new([]string)
@@ -36,7 +36,7 @@ func redirect(f *fake, status int, to string) {
 	})
 }
 
-func TestARedirectBringsNothingToAnotherHost(t *testing.T) {
+func TestARedirectToAnotherHostSendsNothing(t *testing.T) {
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		is := is.New(t)
 		f := newFake(t)
@@ -48,9 +48,9 @@ func TestARedirectBringsNothingToAnotherHost(t *testing.T) {
 		is.True(errors.Is(err, secrets.ErrUnavailable)) // not "not found"
 		is.True(strings.Contains(err.Error(), "WithRedirectHosts"))
 		is.Equal(len(*seen), 0)
-		is.Equal(len(f.seen()), 1) // it is not worth trying again
+		is.Equal(len(f.seen()), 1) // not retried
 
-		// The control: the stranger sees the token of a client that is allowed to follow.
+		// The control: a client that follows redirects sends its token to the stranger.
 		host := strings.TrimPrefix(other.URL, "http://")
 		for _, allowed := range []string{host, "127.0.0.1"} {
 			*seen = nil
@@ -63,14 +63,14 @@ func TestARedirectBringsNothingToAnotherHost(t *testing.T) {
 	}
 }
 
-func TestARedirectIsNotFollowedByTheHTTPClientOfTheProgram(t *testing.T) {
+func TestTheProgramsHTTPClientFollowsNoRedirect(t *testing.T) {
 	for _, status := range []int{300, 301, 302, 303, 304, 305, 307, 308} {
 		is := is.New(t)
 		f := newFake(t)
 		other, seen := stranger(t)
 		redirect(f, status, other.URL+"/v1/secret/data/app")
 		settings := api.DefaultConfig()
-		settings.Address, settings.HttpClient = f.URL, new(http.Client) // which follows
+		settings.Address, settings.HttpClient = f.URL, new(http.Client) // its default follows redirects
 		theirs, err := api.NewClient(settings)
 		is.NoErr(err)
 		theirs.SetToken(fakeToken)
@@ -83,7 +83,7 @@ func TestARedirectIsNotFollowedByTheHTTPClientOfTheProgram(t *testing.T) {
 	}
 }
 
-// redirectOnce has the first request redirected, and those after it answered as ever.
+// redirectOnce redirects the first request and answers later ones as usual.
 func redirectOnce(f *fake, path, to string) {
 	redirected := false
 	f.handle(path, func(w http.ResponseWriter, r *http.Request) {
@@ -117,7 +117,7 @@ func TestRedirectsToTheSameDocumentAreFollowed(t *testing.T) {
 	is.Equal(s.Reveal(), `{"a":"b"}`)
 }
 
-// A redirect chooses the host alone: the path is sent as it was before, however the answer has written it.
+// A redirect decides the host only: the path keeps its original escapes.
 func TestARedirectDoesNotRewriteThePath(t *testing.T) {
 	for _, to := range []string{"/v1/secret%2Fdata%2Fapp", "/v1%2fsecret/data/app", "/v1/secret/data/%61pp", "/v1/secret/data/app#x"} {
 		is := is.New(t)
@@ -138,7 +138,7 @@ func TestARedirectDoesNotRewriteThePath(t *testing.T) {
 	}
 }
 
-// A host of IPv6 may be written with its brackets and without them, as any other with a port and without one.
+// An IPv6 host may be written with or without brackets, like any host with or without a port.
 func TestRedirectHostsOfIPv6(t *testing.T) {
 	for _, c := range []struct {
 		peer, to string
@@ -157,12 +157,12 @@ func TestRedirectHostsOfIPv6(t *testing.T) {
 		{"node.example", "https://NODE.example:1", true},
 	} {
 		is := is.New(t)
-		var asked []string
+		var hosts []string
 		b, err := vault.New(vault.WithAddress("https://vault.example"), vault.WithToken(fakeToken), vault.WithKVVersion(2),
 			vault.WithRedirectHosts(c.peer), vault.WithLookup(noEnvironment), vault.WithMaxPause(time.Millisecond),
 			vault.WithHTTPClient(&http.Client{Transport: transport(func(r *http.Request) (*http.Response, error) {
 				w := httptest.NewRecorder()
-				if asked = append(asked, r.URL.Host); len(asked) == 1 {
+				if hosts = append(hosts, r.URL.Host); len(hosts) == 1 {
 					w.Header().Set("Location", c.to+r.URL.Path)
 					w.WriteHeader(http.StatusTemporaryRedirect)
 				} else {
@@ -175,12 +175,12 @@ func TestRedirectHostsOfIPv6(t *testing.T) {
 		is.NoErr(err)
 		_, err = b.Fetch(t.Context(), secrets.Ref{Path: "app"})
 		is.Equal(err == nil, c.trusted) // c.peer, c.to
-		is.Equal(len(asked) == 2, c.trusted)
+		is.Equal(len(hosts) == 2, c.trusted)
 		is.NoErr(b.Close())
 	}
 }
 
-// What was asked for is what is answered, or nothing: the server, or what stands before it, must not put another document in its place.
+// A redirect to another document is refused: neither the server nor a proxy may swap documents.
 func TestRedirectsToAnotherDocumentAreRefused(t *testing.T) {
 	for _, to := range []string{
 		"/v1/secret/data/clean", "clean", "/v1/secret/data/app/", "/v1/secret/data/app?version=1", "/v1/secret/data/APP", "/v1/other/data/app",
@@ -196,7 +196,7 @@ func TestRedirectsToAnotherDocumentAreRefused(t *testing.T) {
 		is.True(s.IsZero())
 		is.Equal(len(f.seen()), 1)
 	}
-	// A version that was asked for must not get lost.
+	// A redirect must keep the version.
 	is := is.New(t)
 	f := newFake(t)
 	f.put("app", `{"a":"b"}`)
@@ -205,7 +205,7 @@ func TestRedirectsToAnotherDocumentAreRefused(t *testing.T) {
 	is.Equal(secrets.Class(err), secrets.ErrUnavailable)
 }
 
-// A Vault that is published below a path shares its host with other programs. The token is none of theirs.
+// A Vault below a path shares its host with other programs, which must not get the token.
 func TestARedirectStaysBelowTheAddress(t *testing.T) {
 	for to, followed := range map[string]bool{
 		"/other/app": false, "/v1/secret/data/app": false, "/vaults/v1/secret/data/app": false, "/vault/../other/v1/secret/data/app": false,
@@ -238,7 +238,7 @@ func TestARedirectStaysBelowTheAddress(t *testing.T) {
 	}
 }
 
-// The host of a redirect is text of the server, which may echo what it was sent.
+// The host of a redirect is text of the server, which may echo the request.
 func TestNoHostOfARedirectIsInAnError(t *testing.T) {
 	for _, to := range []string{
 		"https://" + fakeToken + ".example/", "http://" + fakeToken + ":80/v1/secret/data/app", fakeToken + "://x/", "/" + fakeToken,
@@ -252,7 +252,7 @@ func TestNoHostOfARedirectIsInAnError(t *testing.T) {
 	}
 }
 
-func TestRedirectsThatLeadNowhere(t *testing.T) {
+func TestInvalidRedirects(t *testing.T) {
 	f := newFake(t)
 	own, err := url.Parse(f.URL)
 	if err != nil {
@@ -278,7 +278,7 @@ func TestRedirectsThatLeadNowhere(t *testing.T) {
 	}
 }
 
-func TestARedirectNeverGivesUpEncryption(t *testing.T) {
+func TestARedirectNeverDropsTLS(t *testing.T) {
 	is := is.New(t)
 	plain, seen := stranger(t)
 	secure := httptest.NewTLSServer(http.RedirectHandler(plain.URL+"/v1/secret/data/app", http.StatusTemporaryRedirect))

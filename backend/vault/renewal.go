@@ -11,16 +11,16 @@ import (
 
 const (
 	renewTimeout = 10 * time.Second
-	// The pauses between two attempts double from least to most.
-	leastPause = time.Second
-	maxPause   = 30 * time.Second
+	// The pauses between two attempts double from minPause to maxPause.
+	minPause = time.Second
+	maxPause = 30 * time.Second
 )
 
-// keep extends g ahead of its end, again and again, until ctx ends, another token is there, or g is over.
-func (s *session) keep(ctx context.Context, g *grant) {
-	ctx = context.WithValue(ctx, once{}, true)
+// renewLoop extends g before its end, until ctx ends, another token replaces it, or g expires.
+func (s *session) renewLoop(ctx context.Context, g *grant) {
+	ctx = context.WithValue(ctx, noRetry{}, true)
 	var pause time.Duration
-	next := s.ahead(g)
+	next := s.renewAt(g)
 	for {
 		end, renewable := s.state(g)
 		if next.After(end) {
@@ -39,13 +39,13 @@ func (s *session) keep(ctx context.Context, g *grant) {
 		case ctx.Err() != nil, replaced:
 			return
 		case err == nil:
-			pause, next = 0, s.ahead(g)
-		case errors.Is(err, errDead):
+			pause, next = 0, s.renewAt(g)
+		case errors.Is(err, errTokenInvalid):
 			s.drop(g)
 			return
 		default:
 			pause = longer(pause)
-			next = time.Now().Add(pause + rand.N(pause/4)) // not for security: it only spreads load
+			next = time.Now().Add(pause + rand.N(pause/4)) // not for security: it spreads load
 		}
 	}
 }
@@ -56,18 +56,18 @@ func (s *session) state(g *grant) (end time.Time, renewable bool) {
 	return g.end, g.renewable
 }
 
-// ahead returns when to extend g: at two thirds of its time, more or less.
-func (s *session) ahead(g *grant) time.Time {
+// renewAt returns when to extend g: at two thirds of its TTL, ±10 %.
+func (s *session) renewAt(g *grant) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	twoThirds := g.ttl / 3 * 2
-	return g.end.Add(twoThirds - g.ttl).Add(rand.N(twoThirds/5+1) - twoThirds/10) // not for security: it only spreads load
+	return g.end.Add(twoThirds - g.ttl).Add(rand.N(twoThirds/5+1) - twoThirds/10) // not for security: it spreads load
 }
 
-// errDead says that the server does not know the token any more.
-var errDead = errors.New("dead")
+// errTokenInvalid says that the server rejects the token.
+var errTokenInvalid = errors.New("dead")
 
-// extend makes g last longer, which is about to end, or else gets another token in its place.
+// extend renews g, or else logs in. replaced reports whether another token took its place.
 func (s *session) extend(ctx context.Context, g *grant, end time.Time, renewable bool) (replaced bool, err error) {
 	ctx, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
@@ -81,7 +81,7 @@ func (s *session) extend(ctx context.Context, g *grant, end time.Time, renewable
 	return err == nil, err
 }
 
-// renew asks the server to let g last longer, and reports whether it does. If it will not, that is no error.
+// renew renews g and reports whether it lasts longer. A refusal is not an error: a login follows.
 func (s *session) renew(ctx context.Context, g *grant) (extended bool, err error) {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, renewTimeout)
@@ -90,9 +90,9 @@ func (s *session) renew(ctx context.Context, g *grant) (extended bool, err error
 	if err != nil {
 		a, answered := answerOf(err)
 		switch {
-		case answered && a.disowns():
-			return false, errDead
-		case answered && a.vaults && a.refuses(): // a proxy that refuses may not do so for long
+		case answered && a.rejectsToken():
+			return false, errTokenInvalid
+		case answered && a.fromVault && a.refuses(): // not a proxy: its refusal may be temporary
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			g.renewable = false
@@ -104,33 +104,33 @@ func (s *session) renew(ctx context.Context, g *grant) (extended bool, err error
 	if secret == nil || secret.Auth == nil {
 		return false, unavailable("the token was not renewed")
 	}
-	return s.extended(g, began, secret.Auth), nil
+	return s.applyRenewal(g, began, secret.Auth), nil
 }
 
-// extended takes the answer to a renewal that began then, and reports whether g lasts longer by it.
-func (s *session) extended(g *grant, began time.Time, auth *api.SecretAuth) bool {
+// applyRenewal applies the answer to a renewal that began at began, and reports whether g lasts longer.
+func (s *session) applyRenewal(g *grant, began time.Time, auth *api.SecretAuth) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ttl := lease(auth)
 	end := began.Add(ttl)
 	capped := ttl < g.ttl
 	if capped {
-		end = end.Add(-time.Second) // what is left until the maximum is rounded up by the server
+		end = end.Add(-time.Second) // the server rounds up the time left until the maximum TTL
 	}
-	g.renewable = auth.Renewable && !capped // near the maximum, a login comes next
+	g.renewable = auth.Renewable && !capped // near the maximum TTL, the next step is a login
 	if end.Sub(g.end) < g.ttl/10 {
 		g.renewable = false
 		return false
 	}
-	s.patience = leastPause
+	s.minAge = minPause
 	g.ttl, g.end = end.Sub(began), end
 	return true
 }
 
-// longer returns the pause after one of d.
-func longer(d time.Duration) time.Duration { return min(max(2*d, leastPause), maxPause) }
+// longer returns the pause after a pause of d.
+func longer(d time.Duration) time.Duration { return min(max(2*d, minPause), maxPause) }
 
-// sleep waits for d, and reports whether ctx is not done.
+// sleep waits for d. It returns false if ctx is done.
 func sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

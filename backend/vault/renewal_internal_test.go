@@ -25,12 +25,12 @@ func TestRenewal(t *testing.T) {
 			renewals := w.calls("/renew-self")
 			is.True(len(renewals) > i)
 			at := renewals[i].at - last
-			is.True(at >= 36*time.Second && at <= 44*time.Second) // two thirds of a minute, 10 % more or less
+			is.True(at >= 36*time.Second && at <= 44*time.Second) // two thirds of a minute, ±10 %
 			last, distinct[at] = renewals[i].at, true
 			is.Equal(renewals[i].token, "token-canary-0001")
 			is.Equal(renewals[i].verb, "PUT")
 		}
-		is.True(len(distinct) > 10) // instances that began together do not renew together
+		is.True(len(distinct) > 10) // instances that start together renew at different times
 		again, err := s.token(t.Context())
 		is.NoErr(err)
 		is.Equal(again.serial, first.serial)
@@ -39,13 +39,13 @@ func TestRenewal(t *testing.T) {
 	})
 }
 
-func TestTokenWithoutEndIsLeftAlone(t *testing.T) {
+func TestTokenWithoutEndIsNotRenewed(t *testing.T) {
 	bubble(t, plainLogin{}, func(t *testing.T, is *is.I, w *wire, s *session, _ *endings) {
 		w.ttl = 0
 		_, err := s.token(t.Context())
 		is.NoErr(err)
 		start := time.Now()
-		s.running.Wait() // for nothing
+		s.running.Wait() // no goroutine is left
 		is.Equal(time.Since(start), time.Duration(0))
 		pass(1000 * time.Hour)
 		_, err = s.token(t.Context())
@@ -54,7 +54,7 @@ func TestTokenWithoutEndIsLeftAlone(t *testing.T) {
 	})
 }
 
-func TestLoginAheadOfTheEnd(t *testing.T) {
+func TestLoginBeforeTheEnd(t *testing.T) {
 	for _, c := range []struct {
 		name           string
 		change         func(w *wire)
@@ -83,7 +83,7 @@ func TestLoginAheadOfTheEnd(t *testing.T) {
 				for second.serial != 2 {
 					pass(time.Second)
 					second, err = s.token(t.Context())
-					is.NoErr(err) // there is a token at any time
+					is.NoErr(err) // there is always a token
 					is.True(time.Since(w.began) < 10*time.Minute)
 				}
 				logins := w.calls("/login")
@@ -98,7 +98,7 @@ func TestLoginAheadOfTheEnd(t *testing.T) {
 	}
 }
 
-func TestOldTokenIsUsedWhileALoginAheadFails(t *testing.T) {
+func TestOldTokenIsUsedWhileTheNextLoginFails(t *testing.T) {
 	bubble(t, plainLogin{}, func(t *testing.T, is *is.I, w *wire, s *session, e *endings) {
 		w.renewable = false
 		first, err := s.token(t.Context())
@@ -111,10 +111,10 @@ func TestOldTokenIsUsedWhileALoginAheadFails(t *testing.T) {
 		is.NoErr(err)
 		is.Equal(still.serial, first.serial)
 		pass(2 * time.Second)
-		is.Equal(e.all(), []uint64{1}) // at its end, with nobody asking
-		asked := len(w.calls("/login"))
+		is.Equal(e.all(), []uint64{1}) // at its end, without a caller
+		before := len(w.calls("/login"))
 		pass(time.Hour)
-		is.Equal(len(w.calls("/login")), asked) // nothing runs without a token
+		is.Equal(len(w.calls("/login")), before) // no logins without a caller
 		_, err = s.token(t.Context())
 		is.True(errors.Is(err, secrets.ErrUnavailable))
 
@@ -125,17 +125,17 @@ func TestOldTokenIsUsedWhileALoginAheadFails(t *testing.T) {
 	})
 }
 
-// An outage of 30 s, with and without callers who ask for a token ten times a second.
+// An outage of 30 s, with and without callers that get a token ten times a second.
 func TestRequestsInAnOutage(t *testing.T) {
 	for _, c := range []struct {
 		name        string
 		status      int
 		callers     bool
 		ttl         int
-		renew, most int // calls of renew-self, and in all
+		renew, most int // calls of renew-self, and of any path
 	}{
-		{"nobody asks, status 503", 503, false, 2, 1, 1},
-		{"nobody asks, no connection", -1, false, 2, 1, 1},
+		{"no callers, status 503", 503, false, 2, 1, 1},
+		{"no callers, no connection", -1, false, 2, 1, 1},
 		{"ten asking a second, status 503", 503, true, 2, 1, 300},
 		{"a token of 30 s", 503, false, 30, 4, 4},
 	} {
@@ -164,8 +164,8 @@ func TestRequestsInAnOutage(t *testing.T) {
 	}
 }
 
-// The control of the test above: the official watcher, in the same outage.
-func TestOfficialWatcherIsCaughtInAnOutage(t *testing.T) {
+// The control of the test above: the official watcher in the same outage.
+func TestOfficialWatcherInAnOutage(t *testing.T) {
 	bubble(t, plainLogin{}, func(t *testing.T, is *is.I, w *wire, s *session, _ *endings) {
 		w.ttl, w.delay = 2, time.Millisecond
 		client := s.server.client().WithNamespace("")
@@ -186,7 +186,7 @@ func TestOfficialWatcherIsCaughtInAnOutage(t *testing.T) {
 
 func TestTokenIsNotUsedPastItsEnd(t *testing.T) {
 	bubble(t, plainLogin{}, func(t *testing.T, is *is.I, w *wire, s *session, e *endings) {
-		w.delay = 100 * time.Millisecond // the server may count from any moment of this
+		w.delay = 100 * time.Millisecond // the TTL may begin at any moment of this
 		_, err := s.token(t.Context())
 		is.NoErr(err)
 		w.set(func() { w.answer = func(call) (int, string) { return -1, "" }; w.delay = 0 })
@@ -197,12 +197,12 @@ func TestTokenIsNotUsedPastItsEnd(t *testing.T) {
 		pause(time.Nanosecond)
 		_, err = s.token(t.Context())
 		is.True(errors.Is(err, secrets.ErrUnavailable))
-		is.Equal(e.all(), []uint64{1}) // once, whoever notices first
+		is.Equal(e.all(), []uint64{1}) // once, whichever goroutine notices first
 	})
 }
 
-// A token is over at its time, whether what keeps it notices or not: the process may have been frozen.
-func TestTokenIsOverWithNobodyLooking(t *testing.T) {
+// A token ends on time, even if the process was frozen and renewLoop did not run.
+func TestTokenEndsWithoutTheRenewalLoop(t *testing.T) {
 	bubble(t, plainLogin{}, func(t *testing.T, is *is.I, w *wire, s *session, e *endings) {
 		first, err := s.token(t.Context())
 		is.NoErr(err)
@@ -225,7 +225,7 @@ func TestTokenIsOverWithNobodyLooking(t *testing.T) {
 	})
 }
 
-// A renewal without an answer neither keeps the token in use past its end nor lets its end go unnoticed.
+// During a renewal without an answer, the token still ends on time, and its end is reported.
 func TestTokenEndsDuringARenewal(t *testing.T) {
 	bubble(t, plainLogin{}, func(t *testing.T, is *is.I, w *wire, s *session, e *endings) {
 		_, err := s.token(t.Context())
@@ -243,7 +243,7 @@ func TestTokenEndsDuringARenewal(t *testing.T) {
 	})
 }
 
-// The server rounds up what is left until the maximum.
+// The server rounds up the time left until the maximum TTL.
 func TestTokenIsNotUsedPastItsMaximum(t *testing.T) {
 	for range 20 { // the jitter decides
 		bubble(t, plainLogin{}, func(t *testing.T, is *is.I, w *wire, s *session, _ *endings) {
@@ -286,7 +286,7 @@ func TestRenewalOfADeadToken(t *testing.T) {
 		pass(time.Minute)
 		is.Equal(e.all(), []uint64{1})
 		is.Equal(len(w.calls("/renew-self")), 1)
-		is.Equal(len(w.calls("/login")), 1) // the next one who asks logs in
+		is.Equal(len(w.calls("/login")), 1) // the next caller logs in
 		second, err := s.token(t.Context())
 		is.NoErr(err)
 		is.Equal(second.serial, uint64(2))

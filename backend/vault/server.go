@@ -18,36 +18,34 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/fetchctx"
 )
 
-// The retries of a request, the one retry layer there is. What goes on for longer than a moment is for the cache above: its
-// back-off, its stale values, the next backend.
+// The retries of a request, the only retry layer. Longer outages are for the cache above (back-off, stale values) and for the next backend.
 const (
 	retries      = 2
-	retryAtLeast = 100 * time.Millisecond
-	retryAtMost  = time.Second
+	minRetryWait = 100 * time.Millisecond
+	maxRetryWait = time.Second
 )
 
-// server is the Vault server as this package speaks to it: through the official client, whose conveniences it leaves alone.
-// They read many different answers as "nothing there".
+// server sends requests through the official client, without its convenience functions: they turn many different answers into "not found".
 type server struct {
-	// client has no token, no retries of its own choice, and follows no redirect. It is behind a func, for no dump of a Backend
-	// may lead to it: the buffers of its connections hold tokens and secrets.
+	// client has no token, no retry policy of its own and follows no redirect. A func hides it from reflection-based dumpers: its connections
+	// buffer tokens and secrets.
 	client    func() *api.Client
-	release   func() // lets go of idle connections that are the backend's own, or nil
+	release   func() // closes idle connections of the backend's own transport, or nil
 	confirmed *confirmations
 }
 
-// newServer returns a server for the settings of config, which it changes.
+// newServer returns a server for config, which it changes.
 func newServer(config *api.Config, origin *url.URL, peers []string, maxSize int64) (*server, error) {
 	config.Address, config.AgentAddress = origin.String(), ""
-	config.Timeout = 0 // every call has a context with a deadline
-	config.MaxRetries, config.MinRetryWait, config.MaxRetryWait = retries, retryAtLeast, retryAtMost
-	config.CheckRetry, config.Backoff = worthRetrying, wait
-	config.Logger = nil // it would write addresses
+	config.Timeout = 0 // the context of every call has a deadline
+	config.MaxRetries, config.MinRetryWait, config.MaxRetryWait = retries, minRetryWait, maxRetryWait
+	config.CheckRetry, config.Backoff = shouldRetry, wait
+	config.Logger = nil // it would log addresses
 	config.DisableRedirects = true
 	config.ReadYourWrites = false
-	config.SRVLookup = false // it would send the token to whatever host the DNS names
+	config.SRVLookup = false // DNS must not choose where the token goes
 	config.OutputCurlString, config.OutputPolicy = false, false
-	// A client of its own: that of a program may have a timeout, cookies, and a will to follow redirects with the token.
+	// A separate http.Client: the program's may have a timeout, cookies and a redirect policy that forwards the token.
 	config.HttpClient = &http.Client{
 		Transport:     &transport{next: config.HttpClient.Transport, origin: origin, peers: peers, maxSize: maxSize},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -56,31 +54,31 @@ func newServer(config *api.Config, origin *url.URL, peers []string, maxSize int6
 	if err != nil {
 		return nil, err
 	}
-	// NewClient has taken these from the environment, whatever it was told.
+	// NewClient reads these from the environment, whatever config says.
 	client.ClearToken()
 	client.ClearNamespace()
 	client.SetWrappingLookupFunc(func(_, _ string) string { return "" })
 	return &server{client: func() *api.Client { return client }, confirmed: newConfirmations()}, nil
 }
 
-// worthRetrying is the rule of the client, but for what the transport refused.
-func worthRetrying(ctx context.Context, resp *http.Response, err error) (bool, error) {
-	if own, ok := ofTransport(err); ok {
+// shouldRetry is the official client's retry policy, except for errors of the transport and noRetry contexts.
+func shouldRetry(ctx context.Context, resp *http.Response, err error) (bool, error) {
+	if own, ok := asOwnError(err); ok {
 		return false, own
 	}
-	if ctx.Value(once{}) != nil {
+	if ctx.Value(noRetry{}) != nil {
 		return false, nil
 	}
 	return api.DefaultRetryPolicy(ctx, resp, err)
 }
 
-// wait returns how long to wait before another attempt. A server may ask for more time, and does not get it: a caller waits.
-func wait(least, most time.Duration, attempt int, resp *http.Response) time.Duration {
+// wait returns the pause before the next attempt. A Retry-After gets the longest pause and no more: a caller is waiting.
+func wait(minWait, maxWait time.Duration, attempt int, resp *http.Response) time.Duration {
 	if resp != nil && resp.Header.Get("Retry-After") != "" {
-		return most
+		return maxWait
 	}
-	d := min(most, least<<min(attempt, 10)) //nolint:mnd // beyond any attempt
-	return d/2 + rand.N(d/2+1)              // not for security: it only spreads load
+	d := min(maxWait, minWait<<min(attempt, 10)) //nolint:mnd // no overflow
+	return d/2 + rand.N(d/2+1)                   // not for security: it only spreads load
 }
 
 // as returns a client that sends t.
@@ -88,27 +86,27 @@ func (s *server) as(t token) *api.Client {
 	return s.client().WithRequestCallbacks(func(r *api.Request) { r.ClientToken = t.value.Reveal() })
 }
 
-// get reads path with t. An answer of any status is no error; none is. If it is a denial that leaves open whether the token is at fault,
-// the server is asked.
+// get reads path with t. An answer of any status is not an error. If a denial does not say whether the token is at fault, get looks the
+// token up.
 func (s *server) get(ctx context.Context, t token, path string, query url.Values) (answer, error) {
 	a, err := s.send(ctx, t, path, query)
-	if err == nil && a.open() {
+	if err == nil && a.ambiguous() {
 		a.token = s.confirmed.of(ctx, s, t)
 		err = ctx.Err()
 	}
 	return a, err
 }
 
-// send is get, of one request.
+// send is get without the look-up of the token.
 func (s *server) send(ctx context.Context, t token, path string, query url.Values) (answer, error) {
 	resp, err := s.as(t).Logical().ReadRawWithDataWithContext(ctx, path, query)
 	if resp == nil {
-		return answer{}, unreached(ctx, err)
+		return answer{}, requestError(ctx, err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil && resp.StatusCode < http.StatusBadRequest {
-		return answer{}, unreached(ctx, err)
+		return answer{}, requestError(ctx, err)
 	}
 	a := parse(resp.StatusCode, body)
 	a.anonymous = t.value.IsZero()
@@ -118,14 +116,14 @@ func (s *server) send(ctx context.Context, t token, path string, query url.Value
 	return a, nil
 }
 
-// answer is what the server said.
+// answer is a parsed answer.
 type answer struct {
 	status    int
-	vaults    bool     // it has the form of an answer of Vault; a proxy's has not
-	anonymous bool     // the request had no token
-	token     standing // of that of the request, if the answer is open about it
+	fromVault bool       // it has the form of a Vault answer, which a proxy's lacks
+	anonymous bool       // the request had no token
+	token     tokenState // of the request's token, if the answer is ambiguous
 	errors    []string
-	failed    bool // it tells of errors, in whatever form
+	failed    bool // it reports errors, in any form
 	warnings  []string
 	data      json.RawMessage // nil if there is none, or null
 	wrapped   bool
@@ -133,7 +131,7 @@ type answer struct {
 	lease     time.Duration
 }
 
-// parse reads body, an answer with that status.
+// parse parses the body of an answer.
 func parse(status int, body []byte) answer {
 	a := answer{status: status}
 	fields, ok := object(body)
@@ -144,10 +142,10 @@ func parse(status int, body []byte) answer {
 	told := present(fields["errors"]) != nil
 	listed := told && decode(fields["errors"], &a.errors)
 	if !listed {
-		a.errors = nil // it may hold what could be decoded
+		a.errors = nil // it may be partly decoded
 	}
 	a.failed = told && !listed || len(a.errors) > 0
-	a.vaults = listed || hasData
+	a.fromVault = listed || hasData
 	a.data = present(fields["data"])
 	a.wrapped = present(fields["wrap_info"]) != nil
 	decode(fields["warnings"], &a.warnings)
@@ -157,14 +155,14 @@ func parse(status int, body []byte) answer {
 	return a
 }
 
-// says reports whether one of the errors, or of the warnings, holds text.
-func (a answer) says(text string) bool {
+// hasText reports whether an error or a warning contains text.
+func (a answer) hasText(text string) bool {
 	has := func(line string) bool { return strings.Contains(line, text) }
 	return slices.ContainsFunc(a.errors, has) || slices.ContainsFunc(a.warnings, has)
 }
 
-// object returns the members of the JSON object text, by their exact names. One that has a name twice is none of Vault's, and not ok:
-// nobody knows which of the two counts.
+// object returns the members of the JSON object text by their exact names. An object with a duplicate name is not ok: it is ambiguous, and
+// Vault sends none.
 func object(text []byte) (members map[string]json.RawMessage, ok bool) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	if begin, err := d.Token(); err != nil || begin != json.Delim('{') {
@@ -181,7 +179,7 @@ func object(text []byte) (members map[string]json.RawMessage, ok bool) {
 		}
 		members[name] = value
 	}
-	if _, err := d.Token(); err != nil { // the brace
+	if _, err := d.Token(); err != nil { // the closing brace
 		return nil, false
 	}
 	_, err := d.Token()
@@ -196,15 +194,15 @@ func present(value json.RawMessage) json.RawMessage {
 	return value
 }
 
-// decode sets v from value, and reports whether that is of the right kind. Its errors would quote the value.
+// decode sets v from value, and reports whether the type fits. It drops the error, which quotes the value.
 func decode(value json.RawMessage, v any) bool { return json.Unmarshal(value, v) == nil }
 
-// seconds returns the duration that value counts in seconds, or 0.
+// seconds returns a JSON number of seconds as a duration, from 0 to maxLease.
 func seconds(value json.RawMessage) time.Duration {
 	var n float64
 	decode(value, &n)
-	return time.Duration(min(max(n, 0), century.Seconds()) * float64(time.Second))
+	return time.Duration(min(max(n, 0), maxLease.Seconds()) * float64(time.Second))
 }
 
-// century is longer than every lease.
-const century = 100 * 365 * 24 * time.Hour
+// maxLease, a century, bounds leases against overflow.
+const maxLease = 100 * 365 * 24 * time.Hour

@@ -17,47 +17,46 @@ import (
 const (
 	loginTimeout  = 10 * time.Second
 	revokeTimeout = 2 * time.Second
-	// closeTimeout bounds the wait for a login that does not heed its context.
+	// closeTimeout bounds the wait for a login that ignores its context.
 	closeTimeout = 2 * time.Second
-	// loginGrace is how long Close lets a login run on that was under way.
+	// loginGrace is how long Close waits for a login under way.
 	loginGrace = time.Second
 )
 
-// session is a source of tokens that logs in, at the first use and whenever there is no token, and renews what it has got.
+// session is a source of tokens that logs in at the first use, and whenever there is no token.
 //
-// Nothing runs while there is no token, or one without an end. Otherwise one goroutine, that of keep, extends the token
-// ahead of its end, by a renewal or else by another login. If it cannot, the token ends, the goroutine ends with it, and
-// the next caller logs in.
+// One goroutine, renewLoop, renews a token before its end, or else logs in again. If neither succeeds, the token and the goroutine end, and
+// the next caller logs in. A token without an end needs no goroutine.
 type session struct {
 	server *server
-	// method logs in. A func shows no dump of the session what a method that is not of this package keeps.
+	// method logs in. A func hides the method's fields from reflection-based dumpers.
 	method func(ctx context.Context, client *api.Client) (*api.Secret, error)
-	// namespace is where the token is renewed and revoked, too: that of the login, or nil for that of the server. The policy default, which
-	// allows both, is about the namespace of the token. Vault's agent does the same:
-	// https://github.com/hashicorp/vault/blob/v1.21.0/command/agent.go (ahClient).
+	// namespace is where the token is renewed and revoked: that of the login, or nil for the server's. The policy default, which grants both,
+	// belongs to the token's namespace. Vault's agent does the same: https://github.com/hashicorp/vault/blob/v1.21.0/command/agent.go
+	// (ahClient).
 	namespace *string
-	ended     func(serial uint64) // called outside of mu, for each token that is no longer used; or nil
-	ctx       context.Context     //nolint:containedctx // the life of the session: no call's
+	ended     func(serial uint64) // called without mu for each token that is no longer used; or nil
+	ctx       context.Context     //nolint:containedctx // the lifetime of the session
 	cancel    context.CancelFunc
 
-	running sync.WaitGroup // logins and keep; added to under mu, unless closed
+	running sync.WaitGroup // logins and renewLoop; Go is called under mu, unless closed
 
-	mu       sync.Mutex
-	closed   bool
-	current  *grant // or nil
-	login    *login // the one that is under way, or nil
-	serial   uint64 // of the last token
-	refusal  error  // of the last login, if that failed and was no outage
-	resume   time.Time
-	pause    time.Duration // after the last refusal
-	patience time.Duration // a token that is younger is not given up because the server calls it invalid
+	mu      sync.Mutex
+	closed  bool
+	current *grant // or nil
+	login   *login // under way, or nil
+	serial  uint64 // of the last token
+	refusal error  // error of the last login, if the server refused it
+	resume  time.Time
+	pause   time.Duration // after the last refusal
+	minAge  time.Duration // a younger token is kept although the server rejects it
 }
 
-// grant is a token that a login has got.
+// grant is the token of a login.
 type grant struct {
 	token token
 	since time.Time
-	stop  context.CancelFunc // ends keep
+	stop  context.CancelFunc // ends renewLoop
 
 	// Guarded by session.mu.
 	ttl       time.Duration // of the last answer; 0 for a token without an end
@@ -65,20 +64,20 @@ type grant struct {
 	renewable bool
 }
 
-func (g *grant) over(now time.Time) bool { return g.ttl > 0 && !now.Before(g.end) }
+func (g *grant) expired(now time.Time) bool { return g.ttl > 0 && !now.Before(g.end) }
 
-// login is one call of the method, which callers share.
+// login is one call of the method, shared by callers.
 type login struct {
-	over chan struct{} // closed when the method has returned, and what it has brought is installed
-	done chan struct{} // closed after got or err is set
-	got  token
-	err  error
+	returned chan struct{} // closed when the method has returned and its token is installed
+	done     chan struct{} // closed after got or err is set
+	got      token
+	err      error
 }
 
-// newSession returns a source of tokens that logs in to s with method. It is called before anything is asked of s.
+// newSession returns a session that logs in to s with method.
 func newSession(s *server, method api.AuthMethod, ended func(serial uint64)) *session {
 	ctx, cancel := context.WithCancel(context.Background())
-	session := &session{server: s, method: method.Login, ended: ended, ctx: ctx, cancel: cancel, patience: leastPause}
+	session := &session{server: s, method: method.Login, ended: ended, ctx: ctx, cancel: cancel, minAge: minPause}
 	if own, ok := method.(*Auth); ok {
 		session.namespace = own.namespace
 	}
@@ -94,17 +93,17 @@ func (s *session) as(t token) *api.Client {
 	return client
 }
 
-// once marks the context of requests that are not repeated by the client: who makes them pauses by rules of its own.
-type once struct{}
+// noRetry marks the context of requests that the client does not repeat: their callers have their own pauses.
+type noRetry struct{}
 
-// token returns the current token. If there is none it logs in, with all who ask meanwhile.
+// token returns the current token. If there is none, it logs in; concurrent callers share the login.
 func (s *session) token(ctx context.Context) (token, error) {
 	if err := ctx.Err(); err != nil {
 		return token{}, err
 	}
 	s.mu.Lock()
 	g := s.current
-	over := g != nil && g.over(time.Now())
+	over := g != nil && g.expired(time.Now())
 	s.mu.Unlock()
 	if over {
 		s.drop(g)
@@ -112,15 +111,15 @@ func (s *session) token(ctx context.Context) (token, error) {
 	return s.obtain(ctx, nil)
 }
 
-// obtain returns the current token, unless that is in place of which another is wanted, or else that of a login.
-func (s *session) obtain(ctx context.Context, inPlaceOf *grant) (token, error) {
+// obtain returns the current token, unless it is that of replaced, or else logs in.
+func (s *session) obtain(ctx context.Context, replaced *grant) (token, error) {
 	s.mu.Lock()
 	now := time.Now()
 	switch g := s.current; {
 	case s.closed:
 		s.mu.Unlock()
 		return token{}, errClosed()
-	case g != nil && g != inPlaceOf && !g.over(now):
+	case g != nil && g != replaced && !g.expired(now):
 		s.mu.Unlock()
 		return g.token, nil
 	case s.login == nil && now.Before(s.resume):
@@ -141,62 +140,62 @@ func (s *session) obtain(ctx context.Context, inPlaceOf *grant) (token, error) {
 	}
 }
 
-// begin begins a login. The caller holds s.mu.
+// begin starts a login. The caller holds s.mu.
 func (s *session) begin(ctx context.Context) {
-	l := &login{over: make(chan struct{}), done: make(chan struct{})}
+	l := &login{returned: make(chan struct{}), done: make(chan struct{})}
 	s.login = l
-	// It outlives its first caller, of whose context it keeps the values, and ends with the session.
+	// The login outlives its first caller: it keeps the values of that context, and ends with the session.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loginTimeout)
 	unhook := context.AfterFunc(s.ctx, cancel)
-	// A method that does not heed its context must not keep callers, nor be called a second time beside itself.
-	timer := time.AfterFunc(loginTimeout+time.Second, func() { s.answer(l, token{}, errLoginTimeout()) })
+	// A method that ignores its context must not block callers, nor run twice at a time.
+	timer := time.AfterFunc(loginTimeout+time.Second, func() { s.complete(l, token{}, errLoginTimeout()) })
 	s.running.Go(func() {
 		defer func() {
 			timer.Stop()
 			unhook()
 			cancel()
-			close(l.over)
+			close(l.returned)
 		}()
 		s.logIn(ctx, l)
 	})
 }
 
-// logIn logs in, and answers l.
+// logIn calls the method and completes l.
 func (s *session) logIn(ctx context.Context, l *login) {
 	began := time.Now()
 	var secret *api.Secret
 	err := fail(secrets.ErrUnknown, "the login ended its goroutine")
-	defer func() { // deferred, for neither a panic nor a runtime.Goexit in the method may leave callers waiting
+	defer func() { // a panic or a runtime.Goexit in the method must not leave callers waiting
 		if p := recover(); p != nil {
 			secret, err = nil, fail(secrets.ErrUnknown, fmt.Sprintf("a panic with a %T in the login", p)) // its text may quote a credential
 		}
-		s.settle(ctx, l, began, secret, err)
+		s.finishLogin(ctx, l, began, secret, err)
 	}()
-	// A client of its own, for a method may set the token and the namespace of the one that it is given.
+	// A separate client: a method may set the token and the namespace of its client.
 	client := s.server.client().WithNamespace(s.server.client().Namespace())
 	secret, err = s.method(ctx, client)
 }
 
-// settle takes what a login has brought.
-func (s *session) settle(ctx context.Context, l *login, began time.Time, secret *api.Secret, err error) {
+// finishLogin installs the token of a login, or its failure, and completes l.
+func (s *session) finishLogin(ctx context.Context, l *login, began time.Time, secret *api.Secret, err error) {
 	var g *grant
 	if err != nil {
 		err = loginFailure(ctx, "", err)
 	} else {
-		g, err = granted(secret, began)
+		g, err = newGrant(secret, began)
 	}
 	replaced := s.install(l, g, err)
 	if replaced != nil && s.ended != nil {
 		s.ended(replaced.token.serial)
 	}
 	if err != nil {
-		s.answer(l, token{}, err)
+		s.complete(l, token{}, err)
 	} else {
-		s.answer(l, g.token, nil)
+		s.complete(l, g.token, nil)
 	}
 }
 
-// install makes g the current token, or remembers the refusal that err is, and returns the token that it replaced.
+// install makes g the current token and returns the one it replaced, or remembers err if it is a refusal.
 func (s *session) install(l *login, g *grant, err error) (replaced *grant) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -219,14 +218,14 @@ func (s *session) install(l *login, g *grant, err error) (replaced *grant) {
 	s.current = g
 	ctx, stop := context.WithCancel(s.ctx)
 	g.stop = stop
-	if g.ttl > 0 && !s.closed { // if it is closed, then close revokes it
-		s.running.Go(func() { s.keep(ctx, g) })
+	if g.ttl > 0 && !s.closed { // otherwise close revokes it
+		s.running.Go(func() { s.renewLoop(ctx, g) })
 	}
 	return replaced
 }
 
-// answer lets the callers of l go on. Only the first answer counts.
-func (s *session) answer(l *login, got token, err error) {
+// complete ends the wait of the callers of l. Only the first call counts.
+func (s *session) complete(l *login, got token, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	select {
@@ -238,25 +237,25 @@ func (s *session) answer(l *login, got token, err error) {
 	close(l.done)
 }
 
-// granted returns the token in secret, the answer to a login that began then.
-func granted(secret *api.Secret, began time.Time) (*grant, error) {
+// newGrant returns the token in secret, the answer to a login that began at began.
+func newGrant(secret *api.Secret, began time.Time) (*grant, error) {
 	switch {
 	case secret == nil:
-		return nil, unavailable("the login brought an empty answer: does a proxy stand before the server?")
+		return nil, unavailable("the answer to the login is empty: is a proxy in front of the server?")
 	case secret.WrapInfo != nil:
-		return nil, malformed("the login brought a wrapped answer")
+		return nil, malformed("the answer to the login is wrapped")
 	case secret.Auth == nil:
-		return nil, unavailable("the login brought an answer without a token, which is not Vault's: does a proxy stand before it?")
+		return nil, unavailable("the answer to the login has no token and is not Vault's: is a proxy in front of the server?")
 	case secret.Auth.ClientToken == "" && secret.Auth.MFARequirement != nil:
-		return nil, unauthenticated("the login asks for a second factor, which a program does not have")
+		return nil, unauthenticated("the login requires a second factor (MFA), which a program does not have")
 	}
 	value := strings.TrimSpace(secret.Auth.ClientToken)
 	if value == "" || !printable(value) || secret.Auth.LeaseDuration < 0 {
-		return nil, malformed("the login brought no usable token")
+		return nil, malformed("the login returned no usable token")
 	}
 	ttl := lease(secret.Auth)
 	if strings.HasPrefix(value, "hvb.") {
-		// The server counts the time of a batch token from the beginning of the second in which it makes it.
+		// The server counts the TTL of a batch token from the beginning of the second that issued it.
 		ttl -= min(time.Second, ttl/2)
 	}
 	return &grant{
@@ -268,12 +267,12 @@ func granted(secret *api.Secret, began time.Time) (*grant, error) {
 	}, nil
 }
 
-// lease returns for how long the server grants a token.
+// lease returns the TTL of a token.
 func lease(auth *api.SecretAuth) time.Duration {
-	return time.Duration(min(max(auth.LeaseDuration, 0), int(century/time.Second))) * time.Second
+	return time.Duration(min(max(auth.LeaseDuration, 0), int(maxLease/time.Second))) * time.Second
 }
 
-// drop forgets g, if that is the current token.
+// drop removes g if it is the current token.
 func (s *session) drop(g *grant) {
 	s.mu.Lock()
 	was := s.current == g
@@ -287,9 +286,8 @@ func (s *session) drop(g *grant) {
 	}
 }
 
-// another reports whether there is a token beside t, or one may be had. A token that the server calls invalid is given up,
-// but not at once after the login, or else a server that knows none of the tokens that it gives would be asked for ever
-// more of them.
+// another reports whether there is another token than t, or a login may get one. It drops a token that the server rejects, but not right
+// after its login: a server that rejects every token it issues would otherwise cause a login for each request.
 func (s *session) another(_ context.Context, t token, invalid bool) bool {
 	s.mu.Lock()
 	g := s.current
@@ -305,21 +303,21 @@ func (s *session) another(_ context.Context, t token, invalid bool) bool {
 		return false
 	}
 	age := time.Since(g.since)
-	if age < s.patience {
+	if age < s.minAge {
 		s.mu.Unlock()
 		return false
 	}
 	if age < 2*maxPause {
-		s.patience = longer(s.patience)
+		s.minAge = longer(s.minAge)
 	} else {
-		s.patience = leastPause
+		s.minAge = minPause
 	}
 	s.mu.Unlock()
 	s.drop(g)
 	return true
 }
 
-// close ends the renewals, waits for what runs, and revokes the token.
+// close stops the renewals, waits for goroutines, and revokes the token.
 func (s *session) close() error {
 	s.mu.Lock()
 	if s.closed {
@@ -330,7 +328,7 @@ func (s *session) close() error {
 	l := s.login
 	s.mu.Unlock()
 	if l != nil {
-		s.answer(l, token{}, errClosed()) // before the end of its context is
+		s.complete(l, token{}, errClosed()) // before its context ends with another error
 		s.await(l)
 	}
 	s.cancel()
@@ -340,24 +338,24 @@ func (s *session) close() error {
 	g := s.current
 	s.current = nil
 	s.mu.Unlock()
-	if g == nil || g.over(time.Now()) {
+	if g == nil || g.expired(time.Now()) {
 		return nil
 	}
 	g.stop()
 	return s.revoke(g.token)
 }
 
-// await waits for l, for a moment: the server may have issued a token already, which nobody could revoke if l were canceled.
+// await waits up to loginGrace for l: the server may have issued a token already, which nobody could revoke if l were canceled.
 func (*session) await(l *login) {
 	timer := time.NewTimer(loginGrace)
 	defer timer.Stop()
 	select {
-	case <-l.over:
+	case <-l.returned:
 	case <-timer.C:
 	}
 }
 
-// wait waits for what runs, for a while.
+// wait waits up to closeTimeout for the goroutines.
 func (s *session) wait() {
 	done := make(chan struct{})
 	go func() {
@@ -372,19 +370,19 @@ func (s *session) wait() {
 	}
 }
 
-// revoke makes the server forget t.
+// revoke revokes t.
 func (s *session) revoke(t token) error {
-	ctx, cancel := context.WithTimeout(context.WithValue(context.Background(), once{}, true), revokeTimeout)
+	ctx, cancel := context.WithTimeout(context.WithValue(context.Background(), noRetry{}, true), revokeTimeout)
 	defer cancel()
 	err := s.as(t).Auth().Token().RevokeSelfWithContext(ctx, "")
-	const stays = "; it stays valid until its TTL is over"
+	const stays = "; it stays valid until its TTL ends"
 	switch a, answered := answerOf(err); {
 	case err == nil:
 		return nil
-	case answered && a.disowns(), answered && a.says("batch tokens cannot be revoked"):
+	case answered && a.rejectsToken(), answered && a.hasText("batch tokens cannot be revoked"):
 		return nil
-	case answered && a.vaults && a.status == http.StatusForbidden:
-		return denied("the token must not revoke itself" + stays)
+	case answered && a.fromVault && a.status == http.StatusForbidden:
+		return denied("the token has no permission to revoke itself" + stays)
 	case answered:
 		return unavailable(fmt.Sprintf("the token was not revoked (status %d)%s", a.status, stays))
 	default:

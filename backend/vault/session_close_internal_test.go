@@ -15,7 +15,7 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-func TestCloseRevokesWhatALoginHasGot(t *testing.T) {
+func TestCloseRevokesTheTokenOfALogin(t *testing.T) {
 	bubble(t, plainLogin{}, func(t *testing.T, is *is.I, w *wire, s *session, _ *endings) {
 		_, err := s.token(t.Context())
 		is.NoErr(err)
@@ -31,7 +31,7 @@ func TestCloseRevokesWhatALoginHasGot(t *testing.T) {
 	})
 }
 
-func TestCloseWithoutATokenAsksForNothing(t *testing.T) {
+func TestCloseWithoutATokenSendsNothing(t *testing.T) {
 	bubble(t, plainLogin{}, func(_ *testing.T, is *is.I, w *wire, s *session, _ *endings) {
 		is.NoErr(s.close())
 		is.Equal(len(w.calls("")), 0)
@@ -61,7 +61,7 @@ func TestFailedRevocation(t *testing.T) {
 				if c.class != nil {
 					is.True(strings.Contains(err.Error(), "stays valid"))
 				}
-				is.Equal(len(w.calls("/revoke-self")), 1) // not repeated
+				is.Equal(len(w.calls("/revoke-self")), 1) // not retried
 				secretstest.AssertNoLeak(t, "token-canary-0001", err)
 			})
 		})
@@ -96,7 +96,7 @@ func TestCloseDuringALogin(t *testing.T) {
 	})
 }
 
-// The server issues a token as soon as it takes a login, whether anybody reads its answer or not.
+// The server issues a token when it accepts a login, whether anybody reads the answer or not.
 func TestCloseRevokesTheTokenOfALoginUnderWay(t *testing.T) {
 	bubble(t, plainLogin{}, func(t *testing.T, is *is.I, w *wire, s *session, _ *endings) {
 		w.delay = loginGrace / 2
@@ -142,6 +142,6 @@ func TestCloseDuringARenewal(t *testing.T) {
 		}
 		start := time.Now()
 		is.NoErr(s.close())
-		is.Equal(time.Since(start), time.Second) // for the revocation alone
+		is.Equal(time.Since(start), time.Second) // only the revocation waits
 	})
 }

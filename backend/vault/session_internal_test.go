@@ -19,7 +19,7 @@ import (
 func TestLoginOnFirstUse(t *testing.T) {
 	bubble(t, plainLogin{}, func(t *testing.T, is *is.I, w *wire, s *session, e *endings) {
 		pass(time.Hour)
-		is.Equal(len(w.calls("")), 0) // construction asks for nothing
+		is.Equal(len(w.calls("")), 0) // newSession sends nothing
 
 		const callers = 1000
 		var got [callers]token
@@ -45,7 +45,7 @@ func TestLoginOnFirstUse(t *testing.T) {
 	})
 }
 
-func TestCallerLeavesALoginAndOthersGetIt(t *testing.T) {
+func TestALoginOutlivesItsFirstCaller(t *testing.T) {
 	bubble(t, plainLogin{}, func(t *testing.T, is *is.I, w *wire, s *session, _ *endings) {
 		w.delay = time.Second
 		ctx, cancel := context.WithCancel(t.Context())
@@ -97,7 +97,7 @@ func TestAnother(t *testing.T) {
 		first, err := s.token(t.Context())
 		is.NoErr(err)
 		is.True(!s.another(t.Context(), first, false)) // denied, by the current token
-		is.True(!s.another(t.Context(), first, true))  // invalid right after the login: another login would bring no better one
+		is.True(!s.another(t.Context(), first, true))  // rejected right after the login: another login would not help
 		is.Equal(e.all(), nil)
 
 		pass(2 * time.Second)
@@ -112,13 +112,13 @@ func TestAnother(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		is.Equal(len(w.calls("/login")), 2) // one in all
+		is.Equal(len(w.calls("/login")), 2) // one more login
 		is.Equal(e.all(), []uint64{1})
 		is.True(s.another(t.Context(), first, false)) // there is another by now
 	})
 }
 
-func TestServerThatKnowsNoneOfItsTokens(t *testing.T) {
+func TestServerThatRejectsItsOwnTokens(t *testing.T) {
 	bubble(t, plainLogin{}, func(t *testing.T, is *is.I, w *wire, s *session, _ *endings) {
 		w.ttl = 3600
 		start := time.Now()
@@ -135,7 +135,7 @@ func TestServerThatKnowsNoneOfItsTokens(t *testing.T) {
 	})
 }
 
-// openLogin is as the official methods are: it keeps its credential in the open.
+// openLogin keeps its credential in a plain field, as the official methods do.
 type openLogin struct {
 	plainLogin
 
@@ -157,7 +157,7 @@ func TestSessionShowsNoToken(t *testing.T) {
 	bubble(t, plainLogin{}, func(t *testing.T, is *is.I, _ *wire, s *session, _ *endings) {
 		got, err := s.token(t.Context())
 		is.NoErr(err)
-		synctest.Wait() // nobody else may write what is read
+		synctest.Wait() // no concurrent writes
 		secretstest.AssertNoLeak(t, "token-canary-0001", s.current, got, fmt.Sprintf("%+v %#v", s, s))
 	})
 }

@@ -23,13 +23,13 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/faultlink"
 )
 
-// A connection that has died in silence, as behind a firewall that has forgotten it, is given up within half a minute. One of HTTP/1.1
-// is given up with the request that has waited for it, and is the control.
+// A dead connection without a reset, as after a firewall has dropped it, is closed within half a minute. With HTTP/1.1, the control, the
+// request that times out closes it.
 func TestSilentConnection(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		http2  bool
-		silent time.Duration // for how long new connections are silent too
+		silent time.Duration // how long new connections are dead too
 		within time.Duration
 	}{
 		{"HTTP 1.1", false, 0, 5 * time.Second},
@@ -81,7 +81,7 @@ func TestSilentConnection(t *testing.T) {
 				var others sync.WaitGroup
 				defer others.Wait()
 				defer ended.Store(true)
-				for n := range 3 { // so that the connection is never idle, which net/http would use to close it
+				for n := range 3 { // the connection is never idle, when net/http would close it
 					others.Go(func() {
 						time.Sleep(time.Duration(n+1) * 450 * time.Millisecond)
 						for !ended.Load() {

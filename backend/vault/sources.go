@@ -18,24 +18,24 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/text"
 )
 
-// noToken is for an agent or proxy that adds a token of its own to each request.
+// noToken sends no token, for an agent or proxy that adds its own to each request.
 type noToken struct{}
 
 func (noToken) token(ctx context.Context) (token, error)  { return token{}, ctx.Err() }
 func (noToken) another(context.Context, token, bool) bool { return false }
 func (noToken) close() error                              { return nil }
 
-// fixedToken is a token that the program has given.
+// fixedToken is a token that the program set.
 type fixedToken token
 
-// staticToken returns a source of the one token value.
+// staticToken returns a source of the token value.
 func staticToken(value string) (*fixedToken, error) {
 	value = text.TrimToken(value)
 	switch {
 	case value == "":
 		return nil, errors.New("an empty token")
 	case !printable(value):
-		return nil, errors.New("the token holds what is no printable ASCII, such as a newline")
+		return nil, errors.New("the token contains a character that is not printable ASCII, such as a newline")
 	}
 	return &fixedToken{value: secrets.NewSecret(value, secrets.Meta{})}, nil
 }
@@ -44,27 +44,27 @@ func (f *fixedToken) token(ctx context.Context) (token, error) { return token(*f
 func (*fixedToken) another(context.Context, token, bool) bool  { return false }
 func (*fixedToken) close() error                               { return nil }
 
-// foreignToken is a token that somebody else keeps and renews: it is looked at for each request.
+// foreignToken reads a token that another process or the program renews, at each request.
 type foreignToken struct {
 	read  func() (string, error)
-	ended func(serial uint64) // called outside of the turn, for each token that another has replaced; or nil
+	ended func(serial uint64) // called without the turn for each token that was replaced; or nil
 
-	turn turn  // of who reads
-	last token // the zero token until there was one; whose turn it is may look
+	turn turn  // guards reading and last
+	last token // zero until the first read
 }
 
-// fileToken returns the source of the token that the file path holds.
+// fileToken returns a source of the token in the file path.
 func fileToken(path string, ended func(serial uint64)) *foreignToken {
 	return &foreignToken{ended: ended, turn: newTurn(), read: func() (string, error) {
 		return readFile("the token in", path, text.TrimToken)
 	}}
 }
 
-// homeToken returns the file that the vault command keeps its token in, ~/.vault-token, or "" if the environment names no home. The
-// command reads it by way of its built-in token helper, which trims white space, as TrimToken does:
-// https://github.com/hashicorp/vault/blob/main/api/tokenhelper/helper_internal.go. A token helper that ~/.vault names is a program, and
+// homeTokenPath returns the path of ~/.vault-token, where the vault command keeps its token, or "" if the environment has no home. The
+// command's built-in token helper trims white space, as TrimToken does:
+// https://github.com/hashicorp/vault/blob/main/api/tokenhelper/helper_internal.go. A token helper that ~/.vault names is a program, and is
 // not run.
-func (c *config) homeToken() string {
+func (c *config) homeTokenPath() string {
 	home := c.env("HOME")
 	if home == "" && runtime.GOOS == "windows" {
 		home = c.env("USERPROFILE")
@@ -75,7 +75,7 @@ func (c *config) homeToken() string {
 	return filepath.Join(home, ".vault-token")
 }
 
-// clientToken returns the source of the token of client, which the program renews.
+// clientToken returns a source of the token of client, which the program renews.
 func clientToken(client *api.Client, ended func(serial uint64)) *foreignToken {
 	return &foreignToken{ended: ended, turn: newTurn(), read: func() (string, error) {
 		value := text.TrimToken(client.Token())
@@ -90,39 +90,39 @@ func (f *foreignToken) token(ctx context.Context) (token, error) {
 	if err := ctx.Err(); err != nil {
 		return token{}, err
 	}
-	saw, err := patiently(ctx, f.turn, f.look, func(saw looked) {
-		if saw.replaced != 0 && f.ended != nil {
-			f.ended(saw.replaced)
+	result, err := runDetached(ctx, f.turn, f.look, func(r lookResult) {
+		if r.replaced != 0 && f.ended != nil {
+			f.ended(r.replaced)
 		}
 	})
 	if err != nil {
 		return token{}, err
 	}
-	return saw.now, saw.err
+	return result.now, result.err
 }
 
-// looked is what a look at a token that somebody else keeps has brought.
-type looked struct {
+// lookResult is what one read of the token returned.
+type lookResult struct {
 	now      token
-	replaced uint64 // the serial number of the token that now replaces, or 0
+	replaced uint64 // serial of the token that now replaces, or 0
 	err      error
 }
 
-// look reads the token. It is the caller's turn, so that who reads later has the later token.
-func (f *foreignToken) look() (saw looked) {
+// look reads the token. The caller holds the turn: a later read returns a later token.
+func (f *foreignToken) look() (result lookResult) {
 	value, err := f.read()
 	if err != nil {
-		return looked{err: err}
+		return lookResult{err: err}
 	}
 	if !printable(value) {
-		return looked{err: unauthenticated("the token holds what is no printable ASCII, such as a second line")}
+		return lookResult{err: unauthenticated("the token contains a character that is not printable ASCII, such as a second line")}
 	}
 	if s := secrets.NewSecret(value, secrets.Meta{}); !f.last.value.Equal(s) {
-		saw.replaced = f.last.serial
+		result.replaced = f.last.serial
 		f.last = token{value: s, serial: f.last.serial + 1}
 	}
-	saw.now = f.last
-	return saw
+	result.now = f.last
+	return result
 }
 
 func (f *foreignToken) another(ctx context.Context, t token, _ bool) bool {
@@ -138,24 +138,27 @@ var (
 	_ tokens = (*foreignToken)(nil)
 )
 
-// printable reports whether value can stand in a header. No token of Vault holds anything but printable ASCII.
+// printable reports whether value can be sent in a header. Vault's tokens are printable ASCII.
 func printable(value string) bool {
 	return !strings.ContainsFunc(value, func(r rune) bool { return r > unicode.MaxASCII || !unicode.IsPrint(r) })
 }
 
-// maxCredential is the most bytes of a file that holds a token or another credential.
+// maxCredential is the maximum size of a credential file, in bytes.
 const maxCredential = 64 << 10
 
-// readFile returns what the file path holds, once trimmed. What is not there yet may come, so that it is an outage; what can
-// not be used is a credential that is missing.
+// readFile returns the trimmed content of a credential file. A file that is missing or empty may appear later: ErrUnavailable. A file that
+// cannot be used is ErrUnauthenticated.
 func readFile(what, path string, trim func(string) string) (string, error) {
 	content, err := regular.ReadFile(path, maxCredential)
 	utf16 := text.IsUTF16(content)
 	content = trim(content)
 	what += " " + text.Printable(path) + ": "
 	switch {
-	case err != nil && lasts(err):
+	case err != nil && isPermanent(err):
 		return "", unauthenticated(what + unreadable(err, maxCredential))
+	case errors.Is(err, fs.ErrNotExist) && path == serviceAccountToken:
+		return "", unavailable(what + "there is no such file; a pod has it unless automountServiceAccountToken is false; " +
+			"elsewhere, set VAULT_JWT_FILE or use another login")
 	case err != nil:
 		return "", unavailable(what + unreadable(err, maxCredential))
 	case utf16:
@@ -167,18 +170,18 @@ func readFile(what, path string, trim func(string) string) (string, error) {
 	}
 }
 
-// lasts reports whether err, of reading a file, is not about one that may come.
-func lasts(err error) bool {
+// isPermanent reports whether err is not about a missing file: the file exists and cannot be used.
+func isPermanent(err error) bool {
 	return errors.Is(err, fs.ErrPermission) || errors.Is(err, regular.ErrNotRegular) || errors.Is(err, regular.ErrTooLarge)
 }
 
-// unreadable says why a file of at most limit bytes cannot be read.
+// unreadable says why a file cannot be read; limit is its maximum size in bytes.
 func unreadable(err error, limit int64) string {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 		return "there is no such file"
 	case errors.Is(err, fs.ErrPermission):
-		return "the file must not be read"
+		return "no permission to read the file"
 	case errors.Is(err, regular.ErrNotRegular):
 		return "it is not a regular file"
 	case errors.Is(err, regular.ErrTooLarge):

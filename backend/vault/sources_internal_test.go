@@ -70,7 +70,7 @@ func TestFileToken(t *testing.T) {
 	first, err := s.token(t.Context())
 	is.NoErr(err)
 	is.Equal(first.value.Reveal(), canary)
-	is.True(!s.another(t.Context(), first, true)) // the same still
+	is.True(!s.another(t.Context(), first, true)) // still the same
 	same, err := s.token(t.Context())
 	is.NoErr(err)
 	is.Equal(same.serial, first.serial)
@@ -85,7 +85,7 @@ func TestFileToken(t *testing.T) {
 	is.True(s.another(t.Context(), first, true))
 
 	is.NoErr(os.Remove(path))
-	is.True(!s.another(t.Context(), second, true)) // there is none
+	is.True(!s.another(t.Context(), second, true)) // no other token
 	fails(secrets.ErrUnavailable)
 	is.NoErr(os.Mkdir(path, 0o700))
 	fails(secrets.ErrUnauthenticated)

@@ -13,7 +13,7 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware/dedup"
 )
 
-// monitored is a cache layer whose cache a test can ask.
+// monitored is a cache layer that exposes its cache to a test.
 type monitored struct {
 	*cache.Cache
 
@@ -25,7 +25,7 @@ func (m *monitored) NewCache(info secrets.Info, below secrets.Fetcher, share fun
 	return m.cache
 }
 
-// A server that throttles is there: other documents are asked for as ever.
+// A server that throttles is available: other documents are fetched as usual.
 func TestThrottlingIsNoOutage(t *testing.T) {
 	for status, outage := range map[int]bool{
 		http.StatusTooManyRequests:     false,

@@ -24,27 +24,27 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/text"
 )
 
-// maxTLSFile is the most bytes of a file of TLS. The bundle of a system has about 250 KB.
+// maxTLSFile is the maximum size of a TLS file in bytes. A system's CA bundle has about 250 KB.
 const maxTLSFile = 4 << 20
 
-// tlsFiles are the settings of TLS that are on disk. Whoever rotates certificates replaces them under a running program.
+// tlsFiles are the TLS files. Certificate rotation replaces them while the program runs.
 type tlsFiles struct {
-	ca, caFrom          string // a file or a directory, and the option or the variable that names it; or ""
+	ca, caFrom          string // a file or a directory, and the option or variable that names it; or ""
 	caIsDir             bool
 	cert, key, certFrom string // or ""
 }
 
-// onDisk reports whether anything is read at all.
+// onDisk reports whether there are any files.
 func (f tlsFiles) onDisk() bool { return f.ca != "" || f.cert != "" }
 
-// tlsContent is what the files hold.
+// tlsContent is the content of the files.
 type tlsContent struct {
 	ca        [][]byte
 	cert, key []byte
-	sum       [sha256.Size]byte // of all; the key itself is not kept, for dumps of memory
+	sum       [sha256.Size]byte // of all files; kept in place of the key, which a memory dump would show
 }
 
-// read returns what the files hold now, or says why they cannot be read.
+// read returns the current content, or says why a file cannot be read.
 func (f tlsFiles) read() (c tlsContent, fault string) {
 	hash := sha256.New()
 	take := func(path, from string) (content []byte, fault string) {
@@ -81,8 +81,8 @@ func (f tlsFiles) read() (c tlsContent, fault string) {
 	return c, fault
 }
 
-// list returns the files in the directory of authorities, as the official client reads them, but for names with two dots before
-// them: in a volume of Kubernetes, those are the mechanics of its updates, and lead to the same files again
+// list returns the files in the directory of authorities, as the official client reads them. It skips names that begin with two dots: a
+// Kubernetes volume uses them for its updates, and they lead to the same files
 // (https://pkg.go.dev/k8s.io/kubernetes/pkg/volume/util#AtomicWriter).
 func (f tlsFiles) list() (files []string, fault string) {
 	err := filepath.WalkDir(f.ca, func(path string, entry fs.DirEntry, err error) error {
@@ -106,43 +106,43 @@ func (f tlsFiles) list() (files []string, fault string) {
 	return files, ""
 }
 
-// settings returns base with what c holds, or says why that is of no use: a file may be half written.
+// settings returns base with the content c, or says why c cannot be used: a file may be half written.
 func (f tlsFiles) settings(base *tls.Config, c tlsContent) (settings *tls.Config, fault string) {
 	settings = base.Clone()
 	if f.ca != "" {
 		settings.RootCAs = x509.NewCertPool()
 		for _, content := range c.ca {
-			if torn(content) || !settings.RootCAs.AppendCertsFromPEM(content) {
-				return nil, named(f.ca, f.caFrom) + ": it holds no PEM certificate, or half of one"
+			if isIncomplete(content) || !settings.RootCAs.AppendCertsFromPEM(content) {
+				return nil, named(f.ca, f.caFrom) + ": it holds no complete PEM certificate"
 			}
 		}
 	}
 	if f.cert == "" {
 		return settings, ""
 	}
-	if torn(c.cert) || !holds(c.cert, "CERTIFICATE") {
-		return nil, named(f.cert, f.certFrom) + ": it holds no PEM certificate, or half of one"
+	if isIncomplete(c.cert) || !hasBlock(c.cert, "CERTIFICATE") {
+		return nil, named(f.cert, f.certFrom) + ": it holds no complete PEM certificate"
 	}
-	if torn(c.key) || !holds(c.key, "PRIVATE KEY") {
-		return nil, named(f.key, f.certFrom) + ": it holds no PEM private key, or half of one"
+	if isIncomplete(c.key) || !hasBlock(c.key, "PRIVATE KEY") {
+		return nil, named(f.key, f.certFrom) + ": it holds no complete PEM private key"
 	}
 	pair, err := tls.X509KeyPair(c.cert, c.key)
 	if err != nil {
 		return nil, fmt.Sprintf("the certificate in %s and the key in %s do not belong together, or one of them cannot be parsed",
 			text.Printable(f.cert), named(f.key, f.certFrom))
 	}
-	// Whatever authorities the server names: those of its auth method cert are not in that list. The official client does the same.
+	// The pair is sent whatever authorities the server lists: the list lacks those of its auth method cert. The official client does the same.
 	settings.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 	return settings, ""
 }
 
-// torn reports whether a block of PEM in content has no end.
-func torn(content []byte) bool {
+// isIncomplete reports whether a PEM block in content has no end.
+func isIncomplete(content []byte) bool {
 	return bytes.Count(content, []byte("-----BEGIN ")) != bytes.Count(content, []byte("-----END "))
 }
 
-// holds reports whether a block of PEM in content is of a kind that ends so.
-func holds(content []byte, kind string) bool {
+// hasBlock reports whether a PEM block in content has a type that ends in kind.
+func hasBlock(content []byte, kind string) bool {
 	for {
 		var block *pem.Block
 		if block, content = pem.Decode(content); block == nil {
@@ -154,29 +154,28 @@ func holds(content []byte, kind string) bool {
 	}
 }
 
-// secure is the transport that requests go out on. For each request it looks whether the files of TLS have changed; if they have, it
-// makes new connections with what they hold now, and lets the old ones end with the requests that are under way on them. As long as
-// the files are half written, gone or on a file system that hangs, what they held last counts.
+// secure is a transport that reloads its TLS files. Before each request it compares their content. After a change, new requests use new
+// connections, and old connections end with the requests under way on them. While files are half written, missing or on a file system that
+// hangs, the last good content is used.
 //
-// It changes the whole transport, since a tls.Config of a client has no hook for its authorities but one that replaces the check of
-// the server's certificate.
+// It replaces the whole transport: the only hook of a client's tls.Config for its authorities also replaces certificate verification.
 type secure struct {
 	files tlsFiles
-	base  *http.Transport // unused itself; nil for a transport of the program's own
+	base  *http.Transport // a template; nil for a transport that the program brings
 
-	turn turn              // of who reads the files
-	sum  [sha256.Size]byte // of what current was made with; whose turn it is may look
+	turn turn              // guards reading the files, and sum
+	sum  [sha256.Size]byte // of the content that current uses
 
 	mu      sync.Mutex
 	current http.RoundTripper
-	old     []idleCloser // those before current on which requests may be under way
+	old     []idleCloser // earlier transports, on which requests may be under way
 }
 
-// maxOld is how many transports are kept after they were replaced, to close their connections of HTTP/2 as soon as those are idle. Those of
-// older ones close by themselves 90 seconds later.
+// maxOld is the number of earlier transports that are kept, to close their HTTP/2 connections once these are idle. Connections of older
+// ones close after 90 seconds.
 const maxOld = 16
 
-// newSecure returns the transport base, which it takes over, with what files hold. The fault says what is wrong with those.
+// newSecure returns a transport based on base, which it takes over, with the content of files. The fault says why a file cannot be used.
 func newSecure(base *http.Transport, files tlsFiles) (s *secure, fault string) {
 	network.CloseDead(base)
 	if !files.onDisk() {
@@ -186,24 +185,24 @@ func newSecure(base *http.Transport, files tlsFiles) (s *secure, fault string) {
 	return s, s.look()
 }
 
-// lookTimeout is how long a request waits for the files.
+// lookTimeout is how long a request waits for reading the files.
 const lookTimeout = time.Second
 
-// refresh takes in what the files hold now, or says why that does not count.
+// refresh loads changed files, or says why their content is not used.
 func (s *secure) refresh(ctx context.Context) (fault string) {
 	if !s.files.onDisk() {
 		return ""
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	fault, err := patiently(ctx, s.turn, s.look, func(string) {})
+	fault, err := runDetached(ctx, s.turn, s.look, func(string) {})
 	if err != nil {
 		return "it takes too long to read them"
 	}
 	return fault
 }
 
-// look is refresh for whose turn it is, so that who reads later has the later files.
+// look is refresh for the holder of the turn: a later read has later content.
 func (s *secure) look() (fault string) {
 	content, fault := s.files.read()
 	if fault != "" || content.sum == s.sum {
@@ -220,7 +219,7 @@ func (s *secure) look() (fault string) {
 	return ""
 }
 
-// change makes new connections with next.
+// change replaces the current transport with next.
 func (s *secure) change(next http.RoundTripper) {
 	s.CloseIdleConnections()
 	s.mu.Lock()
@@ -237,7 +236,7 @@ func (s *secure) transport() http.RoundTripper {
 	return s.current
 }
 
-// RoundTrip sends r.
+// RoundTrip sends r through the current transport.
 func (s *secure) RoundTrip(r *http.Request) (*http.Response, error) {
 	fault := s.refresh(r.Context())
 	resp, err := s.transport().RoundTrip(r)
@@ -249,7 +248,7 @@ func (s *secure) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// CloseIdleConnections closes those of the transport.
+// CloseIdleConnections closes the idle connections of all transports.
 func (s *secure) CloseIdleConnections() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -266,12 +265,12 @@ var (
 	_ idleCloser        = (*secure)(nil)
 )
 
-// attentive is a connection whose last answer is heard. In TLS 1.3, the server refuses the certificate of a client after the client has
-// begun to send its request. A write then fails because the server has hung up, and the alert that says why would never be read.
-type attentive struct{ net.Conn }
+// alertConn is a connection that keeps the server's last TLS alert. In TLS 1.3, the server may refuse the client's certificate after the
+// client has begun to send its request. The write then fails with a reset, and nobody would read the alert that says why.
+type alertConn struct{ net.Conn }
 
-// Write leaves it to Read, which does not wait on such a connection, to tell that the server has hung up.
-func (a attentive) Write(p []byte) (int, error) {
+// Write ignores a reset: the next Read does not block on such a connection, and returns the alert or the reset.
+func (a alertConn) Write(p []byte) (int, error) {
 	n, err := a.Conn.Write(p)
 	if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
 		return len(p), nil
@@ -279,55 +278,55 @@ func (a attentive) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// failure returns the error of a connection that one side has refused in the handshake of TLS, or nil if err is something else.
+// failure returns the error of a failed TLS handshake, or nil for any other err.
 //
-// It is ErrUnavailable, whoever refused. Nothing that Vault knows of tokens and policies was asked, and before a connection is
-// encrypted, anybody on the way can send an alert: no cached value may be dropped for one.
+// It is always ErrUnavailable: the server has not evaluated a token or a policy, and anybody on the network can send an alert before the
+// connection is encrypted. No cached value may be dropped for one.
 func (s *secure) failure(err error, fault string) error {
 	if fault != "" {
-		fault = "; what the files held last was used, since " + fault
+		fault = "; the last good content of the files was used, since " + fault
 	}
 	if verification, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		where := ""
 		if s.files.ca != "" {
 			where = "; the trusted ones are in " + named(s.files.ca, s.files.caFrom)
 		}
-		return unavailable("no answer from the server: " + distrust(verification.Err) + where + fault)
+		return unavailable("no answer from the server: " + certificateReason(verification.Err) + where + fault)
 	}
 	if alert, ok := network.Refusal(err); ok {
 		return unavailable(fmt.Sprintf("no answer from the server: %s (TLS alert %d)%s", s.refusal(alert), alert, fault))
 	}
-	if strings.Contains(err.Error(), "http2: client conn could not be established") { // in place of the alert, which net/http has dropped
-		why := "it may want a client certificate, see WithTLSClientCert"
+	if strings.Contains(err.Error(), "http2: client conn could not be established") { // net/http has dropped the alert
+		why := "it may require a client certificate; see WithTLSClientCert"
 		if s.files.cert != "" {
 			why = "it may have refused the client certificate in " + named(s.files.cert, s.files.certFrom)
 		}
-		return unavailable("no answer from the server: it hung up after the TLS handshake; " + why + fault)
+		return unavailable("no answer from the server: it closed the connection after the TLS handshake; " + why + fault)
 	}
 	return nil
 }
 
-// refusal says why the server has ended the handshake, by the alerts of https://www.rfc-editor.org/rfc/rfc8446#section-6.2.
+// refusal says why the server ended the handshake, by the alerts of https://www.rfc-editor.org/rfc/rfc8446#section-6.2.
 func (s *secure) refusal(alert uint8) string {
 	const handshakeFailure, firstOfCertificates, lastOfCertificates, unknownAuthority, accessDenied = 40, 42, 46, 48, 49
 	const otherVersion, unknownName, certificateRequired = 70, 112, 116
 	switch {
 	case alert == otherVersion:
-		return "it speaks another version of TLS"
+		return "it requires another version of TLS"
 	case alert == unknownName:
-		return "it does not know the name that it was called by; see WithTLSServerName"
+		return "it does not serve the host name; see WithTLSServerName"
 	case alert >= firstOfCertificates && alert <= lastOfCertificates, alert == unknownAuthority, alert == accessDenied,
 		alert == certificateRequired:
 		if s.files.cert == "" {
-			return "it wants a client certificate, or refused the one it got; see WithTLSClientCert"
+			return "it requires a client certificate, or refused the one it got; see WithTLSClientCert"
 		}
 		return "it refused the client certificate in " + named(s.files.cert, s.files.certFrom)
 	case alert == handshakeFailure:
-		return "it refused the TLS handshake; it may want a client certificate, see WithTLSClientCert"
+		return "it refused the TLS handshake; it may require a client certificate; see WithTLSClientCert"
 	default:
 		return "it refused the TLS connection"
 	}
 }
 
-// named returns path with the option or variable that it is from.
+// named returns path with the option or variable that names it.
 func named(path, from string) string { return text.Printable(path) + " (" + from + ")" }

@@ -16,18 +16,18 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware/fallback"
 )
 
-// tokenAnswers is what servers say of a token with status 403, all of them at every path that needs one.
+// tokenAnswers are the answers of servers about a token, with status 403, at every path that needs one.
 //
 // Vault 1.17 and later add "invalid token" for one that is expired, revoked, used up or unknown:
-// https://github.com/hashicorp/vault/pull/25953, https://developer.hashicorp.com/vault/docs/concepts/tokens#error-responses.
-// Those before it, and OpenBao, return logical.ErrPermissionDenied from fetchACLTokenEntryAndEntity, bare, as all of them do for a
-// request without a token, from an address that the token is not bound to, or of a disabled entity. A policy that denies is a
-// multierror of one: https://github.com/openbao/openbao/blob/main/vault/request_handling.go,
-// https://github.com/hashicorp/vault/blob/v1.16.3/vault/request_handling.go. Those of 1.21.0 are checked with the real server.
+// https://github.com/hashicorp/vault/pull/25953, https://developer.hashicorp.com/vault/docs/concepts/tokens#error-responses. Earlier ones
+// and OpenBao return a bare logical.ErrPermissionDenied from fetchACLTokenEntryAndEntity. All of them do so for a request without a token,
+// from an address that the token is not bound to, or of a disabled entity. A denial by policy is a multierror of one:
+// https://github.com/openbao/openbao/blob/main/vault/request_handling.go,
+// https://github.com/hashicorp/vault/blob/v1.16.3/vault/request_handling.go. The answers of 1.21.0 are checked with the real server.
 var tokenAnswers = []struct {
 	server                               string
 	dead, denied, deniedMount, elsewhere string
-	says                                 bool // that the token is dead, so that nobody needs to ask
+	says                                 bool // the answer itself says that the token is dead
 }{
 	{server: "Vault 1.21.0", dead: bodyInvalidToken, denied: bodyDenied, deniedMount: bodyPreflightDenied, elsewhere: bodyNoToken, says: true},
 	{server: "Vault 1.16", dead: bodyNoToken, denied: bodyDenied, deniedMount: bodyPreflightDenied, elsewhere: bodyNoToken},
@@ -46,7 +46,7 @@ func count(requests []string, prefix string) int {
 	return n
 }
 
-// forbid has the fake answer every path with body, unless the request has a token other than dead.
+// forbid makes the fake answer every path with body, except for requests with a token other than dead.
 func forbid(f *fake, dead *string, body string) {
 	for _, path := range []string{"sys/internal/ui/mounts/secret", "secret/data/app", "secret/app", "auth/token/lookup-self"} {
 		f.handle(path, func(w http.ResponseWriter, r *http.Request) {
@@ -65,7 +65,7 @@ func forbid(f *fake, dead *string, body string) {
 func TestADeadTokenIsReplacedOnce(t *testing.T) {
 	for _, server := range tokenAnswers {
 		for name, body := range map[string]string{"dead": server.dead, "bound to another address": server.elsewhere} {
-			for _, known := range []bool{false, true} { // whether the version of the mount is
+			for _, known := range []bool{false, true} { // whether the mount's version is known
 				t.Run(server.server+" "+name, func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						is := is.New(t)
@@ -80,7 +80,7 @@ func TestADeadTokenIsReplacedOnce(t *testing.T) {
 						is.NoErr(err)
 						_, err = b.Fetch(t.Context(), secrets.Ref{Path: "app"})
 						is.NoErr(err)
-						time.Sleep(time.Minute) // a token that is dead at once is not worth another login
+						time.Sleep(time.Minute) // a token younger than a second is not replaced
 						f.seen()
 						dead := ""
 						forbid(f, &dead, body)
@@ -98,7 +98,7 @@ func TestADeadTokenIsReplacedOnce(t *testing.T) {
 	}
 }
 
-func TestADeadTokenOfTheProgramIsUnauthenticated(t *testing.T) {
+func TestADeadFixedTokenIsUnauthenticated(t *testing.T) {
 	for _, server := range tokenAnswers {
 		for _, opts := range [][]vault.Option{nil, {vault.WithKVVersion(2)}, {vault.WithDynamicSecrets()}} {
 			is := is.New(t)
@@ -116,7 +116,7 @@ func TestADeadTokenOfTheProgramIsUnauthenticated(t *testing.T) {
 	}
 }
 
-func TestADenialOfAPolicyAsksForNothingMore(t *testing.T) {
+func TestADenialByPolicyNeedsNoLookup(t *testing.T) {
 	for _, server := range tokenAnswers {
 		is := is.New(t)
 		f := newFake(t)
@@ -132,8 +132,8 @@ func TestADenialOfAPolicyAsksForNothingMore(t *testing.T) {
 	}
 }
 
-// A 403 that says neither is decided by what lookup-self says. A token that must not ask for itself is alive, too.
-func TestADenialThatSaysNothingIsLookedInto(t *testing.T) {
+// lookup-self decides a 403 that is ambiguous. A token whose policies deny lookup-self is alive, too.
+func TestAnAmbiguousDenialIsLookedUp(t *testing.T) {
 	const (
 		granted = "policies of the token must grant read on secret/data/app"
 		itself  = `{"data":{"id":"x"}}`
@@ -145,7 +145,7 @@ func TestADenialThatSaysNothingIsLookedInto(t *testing.T) {
 		detail       string
 	}{
 		"alive":                      {bodyNoToken, itself, 200, secrets.ErrPermissionDenied, granted},
-		"must not ask":               {bodyNoToken, bodyDenied, 403, secrets.ErrPermissionDenied, granted},
+		"lookup denied":              {bodyNoToken, bodyDenied, 403, secrets.ErrPermissionDenied, granted},
 		"another text":               {`{"errors":["namespaces feature not enabled"]}`, itself, 200, secrets.ErrPermissionDenied, granted},
 		"another text of a dead one": {`{"errors":["bad token"]}`, bodyInvalidToken, 403, secrets.ErrUnauthenticated, "expired"},
 		"sealed meanwhile":           {bodyNoToken, bodySealed, 503, secrets.ErrPermissionDenied, "or the token has expired"},
@@ -164,12 +164,12 @@ func TestADenialThatSaysNothingIsLookedInto(t *testing.T) {
 				is.Equal(secrets.Class(err), test.class)
 				is.True(strings.Contains(err.Error(), test.detail))
 			}
-			is.True(count(f.seen(), lookupSelf) <= 3) // one question, which the client repeats in an outage
+			is.True(count(f.seen(), lookupSelf) <= 3) // one look-up; the client retries in an outage
 		})
 	}
 }
 
-func TestLookingIntoDenialsIsBounded(t *testing.T) {
+func TestLookupsOfDenialsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		f := inMemory(t)
@@ -196,11 +196,11 @@ func TestLookingIntoDenialsIsBounded(t *testing.T) {
 			wg.Wait()
 			return time.Since(began)
 		}
-		is.Equal(together(), 2*time.Second) // a server that does not answer it
+		is.Equal(together(), 2*time.Second) // the server does not answer
 		is.Equal(count(f.seen(), lookupSelf), 1)
 		hang = false
 		is.Equal(together(), 0*time.Second)
-		is.Equal(count(f.seen(), lookupSelf), 0) // for a while
+		is.Equal(count(f.seen(), lookupSelf), 0) // remembered for 10 seconds
 		time.Sleep(10 * time.Second)
 		is.Equal(together(), time.Second)
 		is.Equal(count(f.seen(), lookupSelf), 1)
@@ -208,9 +208,9 @@ func TestLookingIntoDenialsIsBounded(t *testing.T) {
 	})
 }
 
-// A denial is told while the caller can still hear it, or else the layers above would take it for an outage, and a weaker source would
-// answer in its place. What a caller in a hurry could not find out, the next one asks again.
-func TestADenialIsToldInTime(t *testing.T) {
+// A denial is returned before the caller's deadline: as an outage, it would let a fallback answer in its place. If a caller has too little
+// time for the look-up, the next one repeats it.
+func TestADenialIsReturnedBeforeTheDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		f := inMemory(t)
@@ -233,7 +233,7 @@ func TestADenialIsToldInTime(t *testing.T) {
 		is.Equal(secrets.Class(err), secrets.ErrPermissionDenied)
 
 		var wg sync.WaitGroup
-		wg.Go(func() { _, _ = b.Fetch(t.Context(), secrets.Ref{Path: "app"}) }) // asks, for 2 seconds
+		wg.Go(func() { _, _ = b.Fetch(t.Context(), secrets.Ref{Path: "app"}) }) // looks up, for 2 seconds
 		synctest.Wait()
 		ctx, cancel := contextWithTimeout(t, 50*time.Millisecond)
 		defer cancel()
@@ -254,8 +254,8 @@ func TestADenialIsToldInTime(t *testing.T) {
 	})
 }
 
-// Who leaves while it asks takes the question along, and the next one asks.
-func TestWhoLooksIntoADenialAndLeavesDisturbsNobody(t *testing.T) {
+// If the caller that looks a token up leaves, the next caller looks it up.
+func TestACanceledLookupIsRepeatedForTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		f := inMemory(t)
@@ -286,9 +286,9 @@ func TestWhoLooksIntoADenialAndLeavesDisturbsNobody(t *testing.T) {
 	})
 }
 
-// What an engine says of a token of its own, with another status than 403, is not about the token of the request: that one is kept, and
-// with it the leases that it has brought.
-func TestTheInvalidTokenOfAnEngineIsNotOurs(t *testing.T) {
+// An engine's error about a token of its own, with another status than 403, is not about the request's token: the backend keeps that token
+// and its leases.
+func TestAnEnginesInvalidTokenIsNotTheRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for status, class := range map[int]error{400: secrets.ErrInvalidKey, 404: secrets.ErrUnknown, 500: secrets.ErrUnavailable} {
 			is := is.New(t)
@@ -308,7 +308,7 @@ func TestTheInvalidTokenOfAnEngineIsNotOurs(t *testing.T) {
 	})
 }
 
-// A token that names a namespace which the server does not have is another server's. Vault 1.21.0 answers with status 500.
+// A token of a namespace that the server does not have is another server's. Vault 1.21.0 answers status 500.
 func TestATokenOfAnotherNamespaceIsUnauthenticated(t *testing.T) {
 	is := is.New(t)
 	f := newFake(t)

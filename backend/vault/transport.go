@@ -12,24 +12,23 @@ import (
 )
 
 const (
-	// maxHops bounds the redirects of one request. A standby node sends to the active one, for the same path:
+	// maxHops is the maximum number of redirects of one request. A standby node redirects to the active one, with the same path:
 	// https://developer.hashicorp.com/vault/docs/concepts/ha#client-redirection.
 	maxHops = 3
-	// maxFailure is the most bytes that are read of an answer that is no success. Those of Vault are a line.
+	// maxFailure is the maximum size of an unsuccessful answer, in bytes. Vault's have one line.
 	maxFailure = 64 << 10
 )
 
-// transport is what stands between the client of Vault and the network. That client, left alone, sends the token to every
-// host that an answer redirects to, and reads a body of any size.
+// transport is below the official client, which on its own sends the token to every redirect target and reads bodies of any size.
 type transport struct {
 	next    http.RoundTripper
 	origin  *url.URL
-	peers   []string // hosts, with a port or for every port, that may be redirected to
+	peers   []string // hosts, with or without a port, that a redirect may target
 	maxSize int64    // of a body
 }
 
-// RoundTrip sends r, follows redirects as far as they are allowed, and bounds the body of the answer. All requests of the backend and of
-// its logins go through here, so that no hook of a caller sees one with a token.
+// RoundTrip sends r, follows allowed redirects, and limits the size of the answer. All requests and logins of the backend go through it, so
+// a caller's httptrace hook sees no token.
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	r = r.WithContext(network.Untraced(r.Context()))
 	for range maxHops + 1 {
@@ -66,22 +65,21 @@ func redirects(r *http.Response) bool {
 	}
 }
 
-// follow returns the request that the redirect of r to target asks for, if it is allowed. The target is text of the server, of which
-// nothing is in an error.
+// follow returns the redirected request, if the redirect is allowed. Errors do not quote target, which is text of the server.
 func (t *transport) follow(r *http.Request, resp *http.Response, target *url.URL) (*http.Request, error) {
-	if !t.trusts(target) {
-		return nil, unavailable("a redirect to another host, which the token must not be sent to; " +
-			"if it is a node of the same cluster, WithRedirectHosts allows it")
+	if !t.mayRedirectTo(target) {
+		return nil, unavailable("a redirect to another host, which must not get the token; " +
+			"if it is a node of the same cluster, allow it with WithRedirectHosts")
 	}
 	if target.Path != r.URL.Path || target.RawQuery != r.URL.RawQuery {
-		return nil, unavailable("a redirect to another path than the one that was asked for; is the path in the address wrong?")
+		return nil, unavailable("a redirect to another path; is the path in the address wrong?")
 	}
 	keepsMethod := resp.StatusCode == http.StatusTemporaryRedirect || resp.StatusCode == http.StatusPermanentRedirect
 	if r.Method != http.MethodGet && !keepsMethod {
 		return nil, unavailable(fmt.Sprintf("a redirect with status %d, which would drop the body of the request", resp.StatusCode))
 	}
 	next := r.Clone(r.Context())
-	next.URL.Scheme, next.URL.Host, next.Host = target.Scheme, target.Host, "" // the path stays as it was asked for, to the last escape
+	next.URL.Scheme, next.URL.Host, next.Host = target.Scheme, target.Host, "" // the path keeps its escapes
 	if r.GetBody != nil {
 		body, err := r.GetBody()
 		if err != nil {
@@ -92,9 +90,9 @@ func (t *transport) follow(r *http.Request, resp *http.Response, target *url.URL
 	return next, nil
 }
 
-// trusts reports whether the token may be sent to target: to the very origin, or to a peer that the program named, over a
-// connection that is no less safe.
-func (t *transport) trusts(target *url.URL) bool {
+// mayRedirectTo reports whether the token may go to target: the origin itself, or a host of WithRedirectHosts over a connection that is no
+// less secure.
+func (t *transport) mayRedirectTo(target *url.URL) bool {
 	if target.Scheme == t.origin.Scheme && authority(target) == authority(t.origin) {
 		return true
 	}
@@ -108,7 +106,7 @@ func (t *transport) trusts(target *url.URL) bool {
 	})
 }
 
-// authority returns the host of u, in lower case, with its port.
+// authority returns the host of u in lower case, with its port.
 func authority(u *url.URL) string {
 	port := u.Port()
 	if port == "" {
@@ -117,10 +115,10 @@ func authority(u *url.URL) string {
 	return net.JoinHostPort(strings.ToLower(u.Hostname()), port)
 }
 
-// idleCloser is what http.Client asks of its transport.
+// idleCloser is the interface that http.Client looks for in its transport.
 type idleCloser interface{ CloseIdleConnections() }
 
-// CloseIdleConnections lets http.Client close those of what is below.
+// CloseIdleConnections closes the idle connections of the transport below.
 func (t *transport) CloseIdleConnections() {
 	if c, ok := t.next.(idleCloser); ok {
 		c.CloseIdleConnections()

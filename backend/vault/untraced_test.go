@@ -14,9 +14,9 @@ import (
 	"github.com/seed-5482dd03/secrets/backend/vault"
 )
 
-// The hook of a caller, which tracing of HTTP puts into the context, is handed every header of a request. No request of the backend lets
-// it see one: neither reads, nor the question for the mount, nor lookup-self, nor logins.
-func TestNoHookOfTheCallerSeesAToken(t *testing.T) {
+// An httptrace hook in a caller's context gets every request header. It must see no request of the backend: no read, detection of the
+// mount, lookup-self or login.
+func TestRequestsAreUntraced(t *testing.T) {
 	is := is.New(t)
 	f := newFake(t)
 	f.put("app", `{"a":"b"}`)

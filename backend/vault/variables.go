@@ -2,7 +2,7 @@ package vault
 
 import "strings"
 
-// Variables that the official client does not know. VAULT_ROLE is named as in
+// Variables that the official client does not read. VAULT_ROLE is named as in
 // https://pkg.go.dev/github.com/sethvargo/vault-kubernetes-authenticator, VAULT_MOUNT and VAULT_AUTH_PATH as in
 // https://github.com/zendesk/samson_secret_puller/wiki, VAULT_ROLE_ID and VAULT_SECRET_ID as the fields of an AppRole:
 // https://developer.hashicorp.com/vault/docs/auth/approle.
@@ -20,14 +20,14 @@ const (
 
 // The values of VAULT_AUTH_METHOD.
 const (
-	methodToken      = "token" // what there is without a login
+	methodToken      = "token" // no login
 	methodAppRole    = "approle"
 	methodKubernetes = "kubernetes"
 	methodJWT        = "jwt"
 )
 
-// mountOfEnvironment returns the mount that VAULT_MOUNT names, or the default.
-func (c *config) mountOfEnvironment() string {
+// defaultMount returns the mount of VAULT_MOUNT, or else "secret".
+func (c *config) defaultMount() string {
 	value := c.env(envMount)
 	if value == "" {
 		return "secret"
@@ -37,8 +37,8 @@ func (c *config) mountOfEnvironment() string {
 	return mount
 }
 
-// loginOfEnvironment returns the login that VAULT_AUTH_METHOD asks for, or nil if it asks for none. Without ok, faults were noted.
-func (c *config) loginOfEnvironment() (login *Auth, ok bool) {
+// envLogin returns the login of VAULT_AUTH_METHOD, or nil if there is none. If ok is false, it has recorded faults.
+func (c *config) envLogin() (login *Auth, ok bool) {
 	var opts []AuthOption
 	if path := c.env(envAuthPath); path != "" {
 		opts = append(opts, WithAuthMount(path))
@@ -48,26 +48,26 @@ func (c *config) loginOfEnvironment() (login *Auth, ok bool) {
 	case "", methodToken:
 		return nil, true
 	case methodAppRole:
-		ok = c.completes(method, envRoleID, envSecretID)
+		ok = c.hasAll(method, envRoleID, envSecretID)
 		login = AppRole(c.env(envRoleID), c.secretID(), opts...)
 	case methodKubernetes:
-		ok = c.completes(method, envRole)
+		ok = c.hasAll(method, envRole)
 		if file != "" {
 			opts = append(opts, WithServiceAccountToken(File(file)))
 		}
 		login = Kubernetes(role, opts...)
 	case methodJWT:
-		ok = c.completes(method, envJWTFile)
+		ok = c.hasAll(method, envJWTFile)
 		login = JWT(role, File(file), opts...)
 	default:
-		c.faults.Addf("%s names no method that is known: set it to %s, %s, %s or %s; WithAuth takes any other", envAuthMethod,
+		c.faults.Addf("%s is not a known method: set it to %s, %s, %s or %s; WithAuth takes any other", envAuthMethod,
 			methodToken, methodKubernetes, methodJWT, methodAppRole)
 	}
 	return login, ok
 }
 
-// completes reports whether the variables of a login with method are there and usable, and notes what is not.
-func (c *config) completes(method string, needs ...string) bool {
+// hasAll reports whether the variables of a login with method are set and valid. It records a fault for each that is not.
+func (c *config) hasAll(method string, needs ...string) bool {
 	ok := true
 	for _, name := range needs {
 		if strings.TrimSpace(c.env(name)) != "" || name == envSecretID && c.env(envSecretIDFile) != "" {
@@ -86,7 +86,7 @@ func (c *config) completes(method string, needs ...string) bool {
 	return ok
 }
 
-// secretID returns the credential of VAULT_SECRET_ID_FILE, or else of VAULT_SECRET_ID. A file can be replaced under a running program.
+// secretID returns the credential of VAULT_SECRET_ID_FILE, which may be replaced while the program runs, or else of VAULT_SECRET_ID.
 func (c *config) secretID() Credential {
 	if file := c.env(envSecretIDFile); file != "" {
 		return File(file)
@@ -94,8 +94,8 @@ func (c *config) secretID() Credential {
 	return envCredential(envSecretID, c.env)
 }
 
-// withoutMethod says that VAULT_AUTH_METHOD is missing, if a variable of a login is there.
-func (c *config) withoutMethod() string {
+// missingMethodHint returns a hint if a login variable is set without VAULT_AUTH_METHOD, or "".
+func (c *config) missingMethodHint() string {
 	for _, name := range []string{envRole, envRoleID, envJWTFile, envAuthPath} {
 		if c.env(name) != "" && c.env(envAuthMethod) == "" {
 			return "; " + name + " has no effect without " + envAuthMethod

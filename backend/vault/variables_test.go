@@ -17,7 +17,7 @@ import (
 
 type vars = map[string]string
 
-// One program logs in as its environment says, without code: on a laptop with a token, in Kubernetes as its service account.
+// One program logs in as the environment says: on a laptop with a token, in Kubernetes as its service account.
 func TestVariablesOfALogin(t *testing.T) {
 	jwt, secretID := filepath.Join(t.TempDir(), "jwt"), filepath.Join(t.TempDir(), "secret-id")
 	write(t, jwt, "the.web.token\n")
@@ -25,7 +25,7 @@ func TestVariablesOfALogin(t *testing.T) {
 	for name, c := range map[string]struct {
 		vars vars
 		opts []vault.Option
-		path string // of the login, or "" for none
+		path string // of the login, or "" without one
 		sent vars
 	}{
 		"kubernetes": {vars{"VAULT_AUTH_METHOD": "kubernetes", "VAULT_ROLE": "web", "VAULT_JWT_FILE": jwt}, nil,
@@ -76,7 +76,7 @@ func TestVariablesOfALogin(t *testing.T) {
 	}
 }
 
-// VAULT_MOUNT is the mount of the secrets, unless an option says so.
+// VAULT_MOUNT is the mount, unless an option sets it.
 func TestVariableOfTheMount(t *testing.T) {
 	is := is.New(t)
 	f := newFake(t)
@@ -100,8 +100,8 @@ func TestVariableOfTheMount(t *testing.T) {
 	}
 }
 
-// Half a login in the environment is a fault that names what is missing. It never makes another source of tokens the choice.
-func TestVariablesThatAreIncomplete(t *testing.T) {
+// An incomplete login in the environment is a fault that names the missing variable. It never selects another source of tokens.
+func TestIncompleteVariables(t *testing.T) {
 	const noToken = "no token: give WithToken, WithTokenFile or WithAuth, or set VAULT_TOKEN, VAULT_TOKEN_FILE or VAULT_AUTH_METHOD"
 	for _, c := range []struct {
 		vars vars
@@ -116,7 +116,7 @@ func TestVariablesThatAreIncomplete(t *testing.T) {
 			"VAULT_AUTH_METHOD is approle, which needs VAULT_ROLE_ID too",
 			"VAULT_AUTH_METHOD is approle, which needs VAULT_SECRET_ID or VAULT_SECRET_ID_FILE too"}},
 		{vars{"VAULT_NAMESPACE": "a\n" + canary}, []string{"VAULT_NAMESPACE is not a namespace, such as team/shop"}},
-		{vars{"VAULT_AUTH_METHOD": canary}, []string{"VAULT_AUTH_METHOD names no method that is known: set it to token, kubernetes, jwt or " +
+		{vars{"VAULT_AUTH_METHOD": canary}, []string{"VAULT_AUTH_METHOD is not a known method: set it to token, kubernetes, jwt or " +
 			"approle; WithAuth takes any other"}},
 		{vars{"VAULT_AUTH_METHOD": "kubernetes", "VAULT_ROLE": "web", "VAULT_AUTH_PATH": "auth/" + canary},
 			[]string{"VAULT_AUTH_PATH must be the mount of the auth method, without auth/"}},

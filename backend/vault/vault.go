@@ -13,27 +13,26 @@ import (
 
 // Backend reads the secrets of one mount of a Vault server. It is safe for concurrent use.
 type Backend struct {
-	name     string
-	mount    *mount
-	anything bool // the mount may be no KV, and reading may make leases
-	server   *server
-	tokens   tokens
-	leases   leases
-	version  func(path, content string) string
-	closed   atomic.Bool
+	name      string
+	mount     *mount
+	isDynamic bool // the mount is not KV, and a read may create a lease
+	server    *server
+	tokens    tokens
+	leases    leases
+	version   func(path, content string) string
+	closed    atomic.Bool
 }
 
-// New returns a Backend for the server that the options and the environment name. It does not contact it: a server that is
-// not there is for the first request to find. The error holds every fault of the options, joined: no address, no token or
-// way to get one, two of them, an address that begins with http:// and is not of this machine, files of TLS that cannot be
-// read.
+// New returns a Backend for the server that the options and the environment name. It makes no network calls. The error joins every fault of
+// the configuration, such as no address, no token, two sources of tokens, an http:// address of another machine, or TLS files that cannot
+// be read.
 func New(opts ...Option) (*Backend, error) {
 	c := newConfig(opts)
 	b := &Backend{
-		name: c.name, mount: newMount(c.mount, c.version), anything: c.dynamic, version: fingerprint.New(),
+		name: c.name, mount: newMount(c.mount, c.version), isDynamic: c.dynamic, version: fingerprint.New(),
 	}
 	if c.dynamic && c.version != unknownVersion {
-		c.faults.Addf("WithKVVersion says that the mount is KV, and WithDynamicSecrets that it is not")
+		c.faults.Addf("WithKVVersion is for KV mounts and WithDynamicSecrets for others; drop one")
 	}
 	c.connect(b)
 	if err := c.faults.Err(); err != nil {
@@ -44,21 +43,21 @@ func New(opts ...Option) (*Backend, error) {
 
 // Info describes the backend.
 func (b *Backend) Info() secrets.Info {
-	info := secrets.Info{Name: b.name, Leases: b.anything, Resolve: resolve, OnChange: b.leases.onEnd}
-	if !b.anything {
+	info := secrets.Info{Name: b.name, Leases: b.isDynamic, Resolve: resolve, OnChange: b.leases.onEnd}
+	if !b.isDynamic {
 		info.Alternates = b.alternates
 	}
 	return info
 }
 
-// Fetch returns the secret at ref.Path, as the JSON object that the server keeps. With a ref.Version, it is that version of
-// a KV version 2 secret. Meta.Version is the number of the version; where the engine has none, a text that changes when the
-// secret changes. Meta.ExpiresAt is set only if the secret has a lease, or is rotated on a schedule.
+// Fetch returns the secret at ref.Path as a JSON object; ref.Field must be empty. With KV version 2, ref.Version selects a version, and
+// Meta.Version is its number. Other engines have no versions: Meta.Version is then a text that changes with the secret. Meta.ExpiresAt is
+// set for a secret with a lease, a scheduled rotation or a scheduled deletion.
 func (b *Backend) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 	if err := check(ref); err != nil {
 		return secrets.Secret{}, err
 	}
-	const tries = 2 // the second with another token
+	const maxTries = 2 // the second with another token
 	for try := 1; ; try++ {
 		if err := ctx.Err(); err != nil {
 			return secrets.Secret{}, err
@@ -72,10 +71,10 @@ func (b *Backend) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, e
 		}
 		secret, err := b.read(ctx, t, ref)
 		switch {
-		case try < tries && b.again(ctx, t, err):
-		case errors.Is(err, errVoid):
+		case try < maxTries && b.again(ctx, t, err):
+		case errors.Is(err, errTokenEnded):
 			return secrets.Secret{}, unavailable("the token ended while it was used")
-		case b.closed.Load() && refused(err): // by its own revocation, it may be
+		case b.closed.Load() && refused(err): // Close may have revoked the token
 			return secrets.Secret{}, errClosed()
 		default:
 			return secret, err
@@ -88,16 +87,16 @@ func refused(err error) bool {
 }
 
 func (b *Backend) read(ctx context.Context, t token, ref secrets.Ref) (secrets.Secret, error) {
-	read := b.kv
-	if b.anything {
-		read = b.dynamic
+	read := b.readKV
+	if b.isDynamic {
+		read = b.readDynamic
 	}
 	secret, err := read(ctx, t, ref)
-	return secret, b.misplaced(ref, err)
+	return secret, b.withKeyHint(ref, err)
 }
 
-// misplaced returns err, and with a denial or a not-found what the key is to be, if it begins as the paths of the API and of policies do.
-func (b *Backend) misplaced(ref secrets.Ref, err error) error {
+// withKeyHint adds to a denial or a not-found how to write the key, if the key begins with the mount or data/.
+func (b *Backend) withKeyHint(ref secrets.Ref, err error) error {
 	class := secrets.Class(err)
 	if class != secrets.ErrNotFound && class != secrets.ErrPermissionDenied {
 		return err
@@ -108,7 +107,7 @@ func (b *Backend) misplaced(ref secrets.Ref, err error) error {
 		}
 	}
 	path, cut := strings.CutPrefix(ref.Path, b.mount.path+"/")
-	if !b.anything {
+	if !b.isDynamic {
 		rest, ofData := strings.CutPrefix(path, "data/")
 		path, cut = rest, cut || ofData
 	}
@@ -117,16 +116,16 @@ func (b *Backend) misplaced(ref secrets.Ref, err error) error {
 		return err
 	}
 	begins := b.mount.path + "/"
-	if !b.anything {
+	if !b.isDynamic {
 		begins += " or data/"
 	}
 	return fail(class, fmt.Sprintf("%s; the key must not begin with %s: write %s in place of %s", e.Detail, begins, path, ref.Path))
 }
 
-// again reports whether a request that failed with err is worth repeating with another token than t.
+// again reports whether a request that failed with err should be repeated with another token than t.
 func (b *Backend) again(ctx context.Context, t token, err error) bool {
 	switch {
-	case errors.Is(err, errVoid):
+	case errors.Is(err, errTokenEnded):
 		return true
 	case errors.Is(err, secrets.ErrUnauthenticated):
 		return b.tokens.another(ctx, t, true)
@@ -137,9 +136,8 @@ func (b *Backend) again(ctx context.Context, t token, err error) bool {
 	}
 }
 
-// resolve returns the document that ref is in, and its field: the last segment of a path is a field, so that
-// database/password and database#password are one document, one call and one version. A path of one segment is a whole
-// secret, and so is one with nothing behind its #, as team/app/database#.
+// resolve returns the document of ref, and its field: the last segment of the path. database/password and database#password are thus one
+// document. A path of one segment, or one that ends in #, such as team/app/database#, is a whole secret.
 func resolve(ref secrets.Ref) secrets.Ref {
 	if ref.Field != "" || ref.Whole {
 		return secrets.Ref{Path: ref.Path, Field: ref.Field, Version: ref.Version}
@@ -150,8 +148,8 @@ func resolve(ref secrets.Ref) secrets.Ref {
 	return ref
 }
 
-// Close ends what renews the token, and revokes the token if a login has obtained it, and with it the leases that it has
-// brought. A token that the program gave stays valid. Requests after it are [secrets.ErrClosed]. A second Close does nothing.
+// Close stops renewals. It revokes the token of a login, and with it the leases that the token obtained. A token that the program set stays
+// valid. Later requests are [secrets.ErrClosed]. A second Close does nothing.
 func (b *Backend) Close() error {
 	if b.closed.Swap(true) {
 		return nil
@@ -165,11 +163,11 @@ func (b *Backend) Close() error {
 
 var _ secrets.Backend = (*Backend)(nil)
 
-// check refuses what cannot be asked for. The Client has checked most of it already; this is the second line, for those who
-// call the Backend themselves: the official client would clean a path with .. in it, and read something else.
+// check rejects invalid refs. The Client has validated most of them already. A direct caller of Fetch needs it too: the official client
+// would clean a path with .. in it, and read another secret.
 func check(ref secrets.Ref) error {
 	if ref.Field != "" {
-		return invalid("a backend is asked for documents, without a field")
+		return invalid("a backend reads whole documents; leave the field out")
 	}
 	if err := ref.Validate(); err != nil {
 		return err

@@ -18,14 +18,14 @@ import (
 	"github.com/matryer/is"
 )
 
-// wire is a server of Vault in memory, so that time in a bubble goes on around it.
+// wire is a Vault server in memory, for synctest.
 type wire struct {
 	mu     sync.Mutex
 	began  time.Time
 	seen   []call
 	issued int
 	delay  time.Duration
-	// answer gives the answer to a call, or status 0 for the usual one. It is called with mu held.
+	// answer returns the answer to a call, or status 0 for the default one. It is called with mu held.
 	answer func(c call) (status int, body string)
 
 	ttl       int
@@ -35,7 +35,7 @@ type wire struct {
 }
 
 type call struct {
-	at    time.Duration // since the beginning
+	at    time.Duration // since the start
 	verb  string
 	path  string
 	token string
@@ -92,7 +92,7 @@ func (w *wire) usual(c call) (status int, body string) {
 		ttl := w.ttl
 		if w.maxTTL > 0 {
 			left := w.maxTTL - time.Since(w.logins[c.token])
-			ttl = min(ttl, int((left+time.Second-1)/time.Second)) // as the server does, which rounds up
+			ttl = min(ttl, int((left+time.Second-1)/time.Second)) // the server rounds up
 		}
 		return http.StatusOK, authBody(c.token, ttl, w.renewable)
 	case "/v1/auth/token/revoke-self":
@@ -112,14 +112,14 @@ func (w *wire) set(change func()) {
 	change()
 }
 
-// calls returns those with a path that ends so.
+// calls returns the calls whose path ends in suffix.
 func (w *wire) calls(suffix string) []call {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(w.seen), func(c call) bool { return !strings.HasSuffix(c.path, suffix) })
 }
 
-// plainLogin logs in as the official methods do, through the conveniences of the client.
+// plainLogin logs in as the official methods do, with the client's convenience functions.
 type plainLogin struct{}
 
 func (plainLogin) Login(ctx context.Context, client *api.Client) (*api.Secret, error) {
@@ -175,7 +175,7 @@ func value(t token) string { return t.value.Reveal() }
 
 func pause(d time.Duration) { <-time.After(d) }
 
-// pass lets d pass, and waits for all that happens by then.
+// pass waits for d in the bubble, and for everything that happens by then.
 func pass(d time.Duration) {
 	pause(d)
 	synctest.Wait()

@@ -12,7 +12,7 @@ import (
 	"runtime"
 )
 
-// TB is what a server for tests needs of a *testing.T, a *testing.B or a *testing.F. It keeps package testing out of what is no test.
+// TB is the subset of *testing.T, *testing.B and *testing.F that a test server uses. Non-test code thus needs no import of package testing.
 type TB interface {
 	Helper()
 	Logf(format string, args ...any)
@@ -21,16 +21,15 @@ type TB interface {
 	Cleanup(f func())
 }
 
-// Process is a child that has been started, and is waited for by one goroutine.
+// Process is a started child; one goroutine waits for it.
 type Process struct {
 	OS   *os.Process
 	Done chan struct{} // closed at its end
-	Err  error         // how it ended, once Done is closed
+	Err  error         // of Wait; valid once Done is closed
 }
 
-// Start starts cmd, whose output goes to the file log, a new one or in the place of what is there. The output is not copied by the test
-// process, so that the log is whole up to the last moment of either. With SysProcAttr.Pdeathsig, the kernel ends the child when the
-// test process ends, in whatever way.
+// Start starts cmd and truncates the file log, to which the child writes directly: the log is complete even if the test process dies. With
+// SysProcAttr.Pdeathsig, the kernel kills the child when the test process ends for any reason.
 func Start(cmd *exec.Cmd, log string) (*Process, error) {
 	const private = 0o600
 	output, err := os.OpenFile(log, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, private) //nolint:gosec // the test server names its log
@@ -43,7 +42,7 @@ func Start(cmd *exec.Cmd, log string) (*Process, error) {
 	p := &Process{Done: make(chan struct{})}
 	started := make(chan error)
 	go func() {
-		// The kernel ends the child when the thread that started it ends, so that thread waits for it.
+		// Pdeathsig takes effect when the starting thread ends, so that thread waits for the child.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		defer close(p.Done)

@@ -31,7 +31,7 @@ func TestStart(t *testing.T) {
 		p, err := child.Start(cmd, log)
 		is.NoErr(err)
 		<-p.Done
-		is.True(p.Err != nil) // by its exit code
+		is.True(p.Err != nil) // its exit code
 		is.Equal(cmd.ProcessState.ExitCode(), len(text))
 		said, err := os.ReadFile(log)
 		is.NoErr(err)

@@ -13,15 +13,15 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/vaultserver"
 )
 
-// TB is what this package needs of a *testing.T or a *testing.B.
+// TB is the subset of *testing.T and *testing.B that this package uses.
 type TB = child.TB
 
-// Mount is where the database secrets engine is.
+// Mount is the mount of the database secrets engine.
 const Mount = "database"
 
 // What Vault does at the end of a lease.
 const (
-	// DropsRole is what Vault does by default: it drops the role. Open connections live on; their queries fail.
+	// DropsRole is Vault's default: it drops the role. Open connections stay open; their queries fail.
 	DropsRole = ""
 	// EndsConnections makes Vault end the connections of the role first.
 	EndsConnections = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{{name}}'; DROP ROLE IF EXISTS "{{name}}"`
@@ -33,7 +33,7 @@ type Server struct {
 	Vault *vaultserver.Server
 }
 
-// Start starts both, Vault last, so that it ends first: it would miss the other.
+// Start starts both servers and stops them when t ends: Vault first, since it needs the other.
 func Start(t TB) *Server {
 	t.Helper()
 	s := &Server{SQL: postgresserver.Start(t), Vault: vaultserver.Start(t)}
@@ -45,8 +45,7 @@ func Start(t TB) *Server {
 	return s
 }
 
-// DynamicRole makes a role of which each read makes a user that lives for ttl. Its credentials are at creds/<role>. revocation is
-// [DropsRole] or [EndsConnections].
+// DynamicRole creates a role. Each read of creds/<role> creates a user that lives for ttl. revocation is [DropsRole] or [EndsConnections].
 func (s *Server) DynamicRole(t TB, ttl, revocation string) (role string) {
 	t.Helper()
 	role = unique("role")
@@ -61,7 +60,7 @@ func (s *Server) DynamicRole(t TB, ttl, revocation string) (role string) {
 	return role
 }
 
-// StaticRole makes a user whose password Vault changes after each period. Its credentials are at static-creds/<role>.
+// StaticRole creates a user whose password Vault changes every period. Its credentials are at static-creds/<role>.
 func (s *Server) StaticRole(t TB, period string) (role string) {
 	t.Helper()
 	role = unique("static")
@@ -72,15 +71,15 @@ func (s *Server) StaticRole(t TB, period string) (role string) {
 	return role
 }
 
-// RevokeLeases ends all leases of a dynamic role, as an operator does.
+// RevokeLeases revokes all leases of a dynamic role, as an operator does.
 func (s *Server) RevokeLeases(t TB, role string) {
 	t.Helper()
 	prefix := Mount + "/creds/" + role + "/"
 	_, answer := s.Vault.Do(t, "LIST", "sys/leases/lookup/"+prefix, nil)
-	data, _ := answer["data"].(map[string]any) //nolint:errcheck // what is missing has no keys
-	keys, _ := data["keys"].([]any)            //nolint:errcheck // as well
+	data, _ := answer["data"].(map[string]any) //nolint:errcheck // nil has no keys
+	keys, _ := data["keys"].([]any)            //nolint:errcheck // nil has no keys
 	if len(keys) == 0 {
-		t.Fatalf("there is no lease to revoke")
+		t.Fatalf("no lease to revoke")
 	}
 	for _, key := range keys {
 		lease := fmt.Sprint(prefix, key)

@@ -16,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// A user of either kind of role can log in, and cannot any more once Vault has dropped it.
+// Users of both kinds of role can log in, until Vault has dropped them.
 func TestServer(t *testing.T) {
 	is := is.New(t)
 	s := databaseserver.Start(t)

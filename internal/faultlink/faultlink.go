@@ -1,5 +1,5 @@
-// Package faultlink is a link for tests, of TCP or in memory, that can die in silence, as one behind a firewall does that has forgotten it:
-// its connections stay open and carry nothing more, in neither direction.
+// Package faultlink is a network link for tests, over TCP or in memory, that can drop all data: its connections stay open and carry
+// nothing, as after a firewall has lost their state.
 package faultlink
 
 import (
@@ -10,32 +10,32 @@ import (
 	"time"
 )
 
-// dialTimeout bounds the dial to what is behind the link.
+// dialTimeout is the timeout for connecting to the server behind the link.
 const dialTimeout = 5 * time.Second
 
-// TB is what the link asks of a test.
+// TB is the subset of *testing.T that the link uses.
 type TB interface {
 	Helper()
 	Cleanup(f func())
 	Fatalf(format string, args ...any)
 }
 
-// A Link passes on what comes in at Addr, until it is told to swallow it. Its methods are safe for concurrent use.
+// A Link forwards connections to Addr, until Swallow makes them drop data. Its methods are safe for concurrent use.
 type Link struct {
-	Addr string // as 127.0.0.1:8200, without a scheme; "" of one in memory
+	Addr string // such as 127.0.0.1:8200; "" for a link in memory
 
-	forward  func() (net.Conn, error) // connects to what is behind the link
+	forward  func() (net.Conn, error) // connects to the server behind the link
 	listener net.Listener
 	running  sync.WaitGroup
 
 	mu       sync.Mutex
 	closed   bool
-	deaf     bool // new connections carry nothing either
+	deaf     bool // new connections swallow too
 	accepted int
 	open     map[*connection]struct{}
 }
 
-// New starts a link to the address backend, which has no scheme, until t ends.
+// New starts a link to the address backend, such as 127.0.0.1:8200, until t ends.
 func New(t TB, backend string) *Link {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
@@ -51,8 +51,8 @@ func New(t TB, backend string) *Link {
 	return l
 }
 
-// InMemory starts a link without a network, for a bubble of testing/synctest, and returns it with the listener of the server behind it. Its
-// connections come from [Link.Dial].
+// InMemory starts a link without a network, for synctest, and returns it with the listener of the server behind it. [Link.Dial] opens
+// connections.
 func InMemory(t TB) (*Link, net.Listener) {
 	t.Helper()
 	server := &listener{connections: make(chan net.Conn), closed: make(chan struct{})}
@@ -68,7 +68,7 @@ func (l *Link) Dial() net.Conn {
 	return near
 }
 
-// listener is one in memory.
+// listener is a listener in memory.
 type listener struct {
 	connections chan net.Conn
 	closed      chan struct{}
@@ -101,10 +101,10 @@ func (l *listener) Close() error {
 
 func (*listener) Addr() net.Addr { return &net.UnixAddr{Name: "memory", Net: "unix"} }
 
-// Swallow makes the connections that are open swallow everything from now on. New ones pass.
+// Swallow makes the open connections drop all data from now on. New connections work.
 func (l *Link) Swallow() { l.swallow(false) }
 
-// SwallowAll is [Link.Swallow], and new connections are accepted and swallow everything too, until the next [Link.Swallow].
+// SwallowAll is [Link.Swallow], and new connections drop all data too, until the next [Link.Swallow].
 func (l *Link) SwallowAll() { l.swallow(true) }
 
 func (l *Link) swallow(deaf bool) {
@@ -116,7 +116,7 @@ func (l *Link) swallow(deaf bool) {
 	}
 }
 
-// Accepted returns how many connections there have been.
+// Accepted returns the number of accepted connections.
 func (l *Link) Accepted() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -178,7 +178,7 @@ func (l *Link) close() {
 	l.running.Wait()
 }
 
-// connection is one through the link.
+// connection is a connection through the link.
 type connection struct {
 	client, server net.Conn
 
@@ -198,8 +198,8 @@ func (c *connection) swallows() bool {
 	return c.swallowed
 }
 
-// carry passes on what src sends, until it ends. A connection that swallows is read on, for its sender notices nothing, and the end of
-// one side is not told to the other.
+// carry copies from src to dst until src ends. A swallowed connection is still read, so its sender notices nothing, and its end is not
+// forwarded.
 func (c *connection) carry(dst, src net.Conn) {
 	buffer := make([]byte, 32<<10)
 	for {
@@ -225,4 +225,4 @@ func (c *connection) close() {
 	shut(c.server)
 }
 
-func shut(c io.Closer) { _ = c.Close() } //nolint:errcheck // what ends here has nothing to save
+func shut(c io.Closer) { _ = c.Close() } //nolint:errcheck // no data to save

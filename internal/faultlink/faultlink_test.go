@@ -16,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// echo starts a server that sends back each line, and returns its address.
+// echo starts a server that returns each line, and returns its address.
 func echo(t *testing.T) string {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -53,12 +53,12 @@ func dial(t *testing.T, address string) net.Conn {
 	return c
 }
 
-// ask sends a line and returns the error of the answer.
-func ask(t *testing.T, c net.Conn) error {
+// send sends a line and returns the error of the answer.
+func send(t *testing.T, c net.Conn) error {
 	t.Helper()
 	is := is.New(t)
 	_, err := c.Write([]byte("x\n"))
-	is.NoErr(err) // whoever sends notices nothing
+	is.NoErr(err) // sending succeeds
 	is.NoErr(c.SetReadDeadline(time.Now().Add(100 * time.Millisecond)))
 	n, err := c.Read(make([]byte, 8))
 	is.True(err != nil || n == 2)
@@ -69,11 +69,11 @@ func TestSwallow(t *testing.T) {
 	is := is.New(t)
 	link := faultlink.New(t, echo(t))
 	old := dial(t, link.Addr)
-	is.NoErr(ask(t, old)) // the control
+	is.NoErr(send(t, old)) // the control
 	link.Swallow()
-	is.True(errors.Is(ask(t, old), os.ErrDeadlineExceeded)) // open, and silent
-	is.NoErr(ask(t, dial(t, link.Addr)))
-	is.True(errors.Is(ask(t, old), os.ErrDeadlineExceeded)) // for ever
+	is.True(errors.Is(send(t, old), os.ErrDeadlineExceeded)) // open, without an answer
+	is.NoErr(send(t, dial(t, link.Addr)))
+	is.True(errors.Is(send(t, old), os.ErrDeadlineExceeded)) // permanently
 	is.Equal(link.Accepted(), 2)
 }
 
@@ -81,18 +81,18 @@ func TestSwallowAll(t *testing.T) {
 	is := is.New(t)
 	link := faultlink.New(t, echo(t))
 	old := dial(t, link.Addr)
-	is.NoErr(ask(t, old))
+	is.NoErr(send(t, old))
 	link.SwallowAll()
 	silent := dial(t, link.Addr)
 	for _, c := range []net.Conn{old, silent} {
-		is.True(errors.Is(ask(t, c), os.ErrDeadlineExceeded))
+		is.True(errors.Is(send(t, c), os.ErrDeadlineExceeded))
 	}
 	link.Swallow()
-	is.NoErr(ask(t, dial(t, link.Addr)))
-	is.True(errors.Is(ask(t, silent), os.ErrDeadlineExceeded))
+	is.NoErr(send(t, dial(t, link.Addr)))
+	is.True(errors.Is(send(t, silent), os.ErrDeadlineExceeded))
 }
 
-// The end of a connection is passed on, unless it swallows.
+// The end of a connection is forwarded, unless the connection swallows.
 func TestEnd(t *testing.T) {
 	for _, swallow := range []bool{false, true} {
 		is := is.New(t)
@@ -104,7 +104,7 @@ func TestEnd(t *testing.T) {
 		is.NoErr(err)
 		_, err = server.Write([]byte("x\n"))
 		is.NoErr(err)
-		_, err = client.Read(make([]byte, 8)) // so that the link has it in its books
+		_, err = client.Read(make([]byte, 8)) // the link has registered it by then
 		is.NoErr(err)
 		if swallow {
 			link.Swallow()

@@ -1,4 +1,4 @@
-// Package faults collects what is wrong with options, so that a constructor can report every fault at once.
+// Package faults collects configuration faults, so a constructor can report all of them at once.
 //
 //	faults := faults.List{Prefix: "secrets: file: "}
 //	faults.Addf("WithMaxSize: %d is not more than 0", size)
@@ -12,17 +12,17 @@ import (
 	"time"
 )
 
-// maxBare is more than the largest bare number that is likely to mean seconds, a day of them.
+// maxBare is an upper bound for a bare number that means seconds: a day has 86,400.
 const maxBare = 100_000
 
 // List collects faults. Its zero value is ready to use. It is not safe for concurrent use.
 type List struct {
-	Prefix string // of the text of each fault of Addf
+	Prefix string // of the text of each fault that Addf adds
 
 	all []error
 }
 
-// Addf adds a fault with a text.
+// Addf adds a fault with a formatted text.
 func (l *List) Addf(format string, args ...any) {
 	l.all = append(l.all, fmt.Errorf(l.Prefix+format, args...))
 }
@@ -34,8 +34,8 @@ func (l *List) Checkf(ok bool, format string, args ...any) {
 	}
 }
 
-// CheckDuration adds a fault if d is above 0 and below a millisecond. Such a d is nearly always a number whose unit was
-// forgotten: a bare 300 is 300 nanoseconds.
+// CheckDuration adds a fault if d is between 0 and 1 ms, both excluded: the caller has probably omitted the unit, as 300 is 300
+// nanoseconds.
 func (l *List) CheckDuration(option string, d time.Duration) {
 	switch {
 	case d <= 0 || d >= time.Millisecond:
@@ -53,7 +53,7 @@ func (l *List) Add(err error) {
 	}
 }
 
-// Err returns the faults, joined in the order in which they were added, or nil.
+// Err returns the faults, joined in order, or nil.
 func (l *List) Err() error { return errors.Join(l.all...) }
 
 // Apply calls apply with each option. A nil option is a fault.
@@ -67,7 +67,7 @@ func Apply[O any](l *List, options []O, apply func(O)) {
 	}
 }
 
-// IsNil reports whether v is nil, or an interface that holds a nil pointer, function, map, channel or slice.
+// IsNil reports whether v is nil or holds a nil pointer, function, map, channel or slice.
 func IsNil(v any) bool {
 	r := reflect.ValueOf(v)
 	switch r.Kind() {

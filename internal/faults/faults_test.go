@@ -25,11 +25,11 @@ func TestListJoinsEveryFault(t *testing.T) {
 	is.True(errors.Is(l.Err(), own))
 }
 
-// A bare number becomes a time.Duration of nanoseconds, which nobody means.
+// A bare number as a time.Duration is nanoseconds, which is never intended.
 func TestCheckDurationFindsForgottenUnits(t *testing.T) {
 	for name, tc := range map[string]struct {
 		d    time.Duration
-		want string // or "" for a duration that is accepted
+		want string // "": accepted
 	}{
 		"a number of seconds":           {300, "cache: WithTTL: 300ns; did you mean 300*time.Second?"},
 		"one":                           {1, "cache: WithTTL: 1ns; did you mean 1*time.Second?"},

@@ -21,7 +21,7 @@ func callerNamed(name string) context.Context {
 	return context.WithValue(context.Background(), nameKey{}, name)
 }
 
-func TestWithTakesThePlaceOfWhatWasThere(t *testing.T) {
+func TestWithReplacesTheFetch(t *testing.T) {
 	is := is.New(t)
 	is.Equal(fetchctx.Of(t.Context()), fetchctx.Fetch{})
 	f := fetchctx.Fetch{
@@ -30,13 +30,13 @@ func TestWithTakesThePlaceOfWhatWasThere(t *testing.T) {
 	}
 	ctx := fetchctx.With(callerNamed("caller"), f)
 	is.Equal(fetchctx.Of(ctx), f)
-	is.Equal(fetchctx.Of(context.WithValue(ctx, nameKey{}, "other")), f) // what is around it hides nothing
+	is.Equal(fetchctx.Of(context.WithValue(ctx, nameKey{}, "other")), f) // other values do not hide it
 	is.Equal(ctx.Value(nameKey{}), "caller")
 	is.Equal(fetchctx.Of(fetchctx.With(ctx, fetchctx.Fetch{Attempt: 1})), fetchctx.Fetch{Attempt: 1})
 
 	changed := fetchctx.Of(ctx)
 	changed.Attempt = 7
-	is.Equal(fetchctx.Of(ctx).Attempt, 3) // it was a copy
+	is.Equal(fetchctx.Of(ctx).Attempt, 3) // a copy
 }
 
 func TestWithEndsWithItsParentAndDetachDoesNot(t *testing.T) {
@@ -53,7 +53,7 @@ func TestWithEndsWithItsParentAndDetachDoesNot(t *testing.T) {
 	is.Equal(detached.Value(nameKey{}), "caller")
 }
 
-// What layers keep in a context must not be printed with it: a group holds values.
+// Printing a context must not print the layers' data: a group holds values.
 func TestContextsPrintNothing(t *testing.T) {
 	is := is.New(t)
 	group := fetchctx.NewGroup(1)
@@ -66,27 +66,27 @@ func TestContextsPrintNothing(t *testing.T) {
 	is.Equal(fmt.Sprint(fetchctx.With(t.Context(), fetchctx.Fetch{})), "secrets.fetch")
 }
 
-func TestAnswerOfACallOfItsOwn(t *testing.T) {
+func TestOriginOfASingleCall(t *testing.T) {
 	is := is.New(t)
 	for _, a := range []*fetchctx.Origin{nil, new(fetchctx.Origin)} {
 		is.Equal(a.Size(), 1)
 		is.Equal(a.Results(), nil)
 		for range 3 {
-			is.True(a.CountFailure()) // each fetch is a failure
+			is.True(a.CountFailure()) // each failure counts
 		}
 	}
 	var none *fetchctx.Origin
-	none.Set(new(fetchctx.Batch)) // which nobody asks for
+	none.Set(new(fetchctx.Batch)) // a nil Origin ignores it
 	is.Equal(none.Size(), 1)
 }
 
-func TestAnswersOfOneCall(t *testing.T) {
+func TestOriginsOfOneBatch(t *testing.T) {
 	is := is.New(t)
 	var batch fetchctx.Batch
 	answers := make([]fetchctx.Origin, 20)
 	for i := range answers {
 		answers[i].Set(&batch)
-		is.Equal(answers[i].Size(), 1) // it has not begun
+		is.Equal(answers[i].Size(), 1) // not begun
 	}
 	batch.Begin(20)
 	is.Equal(answers[0].Size(), 20)
@@ -109,7 +109,7 @@ func TestAnswersOfOneCall(t *testing.T) {
 	wg.Wait()
 	is.Equal(counted, 1)
 
-	answers[0].Set(new(fetchctx.Batch)) // a second attempt is a call of its own
+	answers[0].Set(new(fetchctx.Batch)) // a second attempt is another call
 	is.True(answers[0].CountFailure())
 	is.True(!answers[1].CountFailure())
 }

@@ -6,18 +6,18 @@ import (
 	"sync"
 )
 
-// MaxJoined bounds the callers of a flight that are kept. It is the default limit of OpenTelemetry for the links of a span.
+// MaxJoined is the maximum number of callers that a flight records: OpenTelemetry's default limit for the links of a span.
 const MaxJoined = 128
 
-// Flight is a fetch that belongs to none of its callers. It knows who waits beside the caller that began it. The zero value is a
-// flight that nobody has joined. It is safe for concurrent use.
+// Flight is a fetch that belongs to none of its callers. It records the callers that joined after the one that began it. The zero value is
+// a flight that nobody has joined. It is safe for concurrent use.
 type Flight struct {
 	mu     sync.Mutex
 	joined []context.Context
 	ended  bool
 }
 
-// Join adds the caller with ctx. Past [MaxJoined] callers, and after the end, it does nothing.
+// Join adds the caller with ctx, up to [MaxJoined] callers. After End, it does nothing.
 func (l *Flight) Join(ctx context.Context) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -26,7 +26,7 @@ func (l *Flight) Join(ctx context.Context) {
 	}
 }
 
-// Joined returns the contexts of the callers that have joined so far.
+// Joined returns the contexts of the callers that have joined.
 func (l *Flight) Joined() []context.Context {
 	if l == nil {
 		return nil
@@ -36,7 +36,7 @@ func (l *Flight) Joined() []context.Context {
 	return slices.Clone(l.joined)
 }
 
-// End forgets the callers.
+// End drops the callers.
 func (l *Flight) End() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -19,10 +19,10 @@ func names(f *fetchctx.Flight) (all []string) {
 	return all
 }
 
-func TestFlightKnowsWhoHasJoined(t *testing.T) {
+func TestFlightRecordsJoinedCallers(t *testing.T) {
 	is := is.New(t)
 	f := new(fetchctx.Flight)
-	is.Equal(len(f.Joined()), 0) // the first caller has begun it, and has not joined
+	is.Equal(len(f.Joined()), 0) // the first caller began it, and is not counted
 	f.Join(callerNamed("second"))
 	seen := f.Joined()
 	f.Join(callerNamed("third"))
@@ -32,13 +32,13 @@ func TestFlightKnowsWhoHasJoined(t *testing.T) {
 	f.End()
 	f.Join(callerNamed("fourth"))
 	is.Equal(len(f.Joined()), 0)
-	f.End() // again does nothing
+	f.End() // a second End does nothing
 
 	var none *fetchctx.Flight
 	is.Equal(len(none.Joined()), 0)
 }
 
-func TestFlightKeepsABoundedNumberOfCallers(t *testing.T) {
+func TestFlightRecordsABoundedNumberOfCallers(t *testing.T) {
 	is := is.New(t)
 	f := new(fetchctx.Flight)
 	var wg sync.WaitGroup

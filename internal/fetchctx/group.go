@@ -6,19 +6,19 @@ import (
 	"sync"
 )
 
-// Group is the fetches of one GetMany, each on a goroutine of its own. It answers three questions about them:
+// Group is the fetches of one GetMany, each on its own goroutine. It coordinates them:
 //
-//   - Who fetches a document that several of them need? See [Group.Join].
-//   - How many of them may ask one backend at a time? See [Group.Acquire].
-//   - Is one of them still on its way to a backend that gathers a batch? See [Group.OnIdle]. A fetch is on its way until it waits
-//     for something ([Group.Park], or an [Event]) or is answered ([Group.Done]).
+//   - A document that several of them need is fetched once; see [Group.Join].
+//   - It limits concurrent calls of a backend; see [Group.Acquire].
+//   - A backend that gathers a batch waits until no fetch is on its way to it; see [Group.OnIdle]. A fetch is on its way until it waits for
+//     something ([Group.Park], or an [Event]) or is answered ([Group.Done]).
 //
 // It is safe for concurrent use.
 type Group struct {
 	mu        sync.Mutex
-	moving    int             // fetches that are on their way
-	idle      []func()        // to call once when none is
-	gathering *Event          // ends when none is, or nil
+	moving    int             // fetches on their way
+	idle      []func()        // called once when no fetch is on its way
+	gathering *Event          // ends when no fetch is on its way; or nil
 	shared    map[any]*Shared // by document
 	renewed   map[any]bool    // the documents of Renew
 	// allRenewed is set by RenewAll.
@@ -28,17 +28,16 @@ type Group struct {
 	limits     map[any]*limit // by backend
 }
 
-// limit is how many fetches of a group may ask a backend at a time.
+// limit limits the concurrent calls of one backend.
 type limit struct {
 	asking  int
-	waiting []*Event // one for each that waits, in order
+	waiting []*Event // one for each waiting fetch, in order
 }
 
-// Parallel is how many calls of one backend a GetMany has under way at a time: enough to hide its latency, too few to trip its rate
-// limits.
+// Parallel is the number of concurrent calls of one backend in a GetMany: enough to hide its latency, too few for its rate limits.
 const Parallel = 16
 
-// NewGroup returns a Group of that many fetches.
+// NewGroup returns a Group with this number of fetches.
 func NewGroup(fetches int) *Group {
 	return &Group{
 		moving: fetches, shared: make(map[any]*Shared), limits: make(map[any]*limit),
@@ -46,14 +45,14 @@ func NewGroup(fetches int) *Group {
 	}
 }
 
-// Add adds that many fetches.
+// Add adds fetches.
 func (g *Group) Add(fetches int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.moving += fetches
 }
 
-// Park notes that a fetch waits. [Group.Unpark] must follow when it goes on.
+// Park records that a fetch waits. [Group.Unpark] must follow when it continues.
 func (g *Group) Park() {
 	if g == nil {
 		return
@@ -66,7 +65,7 @@ func (g *Group) Park() {
 	}
 }
 
-// Unpark notes that a fetch goes on.
+// Unpark records that a fetch continues.
 func (g *Group) Unpark() {
 	if g == nil {
 		return
@@ -76,11 +75,11 @@ func (g *Group) Unpark() {
 	g.moving++
 }
 
-// Done notes that a fetch has been answered.
+// Done records that a fetch has been answered.
 func (g *Group) Done() { g.Park() }
 
-// Background returns the group of the fetches that those of g cause and that nobody waits for, so that they share batches, too, and
-// hold up no fetch of g. Unpark adds one, which ends with Done. The group is not idle before g has been.
+// Background returns the group of the background fetches that those of g start: they share batches too, and do not delay g. Unpark adds a
+// fetch, which ends with Done. The group becomes idle only after g.
 func (g *Group) Background() *Group {
 	if g == nil {
 		return nil
@@ -94,15 +93,15 @@ func (g *Group) Background() *Group {
 	return g.behind
 }
 
-// OnIdle makes the next call that leaves no fetch on its way call f, once.
+// OnIdle registers f. The next call that leaves no fetch on its way calls it, once.
 func (g *Group) OnIdle(f func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.idle = append(g.idle, f)
 }
 
-// park takes one fetch out of those on their way, and returns what is to be called once g.mu is free. Those who gather go on
-// first. The caller holds g.mu.
+// park removes one fetch from those on their way. It returns functions to call after releasing g.mu. Gathering fetches continue first. The
+// caller holds g.mu.
 func (g *Group) park() (idle []func()) {
 	g.moving--
 	if g.moving > 0 {
@@ -116,8 +115,8 @@ func (g *Group) park() (idle []func()) {
 	return idle
 }
 
-// Gather waits until no fetch is on its way, so that those which gather go on together, and returns true. If over ends first, it
-// returns false: others are still on their way.
+// Gather waits until no fetch is on its way, and returns true: all gathering fetches continue together. If over ends first, it returns
+// false.
 func (g *Group) Gather(over <-chan struct{}) bool {
 	g.mu.Lock()
 	if g.gathering == nil {
@@ -128,10 +127,10 @@ func (g *Group) Gather(over <-chan struct{}) bool {
 	return all.wait(over)
 }
 
-// Event is something that fetches of a group wait for. When it ends, all of them are on their way again in one step: if they
-// were so one by one, the first to go on would find that all others wait, and a batch would be sent for it alone.
+// Event is something that fetches of a group wait for. When it ends, all of them are on their way again in one step: otherwise, the first
+// to continue would see the others still waiting, and a batch would be sent for it alone.
 type Event struct {
-	group *Group // or nil: then nothing is counted
+	group *Group // nil: nothing is counted
 	done  chan struct{}
 
 	// Guarded by group.mu:
@@ -142,7 +141,7 @@ type Event struct {
 // NewEvent returns an Event for g, which may be nil.
 func (g *Group) NewEvent() *Event { return &Event{group: g, done: make(chan struct{})} }
 
-// End lets those who wait go on. It must be called once.
+// End ends the event: all waiting fetches continue. It must be called once.
 func (e *Event) End() {
 	if e.group != nil {
 		e.group.mu.Lock()
@@ -160,7 +159,7 @@ func (e *Event) end() {
 	close(e.done)
 }
 
-// Done is closed by End. Who waits for it is on its way all the same: see [Event.Wait].
+// Done returns a channel that End closes. A fetch that receives from it directly still counts as on its way; see [Event.Wait].
 func (e *Event) Done() <-chan struct{} { return e.done }
 
 // Ended reports whether End was called.
@@ -173,7 +172,7 @@ func (e *Event) Ended() bool {
 	}
 }
 
-// Wait waits for End, or for ctx, whose error it returns.
+// Wait waits for End or ctx. It returns the error of ctx.
 func (e *Event) Wait(ctx context.Context) error {
 	if e.wait(ctx.Done()) {
 		return nil
@@ -181,7 +180,7 @@ func (e *Event) Wait(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// wait waits for End, and returns true, or for over.
+// wait returns true after End, or false after over.
 func (e *Event) wait(over <-chan struct{}) bool {
 	g := e.group
 	if g == nil {
@@ -217,17 +216,17 @@ func (e *Event) wait(over <-chan struct{}) bool {
 	return e.ended
 }
 
-// Shared is the fetch of one document, for all fetches of a group that need it.
+// Shared is the fetch of one document, shared by all fetches of a group that need it.
 type Shared struct {
 	*Event // ends when Value is set
 
-	// Renewed says that the fetch takes the place of another one: see [Group.Renew].
+	// Renewed says that the fetch replaces an earlier one: see [Group.Renew].
 	Renewed bool
-	// Value is what the fetch has brought. It is set by who got mine from [Group.Join], before it calls End.
+	// Value is the result of the fetch. The owner, for which [Group.Join] returned mine, sets it before it calls End.
 	Value any
 }
 
-// Join returns the fetch of the document that key names. If mine is true, the caller has to run it and call End.
+// Join returns the fetch of the document key. If mine is true, the caller must run it and call End.
 func (g *Group) Join(key any) (s *Shared, mine bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -241,14 +240,14 @@ func (g *Group) Join(key any) (s *Shared, mine bool) {
 	return s, true
 }
 
-// Close forgets what the fetches have brought, for a context that somebody keeps leads to it. Nothing is shared from then on.
+// Close drops the results, which a retained context would otherwise keep alive. Nothing is shared after that.
 func (g *Group) Close() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.shared = nil
 }
 
-// Forget makes the next Join for key begin anew, if s is what it would return.
+// Forget drops s, so the next Join for key starts a new fetch.
 func (g *Group) Forget(key any, s *Shared) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -257,7 +256,7 @@ func (g *Group) Forget(key any, s *Shared) {
 	}
 }
 
-// Renew is Forget, for an answer that was over on arrival. From then on the fetches of the document know that.
+// Renew is Forget, for an answer that had expired on arrival. Later fetches of the document have Renewed set.
 func (g *Group) Renew(key any, s *Shared) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -267,7 +266,7 @@ func (g *Group) Renew(key any, s *Shared) {
 	}
 }
 
-// Note keeps a fact, key, for the end of the call. On a nil Group it does nothing.
+// Note records key until the end of the call. On a nil Group, it does nothing.
 func (g *Group) Note(key any) {
 	if g == nil {
 		return
@@ -284,7 +283,7 @@ func (g *Group) Noted(key any) bool {
 	return g.noted[key]
 }
 
-// RenewAll is Renew for each document.
+// RenewAll is Renew for all documents.
 func (g *Group) RenewAll() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -292,8 +291,8 @@ func (g *Group) RenewAll() {
 	g.allRenewed = true
 }
 
-// Acquire waits until fewer than atOnce fetches ask the backend that key names, or for ctx, whose error it returns. Unless there is
-// an error, release must be called when the backend has answered.
+// Acquire waits until fewer than atOnce fetches use the backend key, or for ctx, whose error it returns. Without an error, release must be
+// called after the backend's answer.
 func (g *Group) Acquire(ctx context.Context, key any, atOnce int) (release func(), err error) {
 	g.mu.Lock()
 	l, ok := g.limits[key]
@@ -314,14 +313,14 @@ func (g *Group) Acquire(ctx context.Context, key any, atOnce int) (release func(
 		g.abandon(l, free)
 		return nil, ctx.Err()
 	}
-	if err := ctx.Err(); err != nil { // it has ended while the slot came
+	if err := ctx.Err(); err != nil { // ctx ended as the slot became free
 		release()
 		return nil, err
 	}
 	return release, nil
 }
 
-// release lets the next one ask.
+// release passes the slot to the next waiting fetch.
 func (g *Group) release(l *limit) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -333,7 +332,7 @@ func (g *Group) release(l *limit) {
 	l.waiting = l.waiting[1:]
 }
 
-// abandon takes the caller that does not wait for free any more out of l.
+// abandon removes the caller that waited for free from l.
 func (g *Group) abandon(l *limit, free *Event) {
 	g.mu.Lock()
 	i := slices.Index(l.waiting, free)
@@ -341,7 +340,7 @@ func (g *Group) abandon(l *limit, free *Event) {
 		l.waiting = slices.Delete(l.waiting, i, i+1)
 	}
 	g.mu.Unlock()
-	if i < 0 { // it was let in just now
+	if i < 0 { // it got the slot just now
 		g.release(l)
 	}
 }

@@ -22,7 +22,7 @@ func counter(g *fetchctx.Group) *atomic.Int64 {
 	return n
 }
 
-func TestOnIdleIsCalledOnceWhenNobodyIsOnItsWay(t *testing.T) {
+func TestOnIdleIsCalledOnceWhenNoFetchIsOnItsWay(t *testing.T) {
 	is := is.New(t)
 	g := fetchctx.NewGroup(3)
 	calls := counter(g)
@@ -38,12 +38,12 @@ func TestOnIdleIsCalledOnceWhenNobodyIsOnItsWay(t *testing.T) {
 	is.Equal(calls.Load(), int64(1)) // once
 	g.Unpark()
 	again := counter(g)
-	is.Equal(again.Load(), int64(0)) // not for what was before
+	is.Equal(again.Load(), int64(0)) // not for the earlier idle state
 	g.Done()
 	is.Equal(again.Load(), int64(1))
 }
 
-// A fetch that goes on after its caller has left must not keep a batch waiting.
+// A fetch that continues after its caller has left must not delay a batch.
 func TestOnIdleAfterTheLastFetch(t *testing.T) {
 	is := is.New(t)
 	g := fetchctx.NewGroup(1)
@@ -54,7 +54,7 @@ func TestOnIdleAfterTheLastFetch(t *testing.T) {
 	g.Unpark()
 }
 
-// What OnIdle calls may use the group: no lock is held meanwhile.
+// OnIdle holds no lock while it calls f: f may use the group.
 func TestOnIdleHoldsNoLock(t *testing.T) {
 	is := is.New(t)
 	g := fetchctx.NewGroup(1)
@@ -117,14 +117,14 @@ func TestGatherGivesUp(t *testing.T) {
 		calls := counter(g)
 		g.Park()
 		g.Park()
-		is.Equal(calls.Load(), int64(0)) // the one that gave up is on its way
+		is.Equal(calls.Load(), int64(0)) // the fetch that gave up is on its way
 		g.Park()
 		is.Equal(calls.Load(), int64(1))
 	})
 }
 
-// TestThoseWhoGatherGoOnInOneStep has none of them look as if it were the last one.
-func TestThoseWhoGatherGoOnInOneStep(t *testing.T) {
+// Gathering fetches continue in one step: none of them sees itself as the last.
+func TestGatheringFetchesContinueInOneStep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		const n = 50
@@ -156,7 +156,7 @@ func TestEvent(t *testing.T) {
 		for range n {
 			wg.Go(func() {
 				is.NoErr(e.Wait(t.Context()))
-				g.OnIdle(func() { is.Equal(arrived.Load(), int64(n)) }) // all go on in one step
+				g.OnIdle(func() { is.Equal(arrived.Load(), int64(n)) }) // all continue in one step
 				arrived.Add(1)
 				g.Done()
 			})
@@ -167,12 +167,12 @@ func TestEvent(t *testing.T) {
 			g.Done()
 		})
 		synctest.Wait()
-		is.Equal(idle.Load(), int64(1)) // those who wait are not on their way
+		is.Equal(idle.Load(), int64(1)) // waiting fetches are not on their way
 		cancel()
 		synctest.Wait()
 		e.End()
 		wg.Wait()
-		is.NoErr(e.Wait(ctx)) // what has ended counts, also if ctx is done by now
+		is.NoErr(e.Wait(ctx)) // the end wins over a done ctx
 	})
 }
 
@@ -202,7 +202,7 @@ func TestJoinRunsADocumentOnce(t *testing.T) {
 	})
 }
 
-func TestForgetBeginsAnew(t *testing.T) {
+func TestForgetStartsANewFetch(t *testing.T) {
 	is := is.New(t)
 	g := fetchctx.NewGroup(1)
 	first, mine := g.Join("key")
@@ -214,13 +214,13 @@ func TestForgetBeginsAnew(t *testing.T) {
 	second, mine := g.Join("key")
 	is.True(mine)
 	is.True(second != first)
-	g.Forget("key", first) // which is not there any more
+	g.Forget("key", first) // no longer there
 	same, mine = g.Join("key")
 	is.True(!mine)
 	is.True(same == second)
 }
 
-func TestAcquireBoundsEachBackend(t *testing.T) {
+func TestAcquireLimitsEachBackend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		g := fetchctx.NewGroup(20)
@@ -244,8 +244,8 @@ func TestAcquireBoundsEachBackend(t *testing.T) {
 	})
 }
 
-// TestAcquireOfACancelledCaller takes no room, and gives none away.
-func TestAcquireOfACancelledCaller(t *testing.T) {
+// A canceled Acquire neither keeps nor loses a slot.
+func TestCanceledAcquire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		g := fetchctx.NewGroup(3)
@@ -274,15 +274,14 @@ func TestAcquireOfACancelledCaller(t *testing.T) {
 		is.Equal(idle.Load(), int64(0)) // the first is on its way
 		g.Done()
 		is.Equal(idle.Load(), int64(1))
-		release, err = g.Acquire(t.Context(), "key", 1) // there is room
+		release, err = g.Acquire(t.Context(), "key", 1) // a free slot
 		is.NoErr(err)
 		release()
 	})
 }
 
-// TestAcquireHandsOver lets fetches in as others are answered: between the two, somebody is always on its way, so that those who
-// come one after the other make a batch.
-func TestAcquireHandsOver(t *testing.T) {
+// Acquire passes slots on as others are answered: between the two, some fetch is always on its way, so sequential fetches form a batch.
+func TestAcquirePassesSlotsOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		const n, atOnce = 100, 10
@@ -316,8 +315,8 @@ func TestAcquireHandsOver(t *testing.T) {
 	})
 }
 
-// TestGroupInDisorder does everything at once, with callers that give up: nobody is stuck, and at the end nothing is counted.
-func TestGroupInDisorder(t *testing.T) {
+// All methods run concurrently, with callers that give up: no fetch is stuck, and all counts end at zero.
+func TestGroupUnderConcurrency(t *testing.T) {
 	for seed := range uint64(300) {
 		synctest.Test(t, func(t *testing.T) {
 			is := is.New(t)
@@ -363,7 +362,7 @@ func TestGroupInDisorder(t *testing.T) {
 				})
 			}
 			wg.Wait()
-			for range n { // all are answered, so that it takes as many steps to have one on its way as there are to have none
+			for range n { // all are answered: the count of fetches on their way must be zero
 				g.Unpark()
 			}
 			idle := counter(g)
@@ -372,7 +371,7 @@ func TestGroupInDisorder(t *testing.T) {
 				g.Park()
 			}
 			is.Equal(idle.Load(), int64(1))
-			for key := range 2 { // and all have been let out
+			for key := range 2 { // and all slots are free
 				for range 3 {
 					_, err := g.Acquire(t.Context(), key, 3)
 					is.NoErr(err)
@@ -382,14 +381,14 @@ func TestGroupInDisorder(t *testing.T) {
 	}
 }
 
-// The fetches that follow one which was over on arrival know that, whoever begins them.
-func TestRenewIsKnownToLaterFetches(t *testing.T) {
+// Fetches that replace an expired answer have Renewed set, whichever caller starts them.
+func TestRenewMarksLaterFetches(t *testing.T) {
 	is := is.New(t)
 	g := fetchctx.NewGroup(2)
 	first, _ := g.Join("key")
 	is.True(!first.Renewed)
 	g.Renew("key", first)
-	g.Renew("key", first) // it is not there any more
+	g.Renew("key", first) // no longer there
 	second, mine := g.Join("key")
 	is.True(mine)
 	is.True(second.Renewed)

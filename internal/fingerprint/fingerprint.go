@@ -1,4 +1,4 @@
-// Package fingerprint names versions of secrets where their source has no name for them.
+// Package fingerprint computes version names for secrets whose source has none.
 package fingerprint
 
 import (
@@ -8,18 +8,18 @@ import (
 	"encoding/hex"
 )
 
-// New returns a function that names a version of the secret at path. The name changes with the content and tells nothing
-// about it: under a key that nobody knows, a guess cannot be checked, and equal contents at two paths have different names.
-// It means nothing to another function that New has returned.
+// New returns a function that computes a version name for the secret at path. The name changes with the content and reveals nothing about
+// it: a random key prevents checking a guess, and equal contents at two paths have different names. Names of two functions are not
+// comparable.
 //
-// The key is a captured variable, so that no dump of what holds the function shows it.
+// The key is a captured variable, which hides it from reflection-based dumpers.
 func New() func(path, content string) string {
 	key := make([]byte, sha256.Size)
-	_, _ = rand.Read(key) // it never fails, by its documentation
+	_, _ = rand.Read(key) // documented to never fail
 	return func(path, content string) string {
-		const enough = 8 // bytes, to tell the versions of one secret apart
+		const size = 8 // bytes: enough for the versions of one secret
 		h := hmac.New(sha256.New, key)
 		h.Write([]byte(path + "\x00" + content))
-		return hex.EncodeToString(h.Sum(nil)[:enough])
+		return hex.EncodeToString(h.Sum(nil)[:size])
 	}
 }

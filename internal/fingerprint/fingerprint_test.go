@@ -13,10 +13,10 @@ import (
 func TestNew(t *testing.T) {
 	is := is.New(t)
 	version := fingerprint.New()
-	is.Equal(version("a", "x"), version("a", "x"))            // the same content is the same version
-	is.True(version("a", "x") != version("a", "y"))           // another content is another
-	is.True(version("a", "x") != version("b", "x"))           // and so is that of another path
-	is.True(version("a", "x") != fingerprint.New()("a", "x")) // nobody else can check a guess
+	is.Equal(version("a", "x"), version("a", "x"))            // equal content: same version
+	is.True(version("a", "x") != version("a", "y"))           // other content: other version
+	is.True(version("a", "x") != version("b", "x"))           // other path: other version
+	is.True(version("a", "x") != fingerprint.New()("a", "x")) // other key: no guess can be checked
 }
 
 func TestNoDumpShowsTheKey(t *testing.T) {
@@ -24,5 +24,5 @@ func TestNoDumpShowsTheKey(t *testing.T) {
 	holder := struct {
 		version func(path, content string) string
 	}{fingerprint.New()}
-	is.True(strings.Contains(fmt.Sprintf("%#v", holder), "version:(func")) // an address is all that is printed
+	is.True(strings.Contains(fmt.Sprintf("%#v", holder), "version:(func")) // only an address is printed
 }

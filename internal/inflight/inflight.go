@@ -1,16 +1,16 @@
-// Package inflight counts calls that are under way, so that a Close can refuse new ones and wait for the others:
+// Package inflight counts calls under way, so Close can refuse new ones and wait for the rest:
 //
 //	if !calls.Begin() {
 //		return ErrClosed
 //	}
 //	defer calls.End()
 //
-// A sync.WaitGroup does not do: its Add must not run beside its Wait.
+// A sync.WaitGroup does not fit: its Add must not run concurrently with Wait.
 package inflight
 
 import "sync"
 
-// Calls counts calls that are under way. Make one with [New]. It is safe for concurrent use.
+// Calls counts calls under way. [New] makes one. It is safe for concurrent use.
 type Calls struct {
 	mu     sync.Mutex
 	n      int
@@ -18,10 +18,10 @@ type Calls struct {
 	idle   chan struct{} // closed when closed is true and n is 0
 }
 
-// New returns a Calls without calls.
+// New returns a Calls that is open and has no calls.
 func New() *Calls { return &Calls{idle: make(chan struct{})} }
 
-// Begin reports whether a call may begin: Close was not called. If so, End must follow.
+// Begin starts a call and returns true; End must follow. After Close, it returns false.
 func (c *Calls) Begin() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -32,7 +32,7 @@ func (c *Calls) Begin() bool {
 	return true
 }
 
-// End notes that a call has ended.
+// End ends a call.
 func (c *Calls) End() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -42,7 +42,7 @@ func (c *Calls) End() {
 	}
 }
 
-// Close refuses new calls. It does not wait. It may be called often.
+// Close refuses new calls, and does not wait. It may be called more than once.
 func (c *Calls) Close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -55,5 +55,5 @@ func (c *Calls) Close() {
 	}
 }
 
-// Idle is closed when Close was called and all calls have ended.
+// Idle returns a channel that is closed after Close, once all calls have ended.
 func (c *Calls) Idle() <-chan struct{} { return c.idle }

@@ -44,7 +44,7 @@ func TestIdleAtOnceWithoutCalls(t *testing.T) {
 	<-calls.Idle()
 }
 
-// A call that begins beside Close is refused or waited for.
+// A call that begins during Close is refused or waited for.
 func TestNoCallOutlivesIdle(t *testing.T) {
 	is := is.New(t)
 	var refused, ran atomic.Int64

@@ -1,5 +1,5 @@
-// Package network has what backends on a network have in common: which host is this machine, how much of an answer is
-// read, and what may be told of a failure. Errors of net/http and of TLS quote addresses and more.
+// Package network has helpers for backends on a network: loopback detection, size limits, and safe descriptions of failures. Errors of
+// net/http and TLS quote addresses and more.
 package network
 
 import (
@@ -17,13 +17,13 @@ import (
 	"time"
 )
 
-// Loopback reports whether host, which has no port, is this machine.
+// Loopback reports whether host, without a port, is this machine.
 func Loopback(host string) bool {
 	ip := net.ParseIP(host)
 	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
-// Reason returns what is known of a failure of the network, with a colon before it, or "".
+// Reason describes a network failure with a colon before it, or returns "". It never quotes err.
 func Reason(err error) string {
 	var (
 		verification *tls.CertificateVerificationError
@@ -37,7 +37,7 @@ func Reason(err error) string {
 	case errors.As(err, &verification):
 		return ": its certificate is not trusted"
 	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &record):
-		return ": it does not speak TLS; is its address to begin with http://?"
+		return ": it does not speak TLS; must its address begin with http://?"
 	case refused:
 		return fmt.Sprintf(": it refused the TLS connection (alert %d)", alert)
 	case errors.As(err, &name):
@@ -51,29 +51,29 @@ func Reason(err error) string {
 	}
 }
 
-// Refusal returns the alert with which the other side has ended a TLS connection, as numbered in
+// Refusal returns the alert by which the other side ended a TLS connection, numbered as in
 // https://www.iana.org/assignments/tls-parameters/tls-parameters.xhtml#tls-parameters-6.
 func Refusal(err error) (alert uint8, ok bool) {
 	var op *net.OpError
-	if !errors.As(err, &op) || op.Op != "remote error" { // so says crypto/tls, whose type of an alert is not exported
+	if !errors.As(err, &op) || op.Op != "remote error" { // set by crypto/tls, whose alert type is not exported
 		return 0, false
 	}
 	v := reflect.ValueOf(op.Err)
 	if v.Kind() != reflect.Uint8 {
 		return 0, false
 	}
-	return uint8(v.Uint()), true //nolint:gosec // it is one
+	return uint8(v.Uint()), true //nolint:gosec // its kind is uint8
 }
 
-// A connection of HTTP/2 on which nothing has come for pingAfter is pinged, and closed if nothing comes for pingTimeout more. Without
-// that, one that a firewall has dropped in silence swallows every request, until the kernel gives it up after 15 minutes or so:
-// https://github.com/golang/go/issues/36026. HTTP/1.1 has no need of it: a request that times out takes its connection with it.
+// An HTTP/2 connection that received nothing for pingAfter gets a ping, and is closed if nothing arrives within pingTimeout. Otherwise, a
+// connection that a firewall dropped without a reset blocks every request until the kernel gives up, after about 15 minutes:
+// https://github.com/golang/go/issues/36026. HTTP/1.1 needs no pings: a request that times out closes its connection.
 const (
 	pingAfter   = 10 * time.Second
 	pingTimeout = 5 * time.Second
 )
 
-// CloseDead makes t close the connections of HTTP/2 that have died in silence, unless its owner has decided that already.
+// CloseDead makes t detect and close dead HTTP/2 connections, unless SendPingTimeout of t is set.
 func CloseDead(t *http.Transport) {
 	var settings http.HTTP2Config
 	if t.HTTP2 != nil {
@@ -85,8 +85,8 @@ func CloseDead(t *http.Transport) {
 	t.HTTP2 = &settings
 }
 
-// Untraced returns ctx without what [httptrace.WithClientTrace] put into it. Such a hook is handed every header of a request: with the
-// tracing of HTTP around a program, tokens would end up in its spans.
+// Untraced returns ctx without the hooks of [httptrace.WithClientTrace]. Such a hook gets every request header: HTTP tracing of a program
+// would record tokens in its spans.
 func Untraced(ctx context.Context) context.Context { return untraced{ctx} }
 
 type untraced struct{ context.Context } //nolint:containedctx // it is one
@@ -99,10 +99,10 @@ func (u untraced) Value(key any) any {
 	return value
 }
 
-// ErrTooLarge says that a body holds more bytes than are read of one.
+// ErrTooLarge says that a body exceeds its limit.
 var ErrTooLarge = errors.New("too large")
 
-// Bound returns body, of which no more than limit bytes are read. They are counted as they come out of decompression.
+// Bound returns body limited to limit bytes, after decompression; reading more is [ErrTooLarge].
 func Bound(body io.ReadCloser, limit int64) io.ReadCloser { return &bounded{body, limit} }
 
 type bounded struct {

@@ -44,18 +44,18 @@ func TestReason(t *testing.T) {
 	for want, err := range map[string]error{
 		"":                                 errors.New(canary),
 		": its certificate is not trusted": &tls.CertificateVerificationError{Err: x509.HostnameError{Host: canary}},
-		": it does not speak TLS; is its address to begin with http://?": http.ErrSchemeMismatch,
-		": its name cannot be resolved":                                  &net.DNSError{Name: canary, IsTimeout: true},
-		": connection refused":                                           &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED},
-		": it took too long":                                             context.DeadlineExceeded,
+		": it does not speak TLS; must its address begin with http://?": http.ErrSchemeMismatch,
+		": its name cannot be resolved":                                 &net.DNSError{Name: canary, IsTimeout: true},
+		": connection refused":                                          &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED},
+		": it took too long":                                            context.DeadlineExceeded,
 	} {
 		is := is.New(t)
 		is.Equal(network.Reason(at(err)), want)
 	}
-	is.New(t).Equal(network.Reason(tls.RecordHeaderError{Msg: canary}), ": it does not speak TLS; is its address to begin with http://?")
+	is.New(t).Equal(network.Reason(tls.RecordHeaderError{Msg: canary}), ": it does not speak TLS; must its address begin with http://?")
 }
 
-// The alert of the other side is told apart from one of this side, and from other failures.
+// Refusal finds an alert of the other side only, not one of this side or another failure.
 func TestRefusal(t *testing.T) {
 	is := is.New(t)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
@@ -68,7 +68,7 @@ func TestRefusal(t *testing.T) {
 	_, err = server.Client().Do(request) //nolint:bodyclose // there is none
 	alert, ok := network.Refusal(err)
 	is.True(ok)
-	is.Equal(alert, uint8(116)) // a certificate is required
+	is.Equal(alert, uint8(116)) // certificate required
 	is.Equal(network.Reason(err), ": it refused the TLS connection (alert 116)")
 	for _, other := range []error{
 		nil, errors.New("x"), &net.OpError{Op: "remote error", Err: errors.New("x")}, &net.OpError{Op: "local error", Err: tls.AlertError(40)},
@@ -95,7 +95,7 @@ func TestBound(t *testing.T) {
 	}
 }
 
-// The largest limit of all is none.
+// The largest limit allows everything.
 func TestBoundOfTheLargestLimit(t *testing.T) {
 	is := is.New(t)
 	got, err := io.ReadAll(network.Bound(io.NopCloser(strings.NewReader("x")), math.MaxInt64))
@@ -114,13 +114,13 @@ func TestCloseDead(t *testing.T) {
 	network.CloseDead(&other)
 	is.Equal(other.HTTP2.MaxReadFrameSize, 1<<20)
 	is.True(other.HTTP2.SendPingTimeout > 0)
-	is.Equal(theirs.SendPingTimeout, 0*time.Second) // what others may use is not changed
+	is.Equal(theirs.SendPingTimeout, 0*time.Second) // a shared configuration is not changed
 	decided := http.Transport{HTTP2: &http.HTTP2Config{SendPingTimeout: time.Hour}}
 	network.CloseDead(&decided)
 	is.Equal(*decided.HTTP2, http.HTTP2Config{SendPingTimeout: time.Hour})
 }
 
-// The hook of a caller sees the headers of a request, unless its context is Untraced.
+// An httptrace hook sees the request headers, unless the context is Untraced.
 func TestUntraced(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	defer server.Close()

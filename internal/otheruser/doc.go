@@ -1,3 +1,3 @@
-// Package otheruser lets a part of a test see the file system as another user does. Tests that run as root need it: to root, no mode of
-// a file is a denial. It works on Linux alone.
+// Package otheruser runs a part of a test with the file permissions of another user. Tests that run as root need it: file modes do not
+// restrict root. It works on Linux only.
 package otheruser

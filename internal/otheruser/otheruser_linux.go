@@ -6,7 +6,7 @@ import (
 	"syscall"
 )
 
-// TB is what Nobody asks of a test.
+// TB is the subset of *testing.T that Nobody uses.
 type TB interface {
 	Helper()
 	Log(args ...any)
@@ -15,20 +15,20 @@ type TB interface {
 // nobody owns no files.
 const nobody = 65534
 
-// Nobody calls f on a thread whose rights to files are those of a user without any: see setfsuid(2). The thread ends with f. If the test
-// does not run as root, f keeps the rights of its own user, and the test says so.
+// Nobody calls f on a thread with the file permissions of a user that owns nothing: see setfsuid(2). The thread ends with f. If the test
+// does not run as root, f keeps the permissions of its own user, and the test logs that.
 func Nobody(t TB, f func()) {
 	t.Helper()
 	root := os.Geteuid() == 0
 	if !root {
-		t.Log("the tests do not run as root: they go without the rights of their own user, not with those of another")
+		t.Log("the tests do not run as root: f keeps the file permissions of their own user")
 	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		runtime.LockOSThread() // and never unlocked: the thread is not used again
+		runtime.LockOSThread() // never unlocked: the runtime ends the thread
 		if root {
-			_, _, _ = syscall.RawSyscall(syscall.SYS_SETFSUID, nobody, 0, 0) //nolint:errcheck // it returns what was before
+			_, _, _ = syscall.RawSyscall(syscall.SYS_SETFSUID, nobody, 0, 0) //nolint:errcheck // it returns the previous ID
 		}
 		f()
 	}()

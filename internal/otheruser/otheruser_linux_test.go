@@ -26,7 +26,7 @@ func TestNobody(t *testing.T) {
 	var err error
 	otheruser.Nobody(t, func() { _, err = os.ReadFile(file) })
 	is.True(errors.Is(err, fs.ErrPermission))
-	if os.Geteuid() == 0 { // the control: this thread has kept its rights
+	if os.Geteuid() == 0 { // the control: this thread keeps its permissions
 		_, err = os.ReadFile(file)
 		is.NoErr(err)
 	}

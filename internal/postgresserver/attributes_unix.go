@@ -4,8 +4,7 @@ package postgresserver
 
 import "syscall"
 
-// attributes makes a child run as the user of credential, or as that of the tests if it is nil. A child may outlive a test process that
-// was killed.
+// attributes makes a child run as the user of credential (nil: the tests' own user). A child may outlive a killed test process.
 func attributes(credential *syscall.Credential) *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Credential: credential}
 }

@@ -22,43 +22,43 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/child"
 )
 
-// TB is what this package needs of a *testing.T or a *testing.B.
+// TB is the subset of *testing.T and *testing.B that this package uses.
 type TB = child.TB
 
 const (
 	host         = "127.0.0.1"
 	superuser    = "superuser"
-	database     = "postgres"            // each server has one of that name
+	database     = "postgres"            // every server has it
 	startTimeout = time.Minute           // A server starts in less than a second; a busy machine takes longer.
 	queryTimeout = 30 * time.Second      // of [Server.Must]
 	stopTimeout  = 10 * time.Second      // A server ends in milliseconds.
-	pollInterval = 20 * time.Millisecond // How often a starting server is looked at.
-	portAttempts = 5                     // How often a start is tried while other processes take its port.
-	logTail      = 4 << 10               // How much of the log an error shows.
+	pollInterval = 20 * time.Millisecond // Between two checks of a starting server.
+	portAttempts = 5                     // Attempts to start while other processes take the port.
+	logTail      = 4 << 10               // Bytes of the log that an error shows.
 	otherUser    = "nobody"              // PostgreSQL refuses to run as root.
 	private      = 0o600
 
-	// exitOfConnection is how psql ends if there is no connection, https://www.postgresql.org/docs/15/app-psql.html#id-1.9.4.20.7
+	// exitOfConnection is psql's exit code for a failed connection: https://www.postgresql.org/docs/15/app-psql.html#id-1.9.4.20.7
 	exitOfConnection = 2
-	// stopNow makes the server abort its connections and end: https://www.postgresql.org/docs/15/server-shutdown.html
-	// The server then frees its shared memory; after SIGKILL it would stay.
+	// stopNow makes the server abort its connections and end: https://www.postgresql.org/docs/15/server-shutdown.html. It then frees its
+	// shared memory, which SIGKILL would leave behind.
 	stopNow = syscall.SIGQUIT
 )
 
-// A Server is a PostgreSQL server. It asks for passwords with SCRAM-SHA-256, and has no TLS. Its methods are safe for concurrent use.
+// A Server is a PostgreSQL server with SCRAM-SHA-256 passwords and without TLS. Its methods are safe for concurrent use.
 type Server struct {
 	// Addr is the address of the server, as 127.0.0.1:5432.
 	Addr string
-	// User and Password are those of the superuser.
+	// User and Password are the superuser's.
 	User, Password string
 
 	bin        string              // the directory of the programs
-	dir        string              // of the files
-	credential *syscall.Credential // of who runs the server, or nil
-	process    *child.Process      // that was started last, or nil
+	dir        string              // the directory of the server's files
+	credential *syscall.Credential // of the server's user; nil: the tests' own
+	process    *child.Process      // started last, or nil
 }
 
-// Start starts a server for t, and stops it when t ends. If t has failed, it logs the end of the server's log.
+// Start starts a server, and stops it when t ends. If t has failed, it logs the end of the server's log.
 func Start(t TB) *Server {
 	t.Helper()
 	s, err := newServer()
@@ -96,7 +96,7 @@ func newServer() (*Server, error) {
 	return s, nil
 }
 
-// programs returns the directory of initdb, postgres and psql. Debian has one for each version, outside of PATH.
+// programs returns the directory of initdb, postgres and psql. Debian has one for each version, outside PATH.
 func programs() (string, error) {
 	dirs, _ := filepath.Glob("/usr/lib/postgresql/*/bin")                         //nolint:errcheck // the pattern is valid
 	slices.SortFunc(dirs, func(a, b string) int { return strings.Compare(b, a) }) // the newest first
@@ -112,10 +112,10 @@ func programs() (string, error) {
 	return "", errors.New("postgresserver: no initdb, postgres and psql in /usr/lib/postgresql/*/bin or PATH; install the package postgresql")
 }
 
-// runAs returns the user that runs the server, or nil for that of the tests.
+// runAs returns the user that runs the server, or nil for the tests' own.
 func runAs() (*syscall.Credential, error) {
 	if os.Geteuid() != 0 {
-		return nil, nil //nolint:nilnil // It is what SysProcAttr takes.
+		return nil, nil //nolint:nilnil // SysProcAttr accepts nil.
 	}
 	other, err := user.Lookup(otherUser)
 	if err != nil {
@@ -130,7 +130,7 @@ func runAs() (*syscall.Credential, error) {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 }
 
-// initialize makes the files of the server.
+// initialize creates the server's files.
 func (s *Server) initialize() error {
 	passwordFile := filepath.Join(s.dir, "password")
 	if err := os.WriteFile(passwordFile, []byte(s.Password), private); err != nil {
@@ -162,7 +162,7 @@ func (s *Server) launch() error {
 			return err
 		}
 		s.Addr = net.JoinHostPort(host, port)
-		// A killed server would leave a socket or shared memory outside of dir. Nothing here has to survive a crash.
+		// Without these settings, a killed server leaves a socket or shared memory outside dir. No data has to survive a crash.
 		err = s.start("postgres", "-D", s.data(), "-h", host, "-p", port, "-c", "unix_socket_directories=", "-c", "ssl=off",
 			"-c", "password_encryption=scram-sha-256", "-c", "dynamic_shared_memory_type=mmap", "-c", "fsync=off",
 			"-c", "shared_buffers=16MB", "-c", "log_timezone=UTC")
@@ -217,7 +217,7 @@ func (s *Server) start(program string, args ...string) (err error) {
 	return nil
 }
 
-// environment returns that of the tests, without the variables that configure PostgreSQL or translate its messages.
+// environment returns the tests' environment without variables that configure PostgreSQL or translate its messages.
 func environment(more ...string) []string {
 	env := slices.DeleteFunc(os.Environ(), func(variable string) bool {
 		return strings.HasPrefix(variable, "PG") || strings.HasPrefix(variable, "LC_") || strings.HasPrefix(variable, "LANG")
@@ -230,7 +230,7 @@ func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 func (s *Server) log() string { return filepath.Join(s.dir, "log") }
 
 func (s *Server) logTail() string {
-	log, _ := os.ReadFile(s.log()) //nolint:errcheck // it is for a person
+	log, _ := os.ReadFile(s.log()) //nolint:errcheck // only for a person to read
 	return string(log[max(0, len(log)-logTail):])
 }
 
@@ -243,15 +243,15 @@ func (s *Server) Stop() {
 		select {
 		case <-s.process.Done:
 		case <-timer.C:
-			_ = s.process.OS.Kill() //nolint:errcheck // it may have ended; its own processes end with it
+			_ = s.process.OS.Kill() //nolint:errcheck // it may have ended; its child processes end with it
 			<-s.process.Done
 		}
 	}
-	_ = os.RemoveAll(s.dir) //nolint:errcheck // nobody is left who writes to it
+	_ = os.RemoveAll(s.dir) //nolint:errcheck // no process writes to it any more
 }
 
-// Query logs in as a user with a password, runs a query, and returns what psql prints: a line for each row, with | between columns. The
-// error is an [*Error], or that of ctx.
+// Query logs in as a user with a password, runs a query, and returns psql's output: a line for each row, with | between columns. The error
+// is an [*Error], or that of ctx.
 func (s *Server) Query(ctx context.Context, user, password, query string) (string, error) {
 	_, port, err := net.SplitHostPort(s.Addr)
 	if err != nil {
@@ -286,7 +286,7 @@ func (s *Server) Must(t TB, query string) string {
 	return output
 }
 
-// Error is how psql failed.
+// Error is a failure of psql.
 type Error struct {
 	Exit int
 	Text string
@@ -294,7 +294,7 @@ type Error struct {
 
 func (e *Error) Error() string { return fmt.Sprintf("psql ended with %d: %s", e.Exit, e.Text) }
 
-// IsRefused reports whether the server has refused the user or the password.
+// IsRefused reports whether the server refused the user or the password.
 func IsRefused(err error) bool {
 	var failure *Error
 	if !errors.As(err, &failure) || failure.Exit != exitOfConnection {
@@ -302,5 +302,5 @@ func IsRefused(err error) bool {
 	}
 	_, of, isRole := strings.Cut(failure.Text, `FATAL:  role "`)
 	return strings.Contains(failure.Text, "authentication failed") || // a wrong password, or no such role
-		isRole && strings.HasSuffix(of, `" does not exist`) // it was dropped while it logged in
+		isRole && strings.HasSuffix(of, `" does not exist`) // dropped during the login
 }

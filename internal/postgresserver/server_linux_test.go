@@ -17,7 +17,7 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/postgresserver"
 )
 
-// A server does not outlive a test process that is killed.
+// A server ends when the test process is killed.
 func TestServerDiesWithTheTests(t *testing.T) {
 	const child = "POSTGRESSERVER_TEST_CHILD"
 	if os.Getenv(child) != "" {

@@ -32,11 +32,11 @@ func TestServer(t *testing.T) {
 
 	for _, login := range [][2]string{{"app", "wrong"}, {"app", ""}, {"none", "hunter2"}, {server.User, "wrong"}} {
 		_, err = server.Query(t.Context(), login[0], login[1], "SELECT 1")
-		is.Equal(postgresserver.IsRefused(err), login[1] != "") // without a password psql does not even try
+		is.Equal(postgresserver.IsRefused(err), login[1] != "") // without a password, psql does not connect
 		is.True(err != nil)
 	}
 	_, err = server.Query(t.Context(), "app", "hunter2", "SELECT rolpassword FROM pg_authid")
-	is.True(err != nil && !postgresserver.IsRefused(err)) // it is let in, and may not read that
+	is.True(err != nil && !postgresserver.IsRefused(err)) // logged in, without permission for the query
 
 	server.Stop()
 	server.Stop()
@@ -47,7 +47,7 @@ func TestServer(t *testing.T) {
 	is.Equal(len(left), 0)
 }
 
-// A role may be dropped while it logs in, or just after. The second text is what a server said then.
+// A role may be dropped during a login, or just after. The second text is a server's answer then.
 func TestARoleThatIsDropped(t *testing.T) {
 	is := is.New(t)
 	const failed = `psql: error: connection to server at "127.0.0.1", port 5432 failed: FATAL:  `

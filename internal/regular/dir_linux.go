@@ -10,14 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Dir is a directory that is held open, by which what is in it can be read. Its methods take names as [fs.ValidPath] has them, and
-// follow no symbolic link: they go from one element to the next, so that nothing outside is ever opened.
+// Dir is an open directory for reading what is inside it. Its methods take names in the form of [fs.ValidPath], and open them element by
+// element without following symbolic links, so nothing outside is ever opened.
 //
-// It asks for search permission (x) only, also of the directories in it; List alone needs read permission. So it is open with
-// O_PATH, which os.Root is not; see https://man7.org/linux/man-pages/man2/open.2.html.
+// Only search permission (x) is needed for the directory and those in it; List alone needs read permission. Dir therefore uses O_PATH,
+// which os.Root does not; see https://man7.org/linux/man-pages/man2/open.2.html.
 type Dir struct{ fd int }
 
-// identity tells two files apart. Many file systems give the number of a deleted one to the next, and tell when each was made.
+// identity distinguishes two files. Many file systems reuse the inode number of a deleted file, so it includes the birth time.
 type identity struct {
 	major, minor uint32
 	inode        uint64
@@ -27,11 +27,11 @@ type identity struct {
 const (
 	openPath  = unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC
 	noFollow  = unix.O_NOFOLLOW | unix.O_CLOEXEC
-	openInDir = openPath | unix.O_NOFOLLOW // as O_DIRECTORY, it mounts what is mounted on demand
+	openInDir = openPath | unix.O_NOFOLLOW // O_DIRECTORY triggers automounts
 )
 
-// OpenDir opens the directory name. It must be searchable: the dot at the end makes the system check that, and refuse what is not a
-// directory before it opens it.
+// OpenDir opens the directory name. The dot at the end makes the system check search permission, and reject anything but a directory before
+// it opens it.
 func OpenDir(name string) (*Dir, error) {
 	fd, err := openat(unix.AT_FDCWD, name+"/.", openPath)
 	if err != nil {
@@ -94,13 +94,13 @@ func (d *Dir) Readlink(name string) (target string, err error) {
 		target, err = readlinkat(dir, last)
 		return err
 	})
-	if errors.Is(err, unix.EINVAL) { // it is no link any more
+	if errors.Is(err, unix.EINVAL) { // no longer a link
 		err = ErrChanged
 	}
 	return target, err
 }
 
-// Lstat describes what is within d, and a symbolic link itself.
+// Lstat describes a file within d. It does not follow a symbolic link.
 func (d *Dir) Lstat(name string) (info Info, err error) {
 	err = d.in(name, func(dir int, last string) error {
 		info, err = stat(dir, last, unix.AT_SYMLINK_NOFOLLOW)
@@ -112,7 +112,7 @@ func (d *Dir) Lstat(name string) (info Info, err error) {
 // Stat describes the file name, which may be anywhere.
 func Stat(name string) (Info, error) { return stat(unix.AT_FDCWD, name, 0) }
 
-// Same reports whether i and other are of one file.
+// Same reports whether i and other describe the same file.
 func (i Info) Same(other Info) bool { return i.identity == other.identity }
 
 // open opens name within d.
@@ -136,7 +136,7 @@ func (d *Dir) in(name string, f func(dir int, last string) error) error {
 			return f(dir, name)
 		}
 		next, err := openat(dir, first, openInDir)
-		if errors.Is(err, unix.ENOTDIR) { // the caller has seen a directory
+		if errors.Is(err, unix.ENOTDIR) { // it was a directory before
 			err = ErrChanged
 		}
 		if err != nil {
@@ -165,13 +165,13 @@ func readlinkat(dir int, name string) (target string, err error) {
 	return string(buffer[:max(n, 0)]), err
 }
 
-// stat asks for the mount as well: https://man7.org/linux/man-pages/man2/statx.2.html. Linux tells it from version 5.8 on. Before, and
-// where a sandbox forbids statx, the device of a directory stands for it; that of a file may differ from it within one mount:
-// https://docs.kernel.org/filesystems/overlayfs.html#inode-properties.
+// stat uses statx, which also reports the mount from Linux 5.8: https://man7.org/linux/man-pages/man2/statx.2.html. On older kernels, and
+// where a sandbox forbids statx, the device of a directory identifies its mount. A file's device cannot: it may differ from its directory's
+// within one mount, see https://docs.kernel.org/filesystems/overlayfs.html#inode-properties.
 func stat(dir int, name string, flags int) (Info, error) {
 	var st unix.Statx_t
-	const asked = unix.STATX_BASIC_STATS | unix.STATX_BTIME | unix.STATX_MNT_ID
-	err := uninterrupted(func() error { return unix.Statx(dir, name, flags, asked, &st) })
+	const mask = unix.STATX_BASIC_STATS | unix.STATX_BTIME | unix.STATX_MNT_ID
+	err := uninterrupted(func() error { return unix.Statx(dir, name, flags, mask, &st) })
 	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) {
 		return oldStat(dir, name, flags)
 	}
@@ -204,7 +204,7 @@ func oldStat(dir int, name string, flags int) (Info, error) {
 	return info, nil
 }
 
-// device is what stands for the mount of a directory.
+// device returns the device of a directory, which replaces the mount, or 0.
 func (i Info) device() uint64 {
 	if !i.Mode.IsDir() {
 		return 0
@@ -212,7 +212,7 @@ func (i Info) device() uint64 {
 	return unix.Mkdev(i.identity.major, i.identity.minor)
 }
 
-// mode tells apart what matters here.
+// mode returns the type of a file: regular, directory, symbolic link or irregular.
 func mode(bits uint32) fs.FileMode {
 	switch bits & unix.S_IFMT {
 	case unix.S_IFREG:
@@ -226,7 +226,7 @@ func mode(bits uint32) fs.FileMode {
 	}
 }
 
-// uninterrupted calls f again for as long as a signal interrupts it, as package os does.
+// uninterrupted repeats f while a signal interrupts it, as package os does.
 func uninterrupted(f func() error) error {
 	for {
 		if err := f(); !errors.Is(err, unix.EINTR) {

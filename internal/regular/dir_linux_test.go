@@ -13,7 +13,7 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/regular"
 )
 
-// Nothing outside of a Dir can be named, and no link is followed. The control is that the links lead to what can be read.
+// No name reaches outside a Dir, and no link is followed. The control: the links lead to readable files.
 func TestDirStaysWithin(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
@@ -34,7 +34,7 @@ func TestDirStaysWithin(t *testing.T) {
 		"sub//in": syscall.EINVAL, "up/canary": regular.ErrChanged, "file": regular.ErrChanged, "link/in": regular.ErrChanged,
 	} {
 		_, err := d.ReadFile(name, 10)
-		is.True(errors.Is(err, want)) // it is refused
+		is.True(errors.Is(err, want)) // refused
 		_, err = d.OpenDir(name)
 		is.True(err != nil)
 		_, err = d.List(name)
@@ -58,7 +58,7 @@ func TestDirStaysWithin(t *testing.T) {
 	is.NoErr(err)
 	is.Equal(target, "..")
 	_, err = d.Readlink("sub/in")
-	is.True(errors.Is(err, regular.ErrChanged)) // it is no link
+	is.True(errors.Is(err, regular.ErrChanged)) // not a link
 
 	sub, err := d.OpenDir("sub")
 	is.NoErr(err)
@@ -71,7 +71,7 @@ func TestDirStaysWithin(t *testing.T) {
 	is.Equal(names, []string{"in"})
 }
 
-// A mount point is on another mount than its directory, also one of the same file system. The control is a plain directory.
+// A mount point has another mount than its directory, even of the same file system. The control is a plain directory.
 func TestMountsDiffer(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
@@ -104,8 +104,8 @@ func TestMountsDiffer(t *testing.T) {
 	}
 }
 
-// A file system may give the number of a deleted directory to the next one.
-func TestMadeAgain(t *testing.T) {
+// A file system may reuse the inode number of a deleted directory.
+func TestARecreatedDirectoryIsAnother(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	name := filepath.Join(t.TempDir(), "d")
@@ -125,7 +125,7 @@ func TestMadeAgain(t *testing.T) {
 	}
 }
 
-// Without statx, a directory is on the mount that its device stands for, and a file on none that is known.
+// Without statx, the device identifies the mount of a directory; a file's mount is unknown.
 func TestStatWithoutStatx(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)

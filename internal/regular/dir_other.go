@@ -8,15 +8,15 @@ import (
 	"path/filepath"
 )
 
-// Dir is a directory that is held open, by which what is in it can be read, and nothing outside of it. Its methods take names as
-// [fs.ValidPath] has them. It is an [os.Root], which asks for read permission of the directories on the way.
+// Dir is an open directory for reading what is inside it, and nothing outside. Its methods take names in the form of [fs.ValidPath]. It is
+// an [os.Root], which needs read permission for the directories on the way.
 type Dir struct{ root *os.Root }
 
-// identity tells two files apart.
+// identity distinguishes two files.
 type identity struct{ fs.FileInfo }
 
-// OpenDir opens the directory name. The separator at the end makes the system refuse what is not a directory before it opens it: the
-// opening of a FIFO would block.
+// OpenDir opens the directory name. The separator at the end makes the system reject anything but a directory before it opens it: opening a
+// FIFO would block.
 func OpenDir(name string) (*Dir, error) { return dir(os.OpenRoot(name + string(filepath.Separator))) }
 
 func dir(root *os.Root, err error) (*Dir, error) {
@@ -50,7 +50,7 @@ func (d *Dir) ReadFile(name string, limit int64) (string, error) {
 // Readlink returns the target of a symbolic link within d.
 func (d *Dir) Readlink(name string) (string, error) { return d.root.Readlink(filepath.FromSlash(name)) }
 
-// Lstat describes what is within d, and a symbolic link itself.
+// Lstat describes a file within d. It does not follow a symbolic link.
 func (d *Dir) Lstat(name string) (Info, error) {
 	return describe(d.root.Lstat(filepath.FromSlash(name)))
 }
@@ -58,7 +58,7 @@ func (d *Dir) Lstat(name string) (Info, error) {
 // Stat describes the file name, which may be anywhere.
 func Stat(name string) (Info, error) { return describe(os.Stat(name)) }
 
-// Same reports whether i and other are of one file.
+// Same reports whether i and other describe the same file.
 func (i Info) Same(other Info) bool { return os.SameFile(i.identity.FileInfo, other.identity.FileInfo) }
 
 func describe(info fs.FileInfo, err error) (Info, error) {

@@ -4,5 +4,5 @@ package regular
 
 import "os"
 
-// flags are plain where no name in a directory can block its opener.
+// flags are plain: no file name on these systems can block its opener.
 const flags = os.O_RDONLY

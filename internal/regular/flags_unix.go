@@ -7,5 +7,5 @@ import (
 	"syscall"
 )
 
-// flags let the opening of a FIFO or a device return at once, and never make a terminal the program's own.
+// flags make opening a FIFO or a device return at once, and never take a terminal as the controlling one.
 const flags = os.O_RDONLY | syscall.O_NONBLOCK | syscall.O_NOCTTY

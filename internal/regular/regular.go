@@ -1,5 +1,5 @@
-// Package regular reads regular files whole, up to a limit, and nothing else: what only looks like a file in a listing, a
-// FIFO, a socket or a device, can neither block the reader nor be disturbed by it.
+// Package regular reads regular files up to a size limit, and nothing else. A FIFO, a socket or a device can neither block the reader nor
+// be disturbed by it.
 package regular
 
 import (
@@ -12,30 +12,29 @@ import (
 )
 
 var (
-	// ErrNotRegular says that there is something under the name, and it is not a regular file.
+	// ErrNotRegular says that the name exists and is not a regular file.
 	ErrNotRegular = errors.New("not a regular file")
-	// ErrTooLarge says that the file holds more bytes than the limit.
+	// ErrTooLarge says that the file exceeds the limit.
 	ErrTooLarge = errors.New("too large")
-	// ErrChanged says that a name of a [Dir] stands for another kind of thing than a moment ago, such as a link for a directory.
+	// ErrChanged says that a name of a [Dir] changed its kind during the read, such as from a directory to a link.
 	ErrChanged = errors.New("changed while it was read")
 )
 
-// Info is what is known about a file, a directory or a link without opening it.
+// Info describes a file, a directory or a link that was not opened.
 type Info struct {
 	Mode     fs.FileMode
 	Modified time.Time
-	// Mount names the mount that it is on: that of a mount point differs from that of the directory around it. It is 0 where the
-	// system does not tell.
+	// Mount identifies the mount of the file: a mount point differs from its parent directory. It is 0 if the system does not report it.
 	Mount uint64
 
 	identity identity
 }
 
-// ReadFile returns the content of the regular file name, which may be anywhere. The error is [ErrNotRegular],
-// [ErrTooLarge], or one of package os.
+// ReadFile returns the content of the regular file name, up to limit bytes. The error is [ErrNotRegular], [ErrTooLarge], or one of package
+// os.
 func ReadFile(name string, limit int64) (string, error) {
-	// Opening a FIFO wakes its writer, and opening a device may do anything: so the look comes before the opening. Who
-	// swaps the file in between meets the flags and the second look in read.
+	// Stat first: opening a FIFO wakes its writer, and opening a device may have any effect. If the file is swapped after that, the open flags
+	// and the check in read apply.
 	if err := check(os.Stat(name)); err != nil {
 		return "", err
 	}
@@ -51,11 +50,11 @@ func read(f *os.File, err error, limit int64) (string, error) {
 	if err := check(f.Stat()); err != nil {
 		return "", err
 	}
-	most := limit
-	if most < math.MaxInt64 { // one byte more shows that there is more; past the largest number there is none
-		most++
+	maxRead := limit
+	if maxRead < math.MaxInt64 { // one more byte detects a larger file
+		maxRead++
 	}
-	content, err := io.ReadAll(io.LimitReader(f, most))
+	content, err := io.ReadAll(io.LimitReader(f, maxRead))
 	if err != nil {
 		return "", err
 	}

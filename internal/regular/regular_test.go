@@ -58,7 +58,7 @@ func TestRead(t *testing.T) {
 				is := is.New(t)
 				got, err := read(tt.name, tt.limit)
 				is.Equal(got, tt.want)
-				is.True(errors.Is(err, tt.err)) // the error is the wanted one
+				is.True(errors.Is(err, tt.err)) // expected error
 			})
 		}
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/regular"
 )
 
-// What is not a regular file must never block its reader. The control is os.Open, which a FIFO without a writer blocks.
+// Reading anything but a regular file never blocks. The control is os.Open, which a FIFO without a writer blocks.
 func TestReadDoesNotBlock(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
@@ -43,12 +43,12 @@ func TestReadDoesNotBlock(t *testing.T) {
 				is := is.New(t)
 				_, err := read(name, 10)
 				changed := name == "link" && errors.Is(err, regular.ErrChanged) // a Dir follows no link
-				is.True(changed || errors.Is(err, regular.ErrNotRegular))       // it is refused at once
+				is.True(changed || errors.Is(err, regular.ErrNotRegular))       // refused at once
 			})
 		}
 	}
 	_, err = regular.ReadFile("/dev/zero", 10)
-	is.True(errors.Is(err, regular.ErrNotRegular)) // a device is refused
+	is.True(errors.Is(err, regular.ErrNotRegular)) // a device
 
 	const longEnough = 100 * time.Millisecond
 	select {
@@ -56,7 +56,7 @@ func TestReadDoesNotBlock(t *testing.T) {
 		t.Fatalf("the control did not block: %v", err)
 	case <-time.After(longEnough):
 	}
-	writer, err := os.OpenFile(fifo, os.O_WRONLY, 0) // releases the control
+	writer, err := os.OpenFile(fifo, os.O_WRONLY, 0) // unblocks the control
 	is.NoErr(err)
 	is.NoErr(<-control)
 	is.NoErr(writer.Close())

@@ -9,12 +9,12 @@ import (
 	"unicode/utf8"
 )
 
-// form is a way to write a text that no view undoes.
+// form is an encoding of a text that no view undoes.
 type form uint8
 
 const (
 	plain     form = iota
-	canonical      // plain, of a text that is a variant of one that was added, and has no other form
+	canonical      // plain, of a variant; variants have no other form
 	hexLower
 	hexUpper
 	base64Std // three alignments of each alphabet
@@ -26,13 +26,13 @@ const (
 	formCount = byteList + 3
 )
 
-// pattern is a text that is looked for in one form. Nothing of it is kept but the text.
+// pattern is a text to find in one form. Only the text is stored.
 type pattern struct {
 	text string
 	form form
 }
 
-// forms yields p in each form that it is looked for in.
+// forms yields p in each of its forms.
 func (p pattern) forms(yield func(pattern) bool) {
 	if !yield(p) || p.form == canonical {
 		return
@@ -41,7 +41,7 @@ func (p pattern) forms(yield func(pattern) bool) {
 	for f := hexLower; f < formCount; f++ {
 		one := pattern{p.text, f}
 		if f >= base64URL && f < byteList && !bytes.ContainsAny(one.appendTo(few[:0]), "-_") {
-			continue // it is the same in the other alphabet
+			continue // the same in the other alphabet
 		}
 		if !yield(one) {
 			return
@@ -49,10 +49,10 @@ func (p pattern) forms(yield func(pattern) bool) {
 	}
 }
 
-// first returns the pattern that the first bytes of the text make. It is the beginning of p.
+// first returns the pattern of the first bytes of the text, a prefix of p.
 func (p pattern) first(length int) pattern { return pattern{p.text[:min(len(p.text), length)], p.form} }
 
-// appendTo appends the pattern to b.
+// appendTo appends the encoded pattern to b.
 func (p pattern) appendTo(b []byte) []byte {
 	n := len(b)
 	switch {
@@ -69,10 +69,10 @@ func (p pattern) appendTo(b []byte) []byte {
 		shifted := few[:bits/8]
 		shifted = append(shifted, p.text...)
 		b = encoding.AppendEncode(b, shifted)
-		from, to := (bits+5)/6, (bits+8*len(p.text))/6 // the characters that the text alone decides
+		from, to := (bits+5)/6, (bits+8*len(p.text))/6 // the characters that depend on the text only
 		b = append(b[:n], b[n+from:n+to]...)
 	default:
-		separators := [...]string{" ", ",", ", "} // of fmt, of JSON, and of Python
+		separators := [...]string{" ", ",", ", "} // fmt, JSON and Python
 		for i := range len(p.text) {
 			if i > 0 {
 				b = append(b, separators[p.form-byteList]...)
@@ -83,7 +83,7 @@ func (p pattern) appendTo(b []byte) []byte {
 	return b
 }
 
-// base64 returns the encoding, and how many bits come before the text in a group.
+// base64 returns the encoding, and the number of bits before the text in its group.
 func (p pattern) base64() (encoding *base64.Encoding, bits int) {
 	if p.form >= base64URL {
 		return base64.RawURLEncoding, 8 * int(p.form-base64URL)
@@ -91,13 +91,13 @@ func (p pattern) base64() (encoding *base64.Encoding, bits int) {
 	return base64.RawStdEncoding, 8 * int(p.form-base64Std)
 }
 
-// prefix returns the first width bytes, the first one in the highest place.
+// prefix returns the first width bytes, big-endian.
 func (p pattern) prefix(width int) (prefix uint64) {
 	var few [64]byte
 	return prefixOf(p.first(2*width).appendTo(few[:0]), width)
 }
 
-// prefixOf returns the first bytes of text, up to width, the first one in the highest place.
+// prefixOf returns the first bytes of text, up to width, big-endian.
 func prefixOf(text []byte, width int) (prefix uint64) {
 	for i, c := range text[:min(len(text), width)] {
 		prefix |= uint64(c) << (56 - 8*i)
@@ -105,14 +105,14 @@ func prefixOf(text []byte, width int) (prefix uint64) {
 	return prefix
 }
 
-// compare returns how many bytes text and the pattern have in common, and whether the pattern is before (-1) or behind (+1)
-// text, or is the beginning of text (0).
+// compare returns the length of the common prefix of text and the pattern. order is -1 if the pattern sorts before text, +1 if behind, and
+// 0 if it is a prefix of text.
 func (p pattern) compare(text []byte) (n, order int) {
 	if p.form <= canonical && len(p.text) <= len(text) && p.text == string(text[:len(p.text)]) {
 		return len(p.text), 0
 	}
 	var few [512]byte
-	b := p.first(len(text) + 3).appendTo(few[:0]) // longer than text, if that is not all of p
+	b := p.first(len(text) + 3).appendTo(few[:0]) // longer than text, unless it is all of p
 	for n < len(b) && n < len(text) && b[n] == text[n] {
 		n++
 	}
@@ -125,8 +125,7 @@ func (p pattern) compare(text []byte) (n, order int) {
 	return n, -1
 }
 
-// shared reports whether the first bits of the text are in one more character of base64, with the last ones of what comes before,
-// and whether its last bits are in one with the first ones of what follows.
+// shared reports whether the first bits of the text share a base64 character with what comes before, and its last bits with what follows.
 func (p pattern) shared() (first, last bool) {
 	if p.form < base64Std || p.form >= byteList {
 		return false, false
@@ -135,11 +134,11 @@ func (p pattern) shared() (first, last bool) {
 	return bits%6 != 0, (bits+8*len(p.text))%6 != 0
 }
 
-// variants calls f for what else text may be written as, and for the canonical forms of all that.
+// variants calls f for other spellings of text, and for the canonical forms of all of them.
 func (s *Set) variants(text string, f func(string)) {
 	bases := []string{text, strings.ReplaceAll(text, " ", "+")}
 	if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r >= utf8.RuneSelf }) {
-		// JSON replaces invalid bytes, and XML control characters, too.
+		// JSON replaces invalid bytes; XML also replaces control characters.
 		bases = append(bases, latin1(text), string([]rune(text)), strings.Map(func(r rune) rune {
 			if r < ' ' && r != '\t' && r != '\n' && r != '\r' {
 				return utf8.RuneError
@@ -156,8 +155,8 @@ func (s *Set) variants(text string, f func(string)) {
 		for i := range s.views {
 			form := base
 			if !isPlain {
-				f(s.canonical(i, base, 0, false))      // without the beginning of an escape at its end
-				f(s.canonical(i, base, wrapped, true)) // behind base64, where a line break may be one of it
+				f(s.canonical(i, base, 0, false))      // without an incomplete escape at its end
+				f(s.canonical(i, base, wrapped, true)) // after base64, where a line break may belong to it
 				form = s.canonical(i, base, 0, true)
 				f(form)
 			}
@@ -168,7 +167,7 @@ func (s *Set) variants(text string, f func(string)) {
 	}
 }
 
-// merged calls f for the canonical form of text where its first bytes are read as a part of an escape that begins before it.
+// merged calls f for the canonical form of text if an escape that begins before it includes its first bytes.
 func (s *Set) merged(view int, text, form string, f func(string)) {
 	for _, before := range [...]string{"%", `\`, "&"} {
 		out, _, char := unescape([]byte(before + text[:min(len(text), maxEscape)]))
@@ -181,13 +180,13 @@ func (s *Set) merged(view int, text, form string, f func(string)) {
 	}
 }
 
-// canonical returns the canonical form of text in one of the views, behind so many characters of base64.
+// canonical returns the canonical form of text in a view, after this number of base64 characters.
 func (s *Set) canonical(view int, text string, before int, last bool) string {
 	s.views[view].decode([]byte(text), before, last)
 	return string(s.views[view].text)
 }
 
-// parts yields text in parts that are not too long, each of which begins so many bytes before the end of the one before.
+// parts yields text in parts of at most maxPattern bytes; consecutive ones overlap by this number of bytes.
 func parts(text string, overlap int) func(yield func(string) bool) {
 	return func(yield func(string) bool) {
 		for len(text) > maxPattern {
@@ -204,7 +203,7 @@ func parts(text string, overlap int) func(yield func(string) bool) {
 	}
 }
 
-// latin1 returns text with a single byte for each character that has one in Latin-1.
+// latin1 returns text with one byte for each character of Latin-1.
 func latin1(text string) string {
 	b := make([]byte, 0, len(text))
 	for _, r := range text {

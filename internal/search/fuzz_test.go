@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// Wherever a text is cut, the value does not show, whatever is around it, and nothing else is lost.
+// Wherever a text is split, whatever surrounds the value, the value never shows, and nothing else is lost.
 func FuzzStream(f *testing.F) {
 	f.Add("P@ss/w0rd 12", "postgres://app:", "P%40ss%2Fw0rd+12", "@db", uint(3), uint(20))
 	f.Add(`a"b\c-123`, `{"k":"`, `a\"b\\c-123`, `"}`, uint(7), uint(9))
@@ -29,7 +29,7 @@ func FuzzStream(f *testing.F) {
 				t.Errorf("%q shows in %q, from %q %q %q", value, out, line[:i], line[i:k], line[k:])
 			}
 			rest := line
-			for part := range strings.SplitSeq(out, mark) { // the parts come in the order of the line
+			for part := range strings.SplitSeq(out, mark) { // the parts are in the order of the line
 				_, behind, found := strings.Cut(rest, part)
 				if rest = behind; !found && !strings.Contains(line, mark) {
 					t.Errorf("%q is not in %q, from %q", part, rest, line)
@@ -41,7 +41,7 @@ func FuzzStream(f *testing.F) {
 		}
 		patterns, _ := s.Size()
 		if patterns == 0 {
-			t.Errorf("there is no pattern for %q", value)
+			t.Errorf("no pattern for %q", value)
 		}
 	})
 }

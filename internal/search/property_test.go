@@ -23,7 +23,7 @@ var cases = flag.Int("cases", 100_000, "how many mixed escapes are looked for")
 
 const mark = "[REDACTED]"
 
-// strong is the rule of the tests: neither letters nor digits alone.
+// strong is the rule of the tests: not only letters, and not only digits.
 func strong(text string) bool {
 	other := func(is func(rune) bool) bool {
 		return strings.ContainsFunc(text, func(r rune) bool { return !is(r) })
@@ -39,7 +39,7 @@ func newSet(texts ...string) *search.Set {
 	return s
 }
 
-// escapes are the syntaxes of the generator. Each writes one character escaped, and says which must not stay plain.
+// escapes are the syntaxes of the generator. Each escapes one character, and lists the characters that must be escaped.
 var escapes = []struct {
 	name   string
 	must   string
@@ -89,7 +89,7 @@ var escapes = []struct {
 	}},
 }
 
-// escaped returns text with each of its characters escaped or not, in one syntax.
+// escaped returns text with each character escaped or not, in one syntax.
 func escaped(r *rand.Rand, syntax int, text string) string {
 	e, often := escapes[syntax], r.Float64()
 	var b strings.Builder
@@ -103,7 +103,7 @@ func escaped(r *rand.Rand, syntax int, text string) string {
 	return b.String()
 }
 
-// randomValue returns a strong text that is full of what escapes are made of.
+// randomValue returns a strong text with many characters of escape syntaxes.
 func randomValue(r *rand.Rand) string {
 	alphabet := []rune(`\\\%%%&&&''""+/=;#xunU0041267fabtep .~@!$<>é€😀`)
 	if r.IntN(2) == 0 {
@@ -122,11 +122,11 @@ func randomValue(r *rand.Rand) string {
 	}
 }
 
-// escapedEdge matches a text that begins or ends with a quote or a backslash in disguise. At the edge of a text, these may remain.
+// escapedEdge matches a text that begins or ends with an escaped quote or backslash. At the edge of a text, these may remain.
 var escapedEdge = regexp.MustCompile(`(?i)^(%|\\x|&#x0*)(22|27|5c)|^\\(042|047|134)|^&#0*(34|39|92);|(%|\\x|&#x0*)(22|27|5c);?$|` +
 	`\\(042|047|134)$|(&#0*(34|39|92)|&quot|&apos);$`)
 
-// isStrongWherever reports whether enough of text is left when its escapes are undone, whichever way.
+// isStrongWherever reports whether enough of text remains, whichever of its escapes are undone.
 func isStrongWherever(text string) bool {
 	letters, others := 0, 0
 	for _, c := range text {
@@ -155,14 +155,14 @@ func randomValues(n int) []string {
 	return all
 }
 
-// split returns text in pieces, cut at two places.
+// split returns text in pieces, split at two places.
 func split(r *rand.Rand, text string) []string {
 	a, b := r.IntN(len(text)+1), r.IntN(len(text)+1)
 	a, b = min(a, b), max(a, b)
 	return []string{text[:a], text[a:b], text[b:]}
 }
 
-// stream returns what a Stream of s makes of pieces.
+// stream returns the output of a Stream of s for pieces.
 func stream(s *search.Set, pieces ...string) string {
 	var b strings.Builder
 	st := s.Stream()
@@ -175,12 +175,12 @@ func stream(s *search.Set, pieces ...string) string {
 	return b.String()
 }
 
-// mixed is a text with one value in it, escaped at random.
+// mixed is a text with one randomly escaped value.
 type mixed struct{ value, before, text, after string }
 
 func (m mixed) all() string { return m.before + m.text + m.after }
 
-// eachMixed calls f with values that are escaped up to depth times, with before in front of them.
+// eachMixed calls f with values that are escaped up to depth times, after before.
 func eachMixed(n, depth int, before []string, f func(r *rand.Rand, m mixed)) {
 	const seed = 15
 	r := rand.New(rand.NewPCG(seed, uint64(depth)))
@@ -197,7 +197,7 @@ func eachMixed(n, depth int, before []string, f func(r *rand.Rand, m mixed)) {
 
 var usualBefore = []string{"", " ", "x=", "(", "key: "}
 
-// With -cases 1000000, this takes some two minutes.
+// With -cases 1000000, this takes about two minutes.
 func TestMixedEscapesAreFound(t *testing.T) {
 	missed, wide, enumerated := 0, 0, 0
 	eachMixed(*cases, 2, usualBefore, func(r *rand.Rand, m mixed) {
@@ -216,7 +216,7 @@ func TestMixedEscapesAreFound(t *testing.T) {
 			enumerated++
 		}
 	})
-	t.Logf("%d cases: %d missed, %d too wide; who enumerates encodings misses %d", *cases, missed, wide, *cases-enumerated)
+	t.Logf("%d cases: %d missed, %d too wide; enumerating encodings misses %d", *cases, missed, wide, *cases-enumerated)
 	if missed+wide > 0 || enumerated > *cases/2 {
 		t.Fail()
 	}
@@ -239,8 +239,8 @@ func enumerate(value string) *strings.Replacer {
 	return strings.NewReplacer(pairs...)
 }
 
-// Directly behind what begins an escape, a text that is escaped itself may be read as a part of that one.
-func TestTextsBehindWhatBeginsAnEscapeAreMostlyFound(t *testing.T) {
+// After a byte that begins an escape, the beginning of an escaped text may be parsed as part of that escape.
+func TestTextsAfterAnEscapeByteAreMostlyFound(t *testing.T) {
 	n, missed := max(*cases/10, 1000), 0
 	eachMixed(n, 2, []string{"%", `\`, "&"}, func(r *rand.Rand, m mixed) {
 		if !strings.Contains(stream(newSet(m.value), split(r, m.all())...), mark) {
@@ -253,8 +253,8 @@ func TestTextsBehindWhatBeginsAnEscapeAreMostlyFound(t *testing.T) {
 	}
 }
 
-// Three random escapes of each other are more than what is undone without fail.
-func TestThreeEscapesOfEachOtherAreMostlyFound(t *testing.T) {
+// Three nested random escapes are more than is always undone.
+func TestThreeNestedEscapesAreMostlyFound(t *testing.T) {
 	n, missed := max(*cases/10, 1000), 0
 	eachMixed(n, 3, usualBefore, func(r *rand.Rand, m mixed) {
 		if !strings.Contains(stream(newSet(m.value), split(r, m.all())...), mark) {

@@ -1,13 +1,13 @@
-// Package search finds texts in other texts, however they are escaped there, and puts a mark in their place:
+// Package search finds texts in other texts, however they are escaped there, and replaces them with a mark:
 //
 //	s := search.New("[...]", 8, func(string) bool { return true })
 //	s.Add("P@ss/w0rd 12")
 //	text, marks := s.Mask(`postgres://app:P%40ss%2Fw0rd+12@db`) // postgres://app:[...]@db
 //
-// A [Stream] does the same for a text that comes in pieces. It holds back no more than what may be the beginning of one.
+// A [Stream] does the same for a text that arrives in pieces. It holds back only what may be the beginning of a text to find.
 //
-// The search does not list encodings. It undoes the escapes of what it is given, to a canonical form, and compares that with the
-// canonical forms of the texts. README.md in this directory explains levels, views and what is held back, with examples.
+// The search does not enumerate encodings. It undoes escapes, down to a canonical form, and compares canonical forms. README.md in this
+// directory explains levels, views and what is held back, with examples and limits.
 package search
 
 import (
@@ -23,20 +23,20 @@ import (
 )
 
 const (
-	// maxPattern is the length of the longest text that is looked for as one, in bytes. It divides by 3, as groups of base64
-	// do. So little is held back, and a text that repeats itself takes little time.
+	// maxPattern is the maximum length of a pattern, in bytes; longer texts are split. It is divisible by 3, like groups of base64. The limit
+	// bounds what is held back, and the time for repetitive texts.
 	maxPattern = 4095
-	// bitsOfOne is how many bits of each filter there are for each pattern, at least.
+	// bitsOfOne is the minimum number of bits of each filter for one pattern.
 	bitsOfOne  = 16
 	formBits   = 4   // of an entry
 	headLength = 32  // of a text
-	maxChunk   = 512 // so that to add one entry moves few others
-	// stride is how far a search goes in one step. No pattern is missed: of its first width bytes, the filter has a piece at
-	// each of so many places, the grams.
+	maxChunk   = 512 // limits the entries that move when one is added
+	// stride is the step of a search. No pattern is missed: the filter has the piece (gram) at each of the first stride places of a pattern's
+	// first width bytes.
 	stride      = 4
 	headSize    = 4
 	confinedLog = 16                 // of the bits of the filter of a text
-	factor      = 0x9E3779B97F4A7C15 // 2⁶⁴ divided by the golden ratio, which spreads what it is multiplied with
+	factor      = 0x9E3779B97F4A7C15 // 2⁶⁴ divided by the golden ratio: Fibonacci hashing
 )
 
 // Set is a set of texts to look for. It is safe for concurrent use.
@@ -46,20 +46,20 @@ type Set struct {
 	strong func(text string) bool
 
 	mu       sync.RWMutex
-	chunks   [][]entry // in order, none empty, each of no more than maxChunk
+	chunks   [][]entry // sorted, none empty, each of at most maxChunk
 	patterns int
 	removed  int // patterns that are still in the filter
 	pieces   []piece
-	free     []uint32 // pieces that are none
+	free     []uint32 // unused pieces
 	bytes    int      // of the texts of pieces
-	views    [2]view  // to make canonical forms
+	views    [2]view  // scratch space for canonical forms
 
-	head     []byte    // of the pattern that find looks for
-	buffers  [2][]byte // of order
-	confined []uint64  // if not nil, a filter of what patterns may begin with
+	head     []byte    // of the pattern in find
+	buffers  [2][]byte // scratch space of order
+	confined []uint64  // if not nil, a filter of allowed prefixes
 
-	grams    []uint64 // a filter of what is in the first width bytes of a pattern
-	heads    []uint64 // a filter of what a pattern begins with
+	grams    []uint64 // a filter of pieces of the first width bytes of patterns
+	heads    []uint64 // a filter of the prefixes of patterns
 	lastBit  uint64
 	gramMask uint64
 
@@ -67,10 +67,10 @@ type Set struct {
 	streams sync.Pool
 }
 
-// entry is a pattern: its first width bytes, and its piece and form. There are many: it takes 12 bytes.
+// entry is a pattern: its first width bytes, its piece and its form. There are many, so it takes only 12 bytes.
 type entry struct{ high, low, ref uint32 }
 
-// prefix returns the first width bytes, the first one in the highest place.
+// prefix returns the first width bytes, big-endian.
 func (e entry) prefix() uint64 { return uint64(e.high)<<32 | uint64(e.low) }
 
 // piece is a text that was added, or a variant of one.
@@ -79,8 +79,8 @@ type piece struct {
 	holders int32
 }
 
-// New returns an empty Set. In masked texts, mark stands for what was found. No pattern is shorter than width, from 4 to 8
-// bytes. A variant of a text is looked for only if it is strong, too.
+// New returns an empty Set. In masked texts, mark replaces each match. No pattern is shorter than width, 4 to 8 bytes. A variant of a text
+// is used only if strong returns true for it.
 func New(mark string, width int, strong func(text string) bool) *Set {
 	s := &Set{mark: mark, width: width, strong: strong, views: [2]view{{first: backslash}, {first: percent | entity}}}
 	s.gramMask = 1<<(8*(width-stride+1)) - 1
@@ -89,7 +89,7 @@ func New(mark string, width int, strong func(text string) bool) *Set {
 	return s
 }
 
-// Add adds text, which has width bytes or more. It is found until it was removed as often as added.
+// Add adds text, of at least width bytes. Each Add needs its own Remove.
 func (s *Set) Add(text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -107,7 +107,7 @@ func (s *Set) Remove(text string) {
 	}
 }
 
-// Confine makes later calls of Add pass over what is not in text: the Set is for that text alone then, and soon made.
+// Confine makes later calls of Add skip texts that do not occur in text: the Set is then built quickly, for that text only.
 func (s *Set) Confine(text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -119,7 +119,7 @@ func (s *Set) Confine(text string) {
 	}
 }
 
-// isConfinedTo reports whether p, in one of its forms, may be in the text that s is for.
+// isConfinedTo reports whether p, in one of its forms, may occur in the text of Confine.
 func (s *Set) isConfinedTo(p pattern) bool {
 	for one := range p.forms {
 		if has(s.confined, confinedBit(one.prefix(s.width))) {
@@ -131,19 +131,19 @@ func (s *Set) isConfinedTo(p pattern) bool {
 
 func confinedBit(prefix uint64) (bit uint64) { return prefix * factor >> (64 - confinedLog) }
 
-// Changes returns how often something was added.
+// Changes returns the number of calls of Add.
 func (s *Set) Changes() uint64 { return s.changes.Load() }
 
-// Size returns how many patterns there are, and the memory that they take, in bytes.
+// Size returns the number of patterns, and their memory in bytes.
 func (s *Set) Size() (patterns, memory int) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	const ofEntry, ofPiece, spare = 12, 24, 5 // a fifth, as slices grow
+	const ofEntry, ofPiece, spare = 12, 24, 5 // slices have about a fifth to spare
 	memory = s.patterns*ofEntry + (len(s.pieces)-len(s.free))*ofPiece
 	return s.patterns, memory + memory/spare + s.bytes + 8*(len(s.grams)+len(s.heads))
 }
 
-// each calls f for the texts that text is found by: its parts, which are looked for in all forms, and its variants.
+// each calls f for the texts that represent text: its parts, in all forms, and its variants.
 func (s *Set) each(text string, f func(text string, as form)) {
 	for part := range parts(text, 3) {
 		f(part, plain)
@@ -163,10 +163,10 @@ func (s *Set) pattern(e entry) pattern {
 	return pattern{s.pieces[e.ref>>formBits].text, form(e.ref & (1<<formBits - 1))}
 }
 
-// place is where an entry is, or would be.
+// place is the position of an entry, or where it belongs.
 type place struct{ chunk, at int }
 
-// seek returns the place of the first entry that is not before what the caller looks for.
+// seek returns the place of the first entry for which isBefore is false.
 func (s *Set) seek(isBefore func(e entry) bool) place {
 	chunk := sort.Search(len(s.chunks), func(i int) bool { return !isBefore(s.chunks[i][len(s.chunks[i])-1]) })
 	if chunk == len(s.chunks) {
@@ -175,7 +175,7 @@ func (s *Set) seek(isBefore func(e entry) bool) place {
 	return place{chunk, sort.Search(len(s.chunks[chunk]), func(i int) bool { return !isBefore(s.chunks[chunk][i]) })}
 }
 
-// entry returns the entry at a place, if there is one, or else one that is no pattern.
+// entry returns the entry at a place, if there is one.
 func (s *Set) entry(p place) (e entry, ok bool) {
 	if p.chunk == len(s.chunks) {
 		return entry{}, false
@@ -210,18 +210,18 @@ func (s *Set) find(p pattern) (at place, prefix uint64, known bool) {
 	return at, prefix, ok && order(e) == 0
 }
 
-// order compares the bytes of two patterns, of which b begins with head. Those of equal bytes are in the order of form and text.
+// order compares two patterns by their bytes, then form and text. head is the beginning of b.
 func (s *Set) order(a, b pattern) int {
 	if a == b {
 		return 0
 	}
 	if a.form == b.form && a.form < base64Std {
-		return cmp.Compare(a.text, b.text) // which is the order of these bytes, too
+		return cmp.Compare(a.text, b.text) // the same order as of their bytes
 	}
 	x := &s.buffers[0]
 	*x = a.first(headLength).appendTo((*x)[:0])
 	common := min(len(*x), len(s.head))
-	if c := bytes.Compare((*x)[:common], s.head[:common]); c != 0 { // so it is for most
+	if c := bytes.Compare((*x)[:common], s.head[:common]); c != 0 { // the common case
 		return c
 	}
 	y := &s.buffers[1]
@@ -237,7 +237,7 @@ func (s *Set) put(p place, e entry) {
 		p = place{p.chunk - 1, len(s.chunks[p.chunk-1])}
 	}
 	chunk := s.chunks[p.chunk]
-	if len(chunk) == cap(chunk) { // append would make room for many
+	if len(chunk) == cap(chunk) { // append would reserve too much
 		const room = 32
 		chunk = append(make([]entry, 0, len(chunk)+room), chunk...)
 	}
@@ -266,7 +266,7 @@ func (s *Set) insert(text string, as form) {
 		s.pieces[e.ref>>formBits].holders++
 		return
 	}
-	p := piece{strings.Clone(text), 1} // it may be a part of what is gone before it
+	p := piece{strings.Clone(text), 1} // text may be a part of a larger string
 	var id uint32
 	if n := len(s.free); n > 0 {
 		id = s.free[n-1]
@@ -288,7 +288,7 @@ func (s *Set) insert(text string, as form) {
 	}
 }
 
-// release takes a holder of text away.
+// release removes a holder of text.
 func (s *Set) release(text string, as form) {
 	at, _, known := s.find(pattern{text, as})
 	if !known {
@@ -310,7 +310,7 @@ func (s *Set) release(text string, as form) {
 	s.bytes -= len(text)
 }
 
-// rebuild makes a filter with room for so many patterns and some more, and chunks without room for what was removed.
+// rebuild creates filters for this number of patterns and some more, and chunks without room for removed entries.
 func (s *Set) rebuild(patterns int) {
 	size := 1 << 8
 	for size < (patterns+patterns/8)*bitsOfOne {
@@ -339,14 +339,14 @@ func (s *Set) note(prefix uint64) {
 	}
 }
 
-// hash returns a bit of the filter, of which there are no more than 2³².
+// hash returns a bit number of the filters, which have at most 2³² bits.
 func (s *Set) hash(x uint64) (bit uint64) { return x * factor >> 32 & s.lastBit }
 
 func set(filter []uint64, bit uint64) { filter[bit/64] |= 1 << (bit % 64) }
 
 func has(filter []uint64, bit uint64) bool { return filter[bit/64]>>(bit%64)&1 != 0 }
 
-// mayBegin reports whether a pattern may begin with the first bytes of text, which has so many and is padded.
+// mayBegin reports whether a pattern may begin like text, which is padded and has this length.
 func (s *Set) mayBegin(text []byte, length int) bool {
 	x := binary.LittleEndian.Uint64(text)
 	switch {
@@ -358,7 +358,8 @@ func (s *Set) mayBegin(text []byte, length int) bool {
 	return length <= headSize || has(s.grams, s.hash(x&s.gramMask))
 }
 
-// lookup returns the longest pattern that text begins with and its length, or 0, and whether text is the beginning of a longer one.
+// lookup returns the longest pattern that text begins with, and its length or 0. open reports whether text is the beginning of a longer
+// pattern.
 func (s *Set) lookup(text []byte) (longest pattern, length int, open bool) {
 	n, prefix := len(text), prefixOf(text, s.width)
 	if n < s.width {
@@ -385,6 +386,6 @@ func (s *Set) lookup(text []byte) (longest pattern, length int, open bool) {
 		if order == 0 {
 			return s.pattern(e), common, open
 		}
-		text = text[:common] // a shorter one is the beginning of both
+		text = text[:common] // a shorter pattern is a prefix of both
 	}
 }

@@ -19,7 +19,7 @@ func masked(s *search.Set, text string) string {
 }
 
 func TestForms(t *testing.T) {
-	const text = "Ünder the r@dar" // Latin-1, a space, and a sign
+	const text = "Ünder the r@dar" // Latin-1, a space and a symbol
 	s := newSet(text)
 	for name, form := range map[string]string{
 		"plain":         text,
@@ -41,7 +41,7 @@ func TestForms(t *testing.T) {
 	}
 }
 
-// Wherever a text stands in what is encoded, the mark covers each character that has a bit of it.
+// At each alignment, the mark covers every character that has a bit of the text.
 func TestBase64AtEachAlignment(t *testing.T) {
 	for _, encoding := range []*base64.Encoding{base64.StdEncoding, base64.RawURLEncoding} {
 		for length := 8; length < 14; length++ {
@@ -75,8 +75,8 @@ func TestATextIsFoundUntilItWasRemovedAsOftenAsAdded(t *testing.T) {
 	is.Equal(masked(s, "another text 2"), mark)
 }
 
-// A text of one set may be the canonical form of another: each has its own holders.
-func TestVariantsHaveHoldersOfTheirOwn(t *testing.T) {
+// A text may be the canonical form of another: each has its own holders.
+func TestVariantsHaveTheirOwnHolders(t *testing.T) {
 	is := is.New(t)
 	s := newSet("P@ss-word", "P%40ss-word", "P%2540ss-word")
 	for _, text := range []string{"P%2540ss-word", "P@ss-word", "P%40ss-word"} {
@@ -88,15 +88,15 @@ func TestVariantsHaveHoldersOfTheirOwn(t *testing.T) {
 	is.Equal(patterns, 0)
 }
 
-func TestAWeakVariantIsNotLookedFor(t *testing.T) {
+func TestAWeakVariantIsNotMasked(t *testing.T) {
 	is := is.New(t)
 	s := newSet(`pass\word`, "%41%42%43")
 	is.Equal(masked(s, "password passwords ABC"), "password passwords ABC")
 	is.Equal(masked(s, `pass\word %41%42%43`), mark+" "+mark)
 }
 
-// Many texts begin alike, and some are the beginning of others. What is found is compared with a search for each of them.
-func TestTextsThatBeginAlike(t *testing.T) {
+// Many texts share a prefix, and some are prefixes of others. The control is a search for each text alone.
+func TestTextsWithACommonPrefix(t *testing.T) {
 	is := is.New(t)
 	r := rand.New(rand.NewPCG(1, 2))
 	word := func(n int) string {
@@ -139,7 +139,7 @@ func TestTextsThatBeginAlike(t *testing.T) {
 	}
 }
 
-// A text is looked for in parts if it is long. Of its base64, nothing shows between them.
+// A long text is searched in parts. No byte between the parts of its base64 shows.
 func TestLongTexts(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	for _, length := range []int{4094, 4095, 4096, 4097, 8190, 8191, 20_000} {
@@ -161,8 +161,8 @@ func TestLongTexts(t *testing.T) {
 	}
 }
 
-// What was removed leaves nothing behind.
-func TestRotationsTakeNoMemory(t *testing.T) {
+// Removed texts leave nothing behind.
+func TestRemovedTextsFreeTheirMemory(t *testing.T) {
 	is := is.New(t)
 	s := newSet(randomValues(100)...)
 	_, before := s.Size()
@@ -172,5 +172,5 @@ func TestRotationsTakeNoMemory(t *testing.T) {
 		s.Remove(text)
 	}
 	_, after := s.Size()
-	is.True(after <= 2*before) // the filter is made anew now and then, with some room
+	is.True(after <= 2*before) // the filter is rebuilt now and then, with some room
 }

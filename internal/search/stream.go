@@ -6,37 +6,36 @@ import (
 	"slices"
 )
 
-// Stream masks a text that comes piece by piece. It is for one goroutine at a time.
+// Stream masks a text that arrives in pieces. It is not safe for concurrent use.
 type Stream struct {
 	set    *Set
-	source []byte // what was passed on in the last call, what is held back, and what has come after it
-	done   int    // how much was passed on
-	before int    // characters of base64 before source
-	hidden int    // so much of what is held back is the end of a pattern
-	masked bool   // what was passed on ends in a mark
+	source []byte // what the last call passed on, what is held back, and the new piece
+	done   int    // bytes passed on
+	before int    // base64 characters before source
+	hidden int    // held-back bytes that are the end of a pattern
+	masked bool   // the output so far ends in a mark
 
 	views [2]view
-	spans []span // of the source that are to be masked
-	found []span // in a text
+	spans []span // of the source, to mask
+	found []span // matches in the text of a search
 	out   []byte
 }
 
-// padding makes it safe to load 8 bytes at each place of a text, and for one more step of a search.
+// padding makes it safe to load 8 bytes at each place of a text, and one step further.
 var padding [8 + stride]byte //nolint:gochecknoglobals // it is zero
 
-// Stream returns a Stream that masks what s has at the time of each call.
+// Stream returns a Stream that masks what s contains at the time of each call.
 func (s *Set) Stream() *Stream {
 	return &Stream{set: s, views: [2]view{{first: backslash}, {first: percent | entity}}}
 }
 
-// Next takes the next piece of the text. It returns what can be passed on, which is valid until the next call, and the number
-// of marks that begin in it.
+// Next adds a piece of the text. It returns the output so far, valid until the next call, and the number of marks that begin in it.
 func (st *Stream) Next(piece []byte) (out []byte, marks int) {
 	st.source = append(slices.Delete(st.source, 0, st.done), piece...)
 	return st.take(false)
 }
 
-// End returns what is held back. The Stream is as new then.
+// End returns what is held back, and resets the Stream.
 func (st *Stream) End() (out []byte, marks int) {
 	st.source = slices.Delete(st.source, 0, st.done)
 	out, marks = st.take(true)
@@ -44,7 +43,7 @@ func (st *Stream) End() (out []byte, marks int) {
 	return out, marks
 }
 
-// Mask returns text with a mark for each stretch of patterns, and how many marks there are. Without any, it returns text.
+// Mask returns text with a mark for each stretch of matches, and the number of marks. Without a match, it returns text.
 func (s *Set) Mask(text string) (masked string, marks int) {
 	if len(text) < s.width {
 		return text, 0
@@ -61,7 +60,7 @@ func (s *Set) Mask(text string) (masked string, marks int) {
 	return masked, marks
 }
 
-// take masks source, but for what may be the beginning of more.
+// take masks source, except what may be the beginning of a match.
 func (st *Stream) take(last bool) (out []byte, marks int) {
 	s := st.set
 	st.source = append(st.source, padding[:]...)[:len(st.source)]
@@ -91,7 +90,7 @@ func (st *Stream) take(last bool) (out []byte, marks int) {
 	end = min(end, s.search(st, st.source, last))
 	s.mu.RUnlock()
 
-	for i := range st.views { // neither a mark nor the end of what is passed on may cut an escape
+	for i := range st.views { // no mark, and no end of the output, may cut an escape
 		v := &st.views[i]
 		for k := range st.found {
 			st.found[k].from, _ = around(v.outer, st.found[k].from)
@@ -107,7 +106,7 @@ func (st *Stream) take(last bool) (out []byte, marks int) {
 	return st.render(st.source[:end])
 }
 
-// needsBackslash reports whether there is something in source that the first view undoes.
+// needsBackslash reports whether the first view changes source.
 func (st *Stream) needsBackslash() bool {
 	b := st.source
 	if bytes.IndexByte(b, '\\') >= 0 || bytes.IndexByte(b, '\r') >= 0 ||
@@ -125,13 +124,13 @@ func (st *Stream) needsBackslash() bool {
 	}
 }
 
-// search puts the patterns in text into st.found. Unless it is the last part of a text, it returns the first place where one
-// may begin that is not there as a whole, or else the end.
+// search puts the matches in text into st.found. It returns the first place where an incomplete pattern may begin, or the end; for the last
+// part of a text, always the end.
 func (s *Set) search(st *Stream, text []byte, last bool) (open int) {
 	st.found, open = st.found[:0], len(text)
 	padded, end := text[:len(text)+len(padding)], len(text)-s.width
 	filter, lastBit, mask := s.grams, s.lastBit, s.gramMask
-	for i := 0; i <= end; i += 2 * stride { // two steps at once, of which most find nothing
+	for i := 0; i <= end; i += 2 * stride { // two steps at once; most find nothing
 		a := binary.LittleEndian.Uint64(padded[i+stride-1:]) & mask * factor >> 32 & lastBit
 		b := binary.LittleEndian.Uint64(padded[i+2*stride-1:]) & mask * factor >> 32 & lastBit
 		if (filter[a/64]>>(a%64)|filter[b/64]>>(b%64))&1 == 0 {
@@ -160,12 +159,12 @@ func (s *Set) search(st *Stream, text []byte, last bool) (open int) {
 	return open
 }
 
-// look puts the longest pattern at a place of text into found. It returns where one may begin that is not there as a whole, or
-// the end of text. A line feed of the source does not count by itself: it must not hold back each line.
+// look adds the longest pattern at a place of text to found. It returns where an incomplete pattern may begin, or the end of text. A single
+// line feed does not count: it would hold back every line.
 func (st *Stream) look(text []byte, place int) (open int) {
 	p, length, isOpen := st.set.lookup(text[place:])
 	if f := (span{place, place + length}); length > 0 {
-		// One more character of base64, at each end, may have some of its bits.
+		// One more base64 character at each end may share bits with it.
 		before, behind := p.shared()
 		if before && f.from > 0 && inBase64[text[f.from-1]] {
 			f.from--
@@ -185,7 +184,7 @@ func (st *Stream) look(text []byte, place int) (open int) {
 	return place
 }
 
-// render returns text, the beginning of source, with a mark for each stretch of spans. It forgets the spans.
+// render returns text, the beginning of source, with a mark for each stretch of spans.
 func (st *Stream) render(text []byte) (out []byte, marks int) {
 	st.before, st.hidden = trailingBase64(text, st.before), 0
 	if len(st.spans) == 0 {

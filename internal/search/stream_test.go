@@ -15,7 +15,7 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/search"
 )
 
-// shows reports whether a piece of text, of several bytes, is in out.
+// shows reports whether several consecutive bytes of text are in out.
 func shows(out, text string) bool {
 	const enough = 6
 	for i := 0; i+enough <= len(text); i++ {
@@ -56,8 +56,8 @@ func TestEverySplitInThreePieces(t *testing.T) {
 	}
 }
 
-// Byte by byte, no more is held back than may be the beginning of a text.
-func TestNoMoreIsHeldBackThanMustBe(t *testing.T) {
+// With one byte at a time, only a possible beginning of a text is held back.
+func TestOnlyPossibleBeginningsAreHeldBack(t *testing.T) {
 	for _, c := range []struct {
 		piece, out string
 	}{
@@ -67,10 +67,10 @@ func TestNoMoreIsHeldBackThanMustBe(t *testing.T) {
 		{"a line s3cr3t!\n", "a line s3cr3t!\n"},
 		{"a s3cr3t-valu", "a "},
 		{"a s3cr3t-value", "a " + mark},
-		{"a s3cr3t-values", "a " + mark}, // the next secret may begin with this s
+		{"a s3cr3t-values", "a " + mark}, // the next value may begin with this s
 		{`a s3cr3t\u002`, "a "},
 		{`a s3cr3t\u002` + "\n", `a s3cr3t\u002` + "\n"},
-		{`a \u00`, "a "}, // the end of a text may be the beginning of an escape
+		{`a \u00`, "a "}, // an incomplete escape
 		{"100%\n", "100%\n"},
 		{"a&b&page\n", "a&b&page\n"},
 		{"C:\\dir\\\n", "C:\\dir\\\n"},
@@ -86,14 +86,14 @@ func TestNoMoreIsHeldBackThanMustBe(t *testing.T) {
 	}
 }
 
-// A line that ends in a line feed is passed on at once, unless a text begins with the end of it.
+// A line with a line feed is passed on at once, unless a text may begin with its end.
 func TestWholeLinesArePassedOnAtOnce(t *testing.T) {
 	values := randomValues(1000)
 	lines := []string{
 		"level=INFO msg=\"request served\"\n",
 		`{"level":"info","body":"{\"a\":\"\"}","path":"/x?y=1&z=%20"}` + "\n",
 		"CRLF\r\n",
-		strings.Repeat("base64+/", 12) + "==\n", // without the =, its last character may begin a text that goes on in the next line
+		strings.Repeat("base64+/", 12) + "==\n", // without =, its last character may begin a text that continues in the next line
 		"\n",
 	}
 	for _, v := range values[:50] {
@@ -123,7 +123,7 @@ func TestMarks(t *testing.T) {
 	s := newSet("first-value", "second-value", "value-first")
 	for text, want := range map[string]string{
 		"first-value second-value":  mark + " " + mark,
-		"first-valuesecond-value":   mark, // side by side
+		"first-valuesecond-value":   mark, // adjacent
 		"first-value-first":         mark, // overlapping
 		"first-valuefirst-value!":   mark + "!",
 		`{"k":"first-value"}`:       `{"k":"` + mark + `"}`,
@@ -144,8 +144,8 @@ func TestMarks(t *testing.T) {
 	is.Equal(marks, 0)
 }
 
-// A line break of a text counts as one of base64, or not, whatever comes before the text.
-func TestTextsOfSeveralLinesBehindBase64(t *testing.T) {
+// A line break of a text may belong to base64 or not, whatever precedes the text.
+func TestTextsOfSeveralLinesAfterBase64(t *testing.T) {
 	is := is.New(t)
 	path := strings.Repeat("/var", 10) + "/"
 	for _, text := range []string{"Zq8wT5x\nshort1", "abcd\nefg-1", "-a-line-1\n-a-line-2"} {
@@ -157,8 +157,8 @@ func TestTextsOfSeveralLinesBehindBase64(t *testing.T) {
 	}
 }
 
-// Many quotes or backslashes are found however they are written.
-func TestManyBytesThatAreDropped(t *testing.T) {
+// Texts with many quotes or backslashes are found, however these are written.
+func TestManyOmittedBytes(t *testing.T) {
 	is := is.New(t)
 	for _, c := range []string{"'", `"`, `\`, `\"`} {
 		for _, n := range []int{10, 100, 200} {
@@ -174,8 +174,8 @@ func TestManyBytesThatAreDropped(t *testing.T) {
 	is.True(masked(newSet(), "abc-1") == "abc-1") // the control
 }
 
-// No value makes a Stream hold back the end of each line.
-func TestNoValueHoldsBackEachLine(t *testing.T) {
+// No value makes a Stream hold back the end of every line.
+func TestNoValueHoldsBackEveryLine(t *testing.T) {
 	is := is.New(t)
 	for _, text := range []string{"\\\nZq8-x12345", `\\nZq8-x12345`, `nZq8-x12345`, "%0aZq8-x12345", "&#10;Zq8-x12345"} {
 		out, _ := newSet(text).Stream().Next([]byte("plain line\n"))
@@ -183,7 +183,7 @@ func TestNoValueHoldsBackEachLine(t *testing.T) {
 	}
 }
 
-// A mark never cuts an escape, so that JSON stays JSON.
+// A mark never cuts an escape: masked JSON is valid JSON.
 func TestMarksEndWhereEscapesEnd(t *testing.T) {
 	is := is.New(t)
 	is.Equal(masked(newSet(`value-1\`), `{"k":"value-1\\"}`), `{"k":"`+mark+`"}`)
@@ -192,7 +192,7 @@ func TestMarksEndWhereEscapesEnd(t *testing.T) {
 	is.Equal(masked(newSet(`'value-1'`), `'''value-1'''`), `'`+mark+`'`) // SQL
 }
 
-func TestATextThatIsAddedMeanwhileIsFoundInWhatIsHeldBack(t *testing.T) {
+func TestAnAddedTextIsFoundInHeldBackText(t *testing.T) {
 	is := is.New(t)
 	s := newSet("s3cr3t-value")
 	st := s.Stream()
@@ -203,7 +203,7 @@ func TestATextThatIsAddedMeanwhileIsFoundInWhatIsHeldBack(t *testing.T) {
 	is.Equal(string(out), "s3"+mark+"\n")
 }
 
-// End makes a Stream as new.
+// End resets a Stream.
 func TestEnd(t *testing.T) {
 	is := is.New(t)
 	st := newSet("s3cr3t-value").Stream()
@@ -219,7 +219,7 @@ func TestEnd(t *testing.T) {
 	}
 }
 
-func TestShortTextsInASetThatTakesThem(t *testing.T) {
+func TestShortTexts(t *testing.T) {
 	is := is.New(t)
 	s := search.New(mark, 4, func(string) bool { return true })
 	s.Add("word")
@@ -256,7 +256,7 @@ func TestConcurrentUse(t *testing.T) {
 	is.Equal(masked(s, "value-1-1 s3cr3t-value"), "value-1-1 "+mark)
 }
 
-func TestNothingIsAllocatedForALine(t *testing.T) {
+func TestALineAllocatesNothing(t *testing.T) {
 	s := newSet(randomValues(100)...)
 	value := randomValues(1)[0]
 	for name, line := range map[string]string{
@@ -270,7 +270,7 @@ func TestNothingIsAllocatedForALine(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)
 			st, piece := s.Stream(), []byte(line)
-			st.Next(piece) // makes room
+			st.Next(piece) // grows the buffers
 			st.End()
 			is.Equal(testing.AllocsPerRun(100, func() {
 				st.Next(piece)

@@ -15,27 +15,27 @@ const (
 	entity                       // of HTML and XML
 )
 
-// begins says which syntax a byte begins an escape of.
+// begins is the syntax whose escapes begin with a byte.
 var begins = [256]syntax{'\\': backslash, '%': percent, '&': entity} //nolint:gochecknoglobals // a table
 
-// outcome is what a text that begins like an escape turns out to be.
+// outcome is the result of parsing an escape.
 type outcome uint8
 
 const (
-	whole  outcome = iota // an escape of a character
+	whole  outcome = iota // a complete escape
 	open                  // the beginning of one
-	dead                  // no escape, at no level: the first byte stands for itself
-	broken                // an escape with an escape in it: the first byte is for the next level
+	dead                  // not an escape at any level: the first byte is literal
+	broken                // an escape inside an escape: the next level handles the first byte
 )
 
 const (
 	// maxEscape is the length of the longest escape, such as \ud83d\ude00.
 	maxEscape = 12
-	// octet is added to what is a byte and not a character, as %E9 is.
+	// octet is added to a byte that is not a character, such as %E9.
 	octet = utf8.MaxRune + 1
 )
 
-// unescape reads the escape that b begins with, of n bytes.
+// unescape parses the escape that b begins with, of n bytes.
 func unescape(b []byte) (out outcome, n int, char rune) {
 	switch b[0] {
 	case '%':
@@ -48,7 +48,7 @@ func unescape(b []byte) (out outcome, n int, char rune) {
 	}
 }
 
-// unescapeBackslash takes the backslash off a character that needs none.
+// unescapeBackslash parses a backslash escape. A character that needs no backslash stands for itself.
 func unescapeBackslash(b []byte) (out outcome, n int, char rune) {
 	if len(b) == 1 {
 		return open, 0, 0
@@ -82,24 +82,24 @@ func unescapeBackslash(b []byte) (out outcome, n int, char rune) {
 	return out, n, char
 }
 
-// controls are what letters stand for behind a backslash.
+// controls are the control characters of letters after a backslash.
 //
 //nolint:gochecknoglobals // a table
 var controls = [256]byte{'a': '\a', 'b': '\b', 'e': 0x1b, 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t', 'v': '\v'}
 
-// unescapeUnicode reads \u{X}, \uXXXX, or two of these for a character beyond 16 bits.
+// unescapeUnicode parses \u{X}, \uXXXX, or a surrogate pair of two \uXXXX.
 func unescapeUnicode(b []byte) (out outcome, n int, char rune) {
 	if len(b) > 2 && b[2] == '{' {
 		return unescapeBraces(b)
 	}
-	const low = 0xDC00 // the first one of the second halves
+	const low = 0xDC00 // the first low surrogate
 	if char, out = number(b, 2, 4, 16); out == whole && utf16.IsSurrogate(char) && char < low {
 		return unescapePair(b, char)
 	}
 	return out, 6, char
 }
 
-// unescapePair reads the second half of a surrogate pair, without which the first one is no character.
+// unescapePair parses the low surrogate; the high one alone is not a character.
 func unescapePair(b []byte, first rune) (out outcome, n int, char rune) {
 	switch {
 	case len(b) == 6:
@@ -138,7 +138,7 @@ func unescapeBraces(b []byte) (out outcome, n int, char rune) {
 	return whole, n + 1, char
 }
 
-// unescapeEntity reads what ends in a semicolon.
+// unescapeEntity parses an entity that ends in a semicolon.
 func unescapeEntity(b []byte) (out outcome, n int, char rune) {
 	for i := 1; i < maxEscape; i++ {
 		if i == len(b) {
@@ -158,9 +158,9 @@ func unescapeEntity(b []byte) (out outcome, n int, char rune) {
 	return dead, 0, 0
 }
 
-// entityOf returns the character that an entity stands for, or 0 if it is none.
+// entityOf returns the character of an entity, or 0 if there is none.
 func entityOf(name []byte) (char rune) {
-	switch string(name) { // those that need no memory
+	switch string(name) { // common ones, without allocation
 	case "amp":
 		return '&'
 	case "lt":
@@ -175,7 +175,7 @@ func entityOf(name []byte) (char rune) {
 		return 0
 	}
 	if name[0] != '#' {
-		// Package html knows all names. It also takes one that is the beginning of what stands here.
+		// Package html has all names. It also accepts a name that is only a prefix.
 		text := html.UnescapeString("&" + string(name) + ";")
 		if char, n := utf8.DecodeRuneInString(text); n == len(text) {
 			return char
@@ -192,7 +192,7 @@ func entityOf(name []byte) (char rune) {
 	return 0
 }
 
-// number reads n digits of b from a place on.
+// number parses n digits of b at a place.
 func number(b []byte, from, n int, base rune) (value rune, out outcome) {
 	for i := from; i < from+n; i++ {
 		if i >= len(b) {
@@ -202,12 +202,12 @@ func number(b []byte, from, n int, base rune) (value rune, out outcome) {
 		if d < 0 || d >= base {
 			return 0, ending(b[i])
 		}
-		value = min(value*base+d, octet) // which is no character, and far from an overflow
+		value = min(value*base+d, octet) // above every character, without overflow
 	}
 	return value, whole
 }
 
-// ending returns what becomes of an escape that c has no place in.
+// ending returns the outcome of an escape that an invalid byte c interrupts.
 func ending(c byte) outcome {
 	if begins[c] != 0 {
 		return broken

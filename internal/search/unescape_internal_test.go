@@ -26,7 +26,7 @@ func TestUnescape(t *testing.T) {
 		{`\/`, whole, 2, octet + '/'},
 		{`\n`, whole, 2, octet + '\n'},
 		{`\e`, whole, 2, octet + 0x1b},
-		{`\q`, whole, 2, octet + 'q'}, // it needs no backslash
+		{`\q`, whole, 2, octet + 'q'}, // needs no backslash
 		{`\%`, broken, 0, 0},
 		{`\x4`, open, 0, 0},
 		{`\x41`, whole, 4, octet + 'A'},
@@ -43,7 +43,7 @@ func TestUnescape(t *testing.T) {
 		{`\ud83d\ude0`, open, 0, 0},
 		{`\ud83d\ude00`, whole, 12, '😀'},
 		{`\ud83dx`, whole, 6, '\uFFFD'},
-		{`\ude00`, whole, 6, 0xDE00}, // which is written as U+FFFD
+		{`\ude00`, whole, 6, 0xDE00}, // encoded as U+FFFD
 		{`\ud83d\n`, whole, 6, '\uFFFD'},
 		{`\ud83d\u0041`, whole, 6, '\uFFFD'},
 		{`\ud83d%5Cu`, broken, 0, 0},
@@ -77,7 +77,7 @@ func TestUnescape(t *testing.T) {
 		{`&#12a;`, dead, 0, 0},
 		{`&eacute;`, whole, 8, 'é'},
 		{`&semi;`, whole, 6, ';'},
-		{`&notit;`, dead, 0, 0}, // begins with &not, which HTML takes without a semicolon
+		{`&notit;`, dead, 0, 0}, // HTML accepts the prefix &not without a semicolon
 		{`&page=2`, dead, 0, 0},
 		{`&pa%67e`, broken, 0, 0},
 		{`&abcdefghijklmn;`, dead, 0, 0},
@@ -94,15 +94,15 @@ func TestUnescape(t *testing.T) {
 	}
 }
 
-// No text makes unescape read behind its end, or go on for more than maxEscape bytes.
+// unescape never reads beyond its text, nor more than maxEscape bytes.
 func TestUnescapeIsBounded(t *testing.T) {
 	is := is.New(t)
 	const alphabet = `\%&u{}x#;d83e0aU`
 	var try func(text []byte)
 	try = func(text []byte) {
 		out, n, _ := unescape(text)
-		is.True(out != whole || n > 0 && n <= len(text)) // it takes what is there
-		is.True(out != open || len(text) < maxEscape)    // it comes to an end
+		is.True(out != whole || n > 0 && n <= len(text)) // within the text
+		is.True(out != open || len(text) < maxEscape)    // bounded
 		if len(text) < 5 {
 			for i := range len(alphabet) {
 				try(append(text, alphabet[i]))

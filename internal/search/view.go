@@ -10,20 +10,20 @@ import (
 )
 
 const (
-	// depth is how many levels of escapes are undone.
+	// depth is the number of levels of escapes that are undone.
 	depth = 6
-	// maxSource bounds the length of what stands for one character, escaped level by level.
+	// maxSource is the maximum length of one character with all levels of escapes.
 	maxSource = 512
-	// maxDropped bounds how many bytes in a row a canonical form leaves out: what is held back must come to an end.
+	// maxDropped is the maximum number of consecutive bytes that a canonical form omits: what is held back must be bounded.
 	maxDropped = 512
-	// wrapped is how many characters of base64 a line has before a line break counts as one of the base64.
+	// wrapped is the minimum length of a base64 line whose line break belongs to the base64.
 	wrapped = 40
 )
 
 // span is a stretch of a text.
 type span struct{ from, to int }
 
-// decoded is a text, and of each byte the stretch of the source that it stands for.
+// decoded is a text, and the span of the source of each of its bytes.
 type decoded struct {
 	text    []byte
 	sources []span
@@ -48,30 +48,30 @@ func encode(b *[utf8.UTFMax]byte, char rune) []byte {
 type view struct {
 	decoded
 
-	first   syntax // what the first level undoes; the others undo all
+	first   syntax // the syntaxes of the first level; the others undo all
 	levels  [2]decoded
-	outer   []span // the escapes of the source, without what they stand for in the next level
-	cr, lf  span   // the end of a line, if to is not 0: it is decided by what follows
+	outer   []span // the escapes of the source, at the first level
+	cr, lf  span   // a pending end of a line, if to is not 0: the next byte decides
 	quote   span   // the last of several equal quotes in a row
-	quotes  int    // the length of text when it came
-	before  int    // characters of base64 before the source
+	quotes  int    // the length of text at that quote
+	before  int    // base64 characters before the source
 	source  []byte
-	dropped int // bytes since the last one of text
-	last    int // where that one ended in the source
+	dropped int // omitted bytes since the last byte of text
+	last    int // end of that byte in the source
 }
 
 const (
-	ordinary = iota // the same in the canonical form, wherever it stands
-	quote           // the same behind another byte
+	ordinary = iota // always unchanged in the canonical form
+	quote           // unchanged after another byte
 	special
 )
 
-// class says what a byte of the source is.
+// class is the class of each byte of a source.
 //
 //nolint:gochecknoglobals // a table
 var class = [256]uint8{'\\': special, '%': special, '&': special, '\r': special, '\n': special, '\'': quote, '"': quote}
 
-// inBase64 says which bytes are characters of base64, in either alphabet.
+// inBase64 has the characters of base64, in either alphabet.
 //
 //nolint:gochecknoglobals // a table
 var inBase64 = func() (table [256]bool) {
@@ -81,8 +81,8 @@ var inBase64 = func() (table [256]bool) {
 	return table
 }()
 
-// decode makes the canonical form of source, which has so many characters of base64 before it. Unless it is the last part of a
-// text, that ends where an escape may begin whose end is not there. It returns that place of the source, or its end.
+// decode sets v to the canonical form of source, which follows this number of base64 characters. Unless it is the last part of a text,
+// decode stops before an incomplete escape. It returns that place of source, or its end.
 func (v *view) decode(source []byte, before int, last bool) (end int) {
 	v.reset()
 	v.outer, v.cr, v.lf, v.quotes, v.before, v.source, v.dropped, v.last = v.outer[:0], span{}, span{}, 0, before, source, 0, 0
@@ -109,12 +109,12 @@ func (v *view) decode(source []byte, before int, last bool) (end int) {
 	return len(source)
 }
 
-// unescape adds what the escape at a place of source stands for. It returns the place behind it, and where an escape begins
-// whose end is not there, or the same place.
+// unescape adds the character of the escape at a place of source. It returns the place after it as to. end is where an incomplete escape
+// begins, or to.
 func (v *view) unescape(source []byte, from int, last bool) (to, end int) {
 	out, n, char := unescape(source[from:min(len(source), from+maxEscape)])
 	switch {
-	case out == whole && !isSpecial(char): // whichever level undoes it, the others change nothing
+	case out == whole && !isSpecial(char): // any level may undo it: the others change nothing
 		to = from + n
 		v.note(source, span{from, to})
 		var buffer [utf8.UTFMax]byte
@@ -130,12 +130,12 @@ func (v *view) unescape(source []byte, from int, last bool) (to, end int) {
 	return to, to
 }
 
-// undo undoes all levels of what begins at a place of source, up to where no escape goes on. It returns that place, and where
-// an escape begins whose end is not there, or the same place.
+// undo undoes all levels from a place of source to where no escape continues. It returns that place as to. end is where an incomplete
+// escape begins, or to.
 func (v *view) undo(source []byte, from int, last bool) (to, end int) {
 	in, out := &v.levels[0], &v.levels[1]
 	in.reset()
-	for to = from; to < len(source) && to-from < depth*maxEscape; to++ { // each level may go on with what the one before left
+	for to = from; to < len(source) && to-from < depth*maxEscape; to++ { // each level may continue what the previous one left
 		if in.add(source[to], span{to, to + 1}); begins[source[to]] != 0 {
 			from = to
 		}
@@ -154,7 +154,7 @@ func (v *view) undo(source []byte, from int, last bool) (to, end int) {
 			}
 		}
 		if in, out = out, in; !changed && level > 0 {
-			break // nor will the next levels change it
+			break // the next levels would not change it either
 		}
 	}
 	for i, c := range in.text {
@@ -163,15 +163,14 @@ func (v *view) undo(source []byte, from int, last bool) (to, end int) {
 	return to, end
 }
 
-// note adds an escape to outer. A backslash before a character that needs none may be no escape at all.
+// note adds an escape to outer. A backslash before a character that needs none may not be an escape.
 func (v *view) note(source []byte, s span) {
 	if n := s.to - s.from; n > 2 || n == 2 && strings.IndexByte(`\"'/abefnrtv`, source[s.from+1]) >= 0 {
 		v.outer = append(v.outer, s)
 	}
 }
 
-// undo makes d what one level makes of in. It reports whether that is not the same, and where in the source an escape begins
-// whose end is not there.
+// undo sets d to in with one level undone. changed reports whether they differ. end is where in the source an incomplete escape begins.
 func (d *decoded) undo(in *decoded, undoes syntax, last bool) (changed bool, end int) {
 	d.reset()
 	var buffer [utf8.UTFMax]byte
@@ -193,7 +192,7 @@ func (d *decoded) undo(in *decoded, undoes syntax, last bool) (changed bool, end
 			changed = true
 			i += n
 			continue
-		case out == open && c == '\\': // at the end, as before a character that needs none
+		case out == open && c == '\\': // at the end: dropped, as before a character that needs none
 			changed = true
 		default:
 			d.add(c, source)
@@ -210,10 +209,10 @@ func isSpecial(char rune) bool {
 	return char < utf8.RuneSelf && class[char] == special
 }
 
-// put adds a byte that has passed all levels, if the canonical form has it.
+// put adds a byte that has passed all levels, unless the canonical form omits it.
 func (v *view) put(c byte, source span) {
 	if v.dropped++; v.isFar(c, source) {
-		c = 0xFF // no text has it here
+		c = 0xFF // matches no text here
 	}
 	isQuote, n := c == '\'' || c == '"', len(v.text)
 	switch {
@@ -235,13 +234,13 @@ func (v *view) put(c byte, source span) {
 	}
 }
 
-// isFar reports whether c would be one too many in a row of bytes that are left out.
+// isFar reports whether omitting c would exceed maxDropped.
 func (v *view) isFar(c byte, source span) bool {
 	return (v.dropped > maxDropped || source.to-v.last > 8*maxDropped) && (c == '\\' || c == '\r' || c == '\'' || c == '"')
 }
 
-// putQuote makes a quote one with the one before it. A pattern that begins or ends with it has one of them, or two that are
-// written alike if they are doubled. The others are around it.
+// putQuote merges a quote with the one before it. A pattern at its edge has one of the quotes, or two of equal spelling if they are
+// doubled. The others stay outside the mark.
 func (v *view) putQuote(source span) {
 	n := len(v.text)
 	one, first := &v.sources[n-1], v.quotes != n
@@ -272,8 +271,8 @@ func (v *view) puts(b []byte, from int) {
 	v.dropped, v.last = 0, from+len(b)
 }
 
-// endLine adds the end of a line before c: a carriage return, unless a line feed follows that is escaped as it is, or a line feed,
-// unless both lines are base64.
+// endLine adds a pending end of a line before c: a carriage return, unless a line feed of the same spelling follows, or a line feed, unless
+// both lines are base64.
 func (v *view) endLine(c byte, source span) {
 	if v.cr.to > 0 && (c != '\n' || source.to-source.from != v.cr.to-v.cr.from) {
 		v.add('\r', v.cr)
@@ -284,8 +283,8 @@ func (v *view) endLine(c byte, source span) {
 	v.cr, v.lf = span{}, span{}
 }
 
-// trailingBase64 returns how many characters of base64 text ends in, up to a line of it. Before it, there are so many. A line of
-// nothing but hexadecimal digits is no base64.
+// trailingBase64 returns the number of base64 characters at the end of text, at most wrapped. before is their number in front of text. A
+// line of hexadecimal digits only does not count.
 func trailingBase64(text []byte, before int) int {
 	n, isHex := 0, true
 	for n < wrapped && n < len(text) && inBase64[text[len(text)-1-n]] {
@@ -301,7 +300,7 @@ func trailingBase64(text []byte, before int) int {
 	return min(n, wrapped)
 }
 
-// around returns that of escapes which a place lies inside of, or twice the place.
+// around returns the span of the escape that contains place, or place twice.
 func around(escapes []span, place int) (from, to int) {
 	i := sort.Search(len(escapes), func(i int) bool { return escapes[i].from >= place }) - 1
 	if i >= 0 && escapes[i].to > place {

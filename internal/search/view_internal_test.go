@@ -7,7 +7,7 @@ import (
 	"github.com/matryer/is"
 )
 
-// canonicalForm returns the canonical form of text in the view whose first level undoes first.
+// canonicalForm returns the canonical form of text in the view with this first level.
 func canonicalForm(first syntax, text string) string {
 	v := view{first: first}
 	v.decode([]byte(text), 0, true)
@@ -58,8 +58,8 @@ func TestCanonicalForms(t *testing.T) {
 	}
 }
 
-// With one view for both, \\ and \%31 would be undone at different levels.
-func TestViewsReadMixturesInTheirOwnOrder(t *testing.T) {
+// One view cannot undo both: in mixtures, \\ and \%31 would be undone at different levels.
+func TestEachViewHasItsOwnOrderOfLevels(t *testing.T) {
 	is := is.New(t)
 	is.Equal(canonicalForm(backslash, `\\x%34%31`), "A")
 	is.Equal(canonicalForm(percent|entity, `\\x%34%31`), "A")
@@ -67,7 +67,7 @@ func TestViewsReadMixturesInTheirOwnOrder(t *testing.T) {
 	is.Equal(canonicalForm(percent|entity, `%\x34\x31`), "A")
 }
 
-// Each byte knows the whole escape that it stands for.
+// Each byte has the span of its whole escape.
 func TestSourcesOfAView(t *testing.T) {
 	is := is.New(t)
 	v := view{first: backslash}
@@ -88,10 +88,10 @@ func TestSourcesOfAView(t *testing.T) {
 	from, to = around(v.outer, 2)
 	is.Equal(text[from:to], `\\`)
 	from, to = around(v.outer, 3)
-	is.Equal([2]int{from, to}, [2]int{3, 3}) // what a level leaves is no escape of the source
+	is.Equal([2]int{from, to}, [2]int{3, 3}) // what a level produces is not an escape of the source
 }
 
-// What may be the beginning of an escape is left for the next piece of the text.
+// An incomplete escape is left for the next piece of the text.
 func TestAViewEndsBeforeAnOpenEscape(t *testing.T) {
 	for text, want := range map[string]string{
 		`abc\`:         "abc",
@@ -117,8 +117,8 @@ func TestAViewEndsBeforeAnOpenEscape(t *testing.T) {
 	}
 }
 
-// One character has no more than maxSource bytes of source.
-func TestALongEscapeIsNone(t *testing.T) {
+// One character has at most maxSource bytes of source.
+func TestALongEscapeIsNotUndone(t *testing.T) {
 	is := is.New(t)
 	long := "+"
 	for len(long) <= maxSource {

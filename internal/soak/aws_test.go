@@ -17,7 +17,7 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest/awstest"
 )
 
-// awsServer is AWS Secrets Manager on loopback, with the outages of a [server], and denials and deletions of single secrets.
+// awsServer is AWS Secrets Manager on loopback, with outages like those of a [server], and denials and deletions of single secrets.
 type awsServer struct {
 	*awstest.Server
 
@@ -90,7 +90,7 @@ func (s *awsServer) put(source, key string, version uint64) {
 	s.puts.Add(1)
 }
 
-// rotate puts new versions, one key at a time, and denies or deletes one now and then.
+// rotate writes new versions, one key at a time, and sometimes denies or deletes one.
 func (s *awsServer) rotate(source string, keys []string, rng *rand.Rand) {
 	defer close(s.done)
 	defer s.AllowAll()
@@ -119,7 +119,7 @@ func (s *awsServer) rotate(source string, keys []string, rng *rand.Rand) {
 			s.Restore(gone)
 			gone = ""
 		case n < 13:
-			s.ResetCalls() // or they would fill the memory
+			s.ResetCalls() // otherwise they fill the memory
 		case key != gone:
 			s.put(source, key, version)
 		}

@@ -17,45 +17,45 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// fault is what must never happen.
+// fault is a kind of answer that must never happen.
 type fault int
 
 const (
-	wrong       fault = iota // the value of another key, field or source, or one that nobody has sealed
-	torn                     // a user and a password of one call that are of two versions
-	older                    // a value of an older fetch than one that a read has shown before
-	afterDenial              // a value of an older fetch than one that has shown that the secret is denied or gone
-	forgotten                // a value from before an invalidation
-	notFresh                 // a Refresh with a value from before it
-	pastLease                // a value whose lease was over
+	wrong       fault = iota // a value of another key, field or source, or without a valid seal
+	torn                     // a user and a password of one call from two versions
+	older                    // a value of an older fetch than an earlier read returned
+	afterDenial              // a value of an older fetch than one that reported a denial or absence
+	invalidated              // a value from before an invalidation
+	notFresh                 // a Refresh that returns an earlier value
+	pastLease                // a value past its lease
 	tooOld                   // a value older than TTL + MaxStale
-	unmarked                 // a value past its TTL that is not marked as stale
-	messy                    // a stale value from before an answer that could not be read
-	weak                     // a value of the weak source, though the first one has denied the secret
-	misread                  // a class that the server did not give
+	unmarked                 // a value past its TTL, not marked as stale
+	malformed                // a stale value from before a malformed answer
+	weak                     // a value of the weak source although the first denied the secret
+	misread                  // a class that the server did not answer
 	badError                 // an error that is not an *Error of one class, with backend and key
-	foreign                  // the error of a context that had not ended
+	foreign                  // an error of a context that had not ended
 	lost                     // a key of a GetMany with neither a value nor an error
-	tooSlow                  // a call that takes longer than was promised
-	notBack                  // a document that cannot be read though the server is well again
-	leaked                   // goroutines that are left after Close
+	tooSlow                  // a call over its time limit
+	notBack                  // a document that cannot be read although the server is healthy again
+	leaked                   // goroutines left after Close
 	faults
 )
 
 func (f fault) String() string {
 	return [...]string{
 		"wrong", "torn", "older", "after a denial", "after Invalidate", "Refresh not fresh", "past the lease", "past MaxStale",
-		"stale unmarked", "stale after a mess", "weak for a denial", "class misread", "error not typed", "foreign context error",
+		"stale unmarked", "stale after malformed", "weak for a denial", "class misread", "error not typed", "foreign context error",
 		"lost in GetMany", "too slow", "not back", "leaked",
 	}[f]
 }
 
-// The room that the checker gives to the processor, beside the times at which it was late by the stalls.
+// Tolerances of the checker, in addition to the measured stalls.
 const (
-	// delivery is the time between the last look of the library at the clock and that of the checker: a return through a few frames.
-	// A goroutine that is preempted there waits for others, whose turns are 10 ms each.
+	// delivery is the time between the library's last clock read and the checker's: a return through a few frames. A goroutine that is
+	// preempted there waits for others, 10 ms for each.
 	delivery = 50 * time.Millisecond
-	// wallSlack is how far the wall clock, which leases go by, may be slewed against the monotonic one.
+	// wallSlack is how far the wall clock, which leases use, may be slewed against the monotonic one.
 	wallSlack = time.Millisecond
 )
 
@@ -63,21 +63,21 @@ const (
 type question struct {
 	ctx     context.Context
 	op      string
-	key     string // as it was asked for
+	key     string // as requested
 	path    string
 	field   string // "user", "password", or "" for both
 	refresh bool
 	began   time.Time
 	ended   time.Time
-	limit   time.Duration // for how long it may take
+	limit   time.Duration // maximum duration
 	marks   marks
 }
 
-// checker judges the answers of one client.
+// checker checks the answers of one client.
 type checker struct {
 	c       config
 	ledger  *ledger // of the first source
-	second  *ledger // of the weak one, or nil
+	second  *ledger // of the weak source, or nil
 	stalls  *stalls
 	found   [faults]atomic.Int64
 	reads   atomic.Int64
@@ -92,7 +92,7 @@ type checker struct {
 	suspects []suspect
 }
 
-// suspect is what looks like a fault and is judged at the end, when all is known.
+// suspect is a possible fault that is decided at the end, when all fetches are known.
 type suspect struct {
 	fault  fault
 	guilty func() bool
@@ -109,14 +109,14 @@ func (k *checker) report(f fault, format string, args ...any) {
 	k.examples[f] = append(k.examples[f], fmt.Sprintf(format, args...))
 }
 
-// suspect keeps a fault, to be judged by guilty later.
+// suspect keeps a possible fault, which guilty decides later.
 func (k *checker) suspect(f fault, guilty func() bool, format string, args ...any) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.suspects = append(k.suspects, suspect{f, guilty, fmt.Sprintf(format, args...)})
 }
 
-// judge decides about all suspects.
+// judge decides all suspects.
 func (k *checker) judge() {
 	k.mu.Lock()
 	all := k.suspects
@@ -129,7 +129,7 @@ func (k *checker) judge() {
 	}
 }
 
-// took notes how long a call took.
+// took records the duration of a call.
 func (k *checker) took(q *question) {
 	d := q.ended.Sub(q.began)
 	k.buckets[bucket(d)].Add(1)
@@ -149,14 +149,14 @@ func (k *checker) took(q *question) {
 	}
 }
 
-// bucket returns the number of the bucket of d: eight for each power of two.
+// bucket returns the bucket number of d: eight for each power of two.
 func bucket(d time.Duration) int {
 	n := uint64(max(d, 8))
 	high := bits.Len64(n) - 1
 	return high*8 + int(n>>(high-3)&7)
 }
 
-// quantile returns an upper bound of the time in which that part of all calls has ended.
+// quantile returns an upper bound for the duration of this fraction of calls.
 func (k *checker) quantile(part float64) time.Duration {
 	var total, n int64
 	for i := range k.buckets {
@@ -171,7 +171,7 @@ func (k *checker) quantile(part float64) time.Duration {
 	return 0
 }
 
-// answered judges the answer to q.
+// answered checks the answer to q.
 func (k *checker) answered(q *question, s secrets.Secret, err error) {
 	k.reads.Add(1)
 	if err != nil {
@@ -220,7 +220,7 @@ func (k *checker) ledgerOf(st stamp) *ledger {
 
 func (k *checker) record(q *question) *record { return k.ledger.records[q.path] }
 
-// stampsOf returns what s says of itself: one stamp for a field, two for a document. A seal that does not fit makes it none.
+// stampsOf returns the stamps in s: one for a field, two for a document, none if a seal is invalid.
 func stampsOf(q *question, s secrets.Secret) []stamp {
 	texts := []string{s.Reveal()}
 	if q.field == "" {
@@ -247,7 +247,7 @@ func (k *checker) lease(q *question, st stamp) {
 		return
 	}
 	end := time.Unix(0, st.end)
-	// The library has looked at the clock after the call began. So here, nothing is left to scheduling.
+	// The library reads the clock after the call began, so scheduling is no excuse here.
 	if q.began.Round(0).After(end.Add(wallSlack)) {
 		k.report(pastLease, "%s(%s) began %v after the end of the lease", q.op, q.key, q.began.Round(0).Sub(end))
 		return
@@ -259,31 +259,31 @@ func (k *checker) lease(q *question, st stamp) {
 	}
 }
 
-// age checks how old st is. It was at least as old when the library looked, since that was after the call began, and since the fetch
-// began before it had its stamp. A call that shares a fetch gets what that brings, though it may have begun longer ago than the TTL.
+// age checks the age of st. The library saw at least this age: it reads the clock after the call began, and the fetch began before its
+// stamp. A call that shares a fetch may get a value older than the TTL.
 func (k *checker) age(q *question, st stamp, stale bool) {
-	if k.c.leases && st.end != 0 { // the lease takes the place of TTL and MaxStale
+	if k.c.leases && st.end != 0 { // the lease replaces TTL and MaxStale
 		return
 	}
 	k.within(tooOld, q, st, k.c.ttl+k.c.maxStale)
 	if !stale {
-		k.within(unmarked, q, st, k.c.ttl+k.c.ttl/10) // a tenth is the jitter
+		k.within(unmarked, q, st, k.c.ttl+k.c.ttl/10) // plus the jitter, a tenth
 	}
 }
 
-// within checks that st was no older than that when the call began, or that its flight had not ended by then.
-func (k *checker) within(kind fault, q *question, st stamp, most time.Duration) {
+// within checks that st was at most maxAge old when the call began, or that its flight ended after that.
+func (k *checker) within(kind fault, q *question, st stamp, maxAge time.Duration) {
 	f := k.ledgerOf(st).records[q.path].of(st.fetch)
-	until := max(st.start+int64(most), f.ended, f.settled)
+	until := max(st.start+int64(maxAge), f.ended, f.settled)
 	if over := time.Duration(since(q.began)-until) - delivery; over > 0 {
 		from, to := q.began.Add(-over-delivery), q.began
 		k.suspect(kind, func() bool { return over > k.stalls.worst(from, to) },
-			"%s(%s): %+v was brought %v before", q.op, q.key, st, over+delivery)
+			"%s(%s): %+v is %v too old", q.op, q.key, st, over+delivery)
 	}
 }
 
-// order checks that st is not older than what was known when the call began. That holds for fetches, and not for versions: of two
-// fetches at a time, the one that began later may be read first by the server, and only the server could know.
+// order checks that st is not older than what was known when the call began. This holds for fetches, not for versions: of two concurrent
+// fetches, the server may read the later one first, and only the server knows.
 func (k *checker) order(q *question, st stamp, stale bool) {
 	m := q.marks
 	if st.fetch < m.seen {
@@ -292,30 +292,30 @@ func (k *checker) order(q *question, st stamp, stale bool) {
 	if st.fetch < m.denied {
 		k.report(afterDenial, "%s(%s): fetch %d after %d", q.op, q.key, st.fetch, m.denied)
 	}
-	if st.fetch < m.forgotten {
-		k.report(forgotten, "%s(%s): fetch %d, and not from %d on", q.op, q.key, st.fetch, m.forgotten)
+	if st.fetch < m.invalidated {
+		k.report(invalidated, "%s(%s): fetch %d, and not from %d on", q.op, q.key, st.fetch, m.invalidated)
 	}
 	if q.refresh && (st.fetch < m.next || stale) {
 		k.report(notFresh, "%s(%s): fetch %d, and not from %d on; stale %v", q.op, q.key, st.fetch, m.next, stale)
 	}
-	// One that came in after the mess, from a fetch that had begun before, is another answer.
-	if r := k.record(q); stale && st.fetch < m.messy && r.of(st.fetch).ended < r.of(m.messy).ended-int64(time.Millisecond) {
-		k.report(messy, "%s(%s): fetch %d after %d", q.op, q.key, st.fetch, m.messy)
+	// A fetch that began before the malformed answer and ended after it is a newer answer.
+	if r := k.record(q); stale && st.fetch < m.malformed && r.of(st.fetch).ended < r.of(m.malformed).ended-int64(time.Millisecond) {
+		k.report(malformed, "%s(%s): fetch %d after %d", q.op, q.key, st.fetch, m.malformed)
 	}
 }
 
-// weaker checks that the first source had no denial when the weak one answered: after the last fetch that was denied, either the
-// document was not there, or a fetch of any document has found the server unavailable, which a circuit breaker may be open for.
+// weaker checks that the first source had no current denial when the weak one answered: after its last denial, the document was absent, or
+// a fetch of any document was unavailable, so a circuit breaker may be open.
 func (k *checker) weaker(q *question, st stamp) {
 	r, key, op := k.record(q), q.key, q.op
-	// A denial that is younger than that may still be on its way to the cache.
+	// A more recent denial may not have reached the cache yet.
 	n, at := r.lastDenial(since(q.began.Add(-k.c.timeout)))
-	if n == 0 || r.has(n+1, anAbsence, anOutage, inLate) {
+	if n == 0 || r.has(n+1, outcomeNotFound, outcomeUnavailable, outcomeLate) {
 		return
 	}
 	until := since(q.ended.Add(time.Second))
 	k.suspect(weak, func() bool {
-		return !r.has(n+1, anAbsence, anOutage, inLate) && !k.ledger.outage(at, until)
+		return !r.has(n+1, outcomeNotFound, outcomeUnavailable, outcomeLate) && !k.ledger.outage(at, until)
 	}, "%s(%s): %+v, though fetch %d was denied", op, key, st, n)
 }
 
@@ -327,7 +327,7 @@ var (
 	}
 )
 
-// failed judges the error of q.
+// failed checks the error of q.
 func (k *checker) failed(q *question, err error) {
 	e, ok := err.(*secrets.Error)
 	if !ok || e == nil {
@@ -353,22 +353,22 @@ func (k *checker) failed(q *question, err error) {
 	k.explain(q, e)
 }
 
-// explain checks that the class of e is that of the fetch which it names.
+// explain checks that the class of e is that of the fetch which its detail names.
 func (k *checker) explain(q *question, e *secrets.Error) {
 	var want outcome
 	switch e.Err {
 	case secrets.ErrNotFound, secrets.ErrDeleted:
-		want = anAbsence
+		want = outcomeNotFound
 	case secrets.ErrPermissionDenied, secrets.ErrUnauthenticated:
-		want = aDenial
+		want = outcomeDenied
 	case secrets.ErrMalformed, secrets.ErrUnknown:
-		want = aMess
-	case secrets.ErrFieldNotFound: // two keys of one path were answered by two sources or versions
+		want = outcomeMalformed
+	case secrets.ErrFieldNotFound: // two keys of one path had two sources or versions
 		if !strings.HasPrefix(q.op, "GetMany") || !strings.Contains(e.Detail, "other keys of this path") {
 			k.report(misread, "%s(%s): %v", q.op, q.key, e)
 		}
 		return
-	case secrets.ErrInvalidKey: // of a Has that must make no lease
+	case secrets.ErrInvalidKey: // a Has that must not create a lease
 		if !k.c.leases || q.op != "Has" {
 			k.report(misread, "%s(%s): %v", q.op, q.key, e)
 		}
@@ -379,7 +379,7 @@ func (k *checker) explain(q *question, e *secrets.Error) {
 	default:
 		return
 	}
-	if strings.Contains(e.Detail, "the detail is withheld") { // redaction had no time
+	if strings.Contains(e.Detail, "the detail is withheld") { // redaction was too slow
 		return
 	}
 	number := fetchNumber.FindStringSubmatch(e.Detail)
@@ -389,38 +389,38 @@ func (k *checker) explain(q *question, e *secrets.Error) {
 	}
 	n, _ := strconv.ParseUint(number[1], 10, 64)
 	r := k.record(q)
-	if got := r.of(n).outcome; got != want && got != inLate {
+	if got := r.of(n).outcome; got != want && got != outcomeLate {
 		k.report(misread, "%s(%s): %v, but the outcome was %d", q.op, q.key, e, got)
 	}
-	if want == aMess {
-		raise(&r.messy, n)
+	if want == outcomeMalformed {
+		raise(&r.malformed, n)
 		return
 	}
-	if n < q.marks.seen || n < q.marks.forgotten || q.refresh && n < q.marks.next {
+	if n < q.marks.seen || n < q.marks.invalidated || q.refresh && n < q.marks.next {
 		k.report(older, "%s(%s): fetch %d, after %+v: %v", q.op, q.key, n, q.marks, e)
 	}
 	raise(&r.seen, n)
 	raise(&r.denied, n)
 }
 
-// has judges an answer of Has.
+// has checks an answer of Has.
 func (k *checker) has(q *question, has bool, err error) {
 	if err != nil {
 		k.failed(q, err)
 		return
 	}
 	k.reads.Add(1)
-	from := max(q.marks.seen, q.marks.forgotten)
+	from := max(q.marks.seen, q.marks.invalidated)
 	switch {
-	case k.c.weak: // which has all keys
-	case !has && !k.record(q).has(from, anAbsence, inLate):
+	case k.c.weak: // it has all keys
+	case !has && !k.record(q).has(from, outcomeNotFound, outcomeLate):
 		k.report(misread, "%s(%s): false, since fetch %d", q.op, q.key, from)
-	case has && !k.record(q).has(from, aValue, inLate):
+	case has && !k.record(q).has(from, outcomeValue, outcomeLate):
 		k.report(misread, "%s(%s): true, since fetch %d", q.op, q.key, from)
 	}
 }
 
-// together judges the answers of one GetMany, which qs are the questions of.
+// together checks the answers of one GetMany to the questions qs.
 func (k *checker) together(qs []*question, found map[string]secrets.Secret, err error) {
 	failed := make(map[string]*secrets.Error)
 	if err != nil {
@@ -462,7 +462,7 @@ func (k *checker) count(class error) {
 	k.classes[name]++
 }
 
-// stalls are the times at which the processors were late: a goroutine that sleeps a little tells by how much.
+// stalls are the times when processors were late, measured by a goroutine that sleeps briefly.
 type stalls struct {
 	stop chan struct{}
 	done chan struct{}
@@ -500,7 +500,7 @@ func (s *stalls) close() {
 	<-s.done
 }
 
-// in calls f with each stall, cut to that time.
+// in calls f with each stall, clipped to this time.
 func (s *stalls) in(from, to time.Time, f func(late time.Duration)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -516,13 +516,13 @@ func (s *stalls) in(from, to time.Time, f func(late time.Duration)) {
 	}
 }
 
-// between returns for how long the processors were late in that time.
+// between returns the total lateness in this time.
 func (s *stalls) between(from, to time.Time) (late time.Duration) {
 	s.in(from, to, func(d time.Duration) { late += d })
 	return late
 }
 
-// worst returns the longest stall in that time.
+// worst returns the longest stall in this time.
 func (s *stalls) worst(from, to time.Time) (longest time.Duration) {
 	s.in(from, to, func(d time.Duration) { longest = max(longest, d) })
 	return longest

@@ -15,7 +15,7 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// control is a broken layer, and the fault that the checker must find with it.
+// control is a broken layer, and the fault that the checker must find.
 type control struct {
 	name   string
 	finds  fault
@@ -40,7 +40,7 @@ func inside(layer func(ctx context.Context, ref secrets.Ref, next secrets.Fetche
 	}
 }
 
-// memory is what broken layers remember: by ref, with the time at which it came.
+// memory is the memory of broken layers: by ref, with the time of arrival.
 type memory struct{ sync.Map }
 
 type remembered struct {
@@ -48,13 +48,13 @@ type remembered struct {
 	at     time.Time
 }
 
-// first returns the secret that first came for ref.
+// first returns the first secret of ref.
 func (m *memory) first(ref secrets.Ref, s secrets.Secret) remembered {
 	v, _ := m.LoadOrStore(ref, remembered{s, time.Now()})
 	return v.(remembered)
 }
 
-// late returns, for a secret that came that long ago, this one, now and then: then it is wrong for one reason more.
+// late makes a layer return the first secret of a ref once that is older than after.
 func (m *memory) late(after time.Duration) func(context.Context, secrets.Ref, secrets.Fetcher) (secrets.Secret, error) {
 	return func(ctx context.Context, ref secrets.Ref, next secrets.Fetcher) (secrets.Secret, error) {
 		s, err := next.Fetch(ctx, ref)
@@ -109,7 +109,7 @@ func controls() []control {
 				if err != nil || ref.Field != "password" {
 					return s, err
 				}
-				return secrets.NewSecret(m.first(ref, s).secret.Reveal(), s.Meta()), nil // as if it were of this version
+				return secrets.NewSecret(m.first(ref, s).secret.Reveal(), s.Meta()), nil // with the current version's Meta
 			})(c)
 		})},
 		{"the server tears a pair", torn, calm(func(c *config) {
@@ -129,16 +129,16 @@ func controls() []control {
 		{"a layer returns an older version", older, calm(func(c *config) {
 			around(new(memory).late(5 * time.Millisecond))(c)
 		})},
-		{"a cache keeps what comes last", older, func(c *config) {
+		{"a cache keeps the last answer to arrive", older, func(c *config) {
 			c.weights = odds{healthy: 5, slow: 5}
 			c.bare = true
 			c.options = func(*world) []secrets.Option { return []secrets.Option{secrets.WithCache(naiveLayer{c.ttl})} }
 		}},
-		{"a layer returns what is past its lease", pastLease, calm(func(c *config) {
+		{"a layer returns a value past its lease", pastLease, calm(func(c *config) {
 			c.leases = true
 			around(new(memory).late(50 * time.Millisecond))(c)
 		})},
-		{"a layer passes on what its lease ends in", pastLease, calm(func(c *config) {
+		{"a layer delays a value past its lease", pastLease, calm(func(c *config) {
 			c.leases = true
 			around(func(ctx context.Context, ref secrets.Ref, next secrets.Fetcher) (secrets.Secret, error) {
 				s, err := next.Fetch(ctx, ref)
@@ -177,13 +177,13 @@ func controls() []control {
 				return s, err
 			})(c)
 		}},
-		{"a layer knows of no Invalidate", forgotten, calm(func(c *config) { around(new(memory).late(time.Millisecond))(c) })},
+		{"a layer ignores Invalidate", invalidated, calm(func(c *config) { around(new(memory).late(time.Millisecond))(c) })},
 		{"a layer answers a Refresh", notFresh, calm(func(c *config) { around(new(memory).late(time.Millisecond))(c) })},
-		{"a layer keeps values for ever", tooOld, calm(func(c *config) {
+		{"a layer keeps values forever", tooOld, calm(func(c *config) {
 			c.maxStale = 100 * time.Millisecond
 			around(new(memory).late(100 * time.Millisecond))(c)
 		})},
-		{"a layer takes the mark of stale values away", unmarked, func(c *config) {
+		{"a layer removes the mark of stale values", unmarked, func(c *config) {
 			c.weights = odds{healthy: 1, broken: 1}
 			around(func(ctx context.Context, ref secrets.Ref, next secrets.Fetcher) (secrets.Secret, error) {
 				s, err := next.Fetch(ctx, ref)
@@ -195,7 +195,7 @@ func controls() []control {
 				return secrets.NewSecret(s.Reveal(), meta), nil
 			})(c)
 		}},
-		{"a layer serves a stale value after a mess", messy, func(c *config) {
+		{"a layer serves a stale value after a malformed answer", malformed, func(c *config) {
 			c.weights = odds{healthy: 1, garbage: 1}
 			var m memory
 			var turn atomic.Int64
@@ -258,7 +258,7 @@ func controls() []control {
 			func(context.Context, secrets.Ref, secrets.Fetcher) (secrets.Secret, error) {
 				return secrets.Secret{}, errBroken
 			}))},
-		{"an error of no type", badError, calm(func(c *config) {
+		{"an error without a type", badError, calm(func(c *config) {
 			c.act = func(ctx context.Context, w *world, _ *rand.Rand) {
 				w.checker.answered(w.question(ctx, "Get", w.keyNames[0]), secrets.Secret{}, secrets.ErrNotFound)
 			}
@@ -307,7 +307,7 @@ func controls() []control {
 				return next.Fetch(ctx, ref)
 			})(c)
 		})},
-		{"a layer never comes back", notBack, calm(func(c *config) {
+		{"a layer never returns", notBack, calm(func(c *config) {
 			c.patience = 0
 			around(func(context.Context, secrets.Ref, secrets.Fetcher) (secrets.Secret, error) {
 				return secrets.Secret{}, secrets.ErrUnavailable
@@ -325,8 +325,7 @@ func controls() []control {
 	}
 }
 
-// TestTheCheckerFinds runs the soak test with layers that are broken. Each of them must be found, and none of the faults may be
-// without one.
+// TestTheCheckerFinds runs the soak test with broken layers. The checker must find each of them, and every fault must have one.
 func TestTheCheckerFinds(t *testing.T) {
 	found := make(map[fault]bool)
 	for _, c := range controls() {
@@ -362,7 +361,7 @@ func TestTheCheckerFinds(t *testing.T) {
 	}
 }
 
-// TestTheCheckerIsQuiet is the other control: with a world like that of TestTheCheckerFinds, and no broken layer, there are no faults.
+// TestTheCheckerIsQuiet is the other control: without a broken layer, the same world has no faults.
 func TestTheCheckerIsQuiet(t *testing.T) {
 	late := newStalls()
 	cfg := configs()[0]
@@ -381,7 +380,7 @@ func TestTheCheckerIsQuiet(t *testing.T) {
 	}
 }
 
-// naiveLayer makes caches as they are often written: what comes last is kept, whenever it was asked for.
+// naiveLayer creates naive caches: the last answer to arrive is kept, whenever its fetch began.
 type naiveLayer struct{ ttl time.Duration }
 
 func (naiveLayer) Validate() error { return nil }
@@ -393,7 +392,7 @@ func (l naiveLayer) NewCache(
 }
 
 type naive struct {
-	secrets.CacheMonitor // none
+	secrets.CacheMonitor // nil
 
 	next   secrets.Fetcher
 	ttl    time.Duration

@@ -1,5 +1,5 @@
-// Package soak holds a soak test and nothing else: clients with the recommended stack read for a while from servers on loopback that
-// rotate, deny, lease and fail, and every answer is checked by rules that use none of the library's code.
+// Package soak is a soak test: clients with the recommended stack read for a while from loopback servers that rotate, deny, lease and fail.
+// Rules that share no code with the library check every answer.
 //
 //	go test ./internal/soak                                           # 2 seconds
 //	SOAK=30m go test -race -v -timeout 0 -run TestSoak ./internal/soak

@@ -26,8 +26,7 @@ type pair struct {
 	Pass string `json:"password"`
 }
 
-// stamp is what a value says of itself. The server writes and seals the first part, the backend adds the second: the number of the
-// fetch that brought it and the time at which that began.
+// stamp is the content of a value. The server writes and seals the first part; the backend adds the number and the start time of its fetch.
 type stamp struct {
 	role, source, key string
 	version           uint64
@@ -43,19 +42,19 @@ func mac(text string) string {
 	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 
-// seal returns the first part of s.
+// seal returns the first part of s, sealed.
 func (s stamp) seal() string {
 	text := strings.Join([]string{s.role, s.source, s.key, strconv.FormatUint(s.version, 10), strconv.FormatInt(s.end, 10)}, "|")
 	return text + "|" + mac(text)
 }
 
-// brought adds the second part to what seal has made.
-func brought(sealed string, fetch uint64, start int64) string {
+// withFetch adds the second part.
+func withFetch(sealed string, fetch uint64, start int64) string {
 	text := sealed + "|" + strconv.FormatUint(fetch, 10) + "|" + strconv.FormatInt(start, 10)
 	return text + "|" + mac(text)
 }
 
-// parse reads the first part, and the second if there is one. It is not ok if a seal does not fit.
+// parse parses the first part, and the second if there is one. It is not ok if a seal is invalid.
 func parse(text string) (s stamp, ok bool) {
 	p := strings.Split(text, "|")
 	if len(p) != 6 && len(p) != 9 {
@@ -79,17 +78,17 @@ var origin = time.Now()
 // since returns t on the monotonic clock, in nanoseconds.
 func since(t time.Time) int64 { return int64(t.Sub(origin)) }
 
-// outcome is what a fetch has come to.
+// outcome is the result of a fetch.
 type outcome uint8
 
 const (
 	running outcome = iota
-	aValue
-	anAbsence
-	aDenial
-	anOutage
-	aMess  // malformed, or unknown
-	inLate // it took so long that the client may have given up before it
+	outcomeValue
+	outcomeNotFound
+	outcomeDenied
+	outcomeUnavailable
+	outcomeMalformed // malformed, or unknown
+	outcomeLate      // so late that the client may have given up
 )
 
 // fetched is a fetch of a document.
@@ -99,26 +98,25 @@ type fetched struct {
 	settled int64 // when the cache had the answer, just before the flight ended
 }
 
-// record is what is known of one document: its fetches, which have numbers from 1, and what reads that have ended have shown. Numbers
-// are given in the order in which fetches take their place in the cache. So of two answers, the one with the higher number is
-// that of the fetch that began later, and may not be followed by the other.
+// record is what is known about one document: its fetches, numbered from 1, and the answers of finished reads. Fetches get numbers in the
+// order in which they take their place in the cache: a higher number is a later fetch, and no read may return a lower one afterwards.
 type record struct {
-	begin sync.Mutex // held until a fetch that begins has its number; see [ordered]
+	begin sync.Mutex // held until a starting fetch has its number; see [ordered]
 
 	mu      sync.Mutex
 	fetches []fetched
 
-	seen      atomic.Uint64 // the highest number of an answer that says what the document is
-	denied    atomic.Uint64 // … that it is denied or not there
-	messy     atomic.Uint64 // … of one that could not be read
-	forgotten atomic.Uint64 // the lowest number that counts after an invalidation
+	seen        atomic.Uint64 // the highest number of a definite answer
+	denied      atomic.Uint64 // … of a denial or an absence
+	malformed   atomic.Uint64 // … of a malformed one
+	invalidated atomic.Uint64 // the lowest number that is valid after an invalidation
 }
 
-// marks are what a record says when a read begins.
-type marks struct{ seen, denied, messy, forgotten, next uint64 }
+// marks are the numbers of a record when a read begins.
+type marks struct{ seen, denied, malformed, invalidated, next uint64 }
 
 func (r *record) marks() marks {
-	m := marks{seen: r.seen.Load(), denied: r.denied.Load(), messy: r.messy.Load(), forgotten: r.forgotten.Load()}
+	m := marks{seen: r.seen.Load(), denied: r.denied.Load(), malformed: r.malformed.Load(), invalidated: r.invalidated.Load()}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m.next = uint64(len(r.fetches)) + 1
@@ -167,19 +165,19 @@ func (r *record) has(from uint64, outcomes ...outcome) bool {
 	return false
 }
 
-// lastDenial returns the last fetch that was denied and had ended by then, or 0.
+// lastDenial returns the last denied fetch that had ended by then, or 0.
 func (r *record) lastDenial(by int64) (n uint64, at int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for n := len(r.fetches); n > 0; n-- {
-		if f := r.fetches[n-1]; f.outcome == aDenial && f.ended < by {
+		if f := r.fetches[n-1]; f.outcome == outcomeDenied && f.ended < by {
 			return uint64(n), f.ended
 		}
 	}
 	return 0, 0
 }
 
-// raise sets v to at least to.
+// raise sets v to to, unless it is higher.
 func raise(v *atomic.Uint64, to uint64) {
 	for {
 		now := v.Load()
@@ -196,7 +194,7 @@ type ledger struct {
 	fetches atomic.Int64
 
 	mu      sync.Mutex
-	outages []int64 // when fetches found the server unavailable, in order
+	outages []int64 // when fetches were unavailable, in order
 }
 
 func newLedger(source string, keys []string) *ledger {
@@ -207,7 +205,7 @@ func newLedger(source string, keys []string) *ledger {
 	return l
 }
 
-// outage reports whether a fetch of any document found the server unavailable in that time.
+// outage reports whether a fetch of any document was unavailable in this time.
 func (l *ledger) outage(from, to int64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -215,9 +213,9 @@ func (l *ledger) outage(from, to int64) bool {
 	return i < len(l.outages) && l.outages[i] <= to
 }
 
-// note keeps the outcome of fetch n of r.
+// note records the outcome of fetch n of r.
 func (l *ledger) note(r *record, n uint64, what outcome) {
-	if what != anOutage && what != inLate {
+	if what != outcomeUnavailable && what != outcomeLate {
 		r.ended(n, what, since(time.Now()))
 		return
 	}
@@ -228,7 +226,7 @@ func (l *ledger) note(r *record, n uint64, what outcome) {
 	r.ended(n, what, at)
 }
 
-// numbered is a backend whose answers say which fetch brought them.
+// numbered is a backend whose answers name their fetch.
 type numbered struct {
 	secrets.Backend
 
@@ -238,7 +236,7 @@ type numbered struct {
 
 type startKey struct{}
 
-// start is what [ordered] and [numbered] tell each other of a fetch.
+// start is the state that [ordered] and [numbered] share about a fetch.
 type start struct {
 	release func()
 	number  atomic.Uint64
@@ -255,8 +253,8 @@ func (b *numbered) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, 
 	began := time.Now()
 	s, err := b.Backend.Fetch(ctx, ref)
 	what := outcomeOf(err)
-	if what != anOutage && time.Since(began) > b.late {
-		what = inLate
+	if what != outcomeUnavailable && time.Since(began) > b.late {
+		what = outcomeLate
 	}
 	defer b.ledger.note(r, n, what)
 	if err != nil {
@@ -266,7 +264,7 @@ func (b *numbered) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, 
 	if err := json.Unmarshal(s.Bytes(), &doc); err != nil {
 		return s, fmt.Errorf("fetch %d", n)
 	}
-	doc.User, doc.Pass = brought(doc.User, n, since(began)), brought(doc.Pass, n, since(began))
+	doc.User, doc.Pass = withFetch(doc.User, n, since(began)), withFetch(doc.Pass, n, since(began))
 	text, err := json.Marshal(doc)
 	if err != nil {
 		return s, err
@@ -274,7 +272,7 @@ func (b *numbered) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, 
 	return secrets.NewSecret(string(text), s.Meta()), nil
 }
 
-// fail adds the number to the detail of err.
+// fail adds the fetch's number to the detail of err.
 func (b *numbered) fail(ctx context.Context, err error, n uint64) error {
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		return err
@@ -289,24 +287,24 @@ func (b *numbered) fail(ctx context.Context, err error, n uint64) error {
 func outcomeOf(err error) outcome {
 	switch {
 	case err == nil:
-		return aValue
+		return outcomeValue
 	case errors.Is(err, secrets.ErrPermissionDenied), errors.Is(err, secrets.ErrUnauthenticated):
-		return aDenial
+		return outcomeDenied
 	case errors.Is(err, secrets.ErrNotFound):
-		return anAbsence
+		return outcomeNotFound
 	case errors.Is(err, secrets.ErrMalformed), errors.Is(err, secrets.ErrUnknown):
-		return aMess
+		return outcomeMalformed
 	default:
-		return anOutage
+		return outcomeUnavailable
 	}
 }
 
-// ordered is the dedup layer, below which a fetch takes its place in the cache and its number in one step, as seen by the other
-// fetches of its document.
+// ordered is the dedup layer. It makes a fetch take its place in the cache and its number in one step, as seen by other fetches of the
+// document.
 type ordered struct {
 	*dedup.Dedup
 
-	ledgers map[string]*ledger // by the names of backends
+	ledgers map[string]*ledger // by backend name
 }
 
 func (o ordered) NewDedup(info secrets.Info, next secrets.Fetcher) secrets.Dedup {

@@ -15,16 +15,15 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware/fallback"
 )
 
-// TestALeaseThatIsOverTwiceNamesTheBackend is what the soak test found: of a GetMany in which other documents took so long that a lease
-// was over, twice, the error had no backend.
-func TestALeaseThatIsOverTwiceNamesTheBackend(t *testing.T) {
+// A regression: in a GetMany where other documents were so slow that a lease ended twice, the error had no backend.
+func TestALeaseThatEndsTwiceNamesTheBackend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		type document struct{ takes, lease time.Duration }
 		documents := map[string]document{
 			"short": {0, 30 * time.Millisecond},
 			"slow":  {60 * time.Millisecond, 90 * time.Millisecond},
-			"once":  {300 * time.Millisecond, time.Hour}, // by then, the others are over, and are fetched once more
+			"once":  {300 * time.Millisecond, time.Hour}, // by then, the others have expired and are fetched again
 		}
 		client, err := secrets.New(secrets.NewBackend(secrets.Info{Name: "leases"},
 			func(_ context.Context, ref secrets.Ref) (secrets.Secret, error) {
@@ -42,8 +41,8 @@ func TestALeaseThatIsOverTwiceNamesTheBackend(t *testing.T) {
 	})
 }
 
-// TestAPairWithoutVersionsIsNotTorn is what the soak test found: the first source fails for one field, answers for the other with a lease
-// that ends while a third document is fetched, and fails again. The second source, which has no versions, has changed by then.
+// A regression: the first source fails for one field, answers for the other with a lease that ends while a third document is fetched, and
+// fails again. Meanwhile the second source, which has no versions, has changed.
 func TestAPairWithoutVersionsIsNotTorn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -75,7 +74,7 @@ func TestAPairWithoutVersionsIsNotTorn(t *testing.T) {
 		found, err := client.GetMany(t.Context(), "db#user", "db#password", "slow")
 		user, pass := found["db#user"], found["db#password"]
 		is.NoErr(err)
-		is.Equal(strings.TrimPrefix(user.Reveal(), "user-"), strings.TrimPrefix(pass.Reveal(), "password-")) // fetched together
+		is.Equal(strings.TrimPrefix(user.Reveal(), "user-"), strings.TrimPrefix(pass.Reveal(), "password-")) // of one fetch
 		is.NoErr(client.Close())
 	})
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// phase is what a server does with the requests for a key, for a while.
+// phase is the behaviour of a server for a key, for a while.
 type phase int
 
 const (
@@ -45,7 +45,7 @@ func (p phase) String() string {
 	}[p]
 }
 
-// odds are the weights with which the phases of a key are drawn.
+// odds are the weights of the phases of a key.
 type odds [phases]int
 
 func (o odds) draw(rng *rand.Rand) phase {
@@ -62,7 +62,7 @@ func (o odds) draw(rng *rand.Rand) phase {
 	return healthy
 }
 
-// timeline is a value that changes with time, in the same way for the same seed. It is not safe for concurrent use.
+// timeline is a value that changes with time, and the same for the same seed. It is not safe for concurrent use.
 type timeline struct {
 	rng   *rand.Rand
 	draw  func(rng *rand.Rand, step int) (value int, lasts time.Duration)
@@ -79,12 +79,12 @@ func (l *timeline) at(t time.Duration) int {
 	return l.value
 }
 
-// between returns a duration drawn evenly.
+// between returns a uniformly distributed duration.
 func between(rng *rand.Rand, least, most time.Duration) time.Duration {
 	return least + time.Duration(rng.Int64N(int64(most-least)))
 }
 
-// outages draws what a whole server does: well and badly in turn, briefly at first, so that a short run has an outage too.
+// outages returns alternating phases of a whole server, healthy and failing. The first ones are short, so a short run has an outage too.
 func outages(rng *rand.Rand, step int) (value int, lasts time.Duration) {
 	switch {
 	case step == 0:
@@ -99,7 +99,7 @@ func outages(rng *rand.Rand, step int) (value int, lasts time.Duration) {
 	return int(what), between(rng, 300*time.Millisecond, 3*time.Second)
 }
 
-// document is what the server keeps for one key.
+// document is the server's document for one key.
 type document struct {
 	mu       sync.Mutex
 	phases   timeline
@@ -123,7 +123,7 @@ type server struct {
 	whole timeline
 }
 
-// newServer starts a server. Every third key is leased, or all.
+// newServer starts a server. Every third key is leased, or all keys.
 func newServer(source string, seed uint64, keys []string, weights odds, storms, allLeased bool) *server {
 	s := &server{source: source, began: time.Now(), stopped: make(chan struct{}), keys: make(map[string]*document)}
 	s.whole = timeline{rng: rand.New(rand.NewPCG(seed, 1)), draw: outages}
@@ -152,7 +152,7 @@ func (s *server) stop() {
 	s.http.Close()
 }
 
-// rotations returns how many versions there were.
+// rotations returns the number of versions.
 func (s *server) rotations() (n int64) {
 	for _, d := range s.keys {
 		d.mu.Lock()
@@ -162,7 +162,7 @@ func (s *server) rotations() (n int64) {
 	return n
 }
 
-// read decides what a request for key gets, and makes the document at this moment.
+// read decides the answer to a request for key, and creates the current document.
 func (s *server) read(key string) (p phase, body []byte, late time.Duration) {
 	s.mu.Lock()
 	p = phase(s.whole.at(time.Since(s.began)))
@@ -189,7 +189,7 @@ func (s *server) read(key string) (p phase, body []byte, late time.Duration) {
 	return p, newBody(s.source, key, uint64(version), end), between(d.rng, 20*time.Millisecond, 120*time.Millisecond)
 }
 
-// newBody returns the document as the server has it.
+// newBody returns the document as the server stores it.
 func newBody(source, key string, version uint64, end int64) []byte {
 	body := pair{
 		User: stamp{role: "user", source: source, key: key, version: version, end: end}.seal(),
@@ -253,16 +253,16 @@ func hangUp(w http.ResponseWriter) {
 	if err != nil {
 		return
 	}
-	_ = conn.(*net.TCPConn).SetLinger(0) // then it is closed in the usual way
+	_ = conn.(*net.TCPConn).SetLinger(0) // without it, the connection just closes
 	_ = conn.Close()
 }
 
-// backend returns a backend that asks s.
+// backend returns a backend that reads from s.
 func (s *server) backend(leases bool) secrets.Backend {
-	return secrets.NewBackend(secrets.Info{Name: s.source, Leases: leases}, s.ask)
+	return secrets.NewBackend(secrets.Info{Name: s.source, Leases: leases}, s.fetch)
 }
 
-func (s *server) ask(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+func (s *server) fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.http.URL+"/"+ref.Path, nil)
 	if err != nil {
 		return secrets.Secret{}, err
@@ -303,7 +303,7 @@ func (s *server) ask(ctx context.Context, ref secrets.Ref) (secrets.Secret, erro
 	return secrets.NewSecret(string(body), meta), nil
 }
 
-// unavailable is the failure of a connection.
+// unavailable returns the error of a failed connection.
 func unavailable(ctx context.Context, what string) error {
 	if err := ctx.Err(); err != nil {
 		return err

@@ -18,13 +18,13 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// storm is a server that is well half of the time.
+// storm is a server that is healthy half of the time.
 var storm = odds{
 	healthy: 50, slow: 10, hang: 5, broken: 6, throttled: 4, reset: 4, truncated: 3, garbage: 3, empty: 2,
 	missing: 4, deleted: 2, denied: 5, refused: 2,
 }
 
-// breeze is a server that denies more often than it fails: what a denial does is not hidden by failures.
+// breeze is a server with more denials than failures, so failures do not hide the effects of denials.
 var breeze = odds{healthy: 70, slow: 6, broken: 2, reset: 1, missing: 3, denied: 12, refused: 6}
 
 func configs() []config {
@@ -41,20 +41,20 @@ func configs() []config {
 	return []config{plain, chain, leases, aws}
 }
 
-// TestSoak reads for the time of the variable SOAK, which is 2 seconds by default. SOAK_SEED repeats the rotations and faults of a run.
+// TestSoak reads for the duration of the variable SOAK. Default: 2 seconds. SOAK_SEED repeats the rotations and faults of a run.
 func TestSoak(t *testing.T) {
 	lasts, seed := 2*time.Second, uint64(time.Now().UnixNano())
 	if text := os.Getenv("SOAK"); text != "" {
 		d, err := time.ParseDuration(text)
 		if err != nil || d <= 0 {
-			t.Fatalf("SOAK=%q is no duration, such as 1m", text)
+			t.Fatalf("SOAK=%q is not a duration, such as 1m", text)
 		}
 		lasts = d
 	}
 	if text := os.Getenv("SOAK_SEED"); text != "" {
 		n, err := strconv.ParseUint(text, 10, 64)
 		if err != nil {
-			t.Fatalf("SOAK_SEED=%q is no number", text)
+			t.Fatalf("SOAK_SEED=%q is not a number", text)
 		}
 		seed = n
 	}
@@ -91,7 +91,7 @@ func TestSoak(t *testing.T) {
 	}
 }
 
-// table shows what has happened, a column for each client.
+// table prints the results, with a column for each client.
 func table(worlds []*world) string {
 	var text bytes.Buffer
 	out := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)
@@ -107,7 +107,7 @@ func table(worlds []*world) string {
 	row("fetches", func(w *world) any { return w.ledger.fetches.Load() })
 	row("stale", func(w *world) any { return w.checker.stale.Load() })
 	row("of the weak source", func(w *world) any { return w.checker.weak.Load() })
-	row("invalidations", func(w *world) any { return w.forgets.Load() })
+	row("invalidations", func(w *world) any { return w.invalidations.Load() })
 	row("rotations", func(w *world) any { return w.source.rotations() })
 	row("p50", func(w *world) any { return w.checker.quantile(0.5).Round(time.Microsecond) })
 	row("p99", func(w *world) any { return w.checker.quantile(0.99).Round(time.Millisecond) })

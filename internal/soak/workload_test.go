@@ -28,21 +28,21 @@ type config struct {
 	goroutines int
 	weights    odds
 	storms     bool // the whole server has outages
-	leases     bool // all keys are leased, and the backend says so
-	weak       bool // there is a second source
+	leases     bool // all keys are leased, and Info.Leases is set
+	weak       bool // with a second source
 	ttl        time.Duration
 	maxStale   time.Duration
 	size       int
 	timeout    time.Duration
-	allowance  time.Duration // what a call may take beyond what is promised
-	patience   time.Duration // how long a document may take to be back at the end; negative: nobody looks
+	allowance  time.Duration // tolerance beyond the promised duration
+	patience   time.Duration // how long a document may take to recover at the end; negative: unchecked
 
-	// Of controls:
-	bare    bool                                                 // without cache and dedup but those of options
+	// For controls:
+	bare    bool                                                 // only cache and dedup of options
 	options func(w *world) []secrets.Option                      // more options
 	wrap    func(w *world, next secrets.Backend) secrets.Backend // a broken backend
-	act     func(ctx context.Context, w *world, rng *rand.Rand)  // in place of the usual calls
-	source  func(w *world, seed uint64, keys []string) sourceOf  // in place of the usual server
+	act     func(ctx context.Context, w *world, rng *rand.Rand)  // replaces the usual calls
+	source  func(w *world, seed uint64, keys []string) sourceOf  // replaces the usual server
 }
 
 // sourceOf is a server of any kind.
@@ -54,17 +54,17 @@ type sourceOf struct {
 	faults    func() map[string]int64
 }
 
-// world is one client under test and all around it.
+// world is one client under test and its environment.
 type world struct {
 	config
 
-	keyNames []string
-	ledger   *ledger
-	source   sourceOf
-	checker  *checker
-	client   *secrets.Client
-	forgets  atomic.Int64  // invalidations
-	released chan struct{} // ends what a control leaks
+	keyNames      []string
+	ledger        *ledger
+	source        sourceOf
+	checker       *checker
+	client        *secrets.Client
+	invalidations atomic.Int64  // invalidations
+	released      chan struct{} // ends the goroutines that a control leaks
 }
 
 // newWorld starts a server and a client for it.
@@ -136,7 +136,7 @@ func newWeak() secrets.Backend {
 	})
 }
 
-// run reads for that long, or until enough is true.
+// run reads for this duration, or until enough returns true.
 func (w *world) run(seed uint64, lasts time.Duration, enough func() bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), lasts)
 	defer cancel()
@@ -166,14 +166,14 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// usually makes one call, drawn by rng.
+// usually makes one random call.
 func usually(ctx context.Context, w *world, rng *rand.Rand) {
 	impatient, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
 	defer cancel()
 	fickle, leave := context.WithCancel(ctx)
 	defer leave()
 	path := w.keyNames[rng.IntN(len(w.keyNames))]
-	if rng.IntN(2) == 0 { // half of all calls are for a few keys, which are hot
+	if rng.IntN(2) == 0 { // half of all calls are for a few hot keys
 		path = w.keyNames[rng.IntN(min(4, len(w.keyNames)))]
 	}
 	key := path + [...]string{"", "#user", "#password"}[rng.IntN(3)]
@@ -209,14 +209,14 @@ func usually(ctx context.Context, w *world, rng *rand.Rand) {
 	}
 }
 
-// question begins a question. The marks are read first: what they hold was known before the call.
+// question starts a question. It reads the marks first: they were known before the call.
 func (w *world) question(ctx context.Context, op, key string) *question {
 	ref, err := secrets.ParseRef(key)
 	if err != nil {
 		panic(err)
 	}
 	q := &question{ctx: ctx, op: op, key: key, path: ref.Path, field: ref.Field}
-	// One fetch, one more after an invalidation, by whoever, and one more if a lease ended on the way.
+	// One fetch, one more after any invalidation, and one more if a lease ended on the way.
 	fetches := 2
 	if w.leases || w.keyIsLeased(ref.Path) {
 		fetches++
@@ -267,16 +267,16 @@ func (w *world) getMany(ctx context.Context, op string, keys ...string) {
 	w.checker.together(qs, found, err)
 }
 
-// invalidate makes the client forget path. No fetch that has its number by now counts afterwards.
+// invalidate invalidates path. No fetch that has its number already is valid afterwards.
 func (w *world) invalidate(path string) {
 	r := w.ledger.records[path]
 	next := r.marks().next
 	w.client.Invalidate(path)
-	raise(&r.forgotten, next)
-	w.forgets.Add(1)
+	raise(&r.invalidated, next)
+	w.invalidations.Add(1)
 }
 
-// back returns why key cannot be read from the first source.
+// back returns why key cannot be read from the first source, or nil.
 func (w *world) back(key string) error {
 	for _, read := range []func(context.Context, string) (secrets.Secret, error){w.client.Refresh, w.client.Get} {
 		s, err := read(context.Background(), key)
@@ -290,7 +290,7 @@ func (w *world) back(key string) error {
 	return nil
 }
 
-// recover checks that everything can be read once the server is well, and closes the client.
+// recover checks that everything can be read once the server is healthy, and closes the client.
 func (w *world) recover() {
 	w.source.calm()
 	for _, key := range w.keyNames {

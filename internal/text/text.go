@@ -1,5 +1,5 @@
-// Package text has the one rule for what is read as text: the values of environment variables and files, and credentials. An editor and
-// echo leave a byte order mark at the beginning and a newline at the end, which nobody means. What a server sends as JSON is no such text.
+// Package text trims text that people write: environment variables, files and credentials. Editors and echo add a byte order mark at the
+// beginning and a newline at the end. Values that a server sends as JSON are not trimmed.
 package text
 
 import (
@@ -9,11 +9,11 @@ import (
 	"unicode/utf8"
 )
 
-// byteOrderMark is U+FEFF in UTF-8. Editors on Windows begin a file with it.
+// byteOrderMark is U+FEFF in UTF-8. Windows editors write it at the beginning of a file.
 const byteOrderMark = "\uFEFF"
 
-// Trim returns s without one byte order mark at the beginning and without one newline, "\n" or "\r\n", at the end. White space stays: it
-// may be a part of a password. What is not valid UTF-8 is not text, and returned as it is: its last byte may be a part of it.
+// Trim returns s without one byte order mark at the beginning and one newline, "\n" or "\r\n", at the end. It keeps other white space,
+// which may be part of a password. It returns s unchanged if s is not valid UTF-8: binary data may end in a newline byte.
 func Trim(s string) string {
 	line, ends := strings.CutSuffix(s, "\n")
 	if ends {
@@ -26,16 +26,15 @@ func Trim(s string) string {
 	return line
 }
 
-// TrimToken returns s, a token that goes into a header, as Trim does, and without white space at either end: no token has any there.
+// TrimToken is Trim for a token that is sent in a header: it also removes white space at both ends, where no token has any.
 func TrimToken(s string) string { return strings.TrimSpace(Trim(s)) }
 
-// IsUTF16 reports whether s begins with the byte order mark of UTF-16, which some editors and shells of Windows write.
+// IsUTF16 reports whether s begins with a byte order mark of UTF-16, which some Windows editors and shells write.
 func IsUTF16(s string) bool {
 	return strings.HasPrefix(s, "\xff\xfe") || strings.HasPrefix(s, "\xfe\xff")
 }
 
-// Printable returns s for an error or a log, quoted if it holds what is not printable: the name of a file, or the value of a variable,
-// must not write lines of its own.
+// Printable returns s for an error or a log, quoted if it has unprintable characters: a file name or a variable must not add lines.
 func Printable(s string) string {
 	if strings.ContainsFunc(s, IsUnprintable) {
 		return strconv.Quote(s)
@@ -43,5 +42,5 @@ func Printable(s string) string {
 	return s
 }
 
-// IsUnprintable reports whether r would write more into a log than a character that is seen.
+// IsUnprintable reports whether r is not a visible character.
 func IsUnprintable(r rune) bool { return r == unicode.ReplacementChar || !unicode.IsPrint(r) }

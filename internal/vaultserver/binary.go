@@ -14,16 +14,16 @@ import (
 )
 
 const (
-	// binaryVariable names the binary of the server.
+	// binaryVariable is the variable with the path of the server's binary.
 	binaryVariable = "VAULT_TEST_BINARY"
 	serverPackage  = "github.com/hashicorp/vault"
 	readable       = 0o755
-	hashLength     = 12 // bytes of a hash that tell builds apart
+	hashLength     = 12 // bytes of the hash of a build
 )
 
-// Binary returns the path of the server's binary. That is VAULT_TEST_BINARY, if it is set. Otherwise it is built from tools/vault
-// into the user's cache directory, once for each state of that module and each version of Go. The first build takes minutes:
-// more, perhaps, than the 10 minutes after which go test gives up. What is compiled by then is not compiled again.
+// Binary returns the path of the server's binary: VAULT_TEST_BINARY, if set. Otherwise it builds tools/vault into the user's cache
+// directory, once for each state of that module and each version of Go. The first build takes minutes, possibly more than go test's timeout
+// of 10 minutes; the next attempt continues it.
 func Binary() (string, error) {
 	if binary := os.Getenv(binaryVariable); binary != "" {
 		if _, err := os.Stat(binary); err != nil {
@@ -55,7 +55,7 @@ func Binary() (string, error) {
 	return binary, buildOnce(module, binary)
 }
 
-// goEnv returns the go.mod of the tests, and the version of Go.
+// goEnv returns the path of the tests' go.mod, and the Go version.
 func goEnv() (module, version string, err error) {
 	output, err := exec.Command("go", "env", "GOMOD", "GOVERSION").Output() //nolint:noctx // it takes milliseconds
 	if err != nil {
@@ -65,7 +65,7 @@ func goEnv() (module, version string, err error) {
 	return strings.TrimSpace(module), version, nil
 }
 
-// buildKey tells builds apart.
+// buildKey returns a key that differs between builds.
 func buildKey(module, version string) (string, error) {
 	hash := sha256.New()
 	for _, name := range []string{"go.mod", "go.sum"} {
@@ -79,8 +79,7 @@ func buildKey(module, version string) (string, error) {
 	return hex.EncodeToString(hash.Sum(nil)[:hashLength]), nil
 }
 
-// buildOnce builds the binary unless it is there. Of many processes that need it, as go test runs packages side by side, one builds
-// and the others wait for it.
+// buildOnce builds the binary unless it exists. If several test processes need it, one builds and the others wait.
 func buildOnce(module, binary string) error {
 	if exists(binary) {
 		return nil
@@ -89,8 +88,8 @@ func buildOnce(module, binary string) error {
 	if err != nil {
 		return fmt.Errorf("vaultserver: %w", err)
 	}
-	defer lock.Close()                  // nothing was written; the lock goes with it
-	if err := flock(lock); err != nil { // It is free again when its holder ends, in whatever way.
+	defer lock.Close()                  // releases the lock; nothing was written
+	if err := flock(lock); err != nil { // The kernel releases it when its holder ends.
 		return fmt.Errorf("vaultserver: %w", err)
 	}
 	if exists(binary) {
@@ -98,9 +97,9 @@ func buildOnce(module, binary string) error {
 	}
 	fmt.Fprintf(os.Stderr, "vaultserver: building the Vault server from %s into %s: minutes the first time, later seconds\n", module, binary)
 
-	// A build that is cut short must not leave a file of that name.
+	// An interrupted build must not leave a file of that name.
 	temporary := fmt.Sprintf("%s.%d.tmp", binary, os.Getpid())
-	defer os.Remove(temporary) // it has been renamed, or never was
+	defer os.Remove(temporary) // renamed by then, or never created
 	log := temporary + ".log"
 	defer os.Remove(log)
 	build, err := startProcess("go", []string{"-C", module, "build", "-ldflags=-s -w", "-o", temporary, serverPackage}, os.Environ(), log)

@@ -7,7 +7,7 @@ import (
 
 // A BlackHole is a server that accepts connections and never answers.
 type BlackHole struct {
-	Addr string // as http://127.0.0.1:8200
+	Addr string // such as http://127.0.0.1:8200
 
 	listener net.Listener
 	done     chan struct{}
@@ -26,7 +26,7 @@ func NewBlackHole(t TB) *BlackHole {
 	b := &BlackHole{Addr: "http://" + listener.Addr().String(), listener: listener, done: make(chan struct{})}
 	go b.accept()
 	t.Cleanup(func() {
-		_ = listener.Close() // it ends accept, and no more is asked of it
+		_ = listener.Close() // ends accept
 		<-b.done
 		for _, connection := range b.connections {
 			_ = connection.Close()
@@ -48,7 +48,7 @@ func (b *BlackHole) accept() {
 	}
 }
 
-// Connections returns how many connections were accepted.
+// Connections returns the number of accepted connections.
 func (b *BlackHole) Connections() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -4,6 +4,6 @@ package vaultserver
 
 import "os"
 
-// flock does nothing where package syscall has no lock on files: processes that start side by side may all build the binary, and
-// the last one's stays.
+// flock does nothing: package syscall has no file locks on this system. Concurrent processes may all build the binary, and the last one's
+// stays.
 func flock(*os.File) error { return nil }

@@ -7,5 +7,5 @@ import (
 	"syscall"
 )
 
-// flock waits until no other process has the lock. It ends with the file's last handle, so also with the process.
+// flock waits for the lock on f. The lock ends with the last handle of f, and thus with the process.
 func flock(f *os.File) error { return syscall.Flock(int(f.Fd()), syscall.LOCK_EX) }

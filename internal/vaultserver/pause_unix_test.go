@@ -24,10 +24,10 @@ func TestPause(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), longEnough)
 	defer cancel()
 	_, _, err := get(ctx, server.Addr+"/v1/secret/data/app", server.RootToken)
-	is.True(errors.Is(err, context.DeadlineExceeded)) // it accepts, and does not answer
+	is.True(errors.Is(err, context.DeadlineExceeded)) // accepts and does not answer
 
 	server.Resume(t)
 	is.Equal(password(server.Must(t, "GET", "secret/data/app", nil)), "hunter2")
 
-	server.Pause(t) // a frozen server is no obstacle to the end of a test
+	server.Pause(t) // a test can end while its server is frozen
 }

@@ -14,7 +14,7 @@ type process struct {
 
 // startProcess starts a program whose output goes to the file log.
 func startProcess(binary string, args, env []string, log string) (*process, error) {
-	cmd := exec.Command(binary, args...) //nolint:noctx // the binary of the server; it ends by kill
+	cmd := exec.Command(binary, args...) //nolint:noctx // kill ends it
 	cmd.Env, cmd.SysProcAttr = env, diesWithParent()
 	p, err := child.Start(cmd, log)
 	if err != nil {
@@ -23,7 +23,7 @@ func startProcess(binary string, args, env []string, log string) (*process, erro
 	return &process{p}, nil
 }
 
-// kill ends the process, frozen or not, and returns when it is gone. A server in memory has nothing to save.
+// kill ends the process, frozen or not, and waits for its end. A server in memory has nothing to save.
 func (p *process) kill() {
 	_ = p.OS.Kill()
 	<-p.Done

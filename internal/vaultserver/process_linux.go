@@ -2,6 +2,5 @@ package vaultserver
 
 import "syscall"
 
-// diesWithParent makes the kernel kill a child when the test process ends, in whatever way: a server outlives no test that
-// panics, is killed, or runs into the timeout of go test.
+// diesWithParent makes the kernel kill a child when the test process ends for any reason, such as a panic or the timeout of go test.
 func diesWithParent() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }

@@ -17,7 +17,7 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/vaultserver"
 )
 
-// A server does not outlive a test process that is killed.
+// A server ends when the test process is killed.
 func TestServerDiesWithTheTests(t *testing.T) {
 	if os.Getenv("VAULTSERVER_TEST_CHILD") != "" {
 		server, err := vaultserver.New()
@@ -41,7 +41,7 @@ func TestServerDiesWithTheTests(t *testing.T) {
 		}
 	}
 	_, _, err = get(t.Context(), addr+"/v1/sys/health", "")
-	is.NoErr(err) // it serves
+	is.NoErr(err) // serves
 	is.NoErr(child.Process.Signal(syscall.SIGKILL))
 	is.True(child.Wait() != nil)
 

@@ -4,5 +4,5 @@ package vaultserver
 
 import "syscall"
 
-// diesWithParent does nothing where the kernel has no such thing: a server may outlive a test process that was killed.
+// diesWithParent does nothing on this system: a server may outlive a killed test process.
 func diesWithParent() *syscall.SysProcAttr { return nil }

@@ -7,17 +7,17 @@ import (
 	"time"
 )
 
-// A Proxy is a Vault Proxy in front of a server: it logs in by itself, writes its token to a file as an agent does, and adds it
-// to the requests that have none.
+// A Proxy is a Vault Proxy in front of a server. It logs in, writes its token to a file as an agent does, and adds it to requests without a
+// token.
 type Proxy struct {
-	Addr string // of its socket, as unix:///DIR/socket
+	Addr string // its socket, such as unix:///DIR/socket
 	Sink string // the file with its token
 }
 
 // Proxy starts a proxy that logs in with a role of the AppRole auth method at mount, until t ends. It works on Unix only.
 func (s *Server) Proxy(t TB, mount, roleID, secretID string) *Proxy {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "vaultproxy-") // the path of a socket is short
+	dir, err := os.MkdirTemp("", "vaultproxy-") // socket paths have a short limit
 	if err != nil {
 		t.Fatalf("vaultserver: %v", err)
 	}

@@ -15,23 +15,23 @@ import (
 	"time"
 )
 
-const headerTimeout = time.Minute // No client under test is as slow as that.
+const headerTimeout = time.Minute // More than any client under test needs.
 
 // A Request is what a [Recorder] received.
 type Request struct {
 	Method string
-	Path   string // as "/v1/secret/data/app"
-	Query  string // as "version=1"
+	Path   string // such as "/v1/secret/data/app"
+	Query  string // such as "version=1"
 	Token  string // the header X-Vault-Token
 	Header http.Header
 	Body   string
-	Status int // of the answer; 0 as long as there is none, and for ever if the connection was cut instead
+	Status int // of the answer; 0 before it, and if the connection was cut instead
 }
 
-// A Recorder is a server on loopback that writes down what it receives, and hands it on: to a Vault server, or to a handler that
-// stands for another host. It speaks plain HTTP. Its methods are safe for concurrent use.
+// A Recorder is a loopback server that records requests and forwards them to a Vault server, or to a handler that represents another host.
+// It speaks plain HTTP. Its methods are safe for concurrent use.
 type Recorder struct {
-	Addr string // as http://127.0.0.1:8200
+	Addr string // such as http://127.0.0.1:8200
 
 	next http.Handler
 
@@ -41,15 +41,15 @@ type Recorder struct {
 	intercept   func(w http.ResponseWriter, r *http.Request) bool
 }
 
-// Record starts a recorder in front of the server, until t ends. Where the server refuses a connection, the recorder cuts that
-// of the client; while the server is frozen, so is the answer of the recorder.
+// Record starts a recorder in front of the server, until t ends. If the server refuses a connection, the recorder cuts the client's. While
+// the server is frozen, the recorder does not answer.
 func (s *Server) Record(t TB) *Recorder {
 	t.Helper()
 	return NewRecorder(t, &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			target, err := url.Parse(s.Addr)
 			if err != nil {
-				panic(err) // It was made of a port.
+				panic(err) // cannot happen: Addr is valid
 			}
 			r.SetURL(target)
 		},
@@ -65,7 +65,7 @@ type roundTripper func(r *http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// NewRecorder starts a recorder in front of a handler, until t ends. The handler returns when the context of its request ends.
+// NewRecorder starts a recorder in front of a handler, until t ends. The handler must return when the context of its request ends.
 func NewRecorder(t TB, next http.Handler) *Recorder {
 	t.Helper()
 	listener, err := listen()
@@ -86,8 +86,8 @@ func NewRecorder(t TB, next http.Handler) *Recorder {
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(listener) }()
 	t.Cleanup(func() {
-		// It ends all connections, and so the contexts of their requests.
-		_ = server.Close() // Serve returns what there is to say
+		// Close ends all connections, and with them the contexts of their requests.
+		_ = server.Close() // Serve returns the error
 		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
 			t.Logf("vaultserver: the recorder at %s: %v", r.Addr, err)
 		}
@@ -95,11 +95,11 @@ func NewRecorder(t TB, next http.Handler) *Recorder {
 	return r
 }
 
-// ServeHTTP is what receives the requests.
+// ServeHTTP records the request and forwards it.
 func (r *Recorder) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	body, err := io.ReadAll(io.LimitReader(request.Body, maxAnswer))
 	if err != nil {
-		panic(http.ErrAbortHandler) // The client has gone.
+		panic(http.ErrAbortHandler) // The client has left.
 	}
 	request.Body = io.NopCloser(bytes.NewReader(body))
 	record := &Request{
@@ -122,15 +122,15 @@ func (r *Recorder) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	r.next.ServeHTTP(w, request)
 }
 
-// Intercept lets f answer requests in place of what stands behind the recorder, for answers that a real server does not give on
-// demand. A request for which f returns false is handed on. A nil f ends it.
+// Intercept makes f answer requests, for answers that a real server does not give on demand. A request for which f returns false is
+// forwarded. A nil f ends the interception.
 func (r *Recorder) Intercept(f func(w http.ResponseWriter, r *http.Request) bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.intercept = f
 }
 
-// Requests returns what was received since the start or the last [Recorder.Reset], in order, whether it was answered or not.
+// Requests returns the requests since the start or the last [Recorder.Reset], in order, answered or not.
 func (r *Recorder) Requests() []Request {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -141,7 +141,7 @@ func (r *Recorder) Requests() []Request {
 	return requests
 }
 
-// Count returns how many of [Recorder.Requests] have the method, or any if it is "", and a path that begins with prefix.
+// Count returns the number of [Recorder.Requests] with the method ("": any) and a path that begins with prefix.
 func (r *Recorder) Count(method, prefix string) int {
 	n := 0
 	for _, request := range r.Requests() {
@@ -152,7 +152,7 @@ func (r *Recorder) Count(method, prefix string) int {
 	return n
 }
 
-// Saw tells whether text, a token for instance, stood anywhere in [Recorder.Requests]: in a URL, a header or a body.
+// Saw reports whether text, such as a token, is in any of [Recorder.Requests]: in a URL, a header or a body.
 func (r *Recorder) Saw(text string) bool {
 	for _, request := range r.Requests() {
 		if strings.Contains(request.Path, text) || strings.Contains(request.Query, text) || strings.Contains(request.Body, text) {
@@ -167,14 +167,14 @@ func (r *Recorder) Saw(text string) bool {
 	return false
 }
 
-// Connections returns how many connections were accepted since the start or the last [Recorder.Reset].
+// Connections returns the number of accepted connections since the start or the last [Recorder.Reset].
 func (r *Recorder) Connections() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.connections
 }
 
-// Reset forgets what was received so far.
+// Reset clears the records.
 func (r *Recorder) Reset() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -187,7 +187,7 @@ func (r *Recorder) connected() {
 	r.connections++
 }
 
-// statusWriter tells with which status a handler answers.
+// statusWriter reports the status of a handler's answer.
 type statusWriter struct {
 	http.ResponseWriter
 

@@ -2,8 +2,7 @@ package vaultserver
 
 import "sync"
 
-// Shared is one server for all tests of a package. Its zero value starts a server with the default options for the first test
-// that asks, and none if no test does:
+// Shared is one server for all tests of a package. The zero value starts a server with the default options for the first test that gets it:
 //
 //	var shared vaultserver.Shared
 //
@@ -12,8 +11,8 @@ import "sync"
 //	func TestRead(t *testing.T) {
 //		server := shared.Get(t)
 //
-// Tests that share a server each use paths and mounts of their own, and neither seal nor stop it. A test that looks for goroutines
-// which it left gets the server before goleak.IgnoreCurrent, since one goroutine waits for the process as long as that runs.
+// Tests that share a server use paths and mounts of their own, and neither seal nor stop it. A test that checks for leaked goroutines must
+// call Get before goleak.IgnoreCurrent: one goroutine waits for the server's process.
 type Shared struct {
 	Options []Option
 
@@ -32,10 +31,10 @@ func (s *Shared) Get(t TB) *Server {
 	return s.server
 }
 
-// Main returns what runs the tests of m and then stops the server.
+// Main returns a runner of the tests of m that stops the server at the end.
 func (s *Shared) Main(m interface{ Run() int }) *Main { return &Main{m: m, shared: s} }
 
-// Main runs tests, as a *testing.M does, and stops the server that they shared.
+// Main runs tests, as a *testing.M does, and then stops the shared server.
 type Main struct {
 	m      interface{ Run() int }
 	shared *Shared

@@ -1,16 +1,16 @@
-// Package vaultserver starts real HashiCorp Vault servers for tests, in dev mode and on loopback, and breaks them on demand:
-// they can be sealed, stopped, restarted and frozen. A [Recorder] in front of one sees what a client sends, and a [BlackHole]
-// is a server that never answers.
-//
-// The tests that use it carry the build tag vault, since they need the server's binary; see [Binary].
+// Package vaultserver starts real HashiCorp Vault servers for tests, in dev mode on loopback, and breaks them on demand: it can seal, stop,
+// restart and freeze them. A [Recorder] in front of a server records what a client sends. A [BlackHole] is a server that never answers.
 //
 //	server := vaultserver.Start(t)                      // for a test that seals or stops it
 //	recorder := server.Record(t)                        // recorder.Addr is the address for the client under test
 //	server.Must(t, "POST", "secret/data/app", map[string]any{"data": map[string]any{"password": "hunter2"}})
 //
-// A server is a process and takes half a second to start, so what only reads and writes shares one per package; see [Shared].
+// A server is a process that starts in half a second. Tests that only read and write share one per package; see [Shared].
 //
-// Nothing here may be called in a bubble of testing/synctest, whose clock does not wait for a process.
+// # Limits
+//
+// Tests that use this package have the build tag vault, since they need the server's binary; see [Binary]. It does not work in a
+// testing/synctest bubble, whose clock does not wait for a process.
 package vaultserver
 
 import (
@@ -36,24 +36,24 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/child"
 )
 
-// TB is what this package needs of a *testing.T, a *testing.B or a *testing.F.
+// TB is the subset of *testing.T, *testing.B and *testing.F that this package uses.
 type TB = child.TB
 
 const (
 	startTimeout   = time.Minute           // A server starts in half a second; ten of them on a busy machine take longer.
-	requestTimeout = 30 * time.Second      // No answer to a request of the harness takes that long, but that of a frozen server.
-	pollInterval   = 20 * time.Millisecond // How often a starting server is looked at.
-	probeTimeout   = 50 * time.Millisecond // A frozen server has not answered by then.
-	maxAnswer      = 32 << 20              // More than any answer of a server.
-	portAttempts   = 5                     // How often a start is repeated since another process took the port.
-	logTail        = 4 << 10               // How much of its log tells why a server did not start.
-	maxLog         = 64 << 20              // How much of it is read at all.
+	requestTimeout = 30 * time.Second      // Only a frozen server takes that long.
+	pollInterval   = 20 * time.Millisecond // Between two checks of a starting server.
+	probeTimeout   = 50 * time.Millisecond // Without an answer by then, the server is frozen.
+	maxAnswer      = 32 << 20              // Larger than any answer of a server.
+	portAttempts   = 5                     // Attempts to start while other processes take the port.
+	logTail        = 4 << 10               // Bytes of the log that an error shows.
+	maxLog         = 64 << 20              // Bytes of the log that are read.
 	newFile        = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
 	private        = 0o600
-	caFile         = "vault-ca.pem" // The name that the server gives it.
+	caFile         = "vault-ca.pem" // As the server names it.
 )
 
-// An Option changes how a server is started.
+// An Option configures a server.
 type Option func(*config)
 
 type config struct {
@@ -64,20 +64,20 @@ type config struct {
 // WithTLS makes the server listen with TLS. Its certificate is for 127.0.0.1 and localhost, signed by the CA in [Server.CACert].
 func WithTLS() Option { return func(c *config) { c.tls = true } }
 
-// WithKVv1 makes version 1 of the engine of what is mounted at secret/, which is version 2 by default.
+// WithKVv1 mounts KV version 1 at secret/. Default: version 2.
 func WithKVv1() Option { return WithFlags("-dev-kv-v1") }
 
-// WithFlags adds flags to those of `vault server -dev`, such as -dev-leased-kv or -dev-latency=500.
+// WithFlags adds flags of `vault server -dev`, such as -dev-leased-kv or -dev-latency=500.
 func WithFlags(flags ...string) Option {
 	return func(c *config) { c.flags = append(c.flags, flags...) }
 }
 
-// A Server is a Vault server in dev mode: in memory, unsealed, with a KV engine at secret/. Its methods are safe for concurrent
-// use. Those that need one take the test that calls them, since a server may be shared by tests, and end it if they fail.
+// A Server is a Vault server in dev mode: in memory, unsealed, with a KV engine at secret/. Its methods are safe for concurrent use. Those
+// that may fail take the calling test, and end it then, since tests may share a server.
 type Server struct {
-	// Addr is the address of the server, as http://127.0.0.1:8200. It stays what it is over a restart.
+	// Addr is the address of the server, such as http://127.0.0.1:8200. A restart keeps it.
 	Addr string
-	// RootToken is a token that may do everything. It is another one for each server, and the same one after a restart.
+	// RootToken has all permissions. It differs between servers; a restart keeps it.
 	RootToken string
 	// CACert is the PEM file of the CA that signed the server's certificate, or "" without TLS.
 	CACert string
@@ -87,13 +87,13 @@ type Server struct {
 	config config
 
 	mu        sync.Mutex
-	process   *process // the running server, or the one that ran last
+	process   *process // the last one started
 	unsealKey string
 
 	client atomic.Pointer[http.Client] // trusts the certificate of the running server
 }
 
-// Start starts a server for t, and stops it when t ends. The end of a failed test shows the end of the server's log.
+// Start starts a server, and stops it when t ends. If t has failed, it logs the end of the server's log.
 func Start(t TB, options ...Option) *Server {
 	t.Helper()
 	s, err := New(options...)
@@ -109,7 +109,7 @@ func Start(t TB, options ...Option) *Server {
 	return s
 }
 
-// New starts a server for who has no test at hand, and must call [Server.Close].
+// New starts a server without a test. The caller must call [Server.Close].
 func New(options ...Option) (*Server, error) {
 	binary, err := Binary()
 	if err != nil {
@@ -119,7 +119,7 @@ func New(options ...Option) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("vaultserver: %w", err)
 	}
-	// A token of its own for each server: who answers to it is this server and no other on a port that was lost to another.
+	// The token identifies this server: on a port lost to another process, no other server accepts it.
 	s := &Server{binary: binary, dir: dir, RootToken: "root-" + strings.ToLower(rand.Text())}
 	for _, option := range options {
 		option(&s.config)
@@ -143,13 +143,13 @@ func New(options ...Option) (*Server, error) {
 	return s, nil
 }
 
-// Close stops the server for good and removes its files. It may be called more than once.
+// Close stops the server permanently and removes its files. It may be called more than once.
 func (s *Server) Close() {
 	s.Stop()
 	_ = os.RemoveAll(s.dir)
 }
 
-// Stop kills the server, so that connections to it are refused, until a [Server.Restart]. What it held is lost.
+// Stop kills the server until a [Server.Restart]: connections are refused, and its data is lost.
 func (s *Server) Stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -162,9 +162,8 @@ func (s *Server) stop() {
 	}
 }
 
-// Restart starts the server anew on the port that it had, and stops it first if it runs. Dev mode holds everything in memory: all
-// secrets, mounts, policies and tokens are gone, but for the mount at secret/ and the root token, which are as at the first
-// start. With TLS, CACert has another CA under the name that it had.
+// Restart stops the server if it runs, and starts it on the same port. Dev mode holds everything in memory: secrets, mounts, policies and
+// tokens are gone, except the mount at secret/ and the root token. With TLS, the file CACert has a new CA.
 func (s *Server) Restart(t TB) {
 	t.Helper()
 	s.mu.Lock()
@@ -181,7 +180,7 @@ func (s *Server) Restart(t TB) {
 
 var errPortTaken = errors.New("vaultserver: the port was taken by another process")
 
-// freePort returns a port that was free a moment ago. Vault cannot be asked which port it chose by itself.
+// freePort returns a port that was free a moment ago. Vault does not report a port that it chooses.
 func freePort() (string, error) {
 	listener, err := listen()
 	if err != nil {
@@ -213,7 +212,7 @@ func (s *Server) launch(port string) error {
 	if s.config.tls {
 		s.Addr = "https://" + addr
 		args = append(args, "-dev-tls", "-dev-tls-cert-dir="+s.dir)
-		// The server cannot write to its files of an earlier start.
+		// The server cannot overwrite its files of an earlier start.
 		for _, name := range []string{caFile, "vault-cert.pem", "vault-key.pem"} {
 			_ = os.Remove(filepath.Join(s.dir, name))
 		}
@@ -230,7 +229,7 @@ func (s *Server) launch(port string) error {
 	return nil
 }
 
-// environment is that of the tests, but for what would configure the server.
+// environment returns the tests' environment without variables that configure the server.
 func environment(home string) []string {
 	env := []string{"HOME=" + home, "USERPROFILE=" + home}
 	for _, variable := range os.Environ() {
@@ -260,7 +259,7 @@ func (s *Server) logTail() string {
 	return string(log[max(0, len(log)-logTail):])
 }
 
-// await waits until the process serves and has said what unseals it.
+// await waits until the process serves and has logged its unseal key.
 func (s *Server) await(process *process) error {
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
@@ -283,7 +282,7 @@ func (s *Server) await(process *process) error {
 	}
 }
 
-// unsealKey finds in a log what the dev server prints once it has set itself up.
+// unsealKey returns the unseal key that the dev server logs, or "" if it is not complete yet.
 func unsealKey(log []byte) string {
 	_, after, found := bytes.Cut(log, []byte("Unseal Key: "))
 	key, _, whole := bytes.Cut(after, []byte("\n"))
@@ -293,8 +292,8 @@ func unsealKey(log []byte) string {
 	return string(bytes.TrimSpace(key))
 }
 
-// serves tells whether this server answers, to its own root token, what reads of secrets depend on. A KV engine of version 2
-// refuses everything with 400 for a moment after its mounting and its unsealing.
+// serves reports whether this server, identified by its root token, answers what reads of secrets need. A KV engine of version 2 answers
+// 400 for a moment after its mounting and its unsealing.
 func (s *Server) serves(ctx context.Context) bool {
 	if err := s.trust(); err != nil {
 		return false
@@ -307,7 +306,7 @@ func (s *Server) serves(ctx context.Context) bool {
 	return err == nil && status == http.StatusNotFound
 }
 
-// trust makes a client that trusts the CA that the process has made for itself.
+// trust creates a client that trusts the CA of the process.
 func (s *Server) trust() error {
 	if !s.config.tls {
 		s.client.Store(newClient(nil))
@@ -325,19 +324,19 @@ func (s *Server) trust() error {
 	return nil
 }
 
-// newClient returns a client that leaves no connection behind, and with it no goroutine, and that no proxy stands before.
+// newClient returns a client that uses no proxy, and leaves no connection and no goroutine behind.
 func newClient(tlsConfig *tls.Config) *http.Client {
 	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true, TLSClientConfig: tlsConfig}}
 }
 
-// Do sends a request with the root token: path is what follows /v1/, as "secret/data/app" or "sys/mounts/kv1", with a query
-// perhaps, and body is encoded as JSON unless it is nil. It returns the status and the answer, which is nil if it was empty.
+// Do sends a request with the root token. path follows /v1/, such as "secret/data/app" or "sys/mounts/kv1", and may have a query. body is
+// encoded as JSON unless it is nil. Do returns the status and the answer; an empty answer is nil.
 func (s *Server) Do(t TB, method, path string, body any) (status int, answer map[string]any) {
 	t.Helper()
 	return s.DoAs(t, s.RootToken, method, path, body)
 }
 
-// DoAs is [Server.Do] with another token, or with none if it is "".
+// DoAs is [Server.Do] with another token, or without one if it is "".
 func (s *Server) DoAs(t TB, token, method, path string, body any) (status int, answer map[string]any) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
@@ -349,7 +348,7 @@ func (s *Server) DoAs(t TB, token, method, path string, body any) (status int, a
 	return status, answer
 }
 
-// Must is [Server.Do] for what must succeed: any status but a 2xx ends the test.
+// Must is [Server.Do] that must succeed: any status but a 2xx ends the test.
 func (s *Server) Must(t TB, method, path string, body any) map[string]any {
 	t.Helper()
 	status, answer := s.Do(t, method, path, body)
@@ -359,8 +358,8 @@ func (s *Server) Must(t TB, method, path string, body any) map[string]any {
 	return answer
 }
 
-// Token makes a token. Its policy is rules in HCL, as `path "secret/data/app/*" { capabilities = ["read"] }`, beside the policy
-// that is named default. What else sys/auth/token/create takes stands in options: ttl, num_uses, no_default_policy.
+// Token creates a token with the policy rules, in HCL such as `path "secret/data/app/*" { capabilities = ["read"] }`, in addition to the
+// policy default. options are other parameters of auth/token/create: ttl, num_uses, no_default_policy.
 func (s *Server) Token(t TB, rules string, options map[string]any) string {
 	t.Helper()
 	name := "policy-" + strings.ToLower(rand.Text())
@@ -382,7 +381,7 @@ func (s *Server) Seal(t TB) {
 	s.Must(t, http.MethodPut, "sys/seal", nil)
 }
 
-// Unseal unseals the server, and returns when it serves secrets again. What it held before it was sealed is there.
+// Unseal unseals the server with its data, and returns when it serves secrets again.
 func (s *Server) Unseal(t TB) {
 	t.Helper()
 	s.mu.Lock()
@@ -398,8 +397,8 @@ func (s *Server) Unseal(t TB) {
 	}
 }
 
-// Pause freezes the server until a [Server.Resume]: it still accepts connections and requests, and answers none. From its return
-// on no request is answered. It works on Unix only.
+// Pause freezes the server until a [Server.Resume]: it accepts connections and requests, and answers none. After Pause returns, no request
+// is answered. It works on Unix only.
 func (s *Server) Pause(t TB) {
 	t.Helper()
 	s.mu.Lock()
@@ -407,7 +406,7 @@ func (s *Server) Pause(t TB) {
 	if err := s.process.pause(); err != nil {
 		t.Fatalf("vaultserver: %v", err)
 	}
-	// The signal takes effect a little after it was sent.
+	// The signal takes effect after a short time.
 	for {
 		ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
 		_, _, err := s.do(ctx, "", http.MethodGet, "sys/health", nil)
@@ -418,7 +417,7 @@ func (s *Server) Pause(t TB) {
 	}
 }
 
-// Resume lets the server go on. It answers then what it was sent while it was frozen.
+// Resume unfreezes the server, which then answers the requests it received meanwhile.
 func (s *Server) Resume(t TB) {
 	t.Helper()
 	s.mu.Lock()
@@ -459,7 +458,7 @@ func (s *Server) do(
 		return response.StatusCode, nil, nil
 	}
 	if err := json.Unmarshal(raw, &answer); err != nil {
-		return 0, nil, fmt.Errorf("status %d, and no JSON object: %w", response.StatusCode, err)
+		return 0, nil, fmt.Errorf("status %d without a JSON object: %w", response.StatusCode, err)
 	}
 	return response.StatusCode, answer, nil
 }

@@ -24,10 +24,10 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/vaultserver"
 )
 
-// testing.TB is what the tests hand in.
+// A testing.TB is a TB.
 var _ vaultserver.TB = testing.TB(nil)
 
-var shared vaultserver.Shared // the server of the tests that leave it as it is
+var shared vaultserver.Shared // for tests that do not change it
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(shared.Main(m)) }
 
@@ -36,14 +36,14 @@ func secret(value string) map[string]any {
 	return map[string]any{"data": map[string]any{"password": value}}
 }
 
-// password is what a read of KV v2 found.
+// password returns the password in the answer to a read of KV v2.
 func password(answer map[string]any) any {
 	data, _ := answer["data"].(map[string]any)
 	data, _ = data["data"].(map[string]any)
 	return data["password"]
 }
 
-// get sends a request as a client under test would, by a connection of its own.
+// get sends a request as a client under test would, on its own connection.
 func get(ctx context.Context, url, token string) (status int, body string, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -63,7 +63,7 @@ func get(ctx context.Context, url, token string) (status int, body string, err e
 func TestReadAndWrite(t *testing.T) {
 	is := is.New(t)
 	server := shared.Get(t)
-	is.Equal(shared.Get(t), server) // it is one server
+	is.Equal(shared.Get(t), server) // the same server
 
 	server.Must(t, "POST", "secret/data/read-and-write", secret("hunter2"))
 	status, answer := server.Do(t, "GET", "secret/data/read-and-write", nil)
@@ -78,7 +78,7 @@ func TestReadAndWrite(t *testing.T) {
 	is.Equal(answer, nil) // an empty answer is nil
 
 	status, _ = server.DoAs(t, "", "GET", "secret/data/read-and-write", nil)
-	is.Equal(status, http.StatusForbidden) // no token
+	is.Equal(status, http.StatusForbidden) // without a token
 }
 
 func TestToken(t *testing.T) {
@@ -91,7 +91,7 @@ func TestToken(t *testing.T) {
 	status, _ = server.DoAs(t, token, "GET", "secret/data/other", nil)
 	is.Equal(status, http.StatusForbidden)
 	status, answer := server.DoAs(t, token, "GET", "secret/data/allowed/x", nil)
-	is.Equal(status, http.StatusForbidden) // it is used up
+	is.Equal(status, http.StatusForbidden) // used up
 	is.True(strings.Contains(fmt.Sprint(answer["errors"]), "invalid token"))
 }
 
@@ -119,19 +119,19 @@ func TestStopAndRestart(t *testing.T) {
 	token, addr := server.RootToken, server.Addr
 
 	server.Stop()
-	server.Stop() // a second one does nothing
+	server.Stop() // a second Stop does nothing
 	_, _, err := get(t.Context(), server.Addr+"/v1/sys/health", "")
-	is.True(err != nil) // nobody listens
+	is.True(err != nil) // refused
 
 	server.Restart(t)
 	is.Equal(server.Addr, addr)
 	is.Equal(server.RootToken, token)
 	status, _ := server.Do(t, "GET", "secret/data/app", nil)
-	is.Equal(status, http.StatusNotFound) // the secret is lost, and the token is good
+	is.Equal(status, http.StatusNotFound) // the secret is lost, the token is valid
 
-	server.Restart(t) // it stops a running server, too
+	server.Restart(t) // also stops a running server
 	server.Seal(t)
-	server.Unseal(t) // by the key of this start
+	server.Unseal(t) // with the key of this start
 }
 
 func TestTLS(t *testing.T) {
@@ -140,7 +140,7 @@ func TestTLS(t *testing.T) {
 	server := vaultserver.Start(t, vaultserver.WithTLS())
 	is.True(strings.HasPrefix(server.Addr, "https://127.0.0.1:"))
 
-	// The CA of the file is what it takes, and without it there is no connection.
+	// The CA in the file is sufficient and necessary.
 	pem, err := os.ReadFile(server.CACert)
 	is.NoErr(err)
 	pool := x509.NewCertPool()
@@ -156,7 +156,7 @@ func TestTLS(t *testing.T) {
 	var unknown x509.UnknownAuthorityError
 	is.True(errors.As(err, &unknown))
 
-	// A recorder in front, and the harness itself, go on after a restart, which makes another CA.
+	// A recorder and the harness work after a restart, which creates another CA.
 	recorder := server.Record(t)
 	server.Restart(t)
 	again, err := os.ReadFile(server.CACert)
@@ -189,7 +189,7 @@ func TestTwoServers(t *testing.T) {
 		is.Equal(password(server.Must(t, "GET", "secret/data/app", nil)), fmt.Sprint("value ", i))
 	}
 	status, _ := servers[0].DoAs(t, servers[1].RootToken, "GET", "secret/data/app", nil)
-	is.Equal(status, http.StatusForbidden) // the token of the one is nothing to the other
+	is.Equal(status, http.StatusForbidden) // the other server rejects the token
 	servers[0].Stop()
 	servers[1].Must(t, "GET", "secret/data/app", nil)
 }
@@ -228,7 +228,7 @@ func TestRecorder(t *testing.T) {
 	is.True(recorder.Saw("version=1"))
 	is.True(!recorder.Saw("another token"))
 
-	// It answers by itself what no real server gives on demand, and what it hands on is not changed by that.
+	// Intercepted requests get the recorder's answer; others are forwarded unchanged.
 	recorder.Reset()
 	recorder.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 		if r.URL.RawQuery == "" {
@@ -249,16 +249,16 @@ func TestRecorder(t *testing.T) {
 	is.Equal(recorder.Count("", ""), 2)
 	recorder.Intercept(nil)
 
-	// What the server does not answer is counted as well, and has no status.
+	// Unanswered requests are recorded with status 0.
 	recorder.Reset()
 	server.Stop()
 	_, _, err = get(t.Context(), url, server.RootToken)
-	is.True(errors.Is(err, io.EOF)) // the connection was cut
+	is.True(errors.Is(err, io.EOF)) // cut
 	is.Equal(len(recorder.Requests()), 1)
 	is.Equal(recorder.Requests()[0].Status, 0)
 }
 
-// A recorder before a handler stands for another host, and tells what that saw of a token.
+// A recorder in front of a handler represents another host, and shows whether that saw a token.
 func TestRecorderOfAnotherHost(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
@@ -282,7 +282,7 @@ func TestBlackHole(t *testing.T) {
 	is.Equal(hole.Connections(), 1)
 }
 
-// fatal is a test that is told to end, in its place.
+// fatal is a TB that records Fatalf instead of failing.
 type fatal struct {
 	testing.TB
 
@@ -294,7 +294,7 @@ func (f *fatal) Fatalf(format string, args ...any) {
 	runtime.Goexit()
 }
 
-// told returns with which words f ends its test.
+// told returns the text by which f ends its test.
 func told(t *testing.T, f func(t vaultserver.TB)) string {
 	t.Helper()
 	test, done := &fatal{TB: t}, make(chan struct{})
@@ -320,24 +320,24 @@ func TestFatal(t *testing.T) {
 	defer listener.Close()
 	is.True(strings.Contains(told(t, server.Restart), "the port was taken by another process"))
 	is.NoErr(listener.Close())
-	server.Restart(t) // a failed start is no obstacle to another
+	server.Restart(t) // a start works after a failed one
 }
 
-// A server that does not start fails at once, and says why in its own words.
+// A server that does not start is an error at once, with the end of its log.
 func TestNoServer(t *testing.T) {
 	is := is.New(t)
 	start := time.Now()
 	_, err := vaultserver.New(vaultserver.WithFlags("-no-such-flag"))
 	is.True(err != nil)
 	is.True(strings.Contains(err.Error(), "no-such-flag"))
-	is.True(time.Since(start) < 30*time.Second) // it does not wait for the end of its patience
+	is.True(time.Since(start) < 30*time.Second) // does not wait for the timeout
 
 	t.Setenv("VAULT_TEST_BINARY", filepath.Join(t.TempDir(), "none"))
 	_, err = vaultserver.New()
 	is.True(errors.Is(err, os.ErrNotExist))
 }
 
-// Nothing is left of a server that was stopped: no process, no goroutine, no file.
+// A stopped server leaves no process, goroutine or file.
 func TestNothingIsLeft(t *testing.T) {
 	is := is.New(t)
 	temporary := t.TempDir()
@@ -345,7 +345,7 @@ func TestNothingIsLeft(t *testing.T) {
 	ignore := goleak.IgnoreCurrent()
 	server, err := vaultserver.New()
 	is.NoErr(err)
-	is.True(goleak.Find(ignore) != nil) // the control: the one that waits for the process
+	is.True(goleak.Find(ignore) != nil) // the control: a goroutine waits for the process
 	server.Close()
 	server.Close()
 	is.NoErr(goleak.Find(ignore))

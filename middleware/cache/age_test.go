@@ -85,7 +85,7 @@ func TestAges(t *testing.T) {
 }
 
 func TestStaleNeverHidesAnyOtherFailure(t *testing.T) {
-	classes := map[error]bool{ // and whether the old value is not served after it
+	classes := map[error]bool{ // true if the old value is not served after it
 		secrets.ErrNotFound:         true,
 		secrets.ErrDeleted:          true,
 		secrets.ErrFieldNotFound:    true,
@@ -102,7 +102,7 @@ func TestStaleNeverHidesAnyOtherFailure(t *testing.T) {
 			f.answers(class)
 			f.at(time.Minute)
 			f.fails(class, 2)
-			f.fails(class, 3) // no failure but an outage is remembered
+			f.fails(class, 3) // only outages have a back-off
 			f.answers(secrets.ErrUnavailable)
 			if over {
 				f.fails(secrets.ErrUnavailable, 4) // the old value is gone for good
@@ -126,7 +126,7 @@ func TestDeadlineOfTheCallerServesStale(t *testing.T) {
 		f.NoErr(err)
 		f.True(got.Meta().Stale)
 		f.Equal(time.Since(f.began), time.Minute+25*time.Millisecond)
-		f.staleAnswer(1, 2) // the renewal goes on, and nobody waits for it
+		f.staleAnswer(1, 2) // the renewal goes on in the background
 		f.at(time.Minute + 2*time.Second - 1)
 		f.staleAnswer(1, 2)
 		f.at(time.Minute + 2*time.Second)
@@ -141,7 +141,7 @@ func TestDeadlineOfTheCallerServesStale(t *testing.T) {
 		got, err := f.layer.Fetch(ctx, db)
 		f.Equal(err, context.Canceled)
 		f.True(got.IsZero())
-		within(f.I, patience, func() { f.staleAnswer(1, 3) }) // one that waits for nobody's fetch
+		within(f.I, maxWait, func() { f.staleAnswer(1, 3) }) // with a wait of its own
 		f.at(time.Minute + 2*time.Second)
 		f.fresh(2, 3)
 	})
@@ -152,7 +152,7 @@ func TestDeadlineOfTheCallerServesStale(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 		defer cancel()
 		rs := fetchAll(ctx, f.layer, "cold", "db")
-		f.Equal(rs[0].Err, context.DeadlineExceeded) // there is nothing old to serve
+		f.Equal(rs[0].Err, context.DeadlineExceeded) // there is no old value to serve
 		f.NoErr(rs[1].Err)
 		f.True(rs[1].Secret.Meta().Stale)
 		f.staleAnswer(1, 3)
@@ -165,7 +165,7 @@ func TestDeadlineOfTheCallerServesStale(t *testing.T) {
 		defer cancel()
 		_, err := f.layer.Fetch(ctx, db)
 		f.Equal(err, context.DeadlineExceeded)
-		f.fresh(2, 2) // and nothing of that is remembered
+		f.fresh(2, 2) // and the cancellation left nothing behind
 	})
 }
 

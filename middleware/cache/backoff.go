@@ -12,10 +12,10 @@ const (
 	backoffSpread = 0.2
 )
 
-// backoff returns how long to wait after that many failures in a row.
+// backoff returns the back-off after that many failures in a row, with the spread.
 func backoff(failures int) time.Duration { return spread(backoffStep(failures), backoffSpread) }
 
-// backoffStep is backoff before the spread.
+// backoffStep is backoff without the spread.
 func backoffStep(failures int) time.Duration {
 	d := backoffMin
 	for range failures - 1 {
@@ -26,7 +26,7 @@ func backoffStep(failures int) time.Duration {
 	return d
 }
 
-// spread returns a duration drawn evenly from d ± fraction.
+// spread returns a random duration, evenly distributed over d ± fraction.
 func spread(d time.Duration, fraction float64) time.Duration {
 	if fraction == 0 {
 		return d

@@ -27,7 +27,7 @@ func several(prefix string, n int) []string {
 	return paths
 }
 
-// calling returns a Fetcher whose fetches answer decides, and which note that they were in call, unless that is nil.
+// calling returns a Fetcher that calls answer for each fetch and records, unless call is nil, that call answered it.
 func calling(call *atomic.Pointer[fetchctx.Batch], answer func(ref secrets.Ref) error) fetchFunc {
 	return func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 		if b := call.Load(); b != nil {
@@ -48,8 +48,8 @@ func newCall(size int) *fetchctx.Batch {
 
 func unavailable(secrets.Ref) error { return secrets.NewError(secrets.ErrUnavailable, "") }
 
-// TestACallOfSeveralFailsOnce has 20 fetches fail in one call of the server.
-func TestACallOfSeveralFailsOnce(t *testing.T) {
+// Twenty fetches that fail in one call of the server count once.
+func TestAFailedBatchCountsOnce(t *testing.T) {
 	is := is.New(t)
 	var call atomic.Pointer[fetchctx.Batch]
 	layer := newLayer(cache.New(), calling(&call, unavailable))
@@ -63,7 +63,7 @@ func TestACallOfSeveralFailsOnce(t *testing.T) {
 	is.True(layer.Outage())
 	is.NoErr(layer.Close())
 
-	// The control: calls of their own.
+	// Control: each fetch in a call of its own.
 	call.Store(nil)
 	layer = newLayer(cache.New(), calling(&call, unavailable))
 	fetchAll(t.Context(), layer, several("", 20)...)
@@ -71,9 +71,8 @@ func TestACallOfSeveralFailsOnce(t *testing.T) {
 	is.NoErr(layer.Close())
 }
 
-// TestACallOfSeveralIsOfMoreThanOneDocument has documents with values fail three times: one alone may be what is sick, two in one call
-// are not, though the call counts once.
-func TestACallOfSeveralIsOfMoreThanOneDocument(t *testing.T) {
+// Documents with values fail three times. One document may fail on its own. Two in one call show an outage, though the call counts once.
+func TestAFailedBatchIsOfSeveralDocuments(t *testing.T) {
 	for _, paths := range [][]string{{"a"}, {"a", "b"}} {
 		is := is.New(t)
 		var call atomic.Pointer[fetchctx.Batch]
@@ -99,8 +98,8 @@ func TestACallOfSeveralIsOfMoreThanOneDocument(t *testing.T) {
 	}
 }
 
-// TestACallThatAnswersOneIsNoFailure has the failures of a call judged before its answer, and after it.
-func TestACallThatAnswersOneIsNoFailure(t *testing.T) {
+// The failures of a batch are recorded before its answer, and after it.
+func TestABatchWithAnAnswerIsNoFailure(t *testing.T) {
 	for _, order := range [][]string{{"bad", "good"}, {"good", "bad"}} {
 		is := is.New(t)
 		var call atomic.Pointer[fetchctx.Batch]
@@ -135,13 +134,13 @@ func TestACallThatAnswersOneIsNoFailure(t *testing.T) {
 				is.True(!layer.Outage())
 			}
 		}
-		fail() // the control
+		fail() // control
 		is.True(layer.Outage())
 		is.NoErr(layer.Close())
 	}
 }
 
-// TestBatchesInAnOutage counts the calls that an outage costs: those that open the breaker, one for each probe, and no more.
+// TestBatchesInAnOutage counts the calls in an outage: those that open the breaker, and one for each probe.
 func TestBatchesInAnOutage(t *testing.T) {
 	outages := map[string]struct {
 		begin func(b *secretstest.Backend) (end func())
@@ -174,7 +173,7 @@ func TestBatchesInAnOutage(t *testing.T) {
 				fails(0, all[60:])
 				r.Equal(r.backend.Calls(), 3)
 				time.Sleep(past(firstStep))
-				fails(min(outage.costs, patience), all[60:])
+				fails(min(outage.costs, maxWait), all[60:])
 				r.Equal(r.backend.Calls(), 4)
 
 				end()
@@ -182,7 +181,7 @@ func TestBatchesInAnOutage(t *testing.T) {
 				found, err := r.GetMany(t.Context(), all[60:]...)
 				r.NoErr(err)
 				r.Equal(len(found), 20)
-				if name == "refused" { // the probe that hung has brought its document
+				if name == "refused" { // the probe that hung has fetched its document
 					r.Equal(r.backend.Calls(), 6) // a probe, and the other 19
 				}
 			})
@@ -190,7 +189,7 @@ func TestBatchesInAnOutage(t *testing.T) {
 	}
 }
 
-// TestBatchesAreFull has many more documents than a GetMany asks for at a time: each that is answered lets the next one go on.
+// TestBatchesAreFull reads many more documents than a GetMany fetches at a time: each that is answered lets the next one go on.
 func TestBatchesAreFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newBatchRemote(t, 2000, 20)
@@ -202,7 +201,7 @@ func TestBatchesAreFull(t *testing.T) {
 	})
 }
 
-// TestGetManyWaitsForItsProbe lets the probe of one document take a while: the others of the GetMany wait, and are had then.
+// While the probe of one document takes its time, the other documents of the GetMany wait. Then they are fetched.
 func TestGetManyWaitsForItsProbe(t *testing.T) {
 	const keys = 60
 	setup := func(t *testing.T) (*remote, []string) {
@@ -215,7 +214,7 @@ func TestGetManyWaitsForItsProbe(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		r, all := setup(t)
-		r.backend.SetLatency(patience - 1)
+		r.backend.SetLatency(maxWait - 1)
 		found, err := r.GetMany(t.Context(), all...)
 		r.NoErr(err)
 		r.Equal(len(found), keys)
@@ -223,18 +222,18 @@ func TestGetManyWaitsForItsProbe(t *testing.T) {
 	t.Run("not longer than a probe is waited for", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r, all := setup(t)
-			r.backend.SetLatency(patience + 1)
-			within(r.I, patience, func() { // though they come in several rows of 16
+			r.backend.SetLatency(maxWait + 1)
+			within(r.I, maxWait, func() { // though they come in several rows of 16
 				found, err := r.GetMany(t.Context(), all...)
 				r.True(err != nil)
 				r.Equal(len(found), 0)
 			})
 		})
 	})
-	t.Run("nor than its own deadline allows", func(t *testing.T) {
+	t.Run("not longer than its own deadline allows", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r, all := setup(t)
-			r.backend.SetLatency(patience - 1)
+			r.backend.SetLatency(maxWait - 1)
 			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 			defer cancel()
 			_, err := r.GetMany(ctx, all...)
@@ -245,7 +244,7 @@ func TestGetManyWaitsForItsProbe(t *testing.T) {
 	t.Run("cancelled", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r, all := setup(t)
-			r.backend.SetLatency(patience - 1)
+			r.backend.SetLatency(maxWait - 1)
 			ctx, cancel := context.WithCancel(t.Context())
 			time.AfterFunc(100*time.Millisecond, cancel)
 			within(r.I, 100*time.Millisecond, func() {
@@ -253,7 +252,7 @@ func TestGetManyWaitsForItsProbe(t *testing.T) {
 				r.True(err != nil)
 				r.Equal(len(found), 0)
 			})
-			time.Sleep(patience)
+			time.Sleep(maxWait)
 			r.backend.SetLatency(0)
 			r.has(false, all...) // the probe has closed the breaker all the same
 		})
@@ -265,7 +264,7 @@ func TestGetManyWaitsForItsProbe(t *testing.T) {
 			var wg sync.WaitGroup
 			wg.Go(func() {
 				found, err := r.GetMany(t.Context(), all...)
-				r.True(errors.Is(err, secrets.ErrClosed)) // that of the probe; the others are unavailable
+				r.True(errors.Is(err, secrets.ErrClosed)) // of the probe; the others are unavailable
 				r.Equal(len(found), 0)
 			})
 			synctest.Wait()
@@ -273,10 +272,10 @@ func TestGetManyWaitsForItsProbe(t *testing.T) {
 			wg.Wait()
 		})
 	})
-	t.Run("the control: another call does not wait", func(t *testing.T) {
+	t.Run("control: another call does not wait", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r, all := setup(t)
-			r.backend.SetLatency(patience - 1)
+			r.backend.SetLatency(maxWait - 1)
 			var wg sync.WaitGroup
 			wg.Go(func() {
 				_, err := r.Get(t.Context(), all[0])

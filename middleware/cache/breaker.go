@@ -15,65 +15,67 @@ import (
 const (
 	// openAfter is how many counted failures in a row open the breaker.
 	openAfter = 3
-	// maxEndpoints is how many endpoints of a backend have a breaker of their own. The documents of others have their back-offs alone.
+	// maxEndpoints is how many endpoints of a backend have a breaker. Documents of further endpoints only have back-offs.
 	maxEndpoints = 64
 )
 
-// breaker is the circuit breaker of an endpoint: what fetches have shown of it as a whole. It is closed while the endpoint answers.
+// breaker is the circuit breaker of an endpoint.
 //
-// A fetch that finds the endpoint unavailable counts if its document is known to be good, since memory has a value of it, or if the
-// endpoint has never answered anything. Any other failure is evidence about its own document alone: keys from outside must not open the
-// breaker of a healthy backend. Failures of one batch count once. openAfter counted failures in a row open the breaker, if they are of
-// two documents or more, or if memory has only one that could fail so. All of them have begun after the last answer.
+// A failed fetch counts if its document is known: the cache has a value of it that may be served, or the endpoint has never answered.
+// Other failures concern only their own document, since keys from outside must not open the breaker of a healthy backend. Failures of
+// one batch count once. openAfter counted failures in a row open the breaker. They must be of two documents or more, unless the cache
+// holds only one whose failure would count. All of these fetches began after the last answer.
 //
-// While it is open, readers are answered at once. When a step of the back-off is over, it is half-open: the fetch of the next reader
-// is the probe. Any answer closes it. Several documents may be sick, and read more often than others: so those that have not failed may
-// cause a probe a little before those that have. The breaker takes the place of the back-offs of documents: while it is open, it alone
-// says when the endpoint is asked, and when it closes, those that were noted before are void.
+// While the breaker is open, reads return at once. After a step of the back-off it is half-open, and the fetch of the next reader is the
+// probe. Any answer closes it. Documents that have not failed may be probed a little earlier than those that have. Otherwise a few
+// documents that fail on their own, and are read often, would take all probes.
+//
+// The breaker replaces the back-offs of documents. While it is open, only the breaker decides when the endpoint is asked. When it closes,
+// the back-offs from before are void.
 type breaker struct {
-	inert     bool                    // it never opens
-	state     atomic.Pointer[opening] // nil while closed; written under mu, read without
-	ended     atomic.Uint64           // how often it has closed; written under mu, read without
-	seen      atomic.Bool             // the endpoint has answered at least once
-	documents atomic.Int64            // in memory, values, not-founds and back-offs
-	values    atomic.Int64            // in memory
+	inert        bool                      // never opens
+	state        atomic.Pointer[openState] // nil while closed; written under mu, read without
+	closings     atomic.Uint64             // counts how often it has closed; written under mu, read without
+	everAnswered atomic.Bool               // the endpoint has answered at least once
+	documents    atomic.Int64              // entries of the endpoint: values, not-founds and back-offs
+	values       atomic.Int64              // entries that are values
 
-	mu       sync.Mutex // may be taken under Cache.mu, and holds none itself
-	failures int        // that count, in a row
-	of       docKey     // one of the documents of those failures
-	several  bool       // they are of two documents or more
-	next     int        // the number of the next fetch to begin
-	floor    int        // the lowest number whose failure counts: those below began before the last answer
+	mu       sync.Mutex // may be taken under Cache.mu; no lock is taken under it
+	failures int        // counted failures in a row
+	of       docKey     // one of the documents that failed
+	several  bool       // two documents or more have failed
+	next     int        // number of the next fetch
+	floor    int        // failures of fetches below it do not count: they began before the last answer
 }
 
-// opening is the state of a breaker that is open. It is immutable.
-type opening struct {
+// openState is the state of an open breaker. It is immutable.
+type openState struct {
 	failures int            // in a row
 	last     *secrets.Error // the last of them
 	step     int            // of the back-off
-	known    gate           // for documents whose failures count
-	others   gate           // for those that may be sick by themselves; they must not hold up the known ones
+	known    schedule       // for documents whose failures count
+	others   schedule       // for all others: their failures must not delay the probes of the known ones
 }
 
-// gate says when one kind of documents may be asked for while a breaker is open.
-type gate struct {
-	at    age   // not before it, for documents that have failed
-	early age   // for those that have not; it is no later
+// schedule is when documents of one kind may be probed while a breaker is open.
+type schedule struct {
+	at    age   // the earliest probe of a document that has failed
+	early age   // the earliest probe of any other document; not later than at
 	probe *task // under way, or nil
 }
 
-// opensAt returns when a document that has failed, or has not, may be asked for.
-func (g gate) opensAt(failed bool) age {
+// dueAt returns the earliest time to probe a document. failed reports whether the document's last fetch failed.
+func (s schedule) dueAt(failed bool) age {
 	if failed {
-		return g.at
+		return s.at
 	}
-	return g.early
+	return s.early
 }
 
-// holds reports whether g keeps readers from asking for a document that has failed, or has not.
-func (g gate) holds(failed bool, now age) bool { return now < g.opensAt(failed) || g.probe != nil }
+// blocks reports whether a document must not be probed now.
+func (s schedule) blocks(failed bool, now age) bool { return now < s.dueAt(failed) || s.probe != nil }
 
-func (o *opening) gate(known bool) *gate {
+func (o *openState) schedule(known bool) *schedule {
 	if known {
 		return &o.known
 	}
@@ -100,7 +102,7 @@ func (k *keyspace) breakerOf(d docKey) *breaker {
 	return b
 }
 
-// endpointOf calls the backend's function. One that panics has one endpoint.
+// endpointOf returns the endpoint of ref. If the backend's function panics, it returns "".
 func (k *keyspace) endpointOf(ref secrets.Ref) (name string) {
 	defer func() { _ = recover() }()
 	return k.endpoint(ref)
@@ -116,10 +118,10 @@ func (k *keyspace) breakers(f func(b *breaker)) {
 	}
 }
 
-// opening returns the state in which b is open, or nil.
-func (b *breaker) opening() *opening { return b.state.Load() }
+// open returns the state of b while it is open, and nil while it is closed.
+func (b *breaker) open() *openState { return b.state.Load() }
 
-// attempt is a fetch whose outcome counts.
+// attempt is a fetch whose outcome the breaker records.
 type attempt struct {
 	document docKey
 	number   int
@@ -134,28 +136,27 @@ func (b *breaker) begin(now age, d docKey) attempt {
 	return attempt{number: b.next - 1, began: now, document: d}
 }
 
-// answered notes that the endpoint has answered. What began before may still fail, and says nothing about the time after.
+// answered records that the endpoint has answered. Failures of fetches that began before do not count any more.
 func (b *breaker) answered() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.seen.Store(true)
+	b.everAnswered.Store(true)
 	b.failures, b.floor = 0, b.next
 	if b.state.Load() != nil {
-		b.ended.Add(1) // first: whoever sees that it is closed must see no back-off of the time when it was open
+		b.closings.Add(1) // before the state: a reader that finds the breaker closed must not apply a void back-off
 		b.state.Store(nil)
 	}
 }
 
-// verdict is what a failure shows.
-type verdict struct {
-	known   bool // its document is good, or the endpoint has never answered: see breaker
-	counts  bool // it is evidence about the endpoint
-	counted bool // another document of the same batch has counted for the failure
+// evidence is how a failure counts.
+type evidence struct {
+	known   bool // its document is known: see breaker
+	counts  bool // it counts for the endpoint
+	counted bool // another document of the same batch has been counted for it already
 }
 
-// failed notes that a found the endpoint unavailable, with err. Only the first that has begun since the last step was over begins
-// the next one: the others say nothing new, however many they are.
-func (b *breaker) failed(a attempt, err error, now age, v verdict) {
+// failed records that a found the endpoint unavailable, with err.
+func (b *breaker) failed(a attempt, err error, now age, v evidence) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.inert || a.number < b.floor {
@@ -171,20 +172,20 @@ func (b *breaker) failed(a attempt, err error, now age, v verdict) {
 		if v.counts {
 			s.failures, s.last = b.failures, asError(err)
 		}
-		s.next(a.began, now, v.known)
+		s.advance(a.began, now, v.known)
 		b.state.Store(&s)
-	case v.counts && b.failures >= openAfter && (b.several || b.isAlone()):
-		// The first step is that of a document that has failed as often.
-		s := opening{step: openAfter - 1, failures: b.failures, last: asError(err)}
-		s.next(a.began, now, true)
+	case v.counts && b.failures >= openAfter && (b.several || b.hasOneDocument()):
+		// The back-off begins where that of a document with as many failures would be.
+		s := openState{step: openAfter - 1, failures: b.failures, last: asError(err)}
+		s.advance(a.began, now, true)
 		b.state.Store(&s)
 	}
 }
 
-// knows reports whether a failure of the document of e would count, if memory has e for it, a value or nil.
-func (b *breaker) knows(e *entry) bool { return e != nil && e.isGood() || !b.seen.Load() }
+// isKnown reports whether a failure of the document of e would count. e is nil for a document without an entry.
+func (b *breaker) isKnown(e *entry) bool { return e != nil && e.isServable() || !b.everAnswered.Load() }
 
-// count notes a failure of d that counts. The caller holds b.mu.
+// count counts a failure of d. counted reports whether its batch has been counted already. The caller holds b.mu.
 func (b *breaker) count(d docKey, counted bool) {
 	if !counted {
 		b.failures++
@@ -198,17 +199,18 @@ func (b *breaker) count(d docKey, counted bool) {
 	}
 }
 
-// isAlone reports whether memory has no more than one document whose failure would count.
-func (b *breaker) isAlone() bool {
-	if b.seen.Load() {
+// hasOneDocument reports whether the cache holds at most one document whose failure would count.
+func (b *breaker) hasOneDocument() bool {
+	if b.everAnswered.Load() {
 		return b.values.Load() <= 1
 	}
 	return b.documents.Load() <= 1
 }
 
-// next begins the next step after the failure of a fetch that began then, unless the step has begun since.
-func (o *opening) next(began, now age, known bool) {
-	if began < o.gate(known).early {
+// advance begins the next step of the back-off after a failed fetch. If the fetch began before the current step was over, it does
+// nothing: concurrent failures are one step.
+func (o *openState) advance(began, now age, known bool) {
+	if began < o.schedule(known).early {
 		return
 	}
 	if known {
@@ -222,22 +224,22 @@ func (o *opening) next(began, now age, known bool) {
 	}
 }
 
-// claim makes t the probe, and reports whether there is to be one.
-func (b *breaker) claim(t *task, known, failed bool, now age) bool {
+// claimProbe makes t the probe, if one is due, and reports whether it did.
+func (b *breaker) claimProbe(t *task, known, failed bool, now age) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	old := b.state.Load()
-	if old == nil || old.gate(known).holds(failed, now) {
+	if old == nil || old.schedule(known).blocks(failed, now) {
 		return false
 	}
 	s := *old
-	s.gate(known).probe = t
+	s.schedule(known).probe = t
 	b.state.Store(&s)
 	return true
 }
 
-// release notes that t is no probe any more.
-func (b *breaker) release(t *task) {
+// releaseProbe ends t as the probe.
+func (b *breaker) releaseProbe(t *task) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	old := b.state.Load()
@@ -245,19 +247,19 @@ func (b *breaker) release(t *task) {
 		return
 	}
 	s := *old
-	for _, g := range []*gate{&s.known, &s.others} {
-		if g.probe == t {
-			g.probe = nil
+	for _, p := range []*schedule{&s.known, &s.others} {
+		if p.probe == t {
+			p.probe = nil
 		}
 	}
 	b.state.Store(&s)
 }
 
-// maxDetail is the size in bytes up to which the explanation of the last failure is passed on.
+// maxDetail is the longest detail of the last failure that is quoted, in bytes.
 const maxDetail = 200
 
-// failure is the answer to a fetch of ref that the open breaker keeps from the backend.
-func (o *opening) failure(ref secrets.Ref, now age) error {
+// failure returns the error for a read of ref that the open breaker refuses.
+func (o *openState) failure(ref secrets.Ref, now age) error {
 	again := "now"
 	if wait := time.Duration(o.known.at - now); wait > 0 {
 		again = "in about " + max(wait.Round(backoffMin), backoffMin).String()
@@ -270,29 +272,29 @@ func (o *opening) failure(ref secrets.Ref, now age) error {
 	return e
 }
 
-// judge notes what the answer r to a shows of the endpoint of b. call is what brought it. good says that memory had a value of the
-// document that could be served.
-func (b *breaker) judge(a attempt, r secrets.Result, call *fetchctx.Origin, good bool, now age) {
+// record records r, the outcome of a. call is the call of the backend that returned it. servable reports whether the cache had a value
+// of the document that could be served.
+func (b *breaker) record(a attempt, r secrets.Result, call *fetchctx.Origin, servable bool, now age) {
 	switch {
 	case isAnswer(r):
 		b.answered()
 	case !errors.Is(secrets.Class(r.Err), secrets.ErrUnavailable) || isContextError(r.Err) || hasAnswer(call):
 	default:
-		v := verdict{known: good || !b.seen.Load()}
+		v := evidence{known: servable || !b.everAnswered.Load()}
 		v.counts = v.known && !call.Throttled()
 		v.counted = v.counts && !call.CountFailure()
 		b.failed(a, r.Err, now, v)
 	}
 }
 
-// isAnswer reports whether r shows that the backend answers. To refuse a key, it need not have asked anybody.
+// isAnswer reports whether r shows that the endpoint answers. ErrInvalidKey does not: a backend may return it without a request.
 func isAnswer(r secrets.Result) bool {
 	class := secrets.Class(r.Err)
-	return !saysNothing(r, class) && !errors.Is(class, secrets.ErrInvalidKey) &&
+	return !isNoAnswer(r, class) && !errors.Is(class, secrets.ErrInvalidKey) &&
 		!errors.Is(class, secrets.ErrUnavailable) && !errors.Is(class, secrets.ErrUnknown)
 }
 
-// hasAnswer reports whether call brought an answer for any of its documents.
+// hasAnswer reports whether call returned an answer for any of its documents.
 func hasAnswer(call *fetchctx.Origin) bool {
 	results, _ := call.Results().([]secrets.Result)
 	return slices.ContainsFunc(results, isAnswer)

@@ -72,7 +72,7 @@ func TestWhatCounts(t *testing.T) {
 			f.True(f.open())
 		})
 	}
-	run(t, "the end of a caller's context does not, the failure of its fetch does", nil, func(f *fixture) {
+	run(t, "the end of a caller's context does not count, the failure of its fetch does", nil, func(f *fixture) {
 		f.set(func(s *source) { s.delay, s.err = time.Second, secrets.ErrUnavailable })
 		for n := range 3 {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
@@ -116,9 +116,9 @@ func TestWhatCounts(t *testing.T) {
 	}
 }
 
-// TestOrderOfOutcomes has no dedup around the cache, so that fetches of one document are many.
+// TestOrderOfOutcomes runs without dedup: one document can have many fetches at a time.
 func TestOrderOfOutcomes(t *testing.T) {
-	// began lets n fetches begin that end after delay with err.
+	// began starts n fetches that end with err after delay.
 	began := func(f *fixture, wg *sync.WaitGroup, n int, delay time.Duration, err error) {
 		f.set(func(s *source) { s.delay, s.err = delay, err })
 		for i := range n {
@@ -137,7 +137,7 @@ func TestOrderOfOutcomes(t *testing.T) {
 		f.NoErr(f.ask("answered"))
 		wg.Wait()
 		f.True(!f.open())
-		began(f, &wg, 3, 2*time.Second, secrets.ErrUnavailable) // the control
+		began(f, &wg, 3, 2*time.Second, secrets.ErrUnavailable) // control
 		wg.Wait()
 		f.True(f.open())
 	})
@@ -193,7 +193,7 @@ func TestBreakersAreOfOneBackend(t *testing.T) {
 	})
 }
 
-// TestRefusedKeysAreNoAnswer has a backend refuse keys without asking anybody: that says nothing about its server.
+// A backend refuses keys without a request to its server: that is no answer of the server.
 func TestRefusedKeysAreNoAnswer(t *testing.T) {
 	for class, open := range map[error]bool{secrets.ErrInvalidKey: true, secrets.ErrNotFound: false} {
 		synctest.Test(t, func(t *testing.T) {

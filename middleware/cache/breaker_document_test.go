@@ -12,73 +12,73 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware/cache"
 )
 
-// TestOneSickDocument has one document that cannot be had, and others that can: they must not suffer for it.
-func TestOneSickDocument(t *testing.T) {
-	run(t, "that has a value, beside others", nil, func(f *fixture) {
-		f.warm("sick", "sick too")
+// One document fails, others do not: they must not be affected.
+func TestOneFailingDocument(t *testing.T) {
+	run(t, "that has a value, among others", nil, func(f *fixture) {
+		f.warm("failing", "failing too")
 		for range 10 {
-			f.breakDown("sick")
+			f.breakDown("failing")
 		}
 		f.True(!f.open())
 		f.answers(nil)
 		f.NoErr(f.ask("cold"))
 
-		f.breakDown("sick", "sick", "sick") // the control: after the failure of another one, it is the backend
+		f.breakDown("failing", "failing", "failing") // control: after another document's failure, the breaker opens
 		f.True(!f.open())
-		f.breakDown("sick too")
+		f.breakDown("failing too")
 		f.True(f.open())
 	})
 	run(t, "that has the only value", nil, func(f *fixture) {
-		f.warm("sick")
-		f.breakDown("sick", "sick")
+		f.warm("failing")
+		f.breakDown("failing", "failing")
 		f.True(!f.open())
-		f.breakDown("sick")
+		f.breakDown("failing")
 		f.True(f.open())
 	})
-	run(t, "that has the only value, beside documents without one", nil, func(f *fixture) {
-		f.warm("sick")
+	run(t, "that has the only value, next to documents without one", nil, func(f *fixture) {
+		f.warm("failing")
 		f.answers(secrets.ErrNotFound)
 		f.True(f.ask("none") != nil)
-		f.breakDown("away", "sick", "sick")
+		f.breakDown("away", "failing", "failing")
 		f.True(!f.open())
-		f.breakDown("sick")
+		f.breakDown("failing")
 		f.True(f.open())
 	})
 	run(t, "that is the only one of a backend that has never answered", nil, func(f *fixture) {
-		f.breakDown("sick", "sick")
+		f.breakDown("failing", "failing")
 		f.True(!f.open())
-		f.breakDown("sick")
+		f.breakDown("failing")
 		f.True(f.open())
 	})
-	run(t, "beside another of a backend that has never answered", nil, func(f *fixture) {
-		f.breakDown("sick", "sick too")
+	run(t, "next to another of a backend that has never answered", nil, func(f *fixture) {
+		f.breakDown("failing", "failing too")
 		f.answers(secrets.ErrUnknown) // no answer, and no failure that counts
-		f.True(f.ask("sick three") != nil)
-		f.breakDown("sick")
+		f.True(f.ask("failing three") != nil)
+		f.breakDown("failing")
 		f.True(f.open())
 	})
 }
 
-// TestSickDocumentsTakeNoProbeOfOthers has two documents read a hundred times as often as a healthy one.
-func TestSickDocumentsTakeNoProbeOfOthers(t *testing.T) {
+// Two failing documents are read a hundred times as often as a healthy one.
+func TestFailingDocumentsTakeNoProbeOfOthers(t *testing.T) {
 	for name, warm := range map[string]bool{"never seen": false, "with values": true} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRemote(t, 1)
-				sick := []string{"sick", "sick too"}
+				failing := []string{"failing", "failing too"}
 				if warm {
-					r.backend.Set(sick[0], "v")
-					r.backend.Set(sick[1], "v")
-					_, err := r.GetMany(t.Context(), sick...)
+					r.backend.Set(failing[0], "v")
+					r.backend.Set(failing[1], "v")
+					_, err := r.GetMany(t.Context(), failing...)
 					r.NoErr(err)
 				}
-				r.backend.FailPath(sick[0], secrets.ErrUnavailable)
-				r.backend.FailPath(sick[1], secrets.ErrUnavailable)
-				_, _ = r.Refresh(t.Context(), sick[0])
-				_, _ = r.Refresh(t.Context(), sick[1])
-				_, _ = r.Refresh(t.Context(), sick[0])
+				r.backend.FailPath(failing[0], secrets.ErrUnavailable)
+				r.backend.FailPath(failing[1], secrets.ErrUnavailable)
+				_, _ = r.Refresh(t.Context(), failing[0])
+				_, _ = r.Refresh(t.Context(), failing[1])
+				_, _ = r.Refresh(t.Context(), failing[0])
 				for tick := 0; ; tick++ {
-					for _, key := range sick {
+					for _, key := range failing {
 						_, err := r.Get(t.Context(), key)
 						r.Equal(err == nil, warm)
 					}
@@ -91,30 +91,30 @@ func TestSickDocumentsTakeNoProbeOfOthers(t *testing.T) {
 					r.True(tick < 60_000) // a minute
 					time.Sleep(time.Millisecond)
 				}
-				r.True(r.backend.Fetches(sick[0])+r.backend.Fetches(sick[1]) < 20)
+				r.True(r.backend.Fetches(failing[0])+r.backend.Fetches(failing[1]) < 20)
 			})
 		})
 	}
 }
 
-func TestSickDocumentKeepsItsBackOff(t *testing.T) {
+func TestFailingDocumentKeepsItsBackOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const seconds = 60
 		r := newRemote(t, seconds)
-		r.backend.FailPath("sick", secrets.ErrUnavailable)
+		r.backend.FailPath("failing", secrets.ErrUnavailable)
 		for i := range seconds {
 			r.has(false, numbered(i)) // which closes the breaker
 			for range 100 {
-				r.True(isUnavailable(r.Get(t.Context(), "sick")))
+				r.True(isUnavailable(r.Get(t.Context(), "failing")))
 				time.Sleep(10 * time.Millisecond)
 			}
 		}
-		r.True(r.backend.Fetches("sick") < 20) // as many as a back-off up to 10 s has
+		r.True(r.backend.Fetches("failing") < 20) // as many as with a back-off up to 10 s
 	})
 }
 
-// TestExpiredSickDocumentsTakeNoProbeOfOthers is the same for values past their TTL, of which one is not sick.
-func TestExpiredSickDocumentsTakeNoProbeOfOthers(t *testing.T) {
+// The same for values past their TTL, of which only one can be renewed.
+func TestExpiredFailingDocumentsTakeNoProbeOfOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		backend := &source{}
@@ -131,17 +131,17 @@ func TestExpiredSickDocumentsTakeNoProbeOfOthers(t *testing.T) {
 			is.NoErr(err)
 			return s
 		}
-		_, _, _ = get("sick"), get("sick too"), get("healthy")
+		_, _, _ = get("failing"), get("failing too"), get("healthy")
 		time.Sleep(time.Second)
 		down = true
 		for range 3 {
-			_, _ = layer.Fetch(withFresh(t.Context()), secrets.Ref{Path: "sick"})
-			_, _ = layer.Fetch(withFresh(t.Context()), secrets.Ref{Path: "sick too"})
+			_, _ = layer.Fetch(withFresh(t.Context()), secrets.Ref{Path: "failing"})
+			_, _ = layer.Fetch(withFresh(t.Context()), secrets.Ref{Path: "failing too"})
 		}
 		is.True(layer.Outage())
 		for tick := 0; ; tick++ {
-			is.True(get("sick").Meta().Stale)
-			is.True(get("sick too").Meta().Stale)
+			is.True(get("failing").Meta().Stale)
+			is.True(get("failing too").Meta().Stale)
 			if tick%100 == 99 && !get("healthy").Meta().Stale {
 				break
 			}

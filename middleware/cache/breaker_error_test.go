@@ -49,7 +49,7 @@ func TestBackingOffWhileTheBreakerIsOpen(t *testing.T) {
 		f.Equal(f.layer.BackingOff(), 3) // their own back-offs are over
 		f.answers(nil)
 		time.Sleep(300 * time.Millisecond)
-		f.Equal(f.layer.BackingOff(), 0) // the next reader asks
+		f.Equal(f.layer.BackingOff(), 0) // the next reader makes a probe
 		f.NoErr(f.ask("d"))
 		f.Equal(f.layer.BackingOff(), 0)
 	})

@@ -19,9 +19,9 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware/cache"
 )
 
-// TestStressInOutages lets a backend come and go under all that a program does at once, in the time of a bubble. Nobody gets
-// the value of another key, a failure that is not of the backend, or waits for longer than a fetch and a probe take; and when
-// the backend is back for good, everybody has everything within one step.
+// TestStressInOutages switches a backend off and on under concurrent calls of all kinds, in bubble time. No caller gets the value of
+// another key or a failure that the backend did not have, or waits longer than a fetch and a probe take. When the backend is back, all keys
+// are served within one step.
 func TestStressInOutages(t *testing.T) {
 	for _, batch := range []int{1, 5} {
 		t.Run(fmt.Sprint("batches of ", batch), func(t *testing.T) {
@@ -35,7 +35,7 @@ func stressInOutages(t *testing.T, batch int) {
 	const (
 		keys      = 30
 		slow      = 2 * time.Second
-		gathering = 20 * time.Millisecond // of a batch, at the most
+		gathering = 20 * time.Millisecond // of a batch, at most
 	)
 	r := newBatchRemote(t, keys, batch, cache.WithSize(keys/2), cache.WithTTL(3*time.Second), cache.WithMaxStale(3*time.Second),
 		cache.WithRefreshAhead(0.5))
@@ -98,7 +98,7 @@ func stressInOutages(t *testing.T, batch int) {
 					s, err := r.Get(context.Background(), key)
 					check(key, s, err)
 				}
-				r.True(time.Since(began) <= patience+2*(gathering+slow))
+				r.True(time.Since(began) <= maxWait+2*(gathering+slow))
 				time.Sleep(time.Duration(rand.Int64N(int64(500 * time.Millisecond))))
 			}
 		})
@@ -130,7 +130,7 @@ func stressInOutages(t *testing.T, batch int) {
 	r.Equal(cache.Miscounts(r.memory), nil)
 }
 
-// TestMiscounts is the control of what the stress tests check in the end.
+// TestMiscounts is the control for the last check of the stress tests.
 func TestMiscounts(t *testing.T) {
 	run(t, "", []cache.Option{cache.WithTTL(time.Minute)}, func(f *fixture) {
 		f.warm("a", "b")
@@ -153,9 +153,9 @@ func TestMiscounts(t *testing.T) {
 	})
 }
 
-// TestStressOfEndpoints lets endpoints come and go, hang and refuse, under callers with and without deadlines, with dedup and without.
-// No caller waits for longer than a fetch and its patience, or than its deadline. In the end all of it is there again, and nothing
-// is left of the fetches.
+// TestStressOfEndpoints lets endpoints fail, hang, refuse and recover under callers with and without deadlines, with dedup and without. No
+// caller waits longer than a fetch and maxWait, or longer than its deadline. In the end all documents are served again, and no state of
+// the fetches is left.
 func TestStressOfEndpoints(t *testing.T) {
 	const endpoints, documents, hang = 4, 6, 3 * time.Second
 	for name, layer := range map[string]func(*cache.Cache, secrets.Info, secrets.Fetcher) secrets.Cache{
@@ -197,10 +197,10 @@ func TestStressOfEndpoints(t *testing.T) {
 					wg.Go(func() {
 						for range 200 {
 							time.Sleep(time.Duration(rand.Int64N(int64(500 * time.Millisecond))))
-							ctx, cancel, most := context.Background(), context.CancelFunc(func() {}), patience+2*hang+time.Second
+							ctx, cancel, limit := context.Background(), context.CancelFunc(func() {}), maxWait+2*hang+time.Second
 							if rand.IntN(2) == 0 {
-								most = time.Duration(1 + rand.Int64N(int64(time.Second)))
-								ctx, cancel = context.WithTimeout(ctx, most)
+								limit = time.Duration(1 + rand.Int64N(int64(time.Second)))
+								ctx, cancel = context.WithTimeout(ctx, limit)
 							}
 							ref := secrets.Ref{Path: path()}
 							began := time.Now()
@@ -219,7 +219,7 @@ func TestStressOfEndpoints(t *testing.T) {
 								results = append(results, secrets.Result{Secret: s, Err: err})
 								layer.Memorize(ref.Path, ref, "")
 							}
-							is.True(time.Since(began) <= most)
+							is.True(time.Since(began) <= limit)
 							cancel()
 							for i, r := range results {
 								switch {
@@ -245,7 +245,7 @@ func TestStressOfEndpoints(t *testing.T) {
 						case <-stop:
 							return
 						case <-time.After(time.Duration(rand.Int64N(int64(2 * time.Second)))):
-							weather[rand.IntN(endpoints)].Store(max(0, rand.Int64N(7)-2)) // it is fine every second time
+							weather[rand.IntN(endpoints)].Store(max(0, rand.Int64N(7)-2)) // every second time, it works
 						}
 					}
 				})

@@ -20,10 +20,10 @@ import (
 const (
 	firstStep = 400 * time.Millisecond // of the back-off of the breaker, ±20 %
 	timeout   = 5 * time.Second        // the default of the Client
-	patience  = time.Second
+	maxWait   = time.Second
 )
 
-// past returns what is longer than a step of about d.
+// past returns a duration that is longer than a step of about d.
 func past(d time.Duration) time.Duration { return d*12/10 + 1 }
 
 // within checks that f takes exactly d.
@@ -52,7 +52,7 @@ func newRemote(t *testing.T, keys int, opts ...cache.Option) *remote {
 	return newBatchRemote(t, keys, 1, opts...)
 }
 
-// newBatchRemote returns a remote whose server takes so many documents in a call.
+// newBatchRemote returns a remote whose server takes that many documents in a call.
 func newBatchRemote(t *testing.T, keys, batch int, opts ...cache.Option) *remote {
 	t.Helper()
 	documents := make(map[string]string)
@@ -69,7 +69,7 @@ func newBatchRemote(t *testing.T, keys, batch int, opts ...cache.Option) *remote
 
 func numbered(i int) string { return fmt.Sprintf("key-%d", i) }
 
-// has checks that keys are had at once, and are as fresh as they should be.
+// has checks that keys are returned at once, and whether they are stale.
 func (r *remote) has(stale bool, keys ...string) {
 	r.Helper()
 	for _, key := range keys {
@@ -82,7 +82,7 @@ func (r *remote) has(stale bool, keys ...string) {
 	}
 }
 
-// fails checks that keys are unavailable after d each.
+// fails checks that each of keys is unavailable after exactly d.
 func (r *remote) fails(d time.Duration, keys ...string) {
 	r.Helper()
 	for _, key := range keys {
@@ -93,7 +93,7 @@ func (r *remote) fails(d time.Duration, keys ...string) {
 	}
 }
 
-// breakDown makes the backend fail at once, and the breaker open.
+// breakDown makes the backend fail at once, and opens the breaker.
 func (r *remote) breakDown(keys ...string) {
 	r.Helper()
 	r.backend.Fail(secrets.ErrUnavailable)
@@ -116,9 +116,9 @@ func TestColdStartInAnOutage(t *testing.T) {
 		r.fails(0, all[3:]...)
 		r.Equal(r.backend.Calls(), 3)
 
-		// One waits for a probe, with patience; the others do not.
+		// One waits for its probe up to maxWait; the others do not wait.
 		time.Sleep(past(firstStep))
-		r.fails(patience, all[0])
+		r.fails(maxWait, all[0])
 		r.fails(0, all...)
 		r.Equal(r.backend.Calls(), 4)
 	})
@@ -142,8 +142,8 @@ func TestColdStartInAnOutage(t *testing.T) {
 			together(timeout)
 			r.Equal(r.backend.Calls(), keys)
 			together(0)
-			time.Sleep(past(firstStep)) // all of them were one step
-			together(patience)
+			time.Sleep(past(firstStep)) // all failures were one step
+			together(maxWait)
 			r.Equal(r.backend.Calls(), keys+1)
 		})
 	})
@@ -153,7 +153,7 @@ func TestColdStartInAnOutage(t *testing.T) {
 			defer r.backend.Block()()
 			together := func(d time.Duration) {
 				within(r.I, d, func() {
-					found, err := r.GetMany(context.Background(), all[:16]...) // those that go together
+					found, err := r.GetMany(context.Background(), all[:16]...) // those that are fetched together
 					r.True(err != nil)
 					r.Equal(len(found), 0)
 				})
@@ -162,7 +162,7 @@ func TestColdStartInAnOutage(t *testing.T) {
 			r.Equal(r.backend.Calls(), 16)
 			together(0)
 			time.Sleep(past(firstStep))
-			together(patience)
+			together(maxWait)
 			r.Equal(r.backend.Calls(), 17)
 		})
 	})
@@ -181,11 +181,11 @@ func TestRecoveryIsNoticedWithinOneStep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRemote(t, 10)
 		r.breakDown(numbered(0), numbered(1), numbered(2))
-		for range 10 { // until steps are of 10 s
+		for range 10 { // until steps are 10 s
 			time.Sleep(past(10 * time.Second))
 			r.fails(0, numbered(0))
 		}
-		// This one has a back-off of its own, which begins as the step ends and would last longer.
+		// This document has a back-off of its own, which begins as the step ends and would last longer.
 		time.Sleep(7 * time.Second)
 		_, err := r.Refresh(t.Context(), numbered(0))
 		r.True(errors.Is(err, secrets.ErrUnavailable))
@@ -203,7 +203,7 @@ func TestRecoveryIsNoticedWithinOneStep(t *testing.T) {
 			r := newRemote(t, 1)
 			r.breakDown(numbered(0), numbered(0), numbered(0), numbered(0), numbered(0), "another")
 			r.backend.Recover()
-			time.Sleep(past(firstStep)) // though its own back-off is of 3.2 s
+			time.Sleep(past(firstStep)) // though its own back-off is 3.2 s
 			r.has(false, numbered(0))
 		})
 	})
@@ -244,16 +244,16 @@ func TestStaleAtOnceInAnOutage(t *testing.T) {
 		r.True(errors.Is(err, secrets.ErrNotFound))
 		r.breakDown(numbered(2), numbered(1), numbered(2))
 		_, err = r.Get(t.Context(), "none")
-		r.True(errors.Is(err, secrets.ErrNotFound)) // remembered
+		r.True(errors.Is(err, secrets.ErrNotFound)) // cached
 
 		time.Sleep(30 * time.Second)
 		defer r.backend.Block()()
-		within(r.I, patience, func() { // the first is the probe, and has patience
+		within(r.I, maxWait, func() { // the first is the probe, and waits for it
 			s, err := r.Get(t.Context(), numbered(0))
 			r.NoErr(err)
 			r.True(s.Meta().Stale)
 		})
-		r.fails(patience, numbered(3)) // and so has the first of those whose failure does not count
+		r.fails(maxWait, numbered(3)) // and so does the first of those whose failure does not count
 		before, calls := r.memory.Stats(), r.backend.Calls()
 		for range 100 {
 			r.has(true, numbered(0))
@@ -266,7 +266,7 @@ func TestStaleAtOnceInAnOutage(t *testing.T) {
 		r.Equal(after.BackedOff-before.BackedOff, uint64(100))
 		r.Equal(after.Misses, before.Misses)
 
-		time.Sleep(timeout) // the probes have failed, and the step is over: nobody waits for the next one
+		time.Sleep(timeout) // the probes have failed, and the step is over: no caller waits for the next probe
 		r.has(true, numbered(0))
 		synctest.Wait()
 		r.Equal(r.backend.Calls(), calls+1)
@@ -286,7 +286,7 @@ func TestRenewalsAheadInAnOutage(t *testing.T) {
 		synctest.Wait()
 		r.Equal(r.backend.Calls(), 7)
 
-		// When it is over, one of them is the probe, for which nobody waits.
+		// After the step, one of them is the probe, in the background.
 		r.backend.Recover()
 		release := r.backend.Block()
 		time.Sleep(past(firstStep))
@@ -295,14 +295,14 @@ func TestRenewalsAheadInAnOutage(t *testing.T) {
 		}
 		synctest.Wait()
 		r.Equal(r.backend.Calls(), 8)
-		r.fails(patience, numbered(2)) // a probe of the other kind
+		r.fails(maxWait, numbered(2)) // a probe of the other kind
 		r.fails(0, numbered(2))
 		r.Equal(r.backend.Calls(), 9)
 		release()
 		synctest.Wait()
 		r.has(false, numbered(2))
 	})
-	run(t, "leave reads quick", []cache.Option{cache.WithTTL(100 * time.Second), cache.WithRefreshAhead(0.8)}, func(f *fixture) {
+	run(t, "do not slow reads down", []cache.Option{cache.WithTTL(100 * time.Second), cache.WithRefreshAhead(0.8)}, func(f *fixture) {
 		f.fresh(1, 1)
 		f.at(80 * time.Second)
 		f.warm("a", "b", "c")
@@ -313,10 +313,10 @@ func TestRenewalsAheadInAnOutage(t *testing.T) {
 		f.True(known)
 		f.Equal(got.Reveal(), "db v1")
 		time.Sleep(past(firstStep))
-		_, known = f.layer.Recall("db") // which would cause no probe
+		_, known = f.layer.Recall("db") // which starts no probe
 		f.True(!known)
 	})
-	t.Run("keep nothing from what is needed", func(t *testing.T) {
+	t.Run("do not delay other reads", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRemote(t, 5, cache.WithTTL(100*time.Second), cache.WithRefreshAhead(0.8))
 			r.has(false, numbered(0), numbered(1))
@@ -326,7 +326,7 @@ func TestRenewalsAheadInAnOutage(t *testing.T) {
 			r.backend.Recover()
 			time.Sleep(past(firstStep))
 			found, err := r.GetMany(t.Context(), numbered(0), numbered(1), numbered(2))
-			r.NoErr(err) // the cold one too, whichever of them the probe was for
+			r.NoErr(err) // the cold one too, no matter which of them was the probe
 			r.Equal(len(found), 3)
 			synctest.Wait()
 			r.True(r.backend.Calls() >= 8)
@@ -370,7 +370,7 @@ func TestGetManyInAnOutage(t *testing.T) {
 		partly(0, 0)
 		release := r.backend.Block()
 		time.Sleep(past(firstStep))
-		partly(patience, 2) // a probe of each kind
+		partly(maxWait, 2) // a probe of each kind
 		partly(0, 2)
 		release()
 		time.Sleep(past(2 * firstStep)) // they have failed by now
@@ -380,7 +380,7 @@ func TestGetManyInAnOutage(t *testing.T) {
 			r.True(err != nil)
 			r.Equal(len(found), 2)
 		})
-		r.True(r.backend.Calls() == 1 || r.backend.Calls() == 2) // the failure of a known document puts off the other kind
+		r.True(r.backend.Calls() == 1 || r.backend.Calls() == 2) // the failure of a known document postpones the other kind
 	})
 	t.Run("that is over", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
@@ -394,7 +394,7 @@ func TestGetManyInAnOutage(t *testing.T) {
 			r.Equal(all[0].Err, secrets.ErrNotFound)
 			r.Equal(len(found), 4)
 			r.True(!found["key-1"].Meta().Stale)
-			r.Equal(r.backend.Calls(), 4) // one of them the probe, for which the others have waited
+			r.Equal(r.backend.Calls(), 4) // one of them the probe: the others waited for it
 		})
 	})
 }
@@ -403,8 +403,8 @@ func TestRefreshInAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRemote(t, 4)
 		r.breakDown("key-0", "key-0", "another")
-		// Failures do not put the end of the step off, however many they are.
-		for range 31 { // the step takes 320 ms at the least
+		// Any number of failures does not postpone the end of the step.
+		for range 31 { // the step takes at least 320 ms
 			time.Sleep(10 * time.Millisecond)
 			r.breakDown("key-1")
 		}
@@ -433,7 +433,7 @@ func TestRefreshInAnOutage(t *testing.T) {
 	})
 }
 
-// TestRenewalFromBeforeTheOutage lets a renewal hang since before it. It shows nothing of the time after, and holds up no probe.
+// A renewal that began before the outage hangs. Its failure does not count, and it delays no probe.
 func TestRenewalFromBeforeTheOutage(t *testing.T) {
 	run(t, "", []cache.Option{cache.WithTTL(time.Minute), cache.WithRefreshAhead(0)}, func(f *fixture) {
 		f.fresh(1, 1)
@@ -457,7 +457,7 @@ func TestRenewalFromBeforeTheOutage(t *testing.T) {
 	})
 }
 
-// TestBreakerOpensBetweenTheHalves opens it while a fetch is on its way from the reading half to the filling half.
+// The breaker opens while a fetch is on its way from the reading half to the filling half.
 func TestBreakerOpensBetweenTheHalves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -478,8 +478,7 @@ func TestBreakerOpensBetweenTheHalves(t *testing.T) {
 	})
 }
 
-// TestBackOffBetweenTheHalves has a flight fail while a caller who wants to renew the same value is on its way from the reading half to
-// the filling half.
+// A flight fails while a caller that renews the same value is on its way from the reading half to the filling half.
 func TestBackOffBetweenTheHalves(t *testing.T) {
 	for _, fresh := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -492,7 +491,7 @@ func TestBackOffBetweenTheHalves(t *testing.T) {
 						_, err := fill.Fetch(ctx, ref)
 						is.True(errors.Is(err, secrets.ErrUnavailable))
 					}
-					if fresh { // the control: a Refresh asks all the same
+					if fresh { // control: a Refresh makes its fetch
 						ctx = withFresh(ctx)
 					}
 					return fill.Fetch(ctx, ref)
@@ -518,7 +517,7 @@ func TestBackOffBetweenTheHalves(t *testing.T) {
 	}
 }
 
-// TestPeekInAnOutage asks without a fetch, also when it is time for one.
+// Peek makes no fetch, even if a probe is due.
 func TestPeekInAnOutage(t *testing.T) {
 	run(t, "", []cache.Option{cache.WithTTL(time.Minute), cache.WithRefreshAhead(0)}, func(f *fixture) {
 		peek := func(path string) (secrets.Result, bool) { return f.layer.Peek(secrets.Ref{Path: path}) }
@@ -542,7 +541,7 @@ func TestPeekInAnOutage(t *testing.T) {
 	})
 }
 
-// TestInvalidateDoesNotCloseTheBreaker also purges.
+// Neither Invalidate nor Purge closes the breaker.
 func TestInvalidateDoesNotCloseTheBreaker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRemote(t, 4)

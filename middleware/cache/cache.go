@@ -1,63 +1,69 @@
-// Package cache keeps secrets in memory: an LRU with a TTL, which serves stale values while a backend is down.
+// Package cache keeps secrets in memory: an LRU cache with a TTL, which serves stale values while a backend is down.
 //
-// middleware.Standard installs it. To set it up or to look at its figures, make one:
+// middleware.Standard installs it with its defaults. To set options or to read its [Stats], make one:
 //
 //	memory := cache.New(cache.WithTTL(time.Minute))
 //	client, err := secrets.New(backend, secrets.WithCache(memory), middleware.Standard())
 //	…
 //	memory.Stats()
 //
-// A hit takes 20 ns and allocates nothing. The cache keeps documents: the fields of one document are one entry, and of one version.
+// A hit takes 20 ns and allocates nothing. Entries are whole documents: all fields of a document share one entry and one version.
 //
 // # Ages
 //
 // The age of a value counts from the start of its fetch:
 //
 //   - Fresh: it is served from memory.
-//   - Past RefreshAhead × TTL: it is served from memory, and one fetch renews it in the background. At most 16 of these run at a time,
-//     or 16 batches. The others begin at the next read.
-//   - Past the TTL: a caller waits for the fetch, for at most 1 s, and at most half of what its deadline or the stale time leaves. If
-//     there is no answer by then, or if it is secrets.ErrUnavailable, the caller gets the old value, with Meta.Stale set, until
-//     TTL + MaxStale. The fetch goes on. Until one has answered, later callers get the old value at once.
+//   - Past RefreshAhead × TTL: it is served from memory, and a read starts a renewal in the background. At most 16 renewals run at a
+//     time, or 16 batches. The others start at a later read.
+//   - Past the TTL, until TTL + MaxStale: a caller waits for the fetch for at most 1 s, and for at most half of the time until its deadline
+//     and until the end of MaxStale. If there is no answer by then, or if it is secrets.ErrUnavailable, the caller gets the old value with
+//     Meta.Stale set. The fetch goes on. Until a fetch has answered, later callers get the old value at once.
 //
-// Any other failure is the answer. A denied, deleted or missing secret is never hidden by its old value, which is dropped. After
-// secrets.ErrMalformed or secrets.ErrUnknown, the old value is not served stale any more.
+// The end of a lease (Meta.ExpiresAt) limits all ages: nothing is served past it. If reads from a backend create leases, the
+// end of the lease replaces TTL and MaxStale: an earlier fetch would create another lease.
 //
-// The end of a lease (Meta.ExpiresAt) shortens all ages: nothing is served past it. For a backend whose reads make leases, it takes the
-// place of the TTL, since a fetch before it would make another lease.
+// A secrets.Client.Refresh or an invalidation takes effect at once: a fetch that began before it does not fill the cache. A fetch does not
+// end with its caller. It ends with secrets.WithTimeout or with the Client.
 //
-// A not-found is cached for the NegativeTTL. Not-founds have a capacity of their own. After an ErrUnavailable, a document is not fetched
-// again before a back-off of 100 ms, doubled with each failure up to 10 s (±20 %). Until then, the answer is the stale value or that
-// error, at once. Other failures are not cached.
+// # Errors
 //
-// A secrets.Client.Refresh or an invalidation takes effect at once: a fetch that began before it does not fill the cache. A caller that
-// leaves does not cancel a fetch, which ends by secrets.WithTimeout or with the Client.
+// Only secrets.ErrUnavailable is answered with a stale value. The caller gets any other failure. After a denial, a deletion or a not-found,
+// the old value is dropped. After secrets.ErrMalformed or secrets.ErrUnknown, the old value is not served stale any more.
+//
+// A not-found is cached for the NegativeTTL. Not-founds have a capacity of their own.
+//
+// An ErrUnavailable starts a back-off of 100 ms (±20 %) for the document, which doubles with each failure up to 10 s. Until it is over, a
+// read gets the stale value or the error at once. Other failures are not cached.
 //
 // # Circuit breaker
 //
-// Each endpoint of a backend (secrets.Info.Endpoint; most have one) has a circuit breaker. Three failed fetches in a row open it. A failed
-// fetch counts if the cache has a value of its document, or if the endpoint has never answered. The failures must be of two documents or
-// more, unless the cache holds only one of that endpoint. So keys from outside cannot open the breaker of a healthy backend.
+// Each endpoint of a backend (secrets.Info.Endpoint; most backends have one) has a circuit breaker. Three failed fetches in a row open it:
+//
+//   - A failed fetch counts if the cache has a value of its document, or if the endpoint has never answered.
+//   - The failures must be of two documents or more, unless the cache holds only one of that endpoint. With these two rules, keys from
+//     outside cannot open the breaker of a healthy backend.
+//   - A failed batch counts once, and does not count at all if one of its documents was answered.
+//   - These do not count: a refusal because of too many requests, the end of a caller's context, and a fetch that began before the last
+//     answer of the endpoint.
 //
 // While the breaker is open, no caller waits for the endpoint. Fresh values and cached not-founds are served as before. Expired values are
-// served stale. Everything else is secrets.ErrUnavailable at once. A Refresh still asks.
+// served stale. All other reads return secrets.ErrUnavailable at once. A Refresh still makes its fetch.
 //
-// After a back-off, which begins with 400 ms and doubles up to 10 s, the breaker is half-open. The next read that needs a fetch becomes a
-// probe. Its caller waits as for a renewal, and then gets what all others get. If it is part of a GetMany, its other documents wait as
-// long, and are fetched if the endpoint is back. Documents that have not failed yet may cause a probe a little earlier, and those whose
-// failures do not count have a probe of their own. Nothing asks the endpoint without a reader.
+// After a back-off, which begins with 400 ms and doubles up to 10 s, the breaker is half-open: the next read that needs a fetch starts a
+// probe. Its caller waits for it as for a renewal; if the probe fails, the caller gets a stale value or ErrUnavailable. If the read is part
+// of a GetMany, the other documents wait as long, and are fetched if the endpoint is back. Documents that have not failed yet may start a
+// probe a little earlier. Documents whose failures do not count have probes of their own. Without readers, there are no probes.
 //
-// Any answer closes the breaker: anything but secrets.ErrUnavailable, secrets.ErrUnknown, and secrets.ErrInvalidKey, for which a backend
-// need not ask its server.
+// Any answer closes the breaker. secrets.ErrUnavailable, secrets.ErrUnknown and secrets.ErrInvalidKey are no answers: a backend may refuse
+// a key without a request. An invalidation does not change the breaker.
 //
-// These do not count: a refusal because of too many requests, the end of a caller's context, a fetch that began before the endpoint's last
-// answer, and a batch of which one document was answered. A batch that fails counts once. At most 64 endpoints of a backend have a
-// breaker. An invalidation does not change it.
+// # Limits
 //
-// # Clocks
+// At most 64 endpoints of a backend have a breaker. Documents of further endpoints only have back-offs.
 //
-// A machine that sleeps ages values too: within 200 ms of waking, TTLs and leases are over. MaxStale counts only while the machine is
-// awake, so that a clock which is set at boot drops nothing.
+// Values age while the machine sleeps: within 200 ms of waking, TTLs and leases that ended during the sleep are over. MaxStale counts only
+// while the machine is awake, so a clock that is set at boot drops nothing.
 package cache
 
 import (
@@ -69,21 +75,21 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// Cache is the layer. It may be given to several Clients: they share its capacity and its [Stats], and see nothing of each
-// other's secrets. It is safe for concurrent use.
+// Cache is the layer. Install it with secrets.WithCache. Several Clients may share one: they share its capacity and its [Stats], but not
+// their secrets. It is safe for concurrent use.
 type Cache struct {
 	config
 	clock *clock
 
-	mu        sync.Mutex // reads of fresh entries do without it
+	mu        sync.Mutex // not taken by reads of fresh entries
 	values    order
-	failures  order // not-founds and back-offs, which must never evict a value
+	failures  order // not-founds and back-offs: they must not evict values
 	keyspaces map[*keyspace]struct{}
-	memos     int   // of values, of all keyspaces
-	closed    Stats // of the keyspaces that were closed
+	memos     int   // of values, in all keyspaces
+	closed    Stats // of closed keyspaces
 }
 
-// New returns a cache with the options opts. Each keyspace is closed with its Client; the Cache itself needs no end.
+// New returns a cache. It needs no Close: a Client that closes drops its part of the cache.
 func New(opts ...Option) *Cache {
 	c := &Cache{config: newConfig(opts), clock: newClock(systemClock()), keyspaces: make(map[*keyspace]struct{})}
 	c.values, c.failures = newOrder(max(1, c.size)), newOrder(max(1, c.size))
@@ -98,7 +104,7 @@ func (c *Cache) Validate() error {
 	return c.config.faults.Err()
 }
 
-// NewCache returns the cache of one backend, a keyspace of its own. secrets.New calls it.
+// NewCache returns the cache of one backend of one Client. secrets.New calls it.
 func (c *Cache) NewCache(
 	info secrets.Info, below secrets.Fetcher, share func(fill secrets.Fetcher) secrets.Fetcher,
 ) secrets.Cache {
@@ -112,10 +118,10 @@ func (c *Cache) NewCache(
 
 var _ secrets.CacheLayer = (*Cache)(nil)
 
-// Stats are the figures of a cache since it was made, over all Clients that share it.
+// Stats are the figures of a cache since [New], for all Clients that share it.
 type Stats = secrets.CacheStats
 
-// Stats returns the figures of the cache. Of a call that is under way while its Client closes, they may miss something.
+// Stats returns the figures of the cache. They may lack calls that are under way while their Client closes.
 func (c *Cache) Stats() Stats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -126,8 +132,8 @@ func (c *Cache) Stats() Stats {
 	return all
 }
 
-// Purge forgets everything, for all Clients that share the cache. A fetch that is under way does not fill it; a Get that
-// begins while it lasts may still share its answer, as one after secrets.Client.Invalidate does not.
+// Purge drops all documents of all Clients that share the cache. A fetch that is under way does not fill the cache. Until it ends, a Get
+// may still share its answer; secrets.Client.Invalidate prevents that too.
 func (c *Cache) Purge() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -136,19 +142,19 @@ func (c *Cache) Purge() {
 	}
 }
 
-// maxMemos is how many memos of values there may be: enough for 64 keys of each document, on average.
+// maxMemos is how many memos values may have in total: on average, enough for 64 keys of each document.
 func (c *Cache) maxMemos() int { return 64 * c.size }
 
-// insert adds e, which takes the place of old, an entry of the same document, if that is not nil. The caller holds c.mu.
+// insert adds e. If old is not nil, e replaces it; both are of the same document. The caller holds c.mu.
 //
-// The index has old until it has e: a reader that found neither would take the document for one that is not in memory.
+// The index keeps old until it has e: a reader that found neither would fetch the document.
 func (c *Cache) insert(e, old *entry) {
 	if old != nil {
-		old.retire()
+		old.detach()
 		c.orderOf(old).remove(old)
 	}
 	if evicted := c.orderOf(e).add(e); evicted != nil {
-		evicted.forget()
+		evicted.remove()
 		if evicted.isValue() {
 			evicted.keyspace.evictions.Add(1)
 		}
@@ -164,7 +170,7 @@ func (c *Cache) insert(e, old *entry) {
 
 // drop removes e. The caller holds c.mu.
 func (c *Cache) drop(e *entry) {
-	e.forget()
+	e.remove()
 	c.orderOf(e).remove(e)
 }
 
@@ -175,9 +181,9 @@ func (c *Cache) orderOf(e *entry) *order {
 	return &c.failures
 }
 
-// order keeps up to size entries in the order of their use, by the second-chance rule: a read only marks an entry as
-// touched, which takes no lock, and an eviction spares the entries that were touched since the last one came by. Its hit
-// ratio is never below that of an exact LRU on the traces it was measured with.
+// order is an LRU of up to size entries, with the second-chance rule: a read only marks its entry as touched, which takes no lock, and
+// an eviction spares entries that were touched since they were last spared. On the traces it was measured with, its hit ratio is never
+// below that of an exact LRU.
 type order struct {
 	size int
 	lru  *simplelru.LRU[*entry, struct{}]
@@ -186,17 +192,17 @@ type order struct {
 func newOrder(size int) order {
 	lru, err := simplelru.NewLRU[*entry, struct{}](size, nil)
 	if err != nil {
-		panic(err) // the size was validated
+		panic(err) // the size is at least 1
 	}
 	return order{size: size, lru: lru}
 }
 
 func (o *order) remove(e *entry) { o.lru.Remove(e) }
 
-// maxSpared bounds what one eviction looks at, since it holds the lock of the cache.
+// maxSpared bounds how many entries one eviction spares, since it holds Cache.mu.
 const maxSpared = 64
 
-// add adds e and returns the entry that had to go, or nil.
+// add adds e and returns the evicted entry, or nil.
 func (o *order) add(e *entry) *entry {
 	var evicted *entry
 	for spared := 0; o.lru.Len() >= o.size; {

@@ -16,10 +16,10 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware/dedup"
 )
 
-// TestSeveralAtOnce asks for several documents at a time, each by itself.
+// TestSeveralAtOnce fetches several documents at a time, each with a Fetch of its own.
 func TestSeveralAtOnce(t *testing.T) {
 	opts := []cache.Option{cache.WithTTL(time.Minute), cache.WithRefreshAhead(0)}
-	// values fetches paths, and returns what it gets.
+	// values fetches paths, and returns their values.
 	values := func(f *fixture, paths string) string {
 		var all []string
 		for _, r := range fetchAll(context.Background(), f.layer, strings.Fields(paths)...) {
@@ -34,14 +34,14 @@ func TestSeveralAtOnce(t *testing.T) {
 		}
 		return strings.Join(all, ", ")
 	}
-	// asked returns what the source was asked for since the last call.
+	// asked returns the paths of the source's calls since the last call of asked.
 	asked := func(f *fixture) string {
 		var paths []string
 		f.set(func(s *source) { paths, s.paths = s.paths, nil })
 		slices.Sort(paths)
 		return strings.Join(paths, " ")
 	}
-	run(t, "asks for the misses alone", opts, func(f *fixture) {
+	run(t, "fetches only the misses", opts, func(f *fixture) {
 		f.fresh(1, 1)
 		f.Equal(values(f, "a db b"), "a v1, db v1, b v1")
 		f.Equal(values(f, "b a db"), "b v1, a v1, db v1")
@@ -52,7 +52,7 @@ func TestSeveralAtOnce(t *testing.T) {
 		f.Equal(asked(f), "a b")
 		f.at(time.Minute)
 		f.rotate()
-		f.set(func(s *source) { s.delay = patience - 1 })
+		f.set(func(s *source) { s.delay = maxWait - 1 })
 		f.Equal(values(f, "a c b a"), "a v2, c v2, b v2, a v2")
 		f.Equal(asked(f), "a b c")
 	})
@@ -62,12 +62,12 @@ func TestSeveralAtOnce(t *testing.T) {
 		f.at(time.Minute)
 		f.Equal(values(f, "a c b"), "a v1 stale, error, b v1 stale")
 		f.Equal(values(f, "a c b"), "a v1 stale, error, b v1 stale")
-		f.Equal(asked(f), "a a b b c") // in back-off, all of them
+		f.Equal(asked(f), "a a b b c") // all are in back-off
 	})
 	run(t, "joins renewals that run", opts, func(f *fixture) {
 		f.Equal(values(f, "db b"), "db v1, b v1")
 		f.at(time.Minute)
-		f.set(func(s *source) { s.delay = patience - 1; s.version = 2 })
+		f.set(func(s *source) { s.delay = maxWait - 1; s.version = 2 })
 		var wg sync.WaitGroup
 		wg.Go(func() { _, _ = f.get() })
 		f.at(time.Minute + 500*time.Millisecond)
@@ -125,7 +125,7 @@ func TestCapacity(t *testing.T) {
 	})
 }
 
-// TestSharedByClients proves that one cache in two clients mixes nothing up: not the backends of one name, not the keys.
+// Two clients share one cache: their backends and keys, which have the same names, are not mixed up.
 func TestSharedByClients(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -167,7 +167,7 @@ func TestOptions(t *testing.T) {
 	for _, part := range []string{
 		"option 1 is nil", "WithTTL", "WithMaxStale", "WithNegativeTTL", "WithRefreshAhead", "WithJitter", "WithSize",
 	} {
-		is.True(strings.Contains(err.Error(), part)) // every fault is told
+		is.True(strings.Contains(err.Error(), part)) // every fault is reported
 	}
 	_, err = secrets.New((&source{}).backend(), secrets.WithCache(cache.New(cache.WithTTL(-1))))
 	is.True(err != nil)

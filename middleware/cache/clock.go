@@ -6,46 +6,44 @@ import (
 	"time"
 )
 
-// age is a point in time, in nanoseconds since [headStart] before the cache was made. It is more than 0: of what has no time, the age is 0.
+// age is a point in time, in nanoseconds since headStart before the cache was made. 0 means no time.
 //
 // There are two time scales. The one for TTLs, leases and back-offs goes on while the machine sleeps: see [clock.now]. The other one,
-// awake, is the monotonic clock of the system. MaxStale is measured by it: a wall clock that is set at boot must not take away what
-// helps through an outage.
+// awake, is the monotonic clock of the system. It measures MaxStale: a wall clock that is set at boot must not end the stale time.
 type age int64
 
 const (
 	// tick is how often the coarse clock is set while it is used.
 	tick = 100 * time.Millisecond
-	// slack is how near to a deadline the exact clock is read. The coarse clock must not be later than that: it was seen
-	// up to 103 ms late with all processors busy.
+	// slack is how near to a deadline the exact clock is read. The coarse clock must not lag by more. With all processors busy, it
+	// lagged by up to 103 ms.
 	slack = age(10 * tick)
-	// asleep is the coarse clock's time while nobody uses it: later than every deadline.
-	asleep = age(math.MaxInt64) - slack
-	// jump is how far the wall clock must get ahead of the monotonic one, to show that the machine has slept. A clock that NTP
-	// slews is slower than that.
+	// stopped is the time of the coarse clock while it is not used: later than every deadline.
+	stopped = age(math.MaxInt64) - slack
+	// jump is how far the wall clock must get ahead of the monotonic clock to count as sleep. NTP slewing is slower.
 	jump = time.Second
-	// headStart is the age of a cache when it is made. The clock of a bubble of testing/synctest begins in the year 2000: a cache that
-	// was made outside of it, as in a table of options, is older than that.
+	// headStart is the age of a cache when it is made. It keeps ages positive in a bubble of testing/synctest, whose clock begins in the
+	// year 2000, if the cache was made outside of it.
 	headStart = century / 2
 )
 
-// clock tells whether a deadline has passed. Reading the time costs more than everything else in a cached read, so it is
-// read only near the deadline. Far from it, a coarse clock does: a word in memory that a timer sets every tick. The timer
-// is set only while reads use the word, so that an idle program is not woken.
+// clock reports whether a deadline has passed. Reading the system's time would cost more than the rest of a hit, so the exact clock is read
+// only near the deadline. Farther away, a coarse clock is enough: a word that a timer sets every tick. The timer runs only while reads use
+// the word: it does not wake an idle program.
 //
-// The answer is exact as long as the timer is not later than the slack. After the machine has slept, as a Lambda function does
-// between calls, it may be that of the time before for as long as the timer takes to fire: a tick, or two at the most.
+// The result is exact if the timer is not later than slack. After the machine has slept, as AWS Lambda functions do between calls, it may
+// be out of date until the timer fires: one or two ticks.
 type clock struct {
-	read   func() (wall, monotonic time.Duration) // since any point in time; tests have clocks of their own
+	read   func() (wall, monotonic time.Duration) // since any point in time; replaced in tests
 	origin time.Duration                          // the monotonic time headStart before the cache was made
-	ahead  atomic.Int64                           // how far the wall clock was ahead of the monotonic one when that was last noted
+	ahead  atomic.Int64                           // how far the wall clock is ahead of the monotonic clock, as of the last jump
 	slept  atomic.Int64                           // the sum of the forward jumps of the wall clock
-	coarse atomic.Int64                           // the age at the last tick, or asleep
+	coarse atomic.Int64                           // the age at the last tick, or stopped
 	used   atomic.Bool                            // since the last tick; written at most once a tick, since all readers share it
-	timer  *time.Timer                            // runs while coarse is not asleep
+	timer  *time.Timer                            // runs while coarse is not stopped
 }
 
-// systemClock returns the time that has passed since it was called itself the first time, by the two clocks of the system.
+// systemClock returns a function that returns the time since this call, by both clocks of the system.
 func systemClock() func() (wall, monotonic time.Duration) {
 	start := time.Now()
 	return func() (wall, monotonic time.Duration) {
@@ -58,7 +56,7 @@ func newClock(read func() (wall, monotonic time.Duration)) *clock {
 	wall, monotonic := read()
 	c := &clock{read: read, origin: monotonic - headStart}
 	c.ahead.Store(int64(wall - monotonic))
-	c.coarse.Store(int64(asleep))
+	c.coarse.Store(int64(stopped))
 	c.timer = time.AfterFunc(math.MaxInt64, c.tick)
 	c.timer.Stop()
 	return c
@@ -75,7 +73,7 @@ func (c *clock) both() (now, awake age) {
 	wall, monotonic := c.read()
 	ahead, known := int64(wall-monotonic), c.ahead.Load()
 	if forward := ahead - known; forward > int64(jump) || forward < -int64(jump) {
-		// One reader notes the change. To set the wall clock back changes no age.
+		// One reader records the jump. A wall clock that is set back changes no age.
 		if c.ahead.CompareAndSwap(known, ahead) && forward > 0 {
 			c.slept.Add(forward)
 		}
@@ -84,9 +82,8 @@ func (c *clock) both() (now, awake age) {
 	return awake + age(c.slept.Load()), awake
 }
 
-// longBefore reports whether deadline is so far off that the coarse clock can tell. If not, [clock.before] can. The two are
-// apart so that this one is inlined, and asked in turn by whoever needs the answer: a function that does both is too large
-// for that, and a tenth of a hit.
+// longBefore reports whether deadline is so far off that the coarse clock is enough to say so. If it is not, the caller calls
+// [clock.before]. A function that did both would not be inlined, which would cost a tenth of a hit.
 func (c *clock) longBefore(deadline age) bool {
 	if age(c.coarse.Load())+slack >= deadline {
 		return false
@@ -97,28 +94,28 @@ func (c *clock) longBefore(deadline age) bool {
 	return true
 }
 
-// before reports whether deadline is to come.
+// before reports whether deadline is still to come, by the exact clock.
 func (c *clock) before(deadline age) bool {
 	now := c.now()
-	// Waking the coarse clock pays only if the next reads can use it.
-	if deadline-now > slack+age(tick) && c.coarse.CompareAndSwap(int64(asleep), int64(now)) {
+	// Start the coarse clock only if the next reads can use it.
+	if deadline-now > slack+age(tick) && c.coarse.CompareAndSwap(int64(stopped), int64(now)) {
 		c.timer.Reset(tick)
 	}
 	return now < deadline
 }
 
-// tick sets the coarse clock, or lets it sleep if nobody has used it since the last tick.
+// tick sets the coarse clock, or stops it if no read has used it since the last tick.
 func (c *clock) tick() {
 	if !c.used.Swap(false) {
-		c.coarse.Store(int64(asleep))
+		c.coarse.Store(int64(stopped))
 		return
 	}
 	c.coarse.Store(int64(c.now()))
 	c.timer.Reset(tick)
 }
 
-// stop lets the coarse clock sleep. The next read wakes it.
+// stop stops the coarse clock. The next read starts it again.
 func (c *clock) stop() {
 	c.timer.Stop()
-	c.coarse.Store(int64(asleep))
+	c.coarse.Store(int64(stopped))
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware/cache"
 )
 
-// clocks are those of a machine whose wall clock jumps.
+// clocks are the clocks of a machine whose wall clock jumps.
 type clocks struct {
 	start  time.Time
 	jumped atomic.Int64
@@ -26,7 +26,7 @@ func (c *clocks) read() (wall, monotonic time.Duration) {
 
 func (c *clocks) jump(d time.Duration) { c.jumped.Add(int64(d)) }
 
-// runJumping is run with clocks, and a memo of the document.
+// runJumping is run with clocks, and with a memo of the document.
 func runJumping(t *testing.T, name string, opts []cache.Option, lease time.Duration, test func(f *fixture, c *clocks)) {
 	t.Helper()
 	t.Run(name, func(t *testing.T) {
@@ -44,13 +44,13 @@ func runJumping(t *testing.T, name string, opts []cache.Option, lease time.Durat
 	})
 }
 
-// recalls reports whether the memory of hits has a value of the document.
+// recalls reports whether Recall has a value of the document.
 func (f *fixture) recalls() bool {
 	s, known := f.layer.Recall("db")
 	return known && !s.IsZero()
 }
 
-// busy has a reader each 10 ms for d, so that the coarse clock runs.
+// busy reads every 10 ms for d, which keeps the coarse clock running.
 func (f *fixture) busy(d time.Duration) {
 	for end := time.Now().Add(d); time.Now().Before(end); {
 		f.True(f.recalls())
@@ -60,7 +60,7 @@ func (f *fixture) busy(d time.Duration) {
 
 const twoTicks = 200 * time.Millisecond
 
-// TestMachineThatSleeps has the wall clock jump by 8 h, as it does when a machine wakes, with the monotonic clock where it was.
+// The wall clock jumps by 8 h, as when a machine wakes. The monotonic clock does not.
 func TestMachineThatSleeps(t *testing.T) {
 	const ttl, night = 5 * time.Minute, 8 * time.Hour
 	opts := []cache.Option{cache.WithTTL(ttl), cache.WithMaxStale(time.Hour)}
@@ -68,7 +68,7 @@ func TestMachineThatSleeps(t *testing.T) {
 		f.busy(time.Minute)
 		f.rotate()
 		c.jump(night)
-		f.fresh(2, 2) // what reads the exact clock knows at once
+		f.fresh(2, 2) // reads by the exact clock notice it at once
 	})
 	runJumping(t, "ends what the coarse clock is asked for, within two ticks", opts, 0, func(f *fixture, c *clocks) {
 		f.busy(time.Minute)
@@ -78,7 +78,7 @@ func TestMachineThatSleeps(t *testing.T) {
 		f.True(!f.recalls())
 		f.rotate()
 		f.fresh(2, 2)
-		f.layer.Memorize("db", db, "") // the control: it is fresh for the time of its TTL from now on
+		f.layer.Memorize("db", db, "") // control: the new value is fresh for its TTL
 		f.True(f.recalls())
 		f.busy(ttl - time.Minute)
 		f.fresh(2, 2)
@@ -101,7 +101,7 @@ func TestMachineThatSleeps(t *testing.T) {
 	runJumping(t, "ends not-founds and back-offs", opts, 0, func(f *fixture, c *clocks) {
 		f.answers(secrets.ErrNotFound)
 		f.True(errors.Is(f.ask("none"), secrets.ErrNotFound))
-		f.breakDown("away", "away", "away", "away", "away", "away") // the back-off is of 3.2 s
+		f.breakDown("away", "away", "away", "away", "away", "away") // the back-off is 3.2 s
 		f.answers(nil)
 		time.Sleep(twoTicks)
 		f.True(errors.Is(f.ask("none"), secrets.ErrNotFound))
@@ -162,7 +162,7 @@ func TestMachineThatSleeps(t *testing.T) {
 	})
 }
 
-// TestClockThatIsSetBack changes no age.
+// A wall clock that is set back changes no age.
 func TestClockThatIsSetBack(t *testing.T) {
 	const ttl = 5 * time.Minute
 	opts := []cache.Option{cache.WithTTL(ttl), cache.WithMaxStale(time.Hour)}
@@ -179,7 +179,7 @@ func TestClockThatIsSetBack(t *testing.T) {
 	runJumping(t, "and on again is a jump", opts, 0, func(f *fixture, c *clocks) {
 		c.jump(-8 * time.Hour)
 		f.fresh(1, 1)
-		c.jump(8 * time.Hour) // which may be a night
+		c.jump(8 * time.Hour) // a night, say
 		f.rotate()
 		f.fresh(2, 2)
 	})
@@ -194,7 +194,7 @@ func TestClockThatIsSetBack(t *testing.T) {
 	})
 }
 
-// TestClockThatIsSlewed moves the wall clock by less than a machine sleeps: no age changes.
+// The wall clock moves by less than a jump: no age changes.
 func TestClockThatIsSlewed(t *testing.T) {
 	const ttl = 5 * time.Minute
 	runJumping(t, "", []cache.Option{cache.WithTTL(ttl)}, 0, func(f *fixture, c *clocks) {
@@ -204,7 +204,7 @@ func TestClockThatIsSlewed(t *testing.T) {
 		f.fresh(1, 1)
 		f.at(ttl)
 		f.fresh(2, 2)
-		c.jump(time.Second) // the control: together, they are more
+		c.jump(time.Second) // control: together, they are more
 		f.at(2*ttl - 2*time.Second - 1)
 		f.fresh(2, 2)
 		f.at(2*ttl - 2*time.Second)
@@ -212,7 +212,7 @@ func TestClockThatIsSlewed(t *testing.T) {
 	})
 }
 
-// TestClockThatIsSetAtBoot has a machine start in 1970, and NTP set its clock during an outage: what helps through that is not dropped.
+// A machine starts in 1970, and NTP sets its clock during an outage: stale values are not dropped.
 func TestClockThatIsSetAtBoot(t *testing.T) {
 	const ttl, step = 5 * time.Minute, 56 * 365 * 24 * time.Hour
 	runJumping(t, "", []cache.Option{cache.WithTTL(ttl), cache.WithMaxStale(time.Hour)}, 0, func(f *fixture, c *clocks) {

@@ -17,16 +17,16 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// TestColdKeyOfABackendThatHangs has callers with 300 ms come in turn for one cold key, while the backend hangs for 12 s. Their fetches go
-// on when they leave, at most three at a time, fail after 5 s, and open the breaker.
+// Callers with a deadline of 300 ms read one cold key in turn, while the backend hangs for 12 s. Their fetches go on without them, at most
+// three at a time. They fail after 5 s and open the breaker.
 func TestColdKeyOfABackendThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const every = 310 * time.Millisecond
 		is := is.New(t)
 		backend := secretstest.NewBackend(map[string]string{"db": "v1"})
-		var running, most atomic.Int64
+		var running, maxRunning atomic.Int64
 		backend.OnCall(func(context.Context, []secrets.Ref) error {
-			most.Store(max(most.Load(), running.Add(1)))
+			maxRunning.Store(max(maxRunning.Load(), running.Add(1)))
 			time.AfterFunc(timeout, func() { running.Add(-1) })
 			return nil
 		})
@@ -62,7 +62,7 @@ func TestColdKeyOfABackendThatHangs(t *testing.T) {
 				is.Equal(got, "open")
 				is.Equal(took, time.Duration(0))
 			}
-			calls := 3 // until the first has failed: those who come later join the third
+			calls := 3 // until the first has failed: later callers join the third
 			switch {
 			case n < 3:
 				calls = n + 1
@@ -75,7 +75,7 @@ func TestColdKeyOfABackendThatHangs(t *testing.T) {
 			}
 			is.Equal(backend.Calls(), calls)
 		}
-		is.Equal(most.Load(), int64(3))
+		is.Equal(maxRunning.Load(), int64(3))
 
 		until(began, 12*time.Second)
 		release()
@@ -88,7 +88,7 @@ func TestColdKeyOfABackendThatHangs(t *testing.T) {
 	})
 }
 
-// TestColdFetchOutlivesItsCaller has the answer that a caller has not waited for in memory, with dedup and without.
+// The answer is stored even if its caller has left, with dedup and without.
 func TestColdFetchOutlivesItsCaller(t *testing.T) {
 	for name, run := range map[string]func(*testing.T, string, []cache.Option, func(*fixture)){"with dedup": run, "alone": runAlone} {
 		run(t, name, nil, func(f *fixture) {
@@ -106,8 +106,8 @@ func TestColdFetchOutlivesItsCaller(t *testing.T) {
 	}
 }
 
-// TestMissesAloneAreNotShared is the control of what dedup does.
-func TestMissesAloneAreNotShared(t *testing.T) {
+// Control for dedup: without it, misses are not shared.
+func TestMissesAreNotSharedWithoutDedup(t *testing.T) {
 	for name, c := range map[string]struct {
 		run   func(*testing.T, string, []cache.Option, func(*fixture))
 		calls int

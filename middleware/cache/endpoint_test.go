@@ -19,13 +19,13 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// endpointOf returns what stands before the slash in the path of ref.
+// endpointOf returns the part of ref's path before the slash.
 func endpointOf(ref secrets.Ref) string {
 	endpoint, _, _ := strings.Cut(ref.Path, "/")
 	return endpoint
 }
 
-// regions is a cache in front of endpoints that fail apart from each other.
+// regions is a cache in front of endpoints that fail independently.
 type regions struct {
 	*is.I
 	secrets.Cache
@@ -66,7 +66,7 @@ func (r *regions) ask(ctx context.Context, path string) error {
 	return err
 }
 
-// warm has a value of each of paths in memory.
+// warm puts a value of each of paths in memory.
 func (r *regions) warm(paths ...string) {
 	r.Helper()
 	for _, path := range paths {
@@ -83,7 +83,7 @@ func (r *regions) breakDown(endpoint string, paths ...string) {
 	}
 }
 
-// calls returns how often path was asked for.
+// calls returns how often path was fetched.
 func (r *regions) calls(path string) (n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -95,21 +95,20 @@ func (r *regions) calls(path string) (n int) {
 	return n
 }
 
-// isOpen reports whether the breaker of the endpoint of path, a cold document, answers.
+// isOpen reports whether the breaker of path's endpoint is open. path must be a cold document.
 func (r *regions) isOpen(path string) bool {
 	result, known := r.Peek(secrets.Ref{Path: path})
 	return known && errors.Is(result.Err, secrets.ErrUnavailable) && strings.Contains(result.Err.Error(), "in a row")
 }
 
-// TestSickColdKeysOfAHealthyBackend has keys from outside fail on a backend that answers. An honest cold key is asked for there, and the
-// weaker source is not.
-func TestSickColdKeysOfAHealthyBackend(t *testing.T) {
+// Keys from outside fail on a backend that answers. A legitimate cold key must still be fetched from it, and not from the weaker source.
+func TestFailingColdKeysOfAHealthyBackend(t *testing.T) {
 	setup := func(t *testing.T) (strong, weak *secretstest.Backend, client *secrets.Client) {
 		t.Helper()
 		strong = secretstest.NewBackend(map[string]string{"used": "strong", "used too": "strong", "honest": "strong"})
 		weak = secretstest.NewBackend(map[string]string{"honest": "weak"}, secretstest.WithName("weak"))
 		for n := range 100 {
-			strong.FailPath(fmt.Sprint("sick-", n), secrets.ErrUnavailable)
+			strong.FailPath(fmt.Sprint("failing-", n), secrets.ErrUnavailable)
 		}
 		client = newClient(t, strong, middleware.Standard(), secrets.WithFallback(fallback.To(weak)))
 		return strong, weak, client
@@ -120,10 +119,10 @@ func TestSickColdKeysOfAHealthyBackend(t *testing.T) {
 		is.NoErr(err)
 		is.Equal(s.Reveal(), want)
 	}
-	sick := func(is *is.I, client *secrets.Client) {
+	failing := func(is *is.I, client *secrets.Client) {
 		is.Helper()
 		for n := range 100 {
-			_, err := client.Get(context.Background(), fmt.Sprint("sick-", n))
+			_, err := client.Get(context.Background(), fmt.Sprint("failing-", n))
 			is.True(errors.Is(err, secrets.ErrUnavailable))
 		}
 	}
@@ -132,8 +131,8 @@ func TestSickColdKeysOfAHealthyBackend(t *testing.T) {
 		strong, weak, client := setup(t)
 		_, err := client.Get(t.Context(), "used")
 		is.NoErr(err)
-		sick(is, client)
-		is.Equal(strong.Calls(), 101) // none was kept from it
+		failing(is, client)
+		is.Equal(strong.Calls(), 101) // all keys were fetched
 		honest(is, client, "strong")
 		is.Equal(weak.Fetches("honest"), 0)
 	})
@@ -141,13 +140,13 @@ func TestSickColdKeysOfAHealthyBackend(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			is := is.New(t)
 			strong, weak, client := setup(t)
-			sick(is, client)
+			failing(is, client)
 			is.Equal(strong.Calls(), 3)
 			honest(is, client, "weak")
 			is.Equal(weak.Fetches("honest"), 1)
 			time.Sleep(past(firstStep))
 			client.Invalidate("honest")
-			honest(is, client, "strong") // it is no outage that lasts
+			honest(is, client, "strong") // the breaker is closed again
 		})
 	})
 	t.Run("control: documents with values", func(t *testing.T) {
@@ -179,13 +178,13 @@ func TestBreakersAreOfOneEndpoint(t *testing.T) {
 		r.True(r.isOpen("us/cold"))
 		r.True(!r.isOpen("eu/cold"))
 		for n := range 10 {
-			r.warm(fmt.Sprint("eu/", n)) // whose answers close the other breaker not
+			r.warm(fmt.Sprint("eu/", n)) // answers of one endpoint do not close the breaker of another
 			r.True(r.isOpen("us/cold"))
 		}
 		r.True(errors.Is(r.ask(t.Context(), "us/cold"), secrets.ErrUnavailable))
 		r.Equal(r.calls("us/cold"), 0)
 
-		// Their failures are not added up, nor are their documents.
+		// Failures and documents of two endpoints are not added up.
 		r.breakDown("eu", "eu/a", "eu/b")
 		r.True(!r.isOpen("eu/cold"))
 		delete(r.fails, "us")
@@ -198,7 +197,7 @@ func TestBreakersAreOfOneEndpoint(t *testing.T) {
 	})
 }
 
-// TestOneDocumentOfAnEndpoint has memory hold several documents, of which one is of a sick endpoint.
+// Of several documents in memory, one is of a failing endpoint.
 func TestOneDocumentOfAnEndpoint(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRegions(t)
@@ -208,7 +207,7 @@ func TestOneDocumentOfAnEndpoint(t *testing.T) {
 		r.breakDown("us", "us/a")
 		r.True(r.isOpen("us/cold"))
 
-		r.breakDown("eu", "eu/a", "eu/a", "eu/a", "eu/a") // the control: there is another
+		r.breakDown("eu", "eu/a", "eu/a", "eu/a", "eu/a") // control: there is another
 		r.True(!r.isOpen("eu/cold"))
 		r.Invalidate(secrets.Ref{Path: "eu/b"})
 		r.breakDown("eu", "eu/a")
@@ -216,7 +215,7 @@ func TestOneDocumentOfAnEndpoint(t *testing.T) {
 	})
 }
 
-// TestManyEndpoints has more endpoints than may have a breaker of their own.
+// TestManyEndpoints uses more endpoints than may have a breaker.
 func TestManyEndpoints(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRegions(t)
@@ -241,7 +240,7 @@ func TestManyEndpoints(t *testing.T) {
 	})
 }
 
-// TestHangingEndpointOfMadeUpNames has keys from outside name an endpoint that does not exist, and hangs.
+// Keys from outside name an endpoint that does not exist and hangs.
 func TestHangingEndpointOfMadeUpNames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRegions(t)
@@ -259,7 +258,7 @@ func TestHangingEndpointOfMadeUpNames(t *testing.T) {
 		})
 		r.Equal(r.calls("mars/cold"), 0)
 	})
-	t.Run("the control: made-up names of one that has answered", func(t *testing.T) {
+	t.Run("control: made-up names of one that has answered", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRegions(t)
 			r.warm("eu/a", "eu/b")
@@ -277,8 +276,8 @@ func TestHangingEndpointOfMadeUpNames(t *testing.T) {
 	})
 }
 
-// TestProbesOfUnknownDocuments has a breaker open. What keys from outside ask for is sick by itself: it holds up nothing that memory
-// knows, and the next unknown one no longer than a step.
+// While a breaker is open, keys from outside that fail on their own must not delay the probes of known documents. They delay other unknown
+// documents by one step at most.
 func TestProbesOfUnknownDocuments(t *testing.T) {
 	const ttl = time.Minute
 	setup := func(t *testing.T) *regions {
@@ -298,12 +297,12 @@ func TestProbesOfUnknownDocuments(t *testing.T) {
 			time.Sleep(past(firstStep))
 			var caller sync.WaitGroup
 			caller.Go(func() {
-				within(r.I, timeout, func() { // the breaker has closed: it waits for its own fetch, as ever
+				within(r.I, timeout, func() { // the breaker has closed: it waits for its own fetch
 					r.True(errors.Is(r.ask(t.Context(), "eu/made-up"), secrets.ErrUnavailable))
 				})
 			})
 			synctest.Wait()
-			r.True(errors.Is(r.ask(t.Context(), "eu/cold"), secrets.ErrUnavailable)) // the control: it is one of those
+			r.True(errors.Is(r.ask(t.Context(), "eu/cold"), secrets.ErrUnavailable)) // control: the key is one of those
 			r.Equal(r.calls("eu/cold"), 0)
 			within(r.I, 0, func() {
 				s, err := r.Fetch(t.Context(), secrets.Ref{Path: "eu/a"})
@@ -323,7 +322,7 @@ func TestProbesOfUnknownDocuments(t *testing.T) {
 				time.Sleep(time.Millisecond)
 			}
 			n := r.calls("eu/made-up")
-			r.True(n > 10) // one each step of the first kind, since it takes none further
+			r.True(n > 10) // one in each step of known documents, which these failures do not extend
 			r.True(n < 70)
 			s, err := r.Fetch(t.Context(), secrets.Ref{Path: "eu/a"})
 			r.NoErr(err)

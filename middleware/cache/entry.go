@@ -9,9 +9,9 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// docKey names an entry in a keyspace. The Client asks a cache for documents alone, which have no field, and mostly for
-// their current version: then it is the path, and takes no memory of its own. A version, and the field that a cache meets
-// which a program puts elsewhere, stand behind a NUL each: no valid ref has one.
+// docKey names an entry in a keyspace: path, version and field, separated by NULs, which no valid ref contains. A Client reads whole
+// documents, mostly of the current version. Their docKey is the path alone, without an allocation. Only a cache that a program uses
+// outside of a Client sees refs with fields.
 type docKey string
 
 func docKeyOf(ref secrets.Ref) docKey {
@@ -31,54 +31,53 @@ func (d docKey) ref() secrets.Ref {
 	return secrets.Ref{Path: path, Version: version, Field: field, Whole: beside && field == ""}
 }
 
-// entry is what is known about one document: its value, that it is not there, or that it could not be had. It is immutable
-// but for what is marked. There is one for each document in memory, so that what few of them need stands apart.
+// entry is the cached state of one document: its value, a not-found, or a back-off without a value. Its fields are immutable, except for
+// the atomic and guarded ones. Rarely used fields are behind pointers, to keep entries small.
 type entry struct {
 	keyspace *keyspace
 	document docKey
-	breaker  *breaker // of the endpoint of the document
+	breaker  *breaker // of the document's endpoint
 	secret   secrets.Secret
-	err      *secrets.Error // of a not-found or back-off, which have no secret
+	err      *secrets.Error // nil for a value
 
-	beganAwake age // the start of the fetch that brought it, awake
-	expireAt   age // the value is fresh, or the error holds, before it
-	leaseEnd   age // of the value, or 0 if it has no lease
+	beganAwake age // start of the fetch that returned it, awake
+	expireAt   age // until then, the value is fresh or the error is current
+	leaseEnd   age // of the value; 0 without a lease
 
-	touched   atomic.Bool             // since it was added, or last spared
-	refreshAt atomic.Int64            // an age: a read at or after it renews the value
-	renewing  atomic.Bool             // a renewal in the background is under way; begun under Cache.mu
-	slow      atomic.Bool             // the patience of a reader has run out, and no fetch has answered since
-	refuted   atomic.Bool             // an answer has shown that the value may be wrong: it is not served stale
-	trouble   atomic.Pointer[trouble] // of the last attempts to renew or get it, or nil; set under Cache.mu
+	touched   atomic.Bool                // since it was added, or last spared
+	refreshAt atomic.Int64               // an age: a read at or after it renews the value
+	renewing  atomic.Bool                // a renewal runs in the background; set under Cache.mu
+	slow      atomic.Bool                // a reader's wait has timed out, and no fetch has answered since
+	suspect   atomic.Bool                // a fetch since then got ErrMalformed or ErrUnknown: not served stale
+	retry     atomic.Pointer[retryState] // of failed fetches, or nil; set under Cache.mu
 
-	key      string    // of a memo of this entry, or "" if it has none; guarded by Cache.mu
+	key      string    // of its first memo, or ""; guarded by Cache.mu
 	moreKeys *[]string // of its other memos, or nil; guarded by Cache.mu
 }
 
-// trouble is what failed attempts to fetch a document leave behind. It is immutable.
-type trouble struct {
+// retryState is what failed fetches of a document leave behind. It is immutable.
+type retryState struct {
 	failures    int    // in a row
-	unavailable error  // the last of them, if it was an ErrUnavailable
-	retryAt     age    // after an ErrUnavailable, the backend is not asked before it
-	ended       uint64 // breaker.ended by then
+	unavailable error  // the last failure, if it was an ErrUnavailable
+	retryAt     age    // after an ErrUnavailable, the earliest next fetch
+	closings    uint64 // breaker.closings at that time
 }
 
 func (e *entry) isValue() bool { return e.err == nil }
 
-// isNotFound reports whether e is a remembered not-found, and not a back-off.
-func (e *entry) isNotFound() bool { return e.err != nil && e.trouble.Load() == nil }
+// isNotFound reports whether e is a cached not-found.
+func (e *entry) isNotFound() bool { return e.err != nil && e.retry.Load() == nil }
 
-// troubles returns what failed attempts to fetch the document have left behind. What an ErrUnavailable has left is void once the
-// breaker has closed.
-func (e *entry) troubles() trouble {
-	t := e.trouble.Load()
-	if t == nil || t.unavailable != nil && t.ended != e.breaker.ended.Load() {
-		return trouble{}
+// retryState returns the state that failed fetches of the document have left. A back-off is void once the breaker has closed.
+func (e *entry) retryState() retryState {
+	t := e.retry.Load()
+	if t == nil || t.unavailable != nil && t.closings != e.breaker.closings.Load() {
+		return retryState{}
 	}
 	return *t
 }
 
-// holds reports whether e, which is an error, is the answer still.
+// holds reports whether the error of e is still current.
 func (e *entry) holds() bool {
 	c := e.keyspace.clock
 	switch {
@@ -87,24 +86,23 @@ func (e *entry) holds() bool {
 	case e.isNotFound():
 		return true
 	default:
-		return c.before(e.troubles().retryAt) && e.breaker.opening() == nil
+		return c.before(e.retryState().retryAt) && e.breaker.open() == nil
 	}
 }
 
-// touch marks e as used. It writes only where that changes something, since a write takes the memory from the caches of
-// the other processors.
+// touch marks e as used. It writes only if that changes something, since each write invalidates the cache line of other processors.
 func (e *entry) touch() {
 	if !e.touched.Load() {
 		e.touched.Store(true)
 	}
 }
 
-// maxFailureMemos bounds the memos of a not-found. Whoever gives the keys may name any number of fields of a document that is missing.
+// maxFailureMemos bounds the memos of a not-found: keys from outside may name any number of fields of a missing document.
 const maxFailureMemos = 64
 
-// full reports whether e has all the memos that it may have. Those of values are bounded in all: the fields of a document are as many
-// as it has. The caller holds the lock of the cache.
-func (e *entry) full() bool {
+// memosFull reports whether e may have no further memo. Not-founds have a limit each. Values share one, since a document has a limited
+// number of fields. The caller holds Cache.mu.
+func (e *entry) memosFull() bool {
 	if !e.isValue() {
 		return e.moreKeys != nil && len(*e.moreKeys) >= maxFailureMemos-1
 	}
@@ -112,9 +110,9 @@ func (e *entry) full() bool {
 	return c.memos >= c.maxMemos()
 }
 
-// memorized notes that key has a memo of e, and reports whether it may. The caller holds the lock of the cache.
-func (e *entry) memorized(key string) bool {
-	if e.full() {
+// addMemo records that e has a memo for key. It returns false if e may have no further memo. The caller holds Cache.mu.
+func (e *entry) addMemo(key string) bool {
+	if e.memosFull() {
 		return false
 	}
 	e.countMemos(1)
@@ -135,14 +133,14 @@ func (e *entry) countMemos(n int) {
 	}
 }
 
-// forget takes e and its memos from memory. The caller holds the lock of the cache.
-func (e *entry) forget() {
-	e.retire()
+// remove removes e and its memos from the maps of the keyspace. The caller holds Cache.mu.
+func (e *entry) remove() {
+	e.detach()
 	e.keyspace.index.Delete(e.document)
 }
 
-// retire takes the memos of e from memory, and e out of the counts. The caller holds the lock of the cache.
-func (e *entry) retire() {
+// detach removes the memos of e, and takes e out of the counts. The caller holds Cache.mu.
+func (e *entry) detach() {
 	e.breaker.documents.Add(-1)
 	if e.isValue() {
 		e.breaker.values.Add(-1)
@@ -160,12 +158,12 @@ func (e *entry) retire() {
 	}
 }
 
-// staleFor returns for how long the value of e may be served after its TTL. It is not more than 0 if that is over.
+// staleFor returns how much longer the value of e may be served stale. It is 0 or less if it may not.
 func (e *entry) staleFor(now, awake age) time.Duration {
 	k := e.keyspace
 	left := e.beganAwake + age(k.cache.ttl+k.cache.maxStale) - awake
 	switch {
-	case e.refuted.Load():
+	case e.suspect.Load():
 		return 0
 	case e.leaseEnd == 0:
 		return time.Duration(left)
@@ -176,17 +174,17 @@ func (e *entry) staleFor(now, awake age) time.Duration {
 	}
 }
 
-// isGood reports whether e is a value that may be served, fresh or stale.
-func (e *entry) isGood() bool {
+// isServable reports whether e is a value that may be served, fresh or stale.
+func (e *entry) isServable() bool {
 	now, awake := e.keyspace.clock.both()
 	return e.isValue() && (now < e.expireAt || e.staleFor(now, awake) > 0)
 }
 
-// newValue returns an entry for a value that the fetch of t has brought, or nil if its lease is over already.
+// newValue returns an entry for the value that the fetch of t has returned, or nil if its lease is already over.
 func (k *keyspace) newValue(t *ticket, secret secrets.Secret) *entry {
 	c := k.cache
 	e := &entry{keyspace: k, document: t.document, breaker: t.breaker, secret: secret, beganAwake: t.beganAwake}
-	fresh := min(age(spread(c.ttl, c.jitter)), age(c.ttl+c.maxStale)) // the jitter does not add to the bound
+	fresh := min(age(spread(c.ttl, c.jitter)), age(c.ttl+c.maxStale)) // the jitter must not extend TTL + MaxStale
 	if end := secret.Meta().ExpiresAt; !end.IsZero() && time.Until(end) < century {
 		now := c.clock.now()
 		e.leaseEnd = now + age(time.Until(end.Round(0)))
@@ -195,7 +193,7 @@ func (k *keyspace) newValue(t *ticket, secret secrets.Secret) *entry {
 		}
 		leased := e.leaseEnd - t.began
 		if fresh = min(fresh, leased); k.leases {
-			fresh = leased // to fetch sooner would be another lease beside this one
+			fresh = leased // an earlier fetch would create another lease
 		}
 	}
 	e.expireAt = t.began + fresh
@@ -206,12 +204,12 @@ func (k *keyspace) newValue(t *ticket, secret secrets.Secret) *entry {
 	return e
 }
 
-// newFailure returns an entry for an error that holds for d until the age until.
+// newFailure returns an entry for d with an error that is current until then.
 func (k *keyspace) newFailure(d docKey, b *breaker, err error, until age) *entry {
 	return &entry{keyspace: k, document: d, breaker: b, err: asError(err), expireAt: until}
 }
 
-// asError returns err as an error of its class alone, if it is none yet.
+// asError returns err as a *secrets.Error. If it is none, the result has only its class.
 func asError(err error) *secrets.Error {
 	if e, ok := errors.AsType[*secrets.Error](err); ok {
 		return e
@@ -219,13 +217,13 @@ func asError(err error) *secrets.Error {
 	return &secrets.Error{Err: secrets.Class(err)}
 }
 
-// failure returns a copy of the error of e, which the caller may change.
+// failure returns a copy of the error of e.
 func (e *entry) failure() error {
 	err := *e.err
 	return &err
 }
 
-// stale returns the value of e, marked as stale.
+// stale returns the value of e with Meta.Stale set.
 func (e *entry) stale() secrets.Secret {
 	meta := e.secret.Meta()
 	meta.Stale = true

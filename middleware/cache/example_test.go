@@ -3,12 +3,15 @@ package cache_test
 import (
 	"context"
 	"fmt"
+	"log"
 	"time"
 
 	"github.com/seed-5482dd03/secrets"
 	"github.com/seed-5482dd03/secrets/middleware/cache"
+	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
+// All fields of a document are one entry: the first read fetches it, the others are hits.
 func Example() {
 	calls := 0
 	backend := secrets.NewBackend(secrets.Info{Name: "remote"}, func(context.Context, secrets.Ref) (secrets.Secret, error) {
@@ -32,4 +35,27 @@ func Example() {
 	stats := memory.Stats()
 	fmt.Println("calls:", calls, "hits:", stats.Hits, "misses:", stats.Misses)
 	// Output: calls: 1 hits: 2 misses: 1
+}
+
+// While the backend is down, values past their TTL are served stale.
+func ExampleNew() {
+	backend := secretstest.NewBackend(map[string]string{"api/token": "s3cr3t-value"})
+	memory := cache.New(cache.WithTTL(time.Millisecond), cache.WithMaxStale(24*time.Hour))
+	client, err := secrets.New(backend, secrets.WithCache(memory))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+
+	ctx := context.Background()
+	_, err = client.Get(ctx, "api/token")
+	fmt.Println(err)
+
+	time.Sleep(2 * time.Millisecond)
+	backend.Fail(secrets.ErrUnavailable)
+	token, err := client.Get(ctx, "api/token")
+	fmt.Println(token.Meta().Stale, err)
+	// Output:
+	// <nil>
+	// true <nil>
 }

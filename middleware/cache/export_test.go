@@ -6,18 +6,17 @@ import (
 	"time"
 )
 
-// KeepBreakersClosed keeps the circuit breakers of all keyspaces of c from opening, until their backends answer.
+// KeepBreakersClosed keeps the circuit breakers of all keyspaces of c closed until their backends answer.
 func KeepBreakersClosed(c *Cache) {
 	for k := range c.keyspaces {
 		k.whole.failures = math.MinInt
 	}
 }
 
-// SetClock makes read, which may be called concurrently, the clocks of c, a cache that was not used yet.
+// SetClock makes read the clocks of c, which must not have been used. read may be called concurrently.
 func SetClock(c *Cache, read func() (wall, monotonic time.Duration)) { c.clock = newClock(read) }
 
-// Miscounts returns what of the accounts of c does not agree with its entries, while no fetch is under way. They are a call of Purge away
-// from nothing.
+// Miscounts returns the counters of c that do not agree with its entries. No fetch may be under way.
 func Miscounts(c *Cache) (wrong []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -43,12 +42,12 @@ func Miscounts(c *Cache) (wrong []string) {
 			}
 			return true
 		})
-		check("renewals", int(k.ahead.Load()), 0)
+		check("renewals", int(k.renewals.Load()), 0)
 		check("fetches", len(k.fetching), 0)
 		k.breakers(func(b *breaker) {
 			check("documents of a breaker", int(b.documents.Load()), documents[b])
 			check("values of a breaker", int(b.values.Load()), ofValues[b])
-			if o := b.opening(); o != nil && (o.known.probe != nil || o.others.probe != nil) {
+			if o := b.open(); o != nil && (o.known.probe != nil || o.others.probe != nil) {
 				wrong = append(wrong, "a probe")
 			}
 		})

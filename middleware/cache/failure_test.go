@@ -34,7 +34,7 @@ func TestNegative(t *testing.T) {
 		f.fails(secrets.ErrNotFound, 1)
 		f.fails(secrets.ErrNotFound, 2)
 	})
-	run(t, "callers cannot change what is remembered", nil, func(f *fixture) {
+	run(t, "callers cannot change a cached error", nil, func(f *fixture) {
 		f.answers(secrets.ErrNotFound)
 		f.fails(secrets.ErrNotFound, 1)
 		_, err := f.get()
@@ -107,7 +107,7 @@ func TestBackoff(t *testing.T) {
 			f.answers(secrets.ErrMalformed)
 			_, err := f.layer.Fetch(withFresh(context.Background()), db)
 			f.True(errors.Is(err, secrets.ErrMalformed))
-			f.fails(secrets.ErrMalformed, 4) // no back-off, and no stale value, hides it
+			f.fails(secrets.ErrMalformed, 4) // neither a back-off nor a stale value hides it
 		})
 	run(t, "does not hold for Refresh", nil, func(f *fixture) {
 		f.answers(secrets.ErrUnavailable)
@@ -120,8 +120,8 @@ func TestBackoff(t *testing.T) {
 	})
 }
 
-// TestFaultsOfWhatIsBelow puts the cache around something that fails in the ways a layer must not.
-func TestFaultsOfWhatIsBelow(t *testing.T) {
+// TestFaultyLayerBelow puts the cache around a layer that breaks its contract.
+func TestFaultyLayerBelow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		var fault func() (secrets.Secret, error)

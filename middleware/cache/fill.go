@@ -8,15 +8,15 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/fetchctx"
 )
 
-// filler is the half of a keyspace that asks the backend and stores the answers. It stands inside the flight that callers
-// share, so that nobody who arrives between the end of a flight and the filling asks again.
+// filler is the half of a keyspace that fetches from the backend and stores the answers. It runs inside the flight that callers share:
+// the answer is stored before the flight ends, so no caller in between starts another fetch.
 type filler struct {
 	keyspace *keyspace
 	next     secrets.Fetcher
 }
 
-// Fetch asks for ref, on a goroutine of its own if the fetch is its caller's: it goes on without that, so that its answer is
-// remembered and its failure counts.
+// Fetch fetches ref. Outside of a flight it uses a goroutine of its own: if the caller leaves, the fetch goes on, its answer is stored,
+// and its failure counts.
 func (f *filler) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 	fetch := fetchctx.Of(ctx)
 	if fetch.Flight != nil {
@@ -28,15 +28,15 @@ func (f *filler) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, er
 	return r.Secret, r.Err
 }
 
-// fetch asks for ref, which no caller ends.
+// fetch fetches ref and stores the answer. No caller's context ends it.
 func (f *filler) fetch(ctx context.Context, fetch fetchctx.Fetch, ref secrets.Ref) (secrets.Secret, error) {
 	k, d := f.keyspace, docKeyOf(ref)
 	b := k.breakerOf(d)
-	if r, ok := f.secondLook(fetch, d, b); ok {
+	if r, ok := f.recheck(fetch, d, b); ok {
 		return r.Secret, r.Err
 	}
 	if e, found := k.index.Load(d); found {
-		if failures := e.troubles().failures; failures > 0 {
+		if failures := e.retryState().failures; failures > 0 {
 			fetch.Attempt = failures + 1
 		}
 	}
@@ -48,20 +48,21 @@ func (f *filler) fetch(ctx context.Context, fetch fetchctx.Fetch, ref secrets.Re
 	defer k.abandon(&t)
 	secret, err := f.next.Fetch(fetchctx.With(ctx, fetch), ref)
 	r := secrets.Result{Secret: secret, Err: err}
-	good := k.settle(&t, r)
-	b.judge(a, r, fetch.Origin, good, k.clock.now())
+	servable := k.store(&t, r)
+	b.record(a, r, fetch.Origin, servable, k.clock.now())
 	return secret, err
 }
 
-// secondLook answers from memory what an earlier flight has brought since the caller looked, or that the breaker has opened.
-func (f *filler) secondLook(fetch fetchctx.Fetch, d docKey, b *breaker) (secrets.Result, bool) {
+// recheck looks the document up again, inside the flight. An earlier flight may have stored it since the caller's lookup, or the breaker
+// may have opened.
+func (f *filler) recheck(fetch fetchctx.Fetch, d docKey, b *breaker) (secrets.Result, bool) {
 	if fetch.Fresh {
 		return secrets.Result{}, false
 	}
 	now := f.keyspace.clock.now()
 	if e, found := f.keyspace.index.Load(d); found {
 		until := e.expireAt
-		if fetch.Background || fetch.Probe { // it renews what is good still
+		if fetch.Background || fetch.Probe { // it may renew a value before its TTL is over
 			until = min(until, age(e.refreshAt.Load()))
 		}
 		switch {
@@ -72,25 +73,25 @@ func (f *filler) secondLook(fetch fetchctx.Fetch, d docKey, b *breaker) (secrets
 		case now < until && !fetch.Renewal.Asks():
 			return secrets.Result{Secret: e.secret}, true
 		case !fetch.Probe:
-			if t := e.troubles(); now < t.retryAt {
+			if t := e.retryState(); now < t.retryAt {
 				err := *asError(t.unavailable)
 				return secrets.Result{Err: &err}, true
 			}
 		}
 	}
-	if o := b.opening(); o != nil && !fetch.Probe {
+	if o := b.open(); o != nil && !fetch.Probe {
 		return secrets.Result{Err: o.failure(d.ref(), now)}, true
 	}
 	return secrets.Result{}, false
 }
 
-// fetches keeps the fetches of one document in order, so that no answer is followed by an older one. It lives as long as one
-// of them is under way.
+// fetches numbers the fetches of one document, so that an older answer cannot replace a newer one. It exists while one of them is under
+// way.
 type fetches struct {
-	underWay int
-	next     int // the number of the next one to begin
-	floor    int // the lowest number that may still fill the cache
-	refuted  int // the highest number whose answer has refuted what those before have brought, or 0
+	underWay     int
+	next         int // number of the next fetch
+	floor        int // lowest number that may fill the cache
+	suspectBelow int // values of fetches below it are suspect
 }
 
 // ticket is a fetch that may fill the cache.
@@ -103,7 +104,7 @@ type ticket struct {
 	ended      bool
 }
 
-// begin returns a ticket for a fetch of d that begins now. settle or abandon must follow it.
+// begin returns a ticket for a fetch of d that begins now. store or abandon must follow it.
 func (k *keyspace) begin(d docKey, b *breaker) ticket {
 	c := k.cache
 	c.mu.Lock()
@@ -117,30 +118,30 @@ func (k *keyspace) begin(d docKey, b *breaker) ticket {
 	return t
 }
 
-// settle stores the answer of the fetch of t, as far as it is to be remembered. It reports whether memory had a value of the
-// document until now, fresh or stale.
-func (k *keyspace) settle(t *ticket, r secrets.Result) (good bool) {
+// store ends the fetch of t, and stores its answer if it belongs in the cache. It reports whether the cache had a value of the document
+// before that could be served, fresh or stale.
+func (k *keyspace) store(t *ticket, r secrets.Result) (servable bool) {
 	class := secrets.Class(r.Err)
 	c := k.cache
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	old, _ := k.index.Load(t.document)
-	good = old != nil && old.isGood()
-	current, refuted := k.end(t, class)
+	servable = old != nil && old.isServable()
+	current, suspect := k.end(t, class)
 	if !current || k.closed {
-		return good
+		return servable
 	}
 	switch {
-	case saysNothing(r, class):
+	case isNoAnswer(r, class):
 	case class == nil:
 		if e := k.newValue(t, r.Secret); e != nil {
-			e.refuted.Store(refuted)
+			e.suspect.Store(suspect)
 			c.insert(e, old)
 		} else if old != nil {
 			c.drop(old)
 		}
 	case errors.Is(class, secrets.ErrUnavailable):
-		k.backOff(t, old, r.Err)
+		k.startBackoff(t, old, r.Err)
 	case errors.Is(class, secrets.ErrNotFound) && c.negativeTTL > 0:
 		c.insert(k.newFailure(t.document, t.breaker, r.Err, c.clock.now()+age(c.negativeTTL)), old)
 	case old == nil:
@@ -150,92 +151,90 @@ func (k *keyspace) settle(t *ticket, r secrets.Result) (good bool) {
 		!old.isValue():
 		c.drop(old)
 	default:
-		old.doubt(class)
+		old.noteFailure(class)
 	}
-	return good
+	return servable
 }
 
-// doubt notes an answer of that class for the value e, which does not say what the value is at present. It is the answer to those who
-// wait. It must not be sought again by every read until the value expires, but then nothing hides it. The caller holds the lock of the
-// cache.
-func (e *entry) doubt(class error) {
-	if refutes(class) {
-		e.refuted.Store(true)
+// noteFailure records an answer of that class to a renewal of e, which neither replaces nor drops the value. Callers that wait get the
+// answer. A back-off keeps the other reads from repeating the fetch until the value expires. The caller holds Cache.mu.
+func (e *entry) noteFailure(class error) {
+	if makesSuspect(class) {
+		e.suspect.Store(true)
 	}
 	e.slow.Store(false)
-	failures := e.troubles().failures + 1
-	e.trouble.Store(&trouble{failures: failures}) // the backend has answered: the back-off is over
+	failures := e.retryState().failures + 1
+	e.retry.Store(&retryState{failures: failures}) // without a retryAt: the backend has answered
 	e.postpone(e.keyspace.clock.now() + age(backoff(failures)))
 }
 
-// backOff notes that the document of t could not be had. The caller holds the lock of the cache.
-func (k *keyspace) backOff(t *ticket, old *entry, err error) {
+// startBackoff records that the backend was unavailable for the document of t. The caller holds Cache.mu.
+func (k *keyspace) startBackoff(t *ticket, old *entry, err error) {
 	failures := 1
 	if old != nil {
-		failures += old.troubles().failures
+		failures += old.retryState().failures
 	}
 	retryAt := k.clock.now() + age(backoff(failures))
-	left := &trouble{failures: failures, unavailable: err, retryAt: retryAt, ended: t.breaker.ended.Load()}
+	left := &retryState{failures: failures, unavailable: err, retryAt: retryAt, closings: t.breaker.closings.Load()}
 	if old != nil && old.isValue() {
-		old.trouble.Store(left)
+		old.retry.Store(left)
 		old.postpone(retryAt)
 		return
 	}
 	e := k.newFailure(t.document, t.breaker, err, retryAt)
-	e.trouble.Store(left)
+	e.retry.Store(left)
 	k.cache.insert(e, old)
 }
 
-// saysNothing reports whether r, which is of that class, is no answer at all. The end of a caller's context says nothing
-// about the document, nor about the backend.
-func saysNothing(r secrets.Result, class error) bool {
+// isNoAnswer reports whether r, which is of that class, is no answer of the backend, such as the end of a caller's context.
+func isNoAnswer(r secrets.Result, class error) bool {
 	return class == nil && r.Secret.IsZero() || errors.Is(class, secrets.ErrClosed) || isContextError(r.Err)
 }
 
-// postpone puts the next renewal ahead of the TTL off.
+// postpone moves the next renewal ahead of the TTL to a later time.
 func (e *entry) postpone(to age) { e.refreshAt.Store(max(e.refreshAt.Load(), int64(to))) }
 
-// tells reports whether an answer of that class says what the document is at present: its value, that it is not there, or
-// that it is not for us. After it, no answer of an earlier fetch counts.
-func tells(class error) bool {
+// isDefinitive reports whether an answer of that class gives the document's current state: a value, a not-found or a denial. Answers of
+// earlier fetches are discarded after it.
+func isDefinitive(class error) bool {
 	return class == nil || errors.Is(class, secrets.ErrNotFound) ||
 		errors.Is(class, secrets.ErrPermissionDenied) || errors.Is(class, secrets.ErrUnauthenticated)
 }
 
-// refutes reports whether an answer of that class says that the value may be bad. What was fetched before is not served stale then.
-func refutes(class error) bool {
+// makesSuspect reports whether an answer of that class makes values of earlier fetches suspect. They are not served stale.
+func makesSuspect(class error) bool {
 	return errors.Is(class, secrets.ErrMalformed) || errors.Is(class, secrets.ErrUnknown)
 }
 
-// abandon ends the fetch of t if settle has not.
+// abandon ends the fetch of t, unless store has ended it.
 func (k *keyspace) abandon(t *ticket) {
 	if t.ended {
 		return
 	}
 	k.cache.mu.Lock()
 	defer k.cache.mu.Unlock()
-	k.end(t, secrets.ErrClosed) // which says nothing
+	k.end(t, secrets.ErrClosed) // no answer
 }
 
-// end ends the fetch of t, whose answer is of that class. It reports whether the answer is current, so that it may fill the cache: the
-// document was not invalidated since the fetch began, and no later fetch has told what it is. refuted says that a later one has refuted
-// it. The caller holds the lock of the cache.
-func (k *keyspace) end(t *ticket, class error) (current, refuted bool) {
+// end ends the fetch of t, whose answer is of that class. current reports whether the answer may fill the cache: the document was not
+// invalidated since the fetch began, and no later fetch has had a definitive answer. suspect reports whether a later fetch has made the
+// value suspect. The caller holds Cache.mu.
+func (k *keyspace) end(t *ticket, class error) (current, suspect bool) {
 	t.ended = true
 	f := k.fetching[t.document]
-	current, refuted = t.number >= f.floor, t.number < f.refuted
-	if current && tells(class) {
+	current, suspect = t.number >= f.floor, t.number < f.suspectBelow
+	if current && isDefinitive(class) {
 		f.floor = t.number + 1
 	}
-	if refutes(class) {
-		f.refuted = max(f.refuted, t.number)
+	if makesSuspect(class) {
+		f.suspectBelow = max(f.suspectBelow, t.number)
 	}
 	if f.underWay--; f.underWay == 0 {
 		delete(k.fetching, t.document)
 	} else {
 		k.fetching[t.document] = f
 	}
-	return current, refuted
+	return current, suspect
 }
 
 var _ secrets.Fetcher = (*filler)(nil)

@@ -20,13 +20,13 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// until lets time pass until d after the start of the bubble, and what is due by then happen.
+// until sleeps until d after the start of the bubble, and waits for everything that is due by then.
 func until(began time.Time, d time.Duration) {
 	time.Sleep(time.Until(began.Add(d)))
 	synctest.Wait()
 }
 
-// layers are a cache with dedup between its halves, put together as a Client does.
+// layers is a cache with dedup between its halves, as in a Client.
 type layers struct {
 	secrets.Cache
 
@@ -60,7 +60,7 @@ func newLayerAlone(c *cache.Cache, below secrets.Fetcher) secrets.Cache {
 	return c.NewCache(secrets.Info{Name: "source"}, below, func(fill secrets.Fetcher) secrets.Fetcher { return fill })
 }
 
-// fetchFunc is a function as a Fetcher.
+// fetchFunc makes a function a Fetcher.
 type fetchFunc func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error)
 
 func (f fetchFunc) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
@@ -72,7 +72,7 @@ func withFresh(ctx context.Context) context.Context {
 	return fetchctx.With(ctx, fetchctx.Fetch{Fresh: true})
 }
 
-// source is what the cache stands around. It answers with the version that is current when it is asked, after a delay.
+// source is the backend of the cache. After a delay, it answers with the version that was current at the call.
 type source struct {
 	mu      sync.Mutex
 	version int
@@ -124,7 +124,7 @@ func (s *source) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, er
 	return answer.Secret, answer.Err
 }
 
-// fetchAll fetches each of paths at once, as a GetMany does.
+// fetchAll fetches all paths at once, as a GetMany does.
 func fetchAll(ctx context.Context, f secrets.Fetcher, paths ...string) []secrets.Result {
 	results := make([]secrets.Result, len(paths))
 	var wg sync.WaitGroup
@@ -170,7 +170,7 @@ func runLayer(
 			f.cache = cache.New(append([]cache.Option{exact}, opts...)...)
 			f.NoErr(f.cache.Validate())
 			f.layer = newLayer(f.cache, f.source)
-			defer func() { f.NoErr(f.layer.Close()) }() // also if a check has ended the test: its fetches must not outlive the bubble
+			defer func() { f.NoErr(f.layer.Close()) }() // even if a check has ended the test: fetches must not outlive the bubble
 			test(f)
 		})
 	})
@@ -180,7 +180,7 @@ func (f *fixture) at(d time.Duration) { until(f.began, d) }
 
 func (f *fixture) get() (secrets.Secret, error) { return f.layer.Fetch(context.Background(), db) }
 
-// fresh checks that a fetch gets version, not stale, and that the source has been asked calls times by then.
+// fresh checks that a fetch gets version, not stale, and that the source has had that many calls by then.
 func (f *fixture) fresh(version, calls int) {
 	f.Helper()
 	got, err := f.get()
@@ -210,7 +210,7 @@ func (f *fixture) fails(class error, calls int) {
 	f.Equal(f.count(), calls)
 }
 
-// warm has a value of each of paths in memory.
+// warm puts a value of each of paths in memory.
 func (f *fixture) warm(paths ...string) {
 	f.Helper()
 	for _, path := range paths {

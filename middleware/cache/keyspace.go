@@ -14,33 +14,33 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/inflight"
 )
 
-// keyspace is the memory for one backend of one Client. As a Fetcher it is the half of the cache that reads.
+// keyspace is the cache of one backend of one Client. Its Fetch is the half that reads; filler is the half that fetches.
 type keyspace struct {
 	cache  *Cache
 	clock  *clock          // of the cache
-	next   secrets.Fetcher // what a miss asks: what leads to the filler
-	leases bool            // a fetch may make a lease, which is then the age of what it brings
+	next   secrets.Fetcher // leads to the filler, through dedup if there is one
+	leases bool            // a fetch may create a lease, which then takes the place of the TTL
 
 	// Written under Cache.mu, read without:
 	index *xsync.Map[docKey, *entry]
 	memos *xsync.Map[string, memo]
-	// inserts is the number of entries made. It is counted up after an old entry has gone and before the new one comes.
+	// inserts counts new entries. It changes after the memos of the old entry are gone and before the new entry is in the index.
 	inserts atomic.Uint64
-	entries atomic.Int64 // that are values
+	entries atomic.Int64 // values in the index
 
 	countHits                                         atomic.Bool
 	misses, stale, negativeHits, backedOff, evictions atomic.Uint64
 	hits                                              paddedCounter
 
-	endpoint    func(secrets.Ref) string // or nil: then the backend has one
+	endpoint    func(secrets.Ref) string // nil for a backend with one endpoint
 	whole       breaker                  // of a backend with one endpoint
-	others      breaker                  // of endpoints without one of their own; it is inert
+	others      breaker                  // of the endpoints past maxEndpoints; inert
 	endpointsMu sync.Mutex               // may be taken under Cache.mu
 	endpoints   map[string]*breaker      // guarded by endpointsMu
 
-	calls    *inflight.Calls // the goroutines of tasks
-	ahead    atomic.Int64    // renewals that run in the background, without probes
-	maxAhead int64
+	calls       *inflight.Calls // goroutines of tasks
+	renewals    atomic.Int64    // renewals that run in the background now, without probes
+	maxRenewals int64
 
 	// Guarded by Cache.mu:
 	fetching map[docKey]fetches
@@ -49,36 +49,36 @@ type keyspace struct {
 
 func newKeyspace(c *Cache, info secrets.Info) *keyspace {
 	k := &keyspace{
-		cache:    c,
-		clock:    c.clock,
-		leases:   info.Leases,
-		maxAhead: int64(fetchctx.Parallel * max(1, info.Batch)),
-		index:    xsync.NewMap[docKey, *entry](),
-		memos:    xsync.NewMap[string, memo](),
-		fetching: make(map[docKey]fetches),
-		calls:    inflight.New(),
-		endpoint: info.Endpoint, endpoints: make(map[string]*breaker),
+		cache:       c,
+		clock:       c.clock,
+		leases:      info.Leases,
+		maxRenewals: int64(fetchctx.Parallel * max(1, info.Batch)),
+		index:       xsync.NewMap[docKey, *entry](),
+		memos:       xsync.NewMap[string, memo](),
+		fetching:    make(map[docKey]fetches),
+		calls:       inflight.New(),
+		endpoint:    info.Endpoint, endpoints: make(map[string]*breaker),
 	}
 	k.others.inert = true
 	k.countHits.Store(c.config.countHits)
 	return k
 }
 
-// finding is what memory knows about a document.
+// finding is the outcome of a lookup.
 type finding int
 
 const (
-	unknown finding = iota // ask, on the caller's context
-	answer                 // the result is there
-	due                    // the result is there, and a renewal is due that nobody has begun
-	putOff                 // the result is there, and the renewal that is due has time until the breaker closes
-	expired                // the value is past its TTL: renew it, and serve it stale if that fails or takes long
+	unknown   finding = iota // no result: fetch the document
+	answer                   // a result
+	due                      // a result, and a renewal that is due and has not begun
+	postponed                // a result, and a renewal that is due and waits until the breaker closes
+	expired                  // a value past its TTL: renew it, and serve it stale if that fails or takes too long
 )
 
-// known reports whether the result is there.
+// known reports whether there is a result.
 func (f finding) known() bool { return f != unknown && f != expired }
 
-// find returns what memory knows about d. It takes no lock where it has an answer.
+// find looks d up in the index, without the circuit breaker. It takes no lock if it has a result.
 func (k *keyspace) find(d docKey) (finding, *entry, secrets.Result) {
 	e, found := k.index.Load(d)
 	if !found {
@@ -103,16 +103,16 @@ func (k *keyspace) find(d docKey) (finding, *entry, secrets.Result) {
 		return k.find(d)
 	}
 	e.touch()
-	if now < e.troubles().retryAt && e.breaker.opening() == nil {
+	if now < e.retryState().retryAt && e.breaker.open() == nil {
 		return answer, e, k.staleResult(e)
 	}
 	return expired, e, secrets.Result{}
 }
 
-// findFailure is find for an entry that is an error.
+// findFailure is find for an entry with an error.
 func (k *keyspace) findFailure(e *entry) (finding, *entry, secrets.Result) {
 	if !e.holds() {
-		return unknown, nil, secrets.Result{} // the entry stays: its failures count on
+		return unknown, nil, secrets.Result{} // the entry stays, since it counts the failures
 	}
 	e.touch()
 	if errors.Is(e.err, secrets.ErrNotFound) {
@@ -128,7 +128,7 @@ func (k *keyspace) staleResult(e *entry) secrets.Result {
 	return secrets.Result{Secret: e.stale()}
 }
 
-// expire drops the value of e, which must not be served any more, but keeps its back-off, and how often the document could not be had.
+// expire drops the value of e, but keeps its back-off and its count of failures.
 func (k *keyspace) expire(e *entry) {
 	c := k.cache
 	c.mu.Lock()
@@ -136,17 +136,17 @@ func (k *keyspace) expire(e *entry) {
 	if now, found := k.index.Load(e.document); !found || now != e {
 		return
 	}
-	t := e.troubles()
+	t := e.retryState()
 	if t.unavailable == nil {
 		c.drop(e)
 		return
 	}
 	failure := k.newFailure(e.document, e.breaker, t.unavailable, t.retryAt)
-	failure.trouble.Store(&t)
+	failure.retry.Store(&t)
 	c.insert(failure, e)
 }
 
-// Fetch answers from memory, or asks for the secret and waits for it.
+// Fetch returns the secret from memory, or fetches it.
 func (k *keyspace) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 	fetch := fetchctx.Of(ctx)
 	if fetch.Fresh {
@@ -154,28 +154,28 @@ func (k *keyspace) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, 
 	}
 	found, e, r, waited := k.lookup(ctx, docKeyOf(ref))
 	if fetch.Renewal.Asks() {
-		r = k.lookAgain(ctx, found, e, r, ref)
+		r = k.readNewer(ctx, found, e, r, ref)
 	} else {
 		r = k.read(ctx, found, e, r, ref, waited)
 	}
 	if fetch.Renewal != nil && r.Err == nil {
-		fetch.Renewal.Fail(k.whyNoNewer(docKeyOf(ref)))
+		fetch.Renewal.Fail(k.renewalError(docKeyOf(ref)))
 	}
 	return r.Secret, r.Err
 }
 
-// read answers a read of ref with what lookup has found, or waits for a fetch.
+// read turns the outcome of lookup into the result for a read of ref. It starts a renewal or waits for a fetch where needed.
 func (k *keyspace) read(
 	ctx context.Context, found finding, e *entry, r secrets.Result, ref secrets.Ref, waited time.Duration,
 ) secrets.Result {
 	switch found {
-	case putOff:
+	case postponed:
 		k.probeAhead(ctx, e)
 	case due:
 		k.renewAhead(ctx, e)
 	case answer:
 	case expired:
-		r = k.renewed(ctx, e, ref, waited)
+		r = k.renew(ctx, e, ref, waited)
 	case unknown:
 		k.misses.Add(1)
 		r.Secret, r.Err = k.next.Fetch(ctx, ref)
@@ -183,36 +183,36 @@ func (k *keyspace) read(
 	return r
 }
 
-// maxPatience is for how long a reader waits for a fetch at the most, if there is a stale value, or if the fetch is a probe.
-const maxPatience = time.Second
+// maxWait is the longest time that a reader waits for a fetch if there is a stale value, or if the fetch is a probe.
+const maxWait = time.Second
 
-// patience returns for how long a reader with ctx, who has waited so long already, waits for a fetch, if memory has e for it, a value
-// past its TTL, or nothing. It keeps the other half of what it had for what it gets else: the stale value, or the time for a fallback.
-func (k *keyspace) patience(ctx context.Context, e *entry, waited time.Duration) time.Duration {
-	patience := maxPatience
+// waitLimit returns how much longer a reader may wait for a fetch. e is the expired value, or nil, and waited is how long the reader has
+// waited already. The limit is at most half of the time until the deadline of ctx or the end of e's stale time: the other half is for
+// the stale value, or for a fallback.
+func (k *keyspace) waitLimit(ctx context.Context, e *entry, waited time.Duration) time.Duration {
+	limit := maxWait
 	if e != nil {
 		if e.slow.Load() {
 			return 0
 		}
-		patience = min(patience, (e.staleFor(k.clock.both())+waited)/2)
+		limit = min(limit, (e.staleFor(k.clock.both())+waited)/2)
 	}
 	if deadline, ok := ctx.Deadline(); ok {
-		patience = min(patience, (time.Until(deadline)+waited)/2)
+		limit = min(limit, (time.Until(deadline)+waited)/2)
 	}
-	return patience - waited
+	return limit - waited
 }
 
-// renewed returns the answer of a fetch of ref, which renews e, a value past its TTL. If that is ErrUnavailable, or does not come
-// while the caller has patience, it is the stale value. From then on readers get that at once, and renewals run in the background,
-// until one of them has answered.
-func (k *keyspace) renewed(ctx context.Context, e *entry, ref secrets.Ref, waited time.Duration) secrets.Result {
-	if patience := k.patience(ctx, e, waited); patience > 0 {
+// renew fetches ref to renew e, a value past its TTL. If the fetch fails with ErrUnavailable or exceeds the waitLimit, renew returns the
+// stale value. After a timeout, readers get the stale value at once, and renewals run in the background until one has answered.
+func (k *keyspace) renew(ctx context.Context, e *entry, ref secrets.Ref, waited time.Duration) secrets.Result {
+	if limit := k.waitLimit(ctx, e, waited); limit > 0 {
 		k.misses.Add(1)
-		patient, cancel := context.WithTimeout(ctx, patience)
+		waitCtx, cancel := context.WithTimeout(ctx, limit)
 		defer cancel()
 		var r secrets.Result
-		r.Secret, r.Err = k.next.Fetch(patient, ref)
-		late := patient.Err() != nil && isContextError(r.Err)
+		r.Secret, r.Err = k.next.Fetch(waitCtx, ref)
+		late := waitCtx.Err() != nil && isContextError(r.Err)
 		switch {
 		case late && errors.Is(ctx.Err(), context.Canceled):
 			return r
@@ -221,36 +221,36 @@ func (k *keyspace) renewed(ctx context.Context, e *entry, ref secrets.Ref, waite
 		case !errors.Is(r.Err, secrets.ErrUnavailable):
 			return r
 		}
-		if old, ok := k.recollect(e.document); ok {
+		if old, ok := k.servable(e.document); ok {
 			return old
 		}
 		if !late {
 			return r
 		}
-	} else if old, ok := k.recollect(e.document); ok {
+	} else if old, ok := k.servable(e.document); ok {
 		k.renewAhead(ctx, e)
 		return old
 	}
-	var r secrets.Result // nothing in memory helps any more
+	var r secrets.Result // the stale value may not be served any more
 	r.Secret, r.Err = k.next.Fetch(ctx, ref)
 	return r
 }
 
-// lookAgain answers a look for a newer value than that of e, or than what memory has said of it, which is r. It waits for the fetch
-// however long that takes: who looks holds a value.
-func (k *keyspace) lookAgain(ctx context.Context, found finding, e *entry, r secrets.Result, ref secrets.Ref) secrets.Result {
+// readNewer is read for a handle that looks for a newer value. r is the result of lookup. readNewer waits for the fetch without a limit,
+// since the handle has a value to serve in the meantime.
+func (k *keyspace) readNewer(ctx context.Context, found finding, e *entry, r secrets.Result, ref secrets.Ref) secrets.Result {
 	switch {
-	case found == putOff:
+	case found == postponed:
 		k.probeAhead(ctx, e)
 		return r
-	case found == answer && !k.isFresh(e): // that of a probe, or what is served in place of one
+	case found == answer && !k.isFresh(e): // the answer of a probe, or the result without one
 		return r
 	}
-	// The half that fills asks nobody in a back-off.
+	// In a back-off, the filler makes no fetch.
 	k.misses.Add(1)
 	r.Secret, r.Err = k.next.Fetch(ctx, ref)
 	if errors.Is(r.Err, secrets.ErrUnavailable) {
-		if old, ok := k.recollect(docKeyOf(ref)); ok {
+		if old, ok := k.servable(docKeyOf(ref)); ok {
 			return old
 		}
 	}
@@ -262,20 +262,20 @@ func (k *keyspace) isFresh(e *entry) bool {
 	return e != nil && e.isValue() && k.clock.now() < e.expireAt
 }
 
-// whyNoNewer returns why d is not asked for at present, or nil.
-func (k *keyspace) whyNoNewer(d docKey) error {
-	if o := k.breakerOf(d).opening(); o != nil {
+// renewalError returns the failure because of which d is not renewed at present, or nil.
+func (k *keyspace) renewalError(d docKey) error {
+	if o := k.breakerOf(d).open(); o != nil {
 		return o.failure(d.ref(), k.clock.now())
 	}
 	if e, found := k.index.Load(d); found {
-		return e.troubles().unavailable
+		return e.retryState().unavailable
 	}
 	return nil
 }
 
-// recollect returns the value of d that memory has after a fetch that came to nothing, as long as that may be served. An
-// invalidation in the meantime forbids the old value, a refresh has brought a better one.
-func (k *keyspace) recollect(d docKey) (r secrets.Result, ok bool) {
+// servable returns the value of d that may be served after a failed fetch. It looks d up again, since the old value may have been
+// invalidated or replaced in the meantime.
+func (k *keyspace) servable(d docKey) (r secrets.Result, ok bool) {
 	e, found := k.index.Load(d)
 	if !found || !e.isValue() {
 		return r, false
@@ -290,17 +290,17 @@ func (k *keyspace) recollect(d docKey) (r secrets.Result, ok bool) {
 	}
 }
 
-// Peek returns what Fetch would return for ref, if that is in memory or the open breaker says it. It causes no probe.
+// Peek returns what Fetch would return for ref, if that needs no fetch and no probe.
 func (k *keyspace) Peek(ref secrets.Ref) (r secrets.Result, known bool) {
 	d := docKeyOf(ref)
 	found, _, r := k.find(d)
-	if open := k.breakerOf(d).opening(); open != nil && !found.known() {
+	if open := k.breakerOf(d).open(); open != nil && !found.known() {
 		return k.withoutAsking(d, open), true
 	}
 	return r, found.known()
 }
 
-// RenewAt returns the time from which a Fetch of ref may bring another value: when a renewal is due, and no back-off forbids it.
+// RenewAt returns the earliest time at which a Fetch of ref may return another value: when a renewal is due and no back-off blocks it.
 func (k *keyspace) RenewAt(ref secrets.Ref) (at time.Time, known bool) {
 	d := docKeyOf(ref)
 	e, found := k.index.Load(d)
@@ -311,43 +311,43 @@ func (k *keyspace) RenewAt(ref secrets.Ref) (at time.Time, known bool) {
 	due := now
 	switch {
 	case e.isValue():
-		due = min(age(e.refreshAt.Load()), e.expireAt) // a renewal may have been put off past the TTL
+		due = min(age(e.refreshAt.Load()), e.expireAt) // a renewal may be postponed past the TTL
 	case e.isNotFound():
 		due = e.expireAt
 	}
-	if open := e.breaker.opening(); open != nil {
-		due = max(due, open.gate(e.breaker.knows(e)).opensAt(e.troubles().failures > 0))
+	if open := e.breaker.open(); open != nil {
+		due = max(due, open.schedule(e.breaker.isKnown(e)).dueAt(e.retryState().failures > 0))
 	} else {
-		due = max(due, e.troubles().retryAt)
+		due = max(due, e.retryState().retryAt)
 	}
 	return time.Now().Add(time.Duration(due - now)), true
 }
 
-// Invalidate forgets the documents that refs name. A fetch of them that is under way does not fill the cache.
+// Invalidate drops the documents of refs. Fetches of them that are under way do not fill the cache.
 func (k *keyspace) Invalidate(refs ...secrets.Ref) {
 	k.cache.mu.Lock()
 	defer k.cache.mu.Unlock()
 	for _, ref := range refs {
 		d := docKeyOf(ref)
-		k.outdate(d)
+		k.discardFetches(d)
 		if e, found := k.index.Load(d); found {
 			k.cache.drop(e)
 		}
 	}
 }
 
-// outdate makes sure that no fetch of d that has begun fills the cache. The caller holds the lock of the cache.
-func (k *keyspace) outdate(d docKey) {
+// discardFetches keeps the fetches of d that are under way from filling the cache. The caller holds Cache.mu.
+func (k *keyspace) discardFetches(d docKey) {
 	if f, underWay := k.fetching[d]; underWay {
 		f.floor = f.next
 		k.fetching[d] = f
 	}
 }
 
-// purge forgets everything. The caller holds the lock of the cache.
+// purge drops all documents. The caller holds Cache.mu.
 func (k *keyspace) purge() {
 	for d := range k.fetching {
-		k.outdate(d)
+		k.discardFetches(d)
 	}
 	k.index.Range(func(_ docKey, e *entry) bool {
 		k.cache.drop(e)
@@ -355,8 +355,8 @@ func (k *keyspace) purge() {
 	})
 }
 
-// Close forgets everything, and waits for the fetches that run, which what is below ends. What belongs to other Clients of the cache
-// stays.
+// Close drops the documents of the keyspace, and waits for its fetches, which the layers below have to end. Other keyspaces of the cache
+// are not affected.
 func (k *keyspace) Close() error {
 	k.cache.mu.Lock()
 	first := !k.closed

@@ -15,14 +15,14 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware/cache"
 )
 
-// look asks for db as a handle does. The Failure of l is why there is no newer value.
+// look reads db as a handle does. l.Failure returns why there is no newer value.
 func (f *fixture) look(ctx context.Context) (s secrets.Secret, l *fetchctx.Renewal, err error) {
 	l = new(fetchctx.Renewal)
 	s, err = f.layer.Fetch(fetchctx.With(ctx, fetchctx.Fetch{Renewal: l}), db)
 	return s, l, err
 }
 
-// gets checks what a look gets, how stale, and why.
+// gets checks the result of a look, whether it is stale, and the failure.
 func (f *fixture) gets(version int, stale bool, class error) {
 	f.Helper()
 	s, l, err := f.look(context.Background())
@@ -32,7 +32,7 @@ func (f *fixture) gets(version int, stale bool, class error) {
 	f.Equal(secrets.Class(l.Failure()), class)
 }
 
-// looks checks what a look gets, and that the source has been asked calls times by then.
+// looks checks the result of a look, and that the source has had that many calls by then.
 func (f *fixture) looks(version int, stale bool, class error, calls int) {
 	f.Helper()
 	f.gets(version, stale, class)
@@ -40,7 +40,7 @@ func (f *fixture) looks(version int, stale bool, class error, calls int) {
 	f.Equal(f.count(), calls)
 }
 
-// looksInVain checks that a look fails, and that the source has been asked calls times by then.
+// looksInVain checks that a look fails, and that the source has had that many calls by then.
 func (f *fixture) looksInVain(class error, calls int) {
 	f.Helper()
 	s, _, err := f.look(context.Background())
@@ -50,17 +50,17 @@ func (f *fixture) looksInVain(class error, calls int) {
 	f.Equal(f.count(), calls)
 }
 
-// lookOpts are a TTL of 100 s, after 80 of which a read renews the value, and as much time in which it is served stale.
+// lookOpts set a TTL of 100 s, a refresh-ahead at 80 s, and a MaxStale of 100 s.
 var lookOpts = []cache.Option{cache.WithTTL(100 * time.Second), cache.WithRefreshAhead(0.8), cache.WithMaxStale(100 * time.Second)}
 
-// withAndWithoutDedup runs test for both.
+// withAndWithoutDedup runs test with dedup and without.
 func withAndWithoutDedup(t *testing.T, name string, test func(f *fixture)) {
 	t.Helper()
 	run(t, name, lookOpts, test)
 	runAlone(t, name+", without dedup", lookOpts, test)
 }
 
-func TestLookAsksForAFreshValue(t *testing.T) {
+func TestLookRefetchesAFreshValue(t *testing.T) {
 	withAndWithoutDedup(t, "fresh, due, stale and expired", func(f *fixture) {
 		f.fresh(1, 1)
 		version := 1
@@ -81,7 +81,7 @@ func TestLookAsksForAFreshValue(t *testing.T) {
 	})
 }
 
-// Looks and readers share a flight, whoever has begun it.
+// Looks and readers share a flight, no matter which of them began it.
 func TestLookJoinsAFlight(t *testing.T) {
 	run(t, "of a reader", lookOpts, func(f *fixture) {
 		f.set(func(s *source) { s.delay = 5 * time.Second })
@@ -119,8 +119,8 @@ func TestLookJoinsAFlight(t *testing.T) {
 	})
 }
 
-// Who looks holds a value and has no need of the stale one. A reader beside it waits for a second, as ever.
-func TestLookHasNoPatience(t *testing.T) {
+// A look waits for the fetch without a limit, since its handle has a value. A reader next to it waits for 1 s.
+func TestLookWaitsWithoutALimit(t *testing.T) {
 	const slow = 5 * time.Second
 	withAndWithoutDedup(t, "fresh", func(f *fixture) {
 		f.fresh(1, 1)
@@ -141,8 +141,8 @@ func TestLookHasNoPatience(t *testing.T) {
 		wg.Go(func() { f.gets(2, false, nil) })
 		synctest.Wait()
 		time.Sleep(2 * time.Second)
-		within(f.I, patience, func() { f.staleAnswer(1, 2) })
-		within(f.I, 0, func() { f.staleAnswer(1, 2) }) // the patience of readers has run out
+		within(f.I, maxWait, func() { f.staleAnswer(1, 2) })
+		within(f.I, 0, func() { f.staleAnswer(1, 2) }) // a reader's wait has timed out before
 		wg.Wait()
 		within(f.I, 0, func() { f.fresh(2, 2) })
 	})
@@ -167,7 +167,7 @@ func TestLookHasNoPatience(t *testing.T) {
 	})
 }
 
-// In an outage a look gets what memory has, and the reason why that is no newer.
+// In an outage a look gets the value in memory, and the reason why there is no newer one.
 func TestLookInAnOutage(t *testing.T) {
 	withAndWithoutDedup(t, "fresh", func(f *fixture) {
 		f.fresh(1, 1)
@@ -219,7 +219,7 @@ func TestLookInAnOutage(t *testing.T) {
 	})
 }
 
-// While the breaker is open, a look asks only where a reader would be its probe.
+// While the breaker is open, a look makes a fetch only where a reader would start a probe.
 func TestLookWhileTheBreakerIsOpen(t *testing.T) {
 	open := func(f *fixture, at time.Duration) (calls int) {
 		f.Helper()
@@ -240,7 +240,7 @@ func TestLookWhileTheBreakerIsOpen(t *testing.T) {
 		calls := open(f, time.Second)
 		f.looks(1, false, secrets.ErrUnavailable, calls)
 		isOpen(f)
-		time.Sleep(past(firstStep)) // it is half-open: a value that is fresh is no reason for a probe
+		time.Sleep(past(firstStep)) // half-open: a fresh value needs no probe
 		f.looks(1, false, secrets.ErrUnavailable, calls)
 	})
 	withAndWithoutDedup(t, "stale", func(f *fixture) {
@@ -270,15 +270,15 @@ func TestLookWhileTheBreakerIsOpen(t *testing.T) {
 	})
 }
 
-// An answer other than an outage is the answer of the look, and what readers get from then on.
-func TestLookIsToldOfADenial(t *testing.T) {
+// Failures other than an outage are the result of the look, and of later reads.
+func TestLookGetsADenial(t *testing.T) {
 	for _, class := range []error{secrets.ErrPermissionDenied, secrets.ErrNotFound, secrets.ErrDeleted} {
 		withAndWithoutDedup(t, class.Error(), func(f *fixture) {
 			f.fresh(1, 1)
 			f.answers(class)
 			f.looksInVain(class, 2)
 			_, known := f.layer.Peek(db)
-			f.Equal(known, errors.Is(class, secrets.ErrNotFound)) // an absence is remembered, and the value is not in memory any more
+			f.Equal(known, errors.Is(class, secrets.ErrNotFound)) // a not-found is cached, and the value is dropped
 			f.answers(secrets.ErrUnavailable)
 			_, err := f.get()
 			f.True(err != nil)
@@ -286,7 +286,7 @@ func TestLookIsToldOfADenial(t *testing.T) {
 	}
 }
 
-// A not-found is remembered for looks, too.
+// A cached not-found answers looks too.
 func TestLookForWhatIsNotThere(t *testing.T) {
 	withAndWithoutDedup(t, "within the negative TTL", func(f *fixture) {
 		f.answers(secrets.ErrNotFound)
@@ -302,7 +302,7 @@ func TestLookForWhatIsNotThere(t *testing.T) {
 	})
 }
 
-// Each look for a lease makes another one. In an outage, the one that is held counts until its end.
+// Each look for a lease creates another one. In an outage, the value is served until the end of its lease.
 func TestLookForALease(t *testing.T) {
 	leases := func(c *cache.Cache, below secrets.Fetcher) secrets.Cache {
 		return newLayerOf(c, secrets.Info{Name: "source", Leases: true}, below)
@@ -324,7 +324,7 @@ func TestLookForALease(t *testing.T) {
 	})
 }
 
-// A look in a GetMany of handles is one of its fetches: here two that share the reason.
+// Two looks in one GetMany of handles get the same reason.
 func TestLooksShareTheirReason(t *testing.T) {
 	run(t, "an outage", lookOpts, func(f *fixture) {
 		f.warm("db", "other")
@@ -338,8 +338,8 @@ func TestLooksShareTheirReason(t *testing.T) {
 	})
 }
 
-// A fetch without a look asks for nothing that is fresh: the control.
-func TestReadersAskForNothingThatIsFresh(t *testing.T) {
+// Control: a fetch that is no look does not refetch a fresh value.
+func TestReadersDoNotRefetchFreshValues(t *testing.T) {
 	withAndWithoutDedup(t, "for 80 s", func(f *fixture) {
 		f.fresh(1, 1)
 		f.rotate()

@@ -4,19 +4,18 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// memo is what a key, as the program writes it, means at present: the selected secret of an entry. A read of it needs one
-// look-up and nothing else: the key is not parsed, the document not searched for the field, and the time not read.
+// memo maps a key, as the program writes it, to the selected secret of an entry. A read of a memo takes one look-up: it does not parse
+// the key, search the document for the field, or read the time.
 //
-// A memo is of one entry, and goes with it. It holds all that a read needs, so that only the mark of the entry is read
-// beside it.
+// A memo belongs to one entry and is removed with it. Of the entry, a read uses only the touched mark.
 type memo struct {
-	secret secrets.Secret // zero if the entry is a not-found
+	secret secrets.Secret // zero for a not-found
 	until  age
 	entry  *entry
 }
 
-// Recall returns the secret that key means, if that is in memory and fresh: see [keyspace.Memorize]. A zero Secret that is
-// known is a remembered not-found. If the answer is not known, Fetch has it.
+// Recall returns the secret of key, if there is a memo of it that is fresh: see [keyspace.Memorize]. A zero Secret with known true is a
+// cached not-found. If known is false, the caller has to call Fetch.
 func (k *keyspace) Recall(key string) (secret secrets.Secret, known bool) {
 	m, found := k.memos.Load(key)
 	if !found || !k.clock.longBefore(m.until) && !k.clock.before(m.until) {
@@ -29,8 +28,8 @@ func (k *keyspace) Recall(key string) (secret secrets.Secret, known bool) {
 	return m.secret, true
 }
 
-// RecallMany puts what Recall returns for each of keys into found, and reports whether all of it is there. An entry that
-// is made in the meantime fails it: the secrets of one document must be of one version.
+// RecallMany puts what Recall returns for each of keys into found, and reports whether all are there. It returns false if an entry was
+// added in the meantime: all secrets of one document must be of one version.
 func (k *keyspace) RecallMany(keys []string, found map[string]secrets.Secret) bool {
 	inserts := k.inserts.Load()
 	for _, key := range keys {
@@ -44,17 +43,17 @@ func (k *keyspace) RecallMany(keys []string, found map[string]secrets.Secret) bo
 	if k.inserts.Load() != inserts {
 		return false
 	}
-	if k.countHits.Load() { // only now: a batch that fails is asked again, and counted then
+	if k.countHits.Load() { // not earlier: a batch that fails is read again, and counted then
 		k.hits.n.Add(uint64(len(keys)))
 	}
 	return true
 }
 
-// Memorize makes Recall know what key means: field of doc, or the whole if field is empty. It does so only as long as doc is
-// in memory and fresh, and no renewal is due.
+// Memorize makes Recall return field of doc for key, or the whole document if field is empty. That holds while doc is in memory and fresh,
+// and no renewal is due.
 func (k *keyspace) Memorize(key string, doc secrets.Ref, field string) {
 	if m, known := k.memos.Load(key); known && k.clock.longBefore(m.until) {
-		return // the key is known, and means the same for ever: see secrets.Info
+		return // the meaning of a key never changes: see secrets.Info
 	}
 	if e, found := k.index.Load(docKeyOf(doc)); found {
 		k.memorize(key, e, field)
@@ -63,7 +62,7 @@ func (k *keyspace) Memorize(key string, doc secrets.Ref, field string) {
 
 func (k *keyspace) memorize(key string, e *entry, field string) {
 	m, ok := e.memo()
-	if !ok || !k.wants(key, m, field) {
+	if !ok || !k.isNewMemo(key, m, field) {
 		return
 	}
 	if field != "" && e.isValue() {
@@ -77,24 +76,24 @@ func (k *keyspace) memorize(key string, e *entry, field string) {
 	if now, _ := k.index.Load(e.document); now != e {
 		return
 	}
-	if old, has := k.memos.Load(key); has && old.entry == e || e.memorized(key) {
+	if old, has := k.memos.Load(key); has && old.entry == e || e.addMemo(key) {
 		k.memos.Store(key, m)
 	}
 }
 
-// memo returns what a memo of e holds, before a field is selected, and whether there may be one.
+// memo returns a memo of e without a selected field, and whether e may have memos.
 func (e *entry) memo() (m memo, ok bool) {
 	m = memo{secret: e.secret, until: e.expireAt, entry: e}
 	if !e.isValue() {
-		return m, secrets.Class(e.err) == secrets.ErrNotFound // the narrower kinds stop a chain
+		return m, secrets.Class(e.err) == secrets.ErrNotFound // its subclasses stop a fallback chain
 	}
-	// A renewal that was put off may be due after the value has expired.
+	// A renewal may be postponed past the TTL.
 	m.until = min(m.until, age(e.refreshAt.Load()))
 	return m, true
 }
 
-// wants reports whether m, with that field selected, would be something new for key, and of use.
-func (k *keyspace) wants(key string, m memo, field string) bool {
+// isNewMemo reports whether storing m, with that field selected, for key would change anything.
+func (k *keyspace) isNewMemo(key string, m memo, field string) bool {
 	old, has := k.memos.Load(key)
 	switch {
 	case k.clock.now() >= m.until:
@@ -103,9 +102,9 @@ func (k *keyspace) wants(key string, m memo, field string) bool {
 		return old.until != m.until
 	case field == "":
 		return true
-	default: // a field that there is no room for is not to be looked for
+	default: // do not search for the field if there is no room for the memo
 		k.cache.mu.Lock()
 		defer k.cache.mu.Unlock()
-		return !m.entry.full()
+		return !m.entry.memosFull()
 	}
 }

@@ -24,8 +24,8 @@ func wide(fields, size int) string {
 	return "{" + b.String()[1:] + "}"
 }
 
-// TestMemoryOfFields reads fields that memory must know: of a large document, and of one with a lease.
-func TestMemoryOfFields(t *testing.T) {
+// Recall has the fields of a large document, and of one with a lease.
+func TestMemosOfFields(t *testing.T) {
 	for name, c := range map[string]struct {
 		info  secrets.Info
 		lease time.Duration
@@ -66,7 +66,7 @@ func TestMemoryOfFields(t *testing.T) {
 				for field := range 60 {
 					read(field)
 				}
-				is.True(testing.AllocsPerRun(10, func() { read(7) }) <= 10) // those of the format: no search in the document
+				is.True(testing.AllocsPerRun(10, func() { read(7) }) <= 10) // of the format: no search in the document
 				until(began, c.ends-1)
 				before := calls
 				for field := range 60 {
@@ -82,7 +82,7 @@ func TestMemoryOfFields(t *testing.T) {
 	}
 }
 
-// TestMemosAreBounded makes more memos than there is room for: 64 for each document that may be there.
+// TestMemosAreBounded makes more memos than the limit of 64 for each document that the cache may hold.
 func TestMemosAreBounded(t *testing.T) {
 	const size, bound = 3, 3 * 64
 	synctest.Test(t, func(t *testing.T) {
@@ -92,7 +92,7 @@ func TestMemosAreBounded(t *testing.T) {
 			return secrets.NewSecret(wide(500, 1), secrets.Meta{ExpiresAt: time.Now().Add(time.Minute)}), nil
 		})
 		layer, other := newLayer(memory, document), newLayer(memory, document)
-		// known makes a memo of each field, and returns how many there are then.
+		// known makes a memo of each field, and returns how many memos there are.
 		known := func(l secrets.Cache, path string) (n int) {
 			_, err := l.Fetch(t.Context(), secrets.Ref{Path: path})
 			is.NoErr(err)
@@ -113,7 +113,7 @@ func TestMemosAreBounded(t *testing.T) {
 		is.Equal(known(layer, "b"), 0) // one document may take all
 		is.Equal(known(other, "a"), 0) // of all that share the cache
 		layer.Invalidate(secrets.Ref{Path: "a"})
-		is.Equal(known(other, "a"), bound) // and it gives all of it back: invalidated,
+		is.Equal(known(other, "a"), bound) // they are released: when it is invalidated,
 		memory.Purge()
 		is.Equal(known(layer, "a"), bound) // purged,
 		_, err := layer.Fetch(withFresh(t.Context()), secrets.Ref{Path: "a"})

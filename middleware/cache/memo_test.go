@@ -19,10 +19,9 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware/fallback"
 )
 
-// The memory from keys to secrets must not change what a program sees, only how fast. These tests read each key often
-// enough that the memory answers, and check that it does so by the time of the answer not at all: by its truth.
+// Memos must not change results, only their speed. These tests read each key often enough that a memo answers, and check the results.
 
-// pair is a backend of documents whose user and password say of which version they are.
+// pair is a backend of documents whose user and password contain their version.
 type pair struct {
 	name    string
 	local   bool
@@ -70,7 +69,7 @@ func newClient(t *testing.T, backend secrets.Backend, opts ...secrets.Option) *s
 	return client
 }
 
-// value reads key three times, so that the answer comes by every way that there is.
+// value reads key three times, to get the answer from each path through the cache.
 func value(t *testing.T, client *secrets.Client, key string) string {
 	t.Helper()
 	var got string
@@ -87,7 +86,7 @@ func value(t *testing.T, client *secrets.Client, key string) string {
 	return got
 }
 
-func TestMemoryForgetsWithTheCache(t *testing.T) {
+func TestMemosGoWithTheirEntries(t *testing.T) {
 	const ttl = 10 * time.Second
 	changes := map[string]func(client *secrets.Client, memory *cache.Cache){
 		"invalidate":       func(client *secrets.Client, _ *cache.Cache) { client.Invalidate("db") },
@@ -123,9 +122,9 @@ func TestMemoryForgetsWithTheCache(t *testing.T) {
 	}
 }
 
-// TestMemoryExpiresExactly checks the nanosecond at which a value ends, after every kind of pause between reads, so that
-// the coarse clock is awake or asleep.
-func TestMemoryExpiresExactly(t *testing.T) {
+// TestMemosExpireExactly checks the nanosecond at which a value ends, after pauses of several lengths between reads: the coarse clock runs
+// or is stopped.
+func TestMemosExpireExactly(t *testing.T) {
 	for _, ttl := range []time.Duration{50 * time.Millisecond, time.Second, 10 * time.Second, 24 * time.Hour} {
 		for _, pause := range []time.Duration{0, time.Millisecond, 70 * time.Millisecond, 300 * time.Millisecond} {
 			t.Run(fmt.Sprintf("%v/%v", ttl, pause), func(t *testing.T) {
@@ -162,7 +161,7 @@ func TestMemoryExpiresExactly(t *testing.T) {
 	}
 }
 
-func TestMemoryRenewsAhead(t *testing.T) {
+func TestMemosDoNotPreventRenewals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		backend := &pair{name: "pair"}
@@ -181,9 +180,9 @@ func TestMemoryRenewsAhead(t *testing.T) {
 	})
 }
 
-// TestMemoryMarksStaleValues reads often in an outage that outlasts the TTL: whatever answers, the mark is there from the
-// TTL on, and the value is gone after MaxStale.
-func TestMemoryMarksStaleValues(t *testing.T) {
+// TestMemosAndStaleValues reads often in an outage that outlasts the TTL. From the TTL on, each value is marked as stale; after MaxStale,
+// it is gone.
+func TestMemosAndStaleValues(t *testing.T) {
 	for _, pause := range []time.Duration{100 * time.Millisecond, 700 * time.Millisecond, 3 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
 			is := is.New(t)
@@ -213,7 +212,7 @@ func TestMemoryMarksStaleValues(t *testing.T) {
 	}
 }
 
-func TestMemoryRespectsLeases(t *testing.T) {
+func TestMemosEndWithTheLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		backend := &pair{name: "pair", lease: time.Minute}
@@ -227,7 +226,7 @@ func TestMemoryRespectsLeases(t *testing.T) {
 	})
 }
 
-func TestMemoryOfChains(t *testing.T) {
+func TestMemosOfChains(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		first, second := &pair{name: "first"}, &pair{name: "second"}
@@ -246,7 +245,7 @@ func TestMemoryOfChains(t *testing.T) {
 		first.missing.Store(false)
 		time.Sleep(5*time.Second - 1)
 		is.Equal(value(t, client, "db#user"), "u7")
-		time.Sleep(time.Nanosecond) // the not-found of the first is forgotten, and its value comes first again
+		time.Sleep(time.Nanosecond) // the not-found of the first has expired, and its value comes first again
 		is.Equal(value(t, client, "db#user"), "u0")
 		is.Equal(first.calls.Load(), int64(3))
 
@@ -261,9 +260,8 @@ func TestMemoryOfChains(t *testing.T) {
 	})
 }
 
-// TestMemoryGoesOnOnlyPastPlainAbsence lets the first backend delete a secret that the memory has found absent there, and
-// present in the second.
-func TestMemoryGoesOnOnlyPastPlainAbsence(t *testing.T) {
+// The first backend deletes a secret. Before, it did not have the secret and the second backend did, which both are cached.
+func TestMemosOfADeletedSecretStopAChain(t *testing.T) {
 	is := is.New(t)
 	first, second := &pair{name: "first"}, &pair{name: "second"}
 	first.missing.Store(true)
@@ -277,7 +275,7 @@ func TestMemoryGoesOnOnlyPastPlainAbsence(t *testing.T) {
 	}
 }
 
-func TestMemoryOfAChainWithALocalBackend(t *testing.T) {
+func TestMemosOfAChainWithALocalBackend(t *testing.T) {
 	is := is.New(t)
 	first, local := &pair{name: "first"}, &pair{name: "local", local: true}
 	first.missing.Store(true)
@@ -286,12 +284,12 @@ func TestMemoryOfAChainWithALocalBackend(t *testing.T) {
 		local.version.Store(int64(version))
 		s, err := client.Get(t.Context(), "db#user")
 		is.NoErr(err)
-		is.Equal(s.Reveal(), fmt.Sprint("u", version)) // never remembered
+		is.Equal(s.Reveal(), fmt.Sprint("u", version)) // never cached
 	}
 	is.Equal(first.calls.Load(), int64(1))
 }
 
-func TestMemoryBypassesNoMiddleware(t *testing.T) {
+func TestMemosDoNotBypassMiddleware(t *testing.T) {
 	is := is.New(t)
 	var seen atomic.Int64
 	audit := secrets.Intercept(func(ctx context.Context, ref secrets.Ref, next secrets.Fetcher) (secrets.Secret, error) {
@@ -322,7 +320,7 @@ func TestHitWithAFinishedContext(t *testing.T) {
 	is.Equal(len(found), 0)
 }
 
-// A GetMany that memory cannot answer whole is asked anew, and its hits are counted once.
+// A GetMany that is not answered from memory as a whole is read again, and its hits are counted once.
 func TestHitsOfAPartialGetManyAreCountedOnce(t *testing.T) {
 	is := is.New(t)
 	memory := cache.New(cache.WithHitCount())
@@ -360,8 +358,8 @@ func manyFields(context.Context, secrets.Ref) (secrets.Secret, error) {
 	return secrets.NewSecret(document+`"end":0}`, secrets.Meta{}), nil
 }
 
-// TestNoTornPairs rotates a document all the time, while readers ask for two fields of it at once. They must be of one
-// version, whether they come from memory or not.
+// TestNoTornPairs rotates a document all the time, while readers get two of its fields in one call. Both must be of one version, from
+// memory or not.
 func TestNoTornPairs(t *testing.T) {
 	is := is.New(t)
 	backend := &pair{name: "pair"}
@@ -373,7 +371,7 @@ func TestNoTornPairs(t *testing.T) {
 			t.Error(err)
 		}
 		return found["db#user"].Reveal(), found["db#password"].Reveal()
-	}), tear(t, backend, func() (string, string) { // the control: two calls may well differ
+	}), tear(t, backend, func() (string, string) { // control: two calls may differ
 		user, _ := client.Get(t.Context(), "db#user")
 		password, _ := client.Get(t.Context(), "db#password")
 		return user.Reveal(), password.Reveal()

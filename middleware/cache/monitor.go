@@ -6,14 +6,14 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// paddedCounter is a counter that many processors write, on a cache line apart from what they only read.
+// paddedCounter is a counter on a cache line of its own, since many processors write it.
 type paddedCounter struct {
 	_ [64]byte
 	n atomic.Uint64
 	_ [64]byte
 }
 
-// CacheStats returns the figures of this keyspace.
+// CacheStats returns the figures of the keyspace.
 func (k *keyspace) CacheStats() secrets.CacheStats {
 	return secrets.CacheStats{
 		Hits:         k.hits.n.Load(),
@@ -26,12 +26,12 @@ func (k *keyspace) CacheStats() secrets.CacheStats {
 	}
 }
 
-// BackingOff returns how many documents are not asked for at present, because the backend was unavailable.
+// BackingOff returns how many documents are not fetched at present, because the backend was unavailable.
 func (k *keyspace) BackingOff() (documents int) {
 	now := k.clock.now()
 	k.index.Range(func(_ docKey, e *entry) bool {
-		t, o := e.troubles(), e.breaker.opening()
-		if t.unavailable != nil && (now < t.retryAt || o != nil && o.gate(e.breaker.knows(e)).holds(true, now)) {
+		t, o := e.retryState(), e.breaker.open()
+		if t.unavailable != nil && (now < t.retryAt || o != nil && o.schedule(e.breaker.isKnown(e)).blocks(true, now)) {
 			documents++
 		}
 		return true
@@ -39,19 +39,19 @@ func (k *keyspace) BackingOff() (documents int) {
 	return documents
 }
 
-// Outage reports whether a circuit breaker is open. Of endpoints that have never answered, it tells only if no other one has: whoever
-// gives the keys can make up endpoints.
+// Outage reports whether a circuit breaker is open. Breakers of endpoints that have never answered count only if no endpoint has: keys from
+// outside can name endpoints that do not exist.
 func (k *keyspace) Outage() bool {
 	var seen, open, openUnseen bool
 	k.breakers(func(b *breaker) {
-		seen = seen || b.seen.Load()
-		if b.opening() != nil {
-			open = open || b.seen.Load()
-			openUnseen = openUnseen || !b.seen.Load()
+		seen = seen || b.everAnswered.Load()
+		if b.open() != nil {
+			open = open || b.everAnswered.Load()
+			openUnseen = openUnseen || !b.everAnswered.Load()
 		}
 	})
 	return open || openUnseen && !seen
 }
 
-// CountHits makes the keyspace count its hits, as [WithHitCount] does for all of them.
+// CountHits makes the keyspace count its hits. [WithHitCount] does so for all keyspaces of a Cache.
 func (k *keyspace) CountHits() { k.countHits.Store(true) }

@@ -16,7 +16,7 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware/cache"
 )
 
-// Each keyspace has figures of its own, and the cache has the sum, also of what was closed.
+// Each keyspace has figures of its own. The cache has their sum, closed keyspaces included.
 func TestStatsOfEachKeyspace(t *testing.T) {
 	is := is.New(t)
 	memory := cache.New(cache.WithSize(2))
@@ -33,7 +33,7 @@ func TestStatsOfEachKeyspace(t *testing.T) {
 	is.Equal(one.CacheStats(), secrets.CacheStats{Misses: 1, Entries: 1})
 	is.Equal(two.CacheStats(), secrets.CacheStats{Misses: 1, Entries: 1, Hits: 1})
 
-	get(two, "b") // an entry of either has to go
+	get(two, "b") // one entry is evicted
 	get(two, "c")
 	is.Equal(one.CacheStats().Evictions+two.CacheStats().Evictions, uint64(2))
 	is.Equal(one.CacheStats().Entries+two.CacheStats().Entries, 2)
@@ -63,7 +63,7 @@ func TestBackingOff(t *testing.T) {
 	})
 }
 
-// observed is a source that notes what the contexts of its calls say.
+// observed is a source that records the fetchctx of its calls.
 type observed struct {
 	source
 
@@ -91,7 +91,7 @@ func (o *observed) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, 
 	return o.source.Fetch(ctx, ref)
 }
 
-// last returns what the last fetch was.
+// last returns the fetchctx of the last fetch.
 func (o *observed) last() fetchctx.Fetch {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -148,7 +148,7 @@ func TestRenewalsAreFlights(t *testing.T) {
 
 		o.joined = nil
 		time.Sleep(200 * time.Second)
-		o.set(func(s *source) { s.delay = patience - 1 })
+		o.set(func(s *source) { s.delay = maxWait - 1 })
 		var wg sync.WaitGroup
 		wg.Go(func() { get("first") })
 		synctest.Wait()
@@ -158,13 +158,13 @@ func TestRenewalsAreFlights(t *testing.T) {
 		is.Equal(len(o.fetches), 3)
 		is.True(!o.last().Background)
 		slices.Sort(o.joined)
-		is.Equal(o.joined, []string{"second", "third"}) // the first is no other
+		is.Equal(o.joined, []string{"second", "third"}) // the first caller does not count as joined
 		is.NoErr(layer.Close())
 	})
 }
 
-// TestRenewalsInTheBackgroundAreInNoGroup has a GetMany read values. It does not wait for a renewal in the background, so that a
-// batch must not wait for its other documents. One that it waits for is a part of it.
+// A renewal in the background is not in the group of its GetMany, which does not wait for it: no batch must wait for it either. A renewal
+// that the GetMany waits for is in the group.
 func TestRenewalsInTheBackgroundAreInNoGroup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -200,8 +200,8 @@ func TestRenewalsInTheBackgroundAreInNoGroup(t *testing.T) {
 	})
 }
 
-// TestProbesAreToldOf checks what a layer below sees of the fetches of an outage.
-func TestProbesAreToldOf(t *testing.T) {
+// A layer below sees which fetches in an outage are probes.
+func TestProbesAreMarkedInTheContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		o := &observed{source: source{err: secrets.ErrUnavailable}}

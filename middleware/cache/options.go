@@ -16,10 +16,10 @@ const (
 	defaultSize         = 1000
 )
 
-// century is longer than anything is kept, and short enough to be added up.
+// century is the limit of all durations: ages plus a few of them do not overflow.
 const century = 100 * 365 * 24 * time.Hour
 
-// Option configures a [Cache]. A value out of range is a fault that secrets.New returns.
+// Option configures a [Cache]. secrets.New returns an error for a value out of range.
 type Option func(c *config)
 
 type config struct {
@@ -33,34 +33,34 @@ type config struct {
 	faults       faults.List
 }
 
-// WithTTL sets how long a value is served without asking the backend. It must be 1 ms or more. By default, it is 5 minutes.
+// WithTTL sets how long a value is fresh, which means served without a fetch. It must be 1 ms or more. Default: 5 minutes.
 func WithTTL(d time.Duration) Option { return func(c *config) { c.ttl = d } }
 
-// WithMaxStale sets for how long after its TTL a value is still served, marked Stale, while the backend is unavailable. 0
-// means never. By default, it is 1 hour.
+// WithMaxStale sets how long after its TTL a value is still served, with Meta.Stale set, while the backend is unavailable. 0 means not at
+// all. Default: 1 hour.
 func WithMaxStale(d time.Duration) Option { return func(c *config) { c.maxStale = d } }
 
-// WithNegativeTTL sets how long a not-found is remembered. 0 means not at all. By default, it is 5 seconds.
+// WithNegativeTTL sets how long a not-found is cached. 0 means not at all. Default: 5 seconds.
 func WithNegativeTTL(d time.Duration) Option {
 	return func(c *config) { c.negativeTTL = d }
 }
 
-// WithRefreshAhead sets the fraction of the TTL after which a value that is asked for is renewed in the background. It is
-// less than 1; 0 means never. By default, it is 0.8.
+// WithRefreshAhead sets the fraction of the TTL after which a read of a value renews it in the background. It must be less than 1. 0 means
+// never. Default: 0.8.
 func WithRefreshAhead(fraction float64) Option {
 	return func(c *config) { c.refreshAhead = fraction }
 }
 
-// WithJitter sets the fraction by which the TTL of each value is drawn longer or shorter, so that values fetched together
-// are not renewed together. It is less than 1; 0 means exact TTLs. By default, it is 0.1.
+// WithJitter sets the fraction by which TTLs vary at random: values that are fetched together are then not renewed together. It must be
+// less than 1. 0 means exact TTLs. Default: 0.1, which is ±10 %.
 func WithJitter(fraction float64) Option { return func(c *config) { c.jitter = fraction } }
 
-// WithSize sets how many documents the cache holds, over all backends and clients that share it. As many not-founds and
-// back-offs are remembered beside them. It must be more than 0. By default, it is 1,000.
+// WithSize sets how many documents the cache holds, for all backends and Clients that share it. Not-founds and back-offs have a capacity
+// of the same size. It must be more than 0. Default: 1,000.
 func WithSize(documents int) Option { return func(c *config) { c.size = documents } }
 
-// WithHitCount counts hits too in [Stats], at the price of one contended write for each of them. By default, hits are
-// counted only where a layer asks for it: that of package tracing, with a meter provider.
+// WithHitCount counts hits in [Stats], which costs one contended write per hit. Default: hits are counted only for Clients with a layer of
+// package tracing that has a meter provider.
 func WithHitCount() Option { return func(c *config) { c.countHits = true } }
 
 func newConfig(opts []Option) config {
@@ -81,7 +81,7 @@ func newConfig(opts []Option) config {
 	return c
 }
 
-// check notes the faults of the options.
+// check records the faults of the options.
 func (c *config) check() {
 	f := &c.faults
 	f.CheckDuration("WithTTL", c.ttl)

@@ -15,11 +15,11 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware/cache"
 )
 
-// A value whose fetch began before one that was ErrMalformed, and ended after it, is not served stale.
+// A fetch gets ErrMalformed. A value whose fetch began before it, and ended after it, is not served stale.
 func TestValueOlderThanAMalformedAnswer(t *testing.T) {
 	for class, want := range map[error]bool{
 		secrets.ErrMalformed: false, secrets.ErrUnknown: false,
-		secrets.ErrUnavailable: true, // the control
+		secrets.ErrUnavailable: true, // control
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			is := is.New(t)
@@ -52,7 +52,7 @@ func TestValueOlderThanAMalformedAnswer(t *testing.T) {
 	}
 }
 
-// Keys that name any number of fields of a document that is missing take no memos of what is there.
+// Keys with any number of fields of a missing document do not evict memos of values.
 func TestFieldsOfAMissingDocumentTakeNoMemos(t *testing.T) {
 	is := is.New(t)
 	layer := newLayer(cache.New(exact, cache.WithSize(2)), fetchFunc(func(_ context.Context, ref secrets.Ref) (secrets.Secret, error) {
@@ -71,14 +71,14 @@ func TestFieldsOfAMissingDocumentTakeNoMemos(t *testing.T) {
 	s, known := layer.Recall("db#user")
 	is.True(known)
 	is.Equal(s.Reveal(), "app")
-	_, known = layer.Recall("missing#field-0") // the control
+	_, known = layer.Recall("missing#field-0") // control
 	is.True(known)
 	_, known = layer.Recall("missing#field-999")
 	is.True(!known)
 	is.NoErr(layer.Close())
 }
 
-// An endpoint that has never answered is no outage of a backend that answers elsewhere.
+// An endpoint that has never answered is no outage if another endpoint has.
 func TestOutageOfAMadeUpEndpoint(t *testing.T) {
 	is := is.New(t)
 	info := secrets.Info{Name: "source", Endpoint: func(ref secrets.Ref) string { return ref.Path[:1] }}
@@ -93,14 +93,14 @@ func TestOutageOfAMadeUpEndpoint(t *testing.T) {
 	for _, path := range []string{"x1", "x2", "x3"} {
 		_, _ = layer.Fetch(t.Context(), secrets.Ref{Path: path})
 	}
-	is.True(layer.Outage()) // nothing else is known yet
+	is.True(layer.Outage()) // no endpoint has answered yet
 	for _, path := range []string{"a1", "a2", "a3"} {
 		_, err := layer.Fetch(t.Context(), secrets.Ref{Path: path})
 		is.NoErr(err)
 	}
 	is.True(!layer.Outage())
 	healthy = false
-	for _, path := range []string{"a1", "a2", "a3"} { // the control
+	for _, path := range []string{"a1", "a2", "a3"} { // control
 		_, _ = layer.Fetch(withFresh(t.Context()), secrets.Ref{Path: path})
 	}
 	is.True(layer.Outage())

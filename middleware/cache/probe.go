@@ -9,9 +9,9 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/fetchctx"
 )
 
-// lookup applies the circuit breaker to what memory knows: while it is open, what memory does not know is answered with the old
-// value, if that may be served, or with ErrUnavailable. A reader that comes when it is time for a probe causes it, and waits for it
-// first, as do the other documents of the same GetMany. waited is for how long it has done so.
+// lookup looks d up and applies the circuit breaker. While the breaker is open, a read without a result gets the stale value, if it may
+// be served, or ErrUnavailable. If a probe is due, the reader starts it and waits for it first, as do the other documents of its GetMany.
+// waited is how long that took.
 func (k *keyspace) lookup(ctx context.Context, d docKey) (found finding, e *entry, r secrets.Result, waited time.Duration) {
 	found, e, r = k.find(d)
 	if found == answer {
@@ -19,13 +19,13 @@ func (k *keyspace) lookup(ctx context.Context, d docKey) (found finding, e *entr
 	}
 	b := k.breakerOf(d)
 	switch {
-	case b.opening() == nil:
+	case b.open() == nil:
 		return found, e, r, 0
 	case found == due:
-		return putOff, e, r, 0
+		return postponed, e, r, 0
 	}
 	came := time.Now()
-	if t := k.claim(ctx, b, d, e); t != nil {
+	if t := k.claimProbe(ctx, b, d, e); t != nil {
 		r, ok := k.probe(ctx, b, t, e, d.ref())
 		if ok {
 			k.misses.Add(1)
@@ -34,7 +34,7 @@ func (k *keyspace) lookup(ctx context.Context, d docKey) (found finding, e *entr
 	} else if err := k.awaitProbe(ctx, b, e); err != nil {
 		return answer, e, secrets.Result{Err: err}, 0
 	}
-	o := b.opening()
+	o := b.open()
 	if o == nil {
 		return found, e, r, time.Since(came)
 	}
@@ -44,45 +44,45 @@ func (k *keyspace) lookup(ctx context.Context, d docKey) (found finding, e *entr
 	return answer, e, r, 0
 }
 
-// withoutAsking returns the answer for d while the breaker is open, in the state o.
-func (k *keyspace) withoutAsking(d docKey, o *opening) secrets.Result {
-	if old, ok := k.recollect(d); ok {
+// withoutAsking returns the result for d while the breaker is open with the state o.
+func (k *keyspace) withoutAsking(d docKey, o *openState) secrets.Result {
+	if old, ok := k.servable(d); ok {
 		return old
 	}
 	return secrets.Result{Err: o.failure(d.ref(), k.clock.now())}
 }
 
-// claim returns a task that is the probe of b, for d, of which memory has the value e or nothing, and which the caller has to run. It
-// returns nil if it is not the time for one.
-func (k *keyspace) claim(ctx context.Context, b *breaker, d docKey, e *entry) *task {
-	now, known, failed := k.clock.now(), b.knows(e), k.hasFailed(d)
-	if o := b.opening(); o == nil || o.gate(known).holds(failed, now) {
+// claimProbe returns a task that the caller has to run as the probe of b, for d and its entry e, which may be nil. It returns nil if no
+// probe is due.
+func (k *keyspace) claimProbe(ctx context.Context, b *breaker, d docKey, e *entry) *task {
+	now, known, failed := k.clock.now(), b.isKnown(e), k.hasFailed(d)
+	if o := b.open(); o == nil || o.schedule(known).blocks(failed, now) {
 		return nil // most readers need no lock
 	}
-	if t := newTask(ctx); b.claim(t, known, failed, now) {
+	if t := newTask(ctx); b.claimProbe(t, known, failed, now) {
 		return t
 	}
 	return nil
 }
 
-// hasFailed reports whether d could not be had at the last attempt, while the breaker was open or before.
+// hasFailed reports whether the last fetch of d failed, while the breaker was open or before.
 func (k *keyspace) hasFailed(d docKey) bool {
 	e, found := k.index.Load(d)
-	return found && e.troubles().failures > 0
+	return found && e.retryState().failures > 0
 }
 
-// probe runs t, so that callers with short deadlines cannot keep the breaker open. It returns the answer if that comes while the
-// caller has patience, and is not ErrUnavailable.
+// probe runs t and waits for it up to the waitLimit. It reports whether there is an answer other than ErrUnavailable. t goes on without
+// its caller: callers with short deadlines must not keep the breaker open.
 func (k *keyspace) probe(ctx context.Context, b *breaker, t *task, e *entry, ref secrets.Ref) (r secrets.Result, ok bool) {
-	patience := k.patience(ctx, e, 0)
-	k.run(ctx, t, fetchctx.Fetch{Probe: true}, k.next, ref, func() { b.release(t) })
-	if patience <= 0 { // a context whose deadline has passed may never end
+	limit := k.waitLimit(ctx, e, 0)
+	k.run(ctx, t, fetchctx.Fetch{Probe: true}, k.next, ref, func() { b.releaseProbe(t) })
+	if limit <= 0 { // do not rely on ctx: it may not end at its deadline
 		return r, false
 	}
-	patient, cancel := context.WithTimeout(ctx, patience)
+	waitCtx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	r = t.wait(patient)
-	switch late := patient.Err() != nil && isContextError(r.Err); {
+	r = t.wait(waitCtx)
+	switch late := waitCtx.Err() != nil && isContextError(r.Err); {
 	case late && errors.Is(ctx.Err(), context.Canceled):
 		return r, true
 	case late:
@@ -95,22 +95,22 @@ func (k *keyspace) probe(ctx context.Context, b *breaker, t *task, e *entry, ref
 	}
 }
 
-// awaitProbe waits for the probe of another document, if one is under way for the same GetMany: that has to wait for it all the
-// same, and if the backend is back, the caller can ask. A document with a stale value waits so once in an outage. The error is that of
-// a caller who was cancelled.
+// awaitProbe waits for the probe of another document of the same GetMany, up to the waitLimit. The GetMany waits for that probe anyway,
+// and if the backend is back, its other documents can be fetched. A document with a stale value waits once in an outage. The error is that
+// of a cancelled caller.
 func (k *keyspace) awaitProbe(ctx context.Context, b *breaker, e *entry) error {
-	group, o := fetchctx.Of(ctx).Group, b.opening()
+	group, o := fetchctx.Of(ctx).Group, b.open()
 	if group == nil || o == nil {
 		return nil
 	}
-	probe := o.gate(b.knows(e)).probe
-	patience := k.patience(ctx, e, 0)
-	if probe == nil || probe.group != group || patience <= 0 {
+	probe := o.schedule(b.isKnown(e)).probe
+	limit := k.waitLimit(ctx, e, 0)
+	if probe == nil || probe.group != group || limit <= 0 {
 		return nil
 	}
-	patient, cancel := context.WithTimeout(ctx, patience)
+	waitCtx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	late := probe.ended.Wait(patient) != nil
+	late := probe.ended.Wait(waitCtx) != nil
 	switch {
 	case late && errors.Is(ctx.Err(), context.Canceled):
 		return ctx.Err()
@@ -120,13 +120,13 @@ func (k *keyspace) awaitProbe(ctx context.Context, b *breaker, e *entry) error {
 	return nil
 }
 
-// probeAhead makes the renewal of e, which was put off, a probe if it is time for one. Nobody waits for it. Otherwise the renewal
-// is due again after the step, so that memos of e are made until then and reads of it stay quick.
+// probeAhead renews e with a probe in the background, if one is due. Otherwise it postpones the renewal to the next probe: memos of e are
+// used until then, and reads of it stay fast.
 func (k *keyspace) probeAhead(ctx context.Context, e *entry) {
 	b := e.breaker
-	if t := k.claim(ctx, b, e.document, e); t != nil {
-		k.run(ctx, t, fetchctx.Fetch{Probe: true, Background: true}, k.next, e.document.ref(), func() { b.release(t) })
-	} else if o := b.opening(); o != nil {
-		e.postpone(o.gate(true).opensAt(k.hasFailed(e.document)))
+	if t := k.claimProbe(ctx, b, e.document, e); t != nil {
+		k.run(ctx, t, fetchctx.Fetch{Probe: true, Background: true}, k.next, e.document.ref(), func() { b.releaseProbe(t) })
+	} else if o := b.open(); o != nil {
+		e.postpone(o.schedule(true).dueAt(k.hasFailed(e.document)))
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// TestOneProbeAStep lets 1,000 callers ask for 1,000 documents through an outage of a minute.
+// In an outage of a minute, 1,000 callers read 1,000 documents.
 func TestOneProbeAStep(t *testing.T) {
 	const every = 200 * time.Millisecond
 	synctest.Test(t, func(t *testing.T) {
@@ -20,7 +20,7 @@ func TestOneProbeAStep(t *testing.T) {
 		began := time.Now()
 		var probes []time.Time
 		r.backend.OnCall(func(context.Context, []secrets.Ref) error {
-			probes = append(probes, time.Now()) // one at a time, or the race detector says so
+			probes = append(probes, time.Now()) // one at a time, or the race detector fails
 			return secrets.ErrUnavailable
 		})
 		var wg sync.WaitGroup
@@ -46,7 +46,7 @@ func TestOneProbeAStep(t *testing.T) {
 	})
 }
 
-// A probe is not its caller's: with nobody but callers that have no time, the breaker closes all the same.
+// A probe does not end with its caller: the breaker closes even if all callers have short deadlines.
 func TestProbeOutlivesItsCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRemote(t, 4)
@@ -61,7 +61,7 @@ func TestProbeOutlivesItsCaller(t *testing.T) {
 			within(r.I, d, func() { _, err = r.Get(ctx, numbered(3)) })
 			return err
 		}
-		r.True(errors.Is(hasty(5*time.Millisecond), secrets.ErrUnavailable)) // what everybody gets, with time for a fallback
+		r.True(errors.Is(hasty(5*time.Millisecond), secrets.ErrUnavailable)) // as all others, with time for a fallback
 		for range 29 {
 			time.Sleep(100 * time.Millisecond)
 			r.True(errors.Is(hasty(0), secrets.ErrUnavailable))
@@ -85,13 +85,13 @@ func TestProbeOutlivesItsCaller(t *testing.T) {
 			r.has(false, numbered(3))
 		})
 	})
-	t.Run("patient", func(t *testing.T) {
+	t.Run("in time", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRemote(t, 4)
 			r.breakDown(numbered(0), numbered(1), numbered(2))
 			time.Sleep(past(firstStep))
 			r.backend.Recover()
-			r.backend.SetLatency(patience - 1)
+			r.backend.SetLatency(maxWait - 1)
 			_, err := r.Get(t.Context(), numbered(3))
 			r.NoErr(err)
 		})

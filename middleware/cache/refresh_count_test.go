@@ -14,7 +14,7 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// TestCallsOfManyRefreshes counts the calls of the backend that 100 callers cost who each want what is now.
+// TestCallsOfManyRefreshes counts the backend's calls for 100 callers of Refresh, or of Get after an invalidation.
 func TestCallsOfManyRefreshes(t *testing.T) {
 	const latency = 50 * time.Millisecond
 	refresh := func(ctx context.Context, c *secrets.Client) (secrets.Secret, error) { return c.Refresh(ctx, "db") }
@@ -26,7 +26,7 @@ func TestCallsOfManyRefreshes(t *testing.T) {
 		ask   func(ctx context.Context, c *secrets.Client) (secrets.Secret, error)
 		apart time.Duration // between two callers
 		calls int
-		takes time.Duration // for one of them, at the most
+		takes time.Duration // for one of them, at most
 	}{
 		"refreshes at once":           {ask: refresh, calls: 2, takes: 2 * latency},
 		"refreshes one by one":        {ask: refresh, apart: 1100 * time.Microsecond, calls: 4, takes: 2 * latency},
@@ -55,7 +55,7 @@ func TestCallsOfManyRefreshes(t *testing.T) {
 							}
 							s, err := c.ask(t.Context(), client)
 							is.NoErr(err)
-							if n >= 50 && c.apart > 0 { // nobody gets what a fetch from before has brought
+							if n >= 50 && c.apart > 0 { // no caller gets the answer of an earlier fetch
 								is.Equal(s.Reveal(), "v2")
 							}
 							is.True(time.Since(began) <= c.takes)

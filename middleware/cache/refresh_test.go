@@ -29,7 +29,7 @@ func TestRefresh(t *testing.T) {
 		f.answers(secrets.ErrUnavailable)
 		_, err := f.layer.Fetch(ctx, db)
 		f.True(errors.Is(err, secrets.ErrUnavailable))
-		f.fresh(1, 2) // the value that is fresh yet stays
+		f.fresh(1, 2) // the fresh value stays
 		f.at(time.Minute)
 		_, err = f.layer.Fetch(ctx, db)
 		f.True(errors.Is(err, secrets.ErrUnavailable))
@@ -44,7 +44,7 @@ func TestRefresh(t *testing.T) {
 }
 
 func TestGenerations(t *testing.T) {
-	// A fetch begins with version 1, the secret is rotated, and then the program is told so.
+	// A fetch begins with version 1, the secret is rotated, and then the program invalidates it.
 	tell := map[string]func(f *fixture){
 		"invalidate": func(f *fixture) { f.invalidate("db") },
 		"purge":      func(f *fixture) { f.cache.Purge() },
@@ -66,7 +66,7 @@ func TestGenerations(t *testing.T) {
 			f.set(func(s *source) { s.delay = 0; s.version = 2 })
 			told(f)
 			wg.Wait()
-			got, err := f.get() // not what the first fetch brought afterwards
+			got, err := f.get() // not the late answer of the first fetch
 			f.NoErr(err)
 			f.Equal(got.Reveal(), "db v2")
 		})
@@ -82,7 +82,7 @@ func TestGenerations(t *testing.T) {
 			got, err := f.get() // waits for the renewal that began before, and for one more
 			f.NoErr(err)
 			f.Equal(time.Since(f.began), time.Minute+time.Second)
-			if name == "purge" { // which does not keep anybody from sharing
+			if name == "purge" { // which does not stop callers from sharing the fetch
 				f.Equal(got.Reveal(), "db v1")
 			} else {
 				f.Equal(got.Reveal(), "db v2")
@@ -94,7 +94,7 @@ func TestGenerations(t *testing.T) {
 			f.Equal(got.Reveal(), "db v2")
 		})
 	}
-	run(t, "what one refresh has told is not followed by something older", nil, func(f *fixture) {
+	run(t, "the answer of a refresh is not replaced by an older one", nil, func(f *fixture) {
 		f.fresh(1, 1)
 		f.set(func(s *source) { s.version = 2; s.delay = time.Second })
 		refresh := func() { _, _ = f.layer.Fetch(withFresh(context.Background()), db) }

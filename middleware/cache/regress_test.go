@@ -19,8 +19,7 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// TestRefreshOutlivesOnesThatBeginLater lets one refresh finish while another is under way, which then comes to nothing.
-// What the first has told holds.
+// One refresh ends while a later one is under way, which is then abandoned. The answer of the first stays.
 func TestRefreshOutlivesOnesThatBeginLater(t *testing.T) {
 	for name, change := range map[string]func(b *secretstest.Backend){
 		"rotated": func(b *secretstest.Backend) { b.Set("db", "v2") },
@@ -54,12 +53,12 @@ func TestRefreshOutlivesOnesThatBeginLater(t *testing.T) {
 	}
 }
 
-// TestAnOlderAnswerDoesNotFollowANewerOne lets a slow fetch that began first end last.
+// A slow fetch begins first and ends last: its answer is not stored.
 func TestAnOlderAnswerDoesNotFollowANewerOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		backend := secretstest.NewBackend(map[string]string{"db": "v1"}, secretstest.WithLatency(time.Second))
-		layer := newLayerAlone(cache.New(), backend) // so that the two fetches are two
+		layer := newLayerAlone(cache.New(), backend) // no dedup: two separate fetches
 		fetch := func() string {
 			s, err := layer.Fetch(context.Background(), db)
 			is.NoErr(err)
@@ -76,7 +75,7 @@ func TestAnOlderAnswerDoesNotFollowANewerOne(t *testing.T) {
 	})
 }
 
-// TestRenewalsAheadOfSeveral has a GetMany cause one renewal of each document.
+// A GetMany starts one renewal of each document.
 func TestRenewalsAheadOfSeveral(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const keys = 16 // as many as run at a time
@@ -142,8 +141,7 @@ func TestFarLease(t *testing.T) {
 	})
 }
 
-// TestJitterDoesNotAddToTheBound reads until nothing is served any more: with MaxStale 0, that is the TTL, wherever the
-// jitter would put it.
+// With MaxStale 0, a value is served until the TTL at most, with any jitter.
 func TestJitterDoesNotAddToTheBound(t *testing.T) {
 	for range 50 {
 		synctest.Test(t, func(t *testing.T) {
@@ -160,7 +158,7 @@ func TestJitterDoesNotAddToTheBound(t *testing.T) {
 	}
 }
 
-// TestCacheOfFields has a program put a cache where it meets refs with fields.
+// TestCacheOfFields uses a cache outside of a Client, with refs that have fields.
 func TestCacheOfFields(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -175,18 +173,18 @@ func TestCacheOfFields(t *testing.T) {
 			is.Equal(value(t, client, "db#password"), fmt.Sprint("p", version))
 			is.Equal(value(t, client, "db#"), fmt.Sprintf(`{"user":"u%[1]d","password":"p%[1]d"}`, version))
 			backend.version.Add(1)
-			time.Sleep(time.Minute) // the renewals must ask for what was asked
+			time.Sleep(time.Minute) // the renewals must fetch the same refs
 		}
 		is.NoErr(layer.Close())
 	})
 }
 
-// wrapFunc is a function as a Middleware.
+// wrapFunc makes a function a Middleware.
 type wrapFunc func(next secrets.Fetcher) secrets.Fetcher
 
 func (f wrapFunc) Wrap(next secrets.Fetcher) secrets.Fetcher { return f(next) }
 
-// TestHerdLeavesRoomForOtherFields lets many first readers of one key meet: they are one memo.
+// Many concurrent first readers of one key make one memo.
 func TestHerdLeavesRoomForOtherFields(t *testing.T) {
 	is := is.New(t)
 	client := newClient(t, &pair{name: "pair"}, secrets.WithCache(cache.New(cache.WithHitCount())))
@@ -230,8 +228,8 @@ func TestStatsOfAFaultyCache(t *testing.T) {
 	memory.Purge()
 }
 
-// TestARenewalLeavesNoGap renews a value again and again while others look: at no moment is there none. In an outage, whoever
-// found none would be told that the backend is unavailable, though a value may be served.
+// TestARenewalLeavesNoGap renews a value again and again while others read: at every moment there is a value. In an outage, a reader that
+// found none would get ErrUnavailable, though a value may be served.
 func TestARenewalLeavesNoGap(t *testing.T) {
 	is := is.New(t)
 	layer := newLayer(cache.New(), &source{})

@@ -43,13 +43,13 @@ func TestRefreshAhead(t *testing.T) {
 		f.at(81 * time.Second)
 		f.fresh(2, 2)
 	})
-	run(t, "a value that nobody asks for is not renewed", opts, func(f *fixture) {
+	run(t, "a value that is not read is not renewed", opts, func(f *fixture) {
 		f.fresh(1, 1)
 		f.at(99 * time.Second)
 		f.Equal(f.count(), 1)
 	})
 	for _, class := range []error{secrets.ErrUnavailable, secrets.ErrMalformed, secrets.ErrUnknown} {
-		run(t, "a failed one is not sought by every read: "+class.Error(), opts, func(f *fixture) {
+		run(t, "a failed one is not repeated by every read: "+class.Error(), opts, func(f *fixture) {
 			f.fresh(1, 1)
 			f.answers(class)
 			f.at(80 * time.Second)
@@ -108,7 +108,7 @@ func TestJitter(t *testing.T) {
 	})
 }
 
-// TestCloseWaitsForFetches closes the layers while one is under way, which what is below them has to end.
+// Close waits for a fetch that is under way, which the layer below has to end.
 func TestCloseWaitsForFetches(t *testing.T) {
 	opts := []cache.Option{cache.WithTTL(time.Minute)}
 	run(t, "that a caller waits for", opts, func(f *fixture) {

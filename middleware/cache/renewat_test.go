@@ -10,7 +10,7 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware/cache"
 )
 
-// renewAt returns how long after the start of the bubble path is to be looked at again, which must be known.
+// renewAt returns what RenewAt says of path, as the time since the start of the bubble. It must be known.
 func (f *fixture) renewAt(path string) time.Duration {
 	f.Helper()
 	at, known := f.layer.RenewAt(secrets.Ref{Path: path})
@@ -18,7 +18,7 @@ func (f *fixture) renewAt(path string) time.Duration {
 	return at.Sub(f.began)
 }
 
-// renews checks what RenewAt says of path, which lies ahead: a fetch just before it does not ask the source, and one at it does.
+// renews checks RenewAt of path, which must be in the future: a fetch just before it does not call the source, and one at it does.
 func (f *fixture) renews(path string) {
 	f.Helper()
 	at := f.renewAt(path)
@@ -94,7 +94,7 @@ func TestRenewAt(t *testing.T) {
 			synctest.Wait()
 			f.renews("db")
 			f.answers(nil)
-			_ = f.ask("other") // which keeps the breaker closed
+			_ = f.ask("other") // keeps the breaker closed
 			f.answers(secrets.ErrUnavailable)
 		}
 	})
@@ -104,7 +104,7 @@ func TestRenewAt(t *testing.T) {
 		f.renews("db")
 		f.renews("db")
 	})
-	run(t, "a renewal that was put off past the TTL", opts, func(f *fixture) {
+	run(t, "a renewal that was postponed past the TTL", opts, func(f *fixture) {
 		f.fresh(1, 1)
 		f.at(ttl - 1)
 		f.answers(secrets.ErrMalformed)
@@ -129,7 +129,7 @@ func TestRenewAt(t *testing.T) {
 		f.answers(nil)
 		f.renews("a")
 		f.True(!f.open())
-		f.True(f.renewAt("b") <= time.Since(f.began)) // its back-off is over with the outage
+		f.True(f.renewAt("b") <= time.Since(f.began)) // the back-off ends with the outage
 	})
 	run(t, "breaker open, of a value that is fresh for longer", opts, func(f *fixture) {
 		f.fresh(1, 1)

@@ -20,7 +20,7 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware/dedup"
 )
 
-// rotating is a backend whose secrets say which key and version they are.
+// rotating is a backend whose secrets contain their key and version.
 type rotating struct {
 	keys  map[string]*atomic.Int64 // the current versions
 	calls atomic.Int64
@@ -40,13 +40,12 @@ func (*rotating) Close() error       { return nil }
 func (b *rotating) Fetch(_ context.Context, ref secrets.Ref) (secrets.Secret, error) {
 	b.calls.Add(1)
 	version := b.keys[ref.Path].Load()
-	runtime.Gosched() // a rotation may come between the reading and the answer
+	runtime.Gosched() // let a rotation happen between the read and the answer
 	return secrets.NewSecret(fmt.Sprintf("%s:%d", ref.Path, version), secrets.Meta{}), nil
 }
 
-// TestStress mixes hits, inserts, evictions, renewals, expiry, invalidations, refreshes, purges and Close on real clocks. No
-// reader may ever get the value of another key, nor a version older than one that the program had been told to forget
-// before the read began.
+// TestStress mixes hits, inserts, evictions, renewals, expiry, invalidations, refreshes, purges and Close on real clocks. No reader may get
+// the value of another key, or a version from before an invalidation that ended before the read began.
 func TestStress(t *testing.T) {
 	is := is.New(t)
 	memory := cache.New(cache.WithSize(stressKeys/2), cache.WithTTL(2*time.Millisecond), cache.WithRefreshAhead(0.5))
@@ -77,8 +76,8 @@ func TestStress(t *testing.T) {
 	is.Equal(memory.Stats().Entries, 0)
 }
 
-// TestStressFindsACacheWithoutGenerations is the positive control of TestStress: a cache that fills itself with whatever
-// comes back, though it was invalidated in the meantime, is caught.
+// TestStressFindsACacheWithoutGenerations is the positive control of TestStress: it finds a cache that stores every answer, even after an
+// invalidation in the meantime.
 func TestStressFindsACacheWithoutGenerations(t *testing.T) {
 	is := is.New(t)
 	for range 20 {
@@ -94,7 +93,7 @@ func TestStressFindsACacheWithoutGenerations(t *testing.T) {
 	t.Fatal("the check does not see old versions")
 }
 
-// naiveLayer makes caches as they are often written.
+// naiveLayer makes caches in a common, naive way.
 type naiveLayer struct{}
 
 func (naiveLayer) Validate() error { return nil }
@@ -146,7 +145,7 @@ type stressResult struct {
 func stress(t *testing.T, client *secrets.Client, backend *rotating, purge func()) *stressResult {
 	t.Helper()
 	var result stressResult
-	floors := make([]atomic.Int64, stressKeys) // what every later read must have
+	floors := make([]atomic.Int64, stressKeys) // the lowest version for later reads
 	check := func(key string, s secrets.Secret, floor int64) {
 		result.reads.Add(1)
 		name, version, _ := strings.Cut(s.Reveal(), ":")
@@ -166,7 +165,7 @@ func stress(t *testing.T, client *secrets.Client, backend *rotating, purge func(
 				key, otherKey := fmt.Sprintf("key-%d", n), fmt.Sprintf("key-%d", other)
 				floor, otherFloor := floors[n].Load(), floors[other].Load()
 				switch r.IntN(100) {
-				case 0: // rotate, and tell the client
+				case 0: // rotate and invalidate
 					version := backend.keys[key].Add(1)
 					if r.IntN(2) == 0 {
 						client.Invalidate(key)
@@ -199,7 +198,7 @@ func stress(t *testing.T, client *secrets.Client, backend *rotating, purge func(
 	return &result
 }
 
-// raise sets v to at least to.
+// raise sets v to to, unless it is higher.
 func raise(v *atomic.Int64, to int64) {
 	for {
 		now := v.Load()
@@ -209,8 +208,7 @@ func raise(v *atomic.Int64, to int64) {
 	}
 }
 
-// TestHerd sends 10,000 callers after one cold key, without a moment in which one more call could slip in: neither while
-// the flight lasts, nor as it ends.
+// In TestHerd, 10,000 callers read one cold key and share one call, during the flight and as it ends.
 func TestHerd(t *testing.T) {
 	is := is.New(t)
 	for range 5 {

@@ -9,9 +9,9 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/fetchctx"
 )
 
-// task is a fetch on a goroutine of its own. It belongs to no caller: what is below ends it.
+// task is a fetch on a goroutine of its own. It does not end with its caller; the layers below end it.
 type task struct {
-	group   *fetchctx.Group // of the caller that began it, or nil
+	group   *fetchctx.Group // of the caller that started it, or nil
 	ended   *fetchctx.Event // of group; ends after result is set
 	callers fetchctx.Flight
 	result  secrets.Result
@@ -22,11 +22,11 @@ func newTask(ctx context.Context) *task {
 	return &task{group: group, ended: group.NewEvent()}
 }
 
-// run begins t, which asks next for ref. as says what kind of fetch it is. over is called when it has ended, before those who wait
-// go on.
+// run starts t, which fetches ref from next. as is the kind of the fetch. run calls over after t has ended and before the callers that
+// wait for it go on.
 func (k *keyspace) run(ctx context.Context, t *task, as fetchctx.Fetch, next secrets.Fetcher, ref secrets.Ref, over func()) {
 	as.Flight, as.Group = &t.callers, t.group
-	if as.Background { // nobody waits for it
+	if as.Background { // no caller waits for it
 		as.Group = t.group.Background()
 		as.Group.Unpark()
 	}
@@ -47,8 +47,8 @@ func (k *keyspace) run(ctx context.Context, t *task, as fetchctx.Fetch, next sec
 	go func() {
 		defer k.calls.End()
 		t.result.Err = secrets.NewError(secrets.ErrUnknown, "the fetch ended its goroutine")
-		defer func() { // for a panic in a layer must leave no caller waiting
-			if p := recover(); p != nil { // its text may quote a value
+		defer func() { // after a panic or runtime.Goexit, callers must not wait forever
+			if p := recover(); p != nil { // only the type of p, since its text may quote a value
 				t.result = secrets.Result{Err: secrets.NewError(secrets.ErrUnknown, fmt.Sprintf("a panic with a %T", p))}
 			}
 			if t.result.Err == nil && t.result.Secret.IsZero() {
@@ -60,7 +60,7 @@ func (k *keyspace) run(ctx context.Context, t *task, as fetchctx.Fetch, next sec
 	}()
 }
 
-// wait returns the answer of t to the caller that began it, or the error of ctx.
+// wait returns the result of t, or the error of ctx if that ends first.
 func (t *task) wait(ctx context.Context) secrets.Result {
 	select {
 	case <-t.ended.Done():
@@ -68,37 +68,37 @@ func (t *task) wait(ctx context.Context) secrets.Result {
 	case <-ctx.Done():
 	}
 	select {
-	case <-t.ended.Done(): // an answer that is there counts
+	case <-t.ended.Done(): // a result that is ready takes precedence
 		return t.result
 	default:
 		return secrets.Result{Err: ctx.Err()}
 	}
 }
 
-// renewAhead begins a renewal of e in the background, unless a fetch of the document is under way. While as many run as one GetMany
-// may have, e stays due: the next read of it asks again.
+// renewAhead starts a renewal of e in the background, unless a fetch of the document is under way. If maxRenewals run already, e stays
+// due, and its next read tries again.
 func (k *keyspace) renewAhead(ctx context.Context, e *entry) {
-	if e.renewing.Load() { // most readers need no lock
+	if e.renewing.Load() { // without a lock, for most readers
 		return
 	}
-	if k.ahead.Add(1) > k.maxAhead || !k.claimRenewal(e) {
-		k.ahead.Add(-1)
+	if k.renewals.Add(1) > k.maxRenewals || !k.claimRenewal(e) {
+		k.renewals.Add(-1)
 		return
 	}
 	k.run(ctx, newTask(ctx), fetchctx.Fetch{Background: true}, k.next, e.document.ref(), func() {
-		k.ahead.Add(-1)
+		k.renewals.Add(-1)
 		e.renewing.Store(false)
 	})
 }
 
-// claimRenewal reports whether the caller has to renew e.
+// claimRenewal marks e as being renewed, and reports whether the caller has to renew it.
 func (k *keyspace) claimRenewal(e *entry) bool {
 	k.cache.mu.Lock()
 	defer k.cache.mu.Unlock()
 	if k.fetching[e.document].underWay > 0 || e.renewing.Load() {
 		return false
 	}
-	// A renewal may have come and gone since the caller looked.
+	// Another renewal may have ended since the caller's lookup.
 	if latest, found := k.index.Load(e.document); !found || latest != e || k.clock.now() < age(e.refreshAt.Load()) {
 		return false
 	}

@@ -15,10 +15,10 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware/cache"
 )
 
-// TestThrottledFetches has the server refuse calls because there are too many. That is ErrUnavailable for the document alone.
+// The server refuses calls because there are too many. That is ErrUnavailable of the document, and no outage.
 func TestThrottledFetches(t *testing.T) {
 	for name, c := range map[string]struct {
-		note func(o *fetchctx.Origin) // what a backend notes of the refusal
+		note func(o *fetchctx.Origin) // records the refusal
 		warm bool
 		open bool
 	}{
@@ -51,7 +51,7 @@ func TestThrottledFetches(t *testing.T) {
 					is.True(isUnavailable(layer.Fetch(withFresh(t.Context()), secrets.Ref{Path: fmt.Sprint(n)})))
 				}
 
-				calls.Store(0) // the back-off of a document holds all the same
+				calls.Store(0) // the back-off of a document still holds
 				is.True(isUnavailable(layer.Fetch(t.Context(), secrets.Ref{Path: "cold"})))
 				for range 10 {
 					is.True(isUnavailable(layer.Fetch(t.Context(), secrets.Ref{Path: "cold"})))
@@ -67,14 +67,14 @@ func TestThrottledFetches(t *testing.T) {
 	}
 }
 
-// throttleBatch notes that a call of several documents was refused, as a Batcher makes it.
+// throttleBatch records that a call for several documents was refused, as a Batcher does.
 func throttleBatch(o *fetchctx.Origin) {
 	b := newCall(2)
 	o.Set(b)
 	b.Origin.Throttle()
 }
 
-// TestThrottledProbe keeps the breaker open for another step.
+// A throttled probe keeps the breaker open for another step.
 func TestThrottledProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)

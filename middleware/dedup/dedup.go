@@ -1,22 +1,30 @@
-// Package dedup is the layer that lets concurrent callers of one document share a fetch.
+// Package dedup lets concurrent callers of one document share a fetch.
 //
-// Install it with secrets.WithDedup, or with middleware.Standard:
+// middleware.Standard installs it. To install it alone:
 //
 //	client, err := secrets.New(backend, secrets.WithDedup(dedup.New()))
 //
-// A shared fetch, a flight, belongs to none of its callers:
+// # Flights
 //
-//   - A caller that gives up leaves on its own context, at once. The flight goes on: its answer fills the cache, and its failure
-//     counts. secrets.WithTimeout ends it, and the end of the Client.
-//   - After the last caller has left, a newcomer begins another flight, since the one before may hang. At most three of one document
-//     run at a time; then newcomers join the newest.
-//   - A secrets.Client.Refresh, and any call after an invalidation, joins no flight that began before it. Those that come while one
-//     runs share the next one, which begins when that has ended, but after a second at the latest. So a hundred concurrent
-//     refreshes are two calls of the backend.
-//   - If what is below panics or ends its goroutine, all callers get secrets.ErrUnknown, and the process lives on.
+// A shared fetch is a flight. It does not belong to any of its callers:
 //
-// A flight keeps the context values of its first caller, without its cancellation and deadline. A backend must not let
-// context values decide its answer: give each tenant a Client of its own.
+//   - A caller whose context ends leaves at once. The flight goes on: its answer fills the cache, and its failure counts. It ends with
+//     secrets.WithTimeout or with the Client.
+//   - After the last caller has left, the next caller begins another flight, since the first may hang. At most three flights of a document
+//     run at a time. Further callers join the newest.
+//   - A secrets.Client.Refresh, and any call after an invalidation, does not join a flight that began before it. If one runs, such calls
+//     share the next flight, which begins when that one has ended, or after 1 s. So a hundred concurrent refreshes are two calls of the
+//     backend.
+//
+// # Errors
+//
+// All callers of a flight get its error. If the layer below panics or ends its goroutine, they get secrets.ErrUnknown, and the program
+// goes on.
+//
+// # Limits
+//
+// A flight has the context values of its first caller, without that caller's cancellation and deadline. The answer of a backend must not
+// depend on context values: use one Client per tenant.
 package dedup
 
 import (
@@ -25,14 +33,14 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// Dedup is the layer. It may be given to several Clients; each has flights of its own. It is safe for concurrent use. Make one with
-// [New].
+// Dedup is the layer. Make one with [New], and install it with secrets.WithDedup. Several Clients may share one; each has flights of its
+// own. It is safe for concurrent use.
 type Dedup struct{ made bool }
 
-// New returns the layer. It has no options.
+// New returns a Dedup. It has no options.
 func New() *Dedup { return &Dedup{made: true} }
 
-// Validate returns an error for a Dedup that [New] has not made. secrets.New calls it.
+// Validate returns an error for a Dedup that was not made with [New]. secrets.New calls it.
 func (d *Dedup) Validate() error {
 	if !d.made {
 		return errors.New("dedup: a zero Dedup; make it with dedup.New")
@@ -40,7 +48,7 @@ func (d *Dedup) Validate() error {
 	return nil
 }
 
-// NewDedup returns the flights to next. secrets.New calls it.
+// NewDedup returns the flights for one backend of one Client. secrets.New calls it.
 func (d *Dedup) NewDedup(info secrets.Info, next secrets.Fetcher) secrets.Dedup {
 	return newFlights(info.Name, next)
 }

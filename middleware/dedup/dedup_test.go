@@ -24,12 +24,12 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// layer returns the flights to next.
+// layer returns a Dedup around next.
 func layer(next secrets.Fetcher) secrets.Dedup {
 	return dedup.New().NewDedup(secrets.Info{Name: "backend"}, next)
 }
 
-// fetchFunc is a function as a Fetcher.
+// fetchFunc makes a function a Fetcher.
 type fetchFunc func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error)
 
 func (f fetchFunc) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
@@ -41,22 +41,22 @@ func withFresh(ctx context.Context) context.Context {
 	return fetchctx.With(ctx, fetchctx.Fetch{Fresh: true})
 }
 
-// source is what the layer stands around: it answers each path with "value of path" after a delay.
+// source is the backend below the layer. It answers each path with "value of path" after a delay.
 type source struct {
 	delay time.Duration
 	fetch fetchFunc // in place of the delay, if set
 
-	mu            sync.Mutex
-	paths         []string // of the calls
-	ended         int      // calls that their context ended
-	running, most int      // calls
+	mu                  sync.Mutex
+	paths               []string // of the calls
+	ended               int      // calls that ended with their context
+	running, maxRunning int      // calls
 }
 
 func (s *source) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 	s.mu.Lock()
 	s.paths = append(s.paths, ref.Path)
 	s.running++
-	s.most = max(s.most, s.running)
+	s.maxRunning = max(s.maxRunning, s.running)
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
@@ -79,7 +79,7 @@ func (s *source) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, er
 	}
 }
 
-// cancelled returns how many calls their context has ended.
+// cancelled returns how many calls have ended with their context.
 func (s *source) cancelled() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -94,22 +94,22 @@ func (s *source) calls() int {
 
 var db = secrets.Ref{Path: "db"}
 
-// caller fetches ref after wait, gives up after patience if that is not 0, and notes what it got and when.
+// caller fetches ref after wait, gives up after timeout unless that is 0, and records its result and when it came.
 type caller struct {
 	secret secrets.Secret
 	err    error
 	at     time.Duration
 }
 
-func call(wg *sync.WaitGroup, f secrets.Fetcher, ref secrets.Ref, wait, patience time.Duration) *caller {
+func call(wg *sync.WaitGroup, f secrets.Fetcher, ref secrets.Ref, wait, timeout time.Duration) *caller {
 	c := &caller{}
 	began := time.Now()
 	wg.Go(func() {
 		time.Sleep(wait)
 		ctx := context.Background()
-		if patience > 0 {
+		if timeout > 0 {
 			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(ctx, patience)
+			ctx, cancel = context.WithTimeout(ctx, timeout)
 			defer cancel()
 		}
 		c.secret, c.err = f.Fetch(ctx, ref)
@@ -149,7 +149,7 @@ func TestFirstCallerGivesUp(t *testing.T) {
 		wg.Wait()
 		is.Equal(first.err, context.DeadlineExceeded)
 		is.Equal(first.at, 50*time.Millisecond)
-		is.NoErr(second.err) // the first caller's end is not the second's
+		is.NoErr(second.err) // the end of the first caller's context does not affect the second
 		is.Equal(second.at, 250*time.Millisecond)
 		is.Equal(s.calls(), 1)
 	})
@@ -170,7 +170,7 @@ func TestWaiterHasADeadlineOfItsOwn(t *testing.T) {
 	})
 }
 
-func TestGoexitAndPanic(t *testing.T) {
+func TestGoexitAndPanicAreErrors(t *testing.T) {
 	const canary = "hunter2-canary"
 	faults := map[string]func(){
 		"goexit":       runtime.Goexit,
@@ -198,7 +198,7 @@ func TestGoexitAndPanic(t *testing.T) {
 				}
 				_, err := f.Fetch(t.Context(), db)
 				is.True(errors.Is(err, secrets.ErrUnknown))
-				is.Equal(s.calls(), 2) // nobody is stuck in the first flight
+				is.Equal(s.calls(), 2) // no caller waits for the first flight
 			})
 		})
 	}
@@ -213,8 +213,8 @@ func TestNeverAZeroSecretWithoutAnError(t *testing.T) {
 	is.True(errors.Is(err, secrets.ErrUnknown))
 }
 
-// TestOverlappingGetManysAskOnceForEachSecret is the layer in a Client.
-func TestOverlappingGetManysAskOnceForEachSecret(t *testing.T) {
+// The layer is used in a Client.
+func TestOverlappingGetManysFetchEachSecretOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		s := &source{delay: 100 * time.Millisecond}
@@ -283,8 +283,8 @@ func TestClose(t *testing.T) {
 	})
 }
 
-// Whoever waits when the layer is closed, or comes later, learns which backend it was for.
-func TestCloseSaysOfWhichBackend(t *testing.T) {
+// The error after Close names the backend, for callers that wait and for later ones.
+func TestErrorsAfterCloseNameTheBackend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		f := layer(&source{delay: time.Second})
@@ -312,15 +312,15 @@ func TestOneLayerInTwoPlaces(t *testing.T) {
 		call(&wg, f, db, 0, 0)
 		call(&wg, g, db, 0, 0)
 		wg.Wait()
-		is.Equal(one.calls()+two.calls(), 2) // a key means another secret in each
+		is.Equal(one.calls()+two.calls(), 2) // the same key is a different secret in each
 		is.NoErr(f.Close())
 		_, err := g.Fetch(t.Context(), db)
 		is.NoErr(err)
 	})
 }
 
-// TestInterleavings checks the rules on random schedules: whoever is patient gets the value, whoever is not leaves at its
-// own deadline to the nanosecond, and at most three fetches run at a time.
+// TestInterleavings checks the rules on random schedules: a caller without a deadline gets the value, others leave exactly at their
+// deadline, and at most three fetches run at a time.
 func TestInterleavings(t *testing.T) {
 	for seed := range uint64(2000) {
 		synctest.Test(t, func(t *testing.T) {
@@ -331,12 +331,12 @@ func TestInterleavings(t *testing.T) {
 			var wg sync.WaitGroup
 			type plan struct {
 				*caller
-				wait, patience time.Duration
+				wait, timeout time.Duration
 			}
 			var plans []plan
 			for range 1 + r.IntN(8) {
-				p := plan{wait: time.Duration(r.IntN(150)), patience: time.Duration(r.IntN(80))}
-				p.caller = call(&wg, f, db, p.wait, p.patience)
+				p := plan{wait: time.Duration(r.IntN(150)), timeout: time.Duration(r.IntN(80))}
+				p.caller = call(&wg, f, db, p.wait, p.timeout)
 				plans = append(plans, p)
 			}
 			wg.Wait()
@@ -344,27 +344,27 @@ func TestInterleavings(t *testing.T) {
 				took := p.at - p.wait
 				if p.err == nil {
 					is.True(took <= s.delay)
-					is.True(p.patience == 0 || took <= p.patience)
+					is.True(p.timeout == 0 || took <= p.timeout)
 					continue
 				}
 				is.Equal(p.err, context.DeadlineExceeded)
-				is.Equal(took, p.patience)
+				is.Equal(took, p.timeout)
 			}
 			is.True(s.calls() <= len(plans))
 			is.NoErr(f.Close())
 			is.Equal(s.cancelled(), 0)
-			is.True(s.most <= 3)
+			is.True(s.maxRunning <= 3)
 		})
 	}
 }
 
 func TestStress(t *testing.T) {
 	is := is.New(t)
-	var running, most atomic.Int64
+	var running, maxRunning atomic.Int64
 	s := fetchFunc(func(_ context.Context, ref secrets.Ref) (secrets.Secret, error) {
 		for n := running.Add(1); ; {
-			old := most.Load()
-			if n <= old || most.CompareAndSwap(old, n) {
+			old := maxRunning.Load()
+			if n <= old || maxRunning.CompareAndSwap(old, n) {
 				break
 			}
 		}
@@ -395,7 +395,7 @@ func TestStress(t *testing.T) {
 	}
 	wg.Wait()
 	is.NoErr(f.Close())
-	is.True(most.Load() > 1) // the calls did overlap
+	is.True(maxRunning.Load() > 1) // the calls did overlap
 }
 
 func TestTheZeroValueIsAFault(t *testing.T) {

@@ -11,7 +11,8 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware/dedup"
 )
 
-func Example() {
+// A hundred concurrent callers share one fetch, or a few if some of them start late.
+func ExampleNew() {
 	var calls atomic.Int64
 	backend := secrets.NewBackend(secrets.Info{Name: "slow"}, func(context.Context, secrets.Ref) (secrets.Secret, error) {
 		calls.Add(1)

@@ -19,7 +19,7 @@ func callerNamed(name string) context.Context {
 	return context.WithValue(context.Background(), nameKey{}, name)
 }
 
-func TestFlightTellsWhoJoins(t *testing.T) {
+func TestFlightRecordsWhoJoins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		var early, late []any
@@ -47,7 +47,7 @@ func TestFlightTellsWhoJoins(t *testing.T) {
 				is.NoErr(err)
 			})
 		}
-		wg.Go(func() { // nobody waits for a fetch in the background
+		wg.Go(func() { // no caller waits for a fetch in the background
 			time.Sleep(time.Second)
 			_, err := f.Fetch(fetchctx.With(callerNamed("renewal"), fetchctx.Fetch{Background: true}), db)
 			is.NoErr(err)
@@ -59,8 +59,8 @@ func TestFlightTellsWhoJoins(t *testing.T) {
 	})
 }
 
-// TestFlightKeepsWhatItsFetchIs lets the first caller decide what the fetch is, but for what belongs to that caller alone.
-func TestFlightKeepsWhatItsFetchIs(t *testing.T) {
+// A flight has the fetchctx of its first caller, without the parts that concern only that caller.
+func TestFlightHasTheFetchOfItsFirstCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		group := fetchctx.NewGroup(2)
@@ -84,7 +84,7 @@ func TestFlightKeepsWhatItsFetchIs(t *testing.T) {
 		is.True(seen.Probe)
 		is.Equal(seen.Attempt, 3)
 		is.True(seen.Group == group)
-		is.True(seen.Origin != nil) // where a Batcher notes its call
+		is.True(seen.Origin != nil) // where a Batcher records its call
 		fetch(fetchctx.Fetch{Group: group})
 		is.True(!idle) // the second waits for the flight, and the first is on its way in it
 		group.Done()

@@ -15,28 +15,28 @@ import (
 )
 
 const (
-	// maxRunning is how many flights of one document run at a time.
+	// maxRunning is how many flights of one document may run at a time.
 	maxRunning = 3
-	// maxQueued is for how long a flight that waits to begin waits for the one before it.
+	// maxQueued is how long a queued flight waits for the flight before it.
 	maxQueued = time.Second
 )
 
-// flights are the flights to one backend. One document has, at any time, up to maxRunning flights that run, of which newcomers
-// join the newest, and up to one that waits to begin. This is who joins what:
+// flights is the Dedup of one backend of one Client. A document has up to maxRunning flights that run, and up to one queued flight. Callers
+// join the newest of those that run. The rules:
 //
 //	the document has              a Get                          a Refresh, or a Get after an invalidation
 //	nothing                       begins a flight                begins a flight
 //	a flight that runs            joins it                       queues a flight
-//	… which all callers have left begins another, or joins it    queues a flight
-//	                              if maxRunning run; so does a
-//	                              probe, whoever waits
-//	… and one that waits          as without the latter          joins the one that waits
-//	only one that waits           joins it                       joins it
+//	… without callers             begins another, or joins it    queues a flight
+//	                              if maxRunning run; a probe
+//	                              does so even with callers
+//	… and a queued flight         as without the queued one      joins the queued one
+//	only a queued flight          joins it                       joins it
 //
-// A flight that waits begins when the one that it was queued behind has ended, or after maxQueued, as soon as fewer than maxRunning
-// run. If all of its callers have left by then, it never does.
+// A queued flight begins when the flight that it was queued behind has ended, or after maxQueued, as soon as fewer than maxRunning run. If
+// all of its callers have left by then, it is dropped.
 //
-// singleflight runs them. Each flight has a key of its own there, its generation, so that the table alone decides who joins what.
+// singleflight runs the flights. Each has a key of its own there, its generation: only the table above decides who joins which flight.
 type flights struct {
 	backend string
 	next    secrets.Fetcher
@@ -50,10 +50,10 @@ type flights struct {
 	documents  map[secrets.Ref]*document
 }
 
-// document is the flights of one document. It is in the table as long as there are any.
+// document is the flights of one document. It is in flights.documents while there are any.
 type document struct {
-	newest   *flight // it runs, and began last of those that run; or nil
-	queued   *flight // it waits to begin; or nil
+	newest   *flight // the flight that began last, if it still runs; or nil
+	queued   *flight // or nil
 	running  int
 	outdated bool // newest began before an invalidation
 }
@@ -62,17 +62,17 @@ type document struct {
 type flight struct {
 	generation string
 	ref        secrets.Ref
-	ctx        context.Context //nolint:containedctx // of the fetch, which is no caller's
-	group      *fetchctx.Group // of the caller that made it, or nil
+	ctx        context.Context //nolint:containedctx // of the fetch, detached from all callers
+	group      *fetchctx.Group // of the caller that created it, or nil
 	callers    fetchctx.Flight
 	answer     fetchctx.Origin
 	waiting    int         // callers; guarded by flights.mu
-	behind     *flight     // that it was queued behind, or nil
+	behind     *flight     // the flight that it was queued behind, or nil
 	due        bool        // behind has ended, or maxQueued is over; guarded by flights.mu
 	timer      *time.Timer // of maxQueued, or nil
 	dropped    bool        // it never begins; set before start is closed
 	start      chan struct{}
-	lost       chan struct{} // closed if its goroutine was ended without an answer
+	lost       chan struct{} // closed if its goroutine has ended without an answer
 }
 
 func newFlights(backend string, next secrets.Fetcher) *flights {
@@ -82,14 +82,14 @@ func newFlights(backend string, next secrets.Fetcher) *flights {
 	}
 }
 
-// Fetch returns the answer of a flight for ref.
+// Fetch joins or begins a flight for ref and returns its answer.
 func (f *flights) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 	fetch := fetchctx.Of(ctx)
-	fl, answer, mine := f.join(ctx, fetch, ref)
+	fl, answer, created := f.join(ctx, fetch, ref)
 	if fl == nil {
 		return secrets.Secret{}, f.closedError(ref)
 	}
-	if !mine {
+	if !created {
 		if !fetch.Background {
 			fl.callers.Join(ctx)
 		}
@@ -111,17 +111,17 @@ func (f *flights) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, e
 		err = f.closedError(ref)
 	}
 	select {
-	case r := <-answer: // one that is there counts
+	case r := <-answer: // an answer that is ready takes precedence
 		return unpack(r)
 	default:
 		return secrets.Secret{}, err
 	}
 }
 
-// join returns a flight for ref and the channel of its answer, and counts the caller among those who wait. If mine is true, the
-// caller has made it. There is none if f is closed.
+// join returns a flight for ref and the channel of its answer, and counts the caller as waiting. created reports whether the caller has
+// created the flight. fl is nil if f is closed.
 func (f *flights) join(ctx context.Context, fetch fetchctx.Fetch, ref secrets.Ref) (
-	fl *flight, answer <-chan singleflight.Result, mine bool,
+	fl *flight, answer <-chan singleflight.Result, created bool,
 ) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -138,18 +138,18 @@ func (f *flights) join(ctx context.Context, fetch fetchctx.Fetch, ref secrets.Re
 	case d.queued != nil && (later || d.newest == nil):
 		fl = d.queued
 	case d.newest != nil && later:
-		fl, mine = f.queue(ctx, fetch, ref, d), true
-	case d.newest != nil && (d.newest.waiting > 0 && !fetch.Probe || d.running >= maxRunning): // a probe is to show what is now
+		fl, created = f.queue(ctx, fetch, ref, d), true
+	case d.newest != nil && (d.newest.waiting > 0 && !fetch.Probe || d.running >= maxRunning): // a probe must show the state of now
 		fl = d.newest
 	default:
-		fl, mine = f.newFlight(ctx, fetch, ref), true
+		fl, created = f.newFlight(ctx, fetch, ref), true
 		f.begin(d, fl)
 	}
-	if mine {
+	if created {
 		f.calls.Begin()
 	}
 	fl.waiting++
-	return fl, f.shared.DoChan(fl.generation, func() (any, error) { return f.fly(d, fl), nil }), mine
+	return fl, f.shared.DoChan(fl.generation, func() (any, error) { return f.run(d, fl), nil }), created
 }
 
 func (f *flights) newFlight(ctx context.Context, fetch fetchctx.Fetch, ref secrets.Ref) *flight {
@@ -163,8 +163,7 @@ func (f *flights) newFlight(ctx context.Context, fetch fetchctx.Fetch, ref secre
 	return fl
 }
 
-// queue makes a flight that waits to begin. Memory must not answer it, whoever made it: it comes after a Refresh or an
-// invalidation.
+// queue creates a queued flight. The cache must not answer it, since it follows a Refresh or an invalidation.
 func (f *flights) queue(ctx context.Context, fetch fetchctx.Fetch, ref secrets.Ref, d *document) *flight {
 	fetch.Fresh = true
 	fl := f.newFlight(ctx, fetch, ref)
@@ -179,14 +178,14 @@ func (f *flights) queue(ctx context.Context, fetch fetchctx.Fetch, ref secrets.R
 	return fl
 }
 
-// begin lets fl run. The caller holds f.mu.
+// begin starts fl. The caller holds f.mu.
 func (f *flights) begin(d *document, fl *flight) {
 	d.newest, d.outdated = fl, false
 	d.running++
 	close(fl.start)
 }
 
-// advance begins the flight of d that waits to begin, if it is time. The caller holds f.mu.
+// advance begins the queued flight of d, if it is due. The caller holds f.mu.
 func (f *flights) advance(d *document) {
 	if fl := d.queued; fl != nil && fl.due && d.running < maxRunning {
 		d.queued = nil
@@ -195,7 +194,7 @@ func (f *flights) advance(d *document) {
 	}
 }
 
-// drop makes sure that the flight of d that waits to begin never does. The caller holds f.mu.
+// drop removes the queued flight of d, which then never begins. The caller holds f.mu.
 func (f *flights) drop(d *document) {
 	fl := d.queued
 	d.queued = nil
@@ -204,34 +203,34 @@ func (f *flights) drop(d *document) {
 	close(fl.start)
 }
 
-// fly runs fl and returns its answer. It must not panic, which would end the program.
-func (f *flights) fly(d *document, fl *flight) (r secrets.Result) {
+// run runs fl and returns its answer. It must not panic: singleflight would end the program.
+func (f *flights) run(d *document, fl *flight) (r secrets.Result) {
 	defer f.calls.End()
-	if fl.behind != nil { // its callers wait for another fetch at present
+	if fl.behind != nil { // until it begins, its callers wait for another fetch
 		fl.group.Park()
 		<-fl.start
 		fl.group.Unpark()
 	}
 	if fl.dropped {
-		return secrets.Result{Err: f.closedError(fl.ref)} // which nobody waits for
+		return secrets.Result{Err: f.closedError(fl.ref)} // no caller waits for it
 	}
 	answered := false
-	defer func() { // also if what is below ends the goroutine
+	defer func() { // runs even if the layer below ends the goroutine
 		f.end(d, fl)
 		if !answered {
 			close(fl.lost)
 		}
 	}()
-	r = f.ask(fl)
+	r = f.fetch(fl)
 	answered = true
 	return r
 }
 
-// ask fetches for fl. A panic, and an empty answer, is an error.
-func (f *flights) ask(fl *flight) (r secrets.Result) {
+// fetch makes the fetch of fl. It turns a panic or an empty answer into an error.
+func (f *flights) fetch(fl *flight) (r secrets.Result) {
 	defer func() {
 		if p := recover(); p != nil {
-			r = secrets.Result{Err: unknown(fmt.Sprintf("a panic with a %T", p))} // its text may quote a value
+			r = secrets.Result{Err: unknown(fmt.Sprintf("a panic with a %T", p))} // only the type of p, since its text may quote a value
 		}
 	}()
 	r.Secret, r.Err = f.next.Fetch(fl.ctx, fl.ref)
@@ -241,7 +240,7 @@ func (f *flights) ask(fl *flight) (r secrets.Result) {
 	return r
 }
 
-// end notes that fl does not run any more. Nobody joins it from then on.
+// end takes fl out of the flights that run: no caller joins it any more.
 func (f *flights) end(d *document, fl *flight) {
 	fl.callers.End()
 	f.mu.Lock()
@@ -254,31 +253,30 @@ func (f *flights) end(d *document, fl *flight) {
 		d.queued.due = true
 	}
 	f.advance(d)
-	f.forget(fl.ref, d)
+	f.removeIdle(fl.ref, d)
 }
 
-// leave notes that a caller of fl has gone. A flight that runs goes on; one that waits to begin is dropped with its last caller, and has
-// no answer then.
+// leave counts a caller of fl as gone. If it was the last caller of a queued flight, that is dropped and has no answer.
 func (f *flights) leave(fl *flight) (dropped bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	fl.waiting--
 	if d := f.documents[fl.ref]; fl.waiting == 0 && d != nil && d.queued == fl {
 		f.drop(d)
-		f.forget(fl.ref, d)
+		f.removeIdle(fl.ref, d)
 		return true
 	}
 	return false
 }
 
-// forget takes d, the document ref, out of the table if it has no flights. The caller holds f.mu.
-func (f *flights) forget(ref secrets.Ref, d *document) {
+// removeIdle removes d, the document of ref, if it has no flights. The caller holds f.mu.
+func (f *flights) removeIdle(ref secrets.Ref, d *document) {
 	if d.running == 0 && d.queued == nil && f.documents[ref] == d {
 		delete(f.documents, ref)
 	}
 }
 
-// Invalidate keeps later callers from joining the flights for docs that have begun.
+// Invalidate keeps later callers from joining flights for docs that have begun.
 func (f *flights) Invalidate(docs ...secrets.Ref) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -289,8 +287,8 @@ func (f *flights) Invalidate(docs ...secrets.Ref) {
 	}
 }
 
-// Close refuses later calls, answers those that wait with secrets.ErrClosed, and waits for the flights that run, which what is below
-// ends.
+// Close refuses later calls, returns secrets.ErrClosed to waiting callers, and waits for the flights that run, which the layers below have
+// to end.
 func (f *flights) Close() error {
 	f.mu.Lock()
 	if !f.closed {

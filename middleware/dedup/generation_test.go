@@ -16,7 +16,7 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/fetchctx"
 )
 
-// versions answers each call with its number, after a delay of its own: that of the last stands for those that follow.
+// versions answers each call with its number, after the delay of that number. Later calls have the last delay.
 type versions struct {
 	source
 
@@ -37,17 +37,17 @@ func newVersions(delays ...time.Duration) *versions {
 	return v
 }
 
-// refresh is call for a caller that needs a later flight.
-func refresh(wg *sync.WaitGroup, f secrets.Fetcher, wait, patience time.Duration) *caller {
+// refresh is call for a Refresh.
+func refresh(wg *sync.WaitGroup, f secrets.Fetcher, wait, timeout time.Duration) *caller {
 	fresh := fetchFunc(func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 		return f.Fetch(withFresh(ctx), ref)
 	})
-	return call(wg, fresh, db, wait, patience)
+	return call(wg, fresh, db, wait, timeout)
 }
 
 const ms = time.Millisecond
 
-func TestNewcomerAfterAllHaveLeftBeginsAnother(t *testing.T) {
+func TestCallerAfterAllHaveLeftBeginsAnotherFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		s := newVersions(time.Minute, 100*ms)
@@ -55,18 +55,18 @@ func TestNewcomerAfterAllHaveLeftBeginsAnother(t *testing.T) {
 		var wg sync.WaitGroup
 		call(&wg, f, db, 0, 50*ms)
 		call(&wg, f, db, 0, 60*ms)
-		before := call(&wg, f, db, 59*ms, 10*ms) // it joins, since one is there
+		before := call(&wg, f, db, 59*ms, 10*ms) // joins, since the flight still has callers
 		newcomer := call(&wg, f, db, 70*ms, 0)
 		wg.Wait()
 		is.Equal(before.err, context.DeadlineExceeded)
 		is.NoErr(newcomer.err)
-		is.Equal(newcomer.at, 170*ms) // it does not wait for the one that hangs
+		is.Equal(newcomer.at, 170*ms) // it does not wait for the flight that hangs
 		is.Equal(s.calls(), 2)
 		is.NoErr(f.Close())
 	})
 }
 
-// A probe is to show how the backend is now: it joins no flight that may hang, though others wait for it.
+// A probe must show the state of the backend now: it does not join a flight that may hang, even if that has callers.
 func TestProbeJoinsNoFlightThatRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -74,7 +74,7 @@ func TestProbeJoinsNoFlightThatRuns(t *testing.T) {
 		f := layer(s)
 		var wg sync.WaitGroup
 		first := call(&wg, f, db, 0, time.Second)
-		other := call(&wg, f, db, 50*ms, time.Second) // the control
+		other := call(&wg, f, db, 50*ms, time.Second) // control
 		probe := call(&wg, fetchFunc(func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 			return f.Fetch(fetchctx.With(ctx, fetchctx.Fetch{Probe: true}), ref)
 		}), db, 70*ms, 0)
@@ -90,7 +90,7 @@ func TestProbeJoinsNoFlightThatRuns(t *testing.T) {
 	})
 }
 
-// Nobody cancels a flight: its answer is of use to whoever comes.
+// A flight goes on without its callers: its answer is useful to later ones.
 func TestFlightGoesOnWithoutCallers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -105,7 +105,7 @@ func TestFlightGoesOnWithoutCallers(t *testing.T) {
 	})
 }
 
-// Of 40 callers in turn that have 300 ms, three begin a flight. The others join the newest.
+// Forty callers with a deadline of 300 ms come in turn. Three begin a flight, the others join the newest.
 func TestAtMostThreeFlightsOfADocument(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -124,7 +124,7 @@ func TestAtMostThreeFlightsOfADocument(t *testing.T) {
 		other := call(&wg, f, secrets.Ref{Path: "other"}, 0, 0)
 		wg.Wait()
 		is.NoErr(last.err)
-		is.Equal(time.Since(began), 12*time.Second) // of other, which waits for none of them
+		is.Equal(time.Since(began), 12*time.Second) // of other, which does not wait for them
 		is.Equal(last.at, 600*ms+12*time.Second-39*300*ms)
 		is.NoErr(other.err)
 		is.NoErr(f.Close())
@@ -147,14 +147,14 @@ func TestRefreshesShareTheNextFlight(t *testing.T) {
 		is.Equal(all[0].at, 100*ms)
 		for _, c := range all[1:] {
 			is.NoErr(c.err)
-			is.Equal(c.secret.Reveal(), "2") // the first had begun before them
+			is.Equal(c.secret.Reveal(), "2") // the first flight began before them
 			is.Equal(c.at, 200*ms)
 		}
 		is.Equal(s.fresh, []bool{true, true})
 	})
 }
 
-// A Get after an invalidation is a Get that needs a later flight. Memory must not answer the one that waited.
+// A Get after an invalidation needs a later flight, which the cache must not answer.
 func TestGetsAfterAnInvalidationShareTheNextFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -187,10 +187,10 @@ func TestGetDuringARefreshJoinsIt(t *testing.T) {
 		f := layer(s)
 		var wg sync.WaitGroup
 		first := call(&wg, f, db, 0, 0)
-		refresh(&wg, f, 10*ms, 0)               // it waits to begin
-		present := call(&wg, f, db, 20*ms, 0)   // it needs no later one than that which runs
-		during := call(&wg, f, db, 150*ms, 0)   // the refresh runs
-		refreshed := refresh(&wg, f, 150*ms, 0) // and is too early for this one
+		refresh(&wg, f, 10*ms, 0)               // queued
+		present := call(&wg, f, db, 20*ms, 0)   // joins the flight that runs
+		during := call(&wg, f, db, 150*ms, 0)   // joins the refresh, which runs
+		refreshed := refresh(&wg, f, 150*ms, 0) // the refresh began too early for this one
 		wg.Wait()
 		is.Equal(first.at, 100*ms)
 		is.Equal(present.at, 100*ms)
@@ -208,7 +208,7 @@ func TestRefreshWaitsAtMostASecondForTheOneBefore(t *testing.T) {
 		var wg sync.WaitGroup
 		slow := call(&wg, f, db, 0, 0)
 		fast := refresh(&wg, f, 10*ms, 0)
-		after := call(&wg, f, db, 1050*ms, 0) // it joins the refresh, the newest
+		after := call(&wg, f, db, 1050*ms, 0) // joins the refresh, the newest flight
 		wg.Wait()
 		is.Equal(fast.secret.Reveal(), "2")
 		is.Equal(fast.at, 1110*ms)
@@ -218,7 +218,7 @@ func TestRefreshWaitsAtMostASecondForTheOneBefore(t *testing.T) {
 	})
 }
 
-// With three flights that hang, a Refresh can join none of them: it begins when one has ended.
+// While three flights hang, a Refresh joins none of them: it begins when one has ended.
 func TestRefreshWaitsForOneOfThree(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -233,11 +233,11 @@ func TestRefreshWaitsForOneOfThree(t *testing.T) {
 		is.Equal(fresh.secret.Reveal(), "4")
 		is.Equal(fresh.at, 5100*ms)
 		is.NoErr(f.Close())
-		is.Equal(s.most, 3)
+		is.Equal(s.maxRunning, 3)
 	})
 }
 
-func TestRefreshThatNobodyWaitsForNeverBegins(t *testing.T) {
+func TestRefreshWithoutCallersNeverBegins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		s := newVersions(500*ms, 100*ms)
@@ -248,15 +248,14 @@ func TestRefreshThatNobodyWaitsForNeverBegins(t *testing.T) {
 		wg.Wait()
 		is.Equal(left.err, context.DeadlineExceeded)
 		is.Equal(s.calls(), 1)
-		again := refresh(&wg, f, 0, 0) // the table is as it was
+		again := refresh(&wg, f, 0, 0) // nothing of the dropped flight is left
 		wg.Wait()
 		is.Equal(again.secret.Reveal(), "2")
 		is.NoErr(f.Close())
 	})
 }
 
-// Whoever drops a flight that waits to begin, by leaving as the last one, gets the error of its own context, and not what becomes of
-// the flight.
+// The last caller that leaves a queued flight gets the error of its own context, and not that of the dropped flight.
 func TestCallerOfADroppedFlightGetsItsOwnError(t *testing.T) {
 	is := is.New(t)
 	release := make(chan struct{})
@@ -270,7 +269,7 @@ func TestCallerOfADroppedFlightGetsItsOwnError(t *testing.T) {
 	for s.calls() == 0 {
 		runtime.Gosched()
 	}
-	for range 50_000 { // the goroutine of the flight may be quicker than the caller
+	for range 50_000 { // the goroutine of the flight may be faster than the caller
 		ctx, cancel := context.WithCancel(withFresh(context.Background()))
 		wg.Go(cancel)
 		_, err := f.Fetch(ctx, db)
@@ -279,11 +278,11 @@ func TestCallerOfADroppedFlightGetsItsOwnError(t *testing.T) {
 	close(release)
 	wg.Wait()
 	is.NoErr(f.Close())
-	is.Equal(s.calls(), 1) // none of those that were dropped has begun
+	is.Equal(s.calls(), 1) // no dropped flight has begun
 }
 
-// Close answers those who wait for a flight that has not begun, too.
-func TestCloseWithAFlightThatWaits(t *testing.T) {
+// Close also answers callers of a flight that has not begun.
+func TestCloseWithAQueuedFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		s := newVersions(500 * ms)
@@ -293,7 +292,7 @@ func TestCloseWithAFlightThatWaits(t *testing.T) {
 		time.Sleep(50 * ms)
 		began := time.Now()
 		is.NoErr(f.Close())
-		is.Equal(time.Since(began), 450*ms) // what is below ends the one that runs
+		is.Equal(time.Since(began), 450*ms) // the layer below ends the flight that runs
 		wg.Wait()
 		for _, c := range []*caller{running, waiting} {
 			is.True(errors.Is(c.err, secrets.ErrClosed))

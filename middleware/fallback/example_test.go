@@ -11,7 +11,7 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// The environment answers for what Vault does not have, and while Vault is down. It never answers for what Vault denies.
+// The environment answers for keys that Vault does not have, and while Vault is down, but never for a key that Vault denies.
 func ExampleTo() {
 	vault := secretstest.NewBackend(map[string]string{
 		"database": "from-vault",
@@ -54,7 +54,7 @@ func ExampleTo() {
 	// database is from env
 }
 
-// The environment answers for what Vault does not have. While Vault is down, it does not: what it holds may be outdated.
+// The environment answers for keys that Vault does not have. While Vault is down, it is not asked, since its values may be outdated.
 func ExampleOnNotFound() {
 	vault := secretstest.NewBackend(map[string]string{"database": "from-vault"}, secretstest.WithName("vault"))
 	env := secretstest.NewBackend(map[string]string{"database": "old", "region": "eu"}, secretstest.WithName("env"))

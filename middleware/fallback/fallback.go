@@ -1,25 +1,28 @@
-// Package fallback asks several backends in turn.
+// Package fallback chains backends: if one does not have a secret, the next one is asked.
 //
 //	client, err := secrets.New(vaultBackend, secrets.WithFallback(fallback.To(env.New())))
 //
-// The package holds two policies, [To] and [OnNotFound]. The Client runs the chain. A policy of the program's own is any type that
-// implements secrets.Fallback.
+// [To] also goes on after an outage, [OnNotFound] does not. The Client runs the chain. For another policy, implement secrets.Fallback.
 //
-// Whether the next backend is asked depends on the class of the answer:
+// # When the next backend is asked
 //
-//   - secrets.ErrNotFound: always.
-//   - secrets.ErrUnavailable: with [To], not with [OnNotFound].
-//   - Everything else stops the chain. A denial is an answer, and a weaker source must not replace it. So is a deleted
-//     secret, or a document without the field: a user name of one backend must not meet a password of another.
+//   - After secrets.ErrNotFound: always.
+//   - After secrets.ErrUnavailable: with [To].
+//   - After any other failure: never. A denial must not be replaced by the answer of a weaker source. Neither must a deleted secret or a
+//     missing field: a user name of one backend must not be combined with a password of another.
 //
-// A chain answers with one class: that of the answer that stopped it, else the first one that is not ErrNotFound. An
-// outage does not give way to an absence, though: if a backend was unavailable, and one behind it stops the chain with a
-// deleted secret or a missing field, both of which are ErrNotFound too, the class is that of the outage. So a chain says
-// ErrNotFound, of whatever kind, only if every backend that it asked did. The other answers stand in the Causes of the
-// error. Meta.Backend of a secret tells who answered.
+// Meta.Backend of a secret is the backend that answered.
 //
-// The cache stands below the chain, one keyspace a backend: a stale value of the first backend comes before a fresh one of
-// the second, and a value of the second is never kept as the first's.
+// # Errors
+//
+// The error of a chain has the class of the failure that stopped it, or else the first class that is not ErrNotFound. There is one
+// exception: a deleted secret or a missing field, both of which are ErrNotFound too, does not hide an earlier outage. So the error is
+// ErrNotFound, of any kind, only if each backend that was asked returned that. The other failures are in its Causes.
+//
+// # Caching
+//
+// The cache is below the chain, and each backend has its own part of it. A stale value of the first backend comes before a fresh value of
+// the second. A value of the second is never cached as one of the first.
 package fallback
 
 import (
@@ -29,24 +32,25 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// Fallback is a policy. Make one with [To] or [OnNotFound]. It is immutable and safe for concurrent use.
+// Fallback is a policy for secrets.WithFallback. Make one with [To] or [OnNotFound]. It is immutable and safe for concurrent use.
 type Fallback struct {
 	backends []secrets.Backend
-	after    []error // classes
+	after    []error // classes after which the next backend is asked
 }
 
-// To returns a policy that asks the next backend if one does not have the secret, and if it is unavailable.
+// To returns a policy that asks the next backend after a not-found and after an outage. backends are asked in this order, after the one
+// given to secrets.New.
 func To(backends ...secrets.Backend) *Fallback {
 	return &Fallback{slices.Clone(backends), []error{secrets.ErrNotFound, secrets.ErrUnavailable}}
 }
 
-// OnNotFound returns a policy that asks the next backend only if one does not have the secret. An outage of the first is an
-// error, also where the next could answer.
+// OnNotFound returns a policy that asks the next backend only after a not-found. An outage of the first backend is an error, even if the
+// next one has the secret.
 func OnNotFound(backends ...secrets.Backend) *Fallback {
 	return &Fallback{slices.Clone(backends), []error{secrets.ErrNotFound}}
 }
 
-// Validate returns an error for a Fallback that [To] or [OnNotFound] has not made. secrets.New calls it.
+// Validate returns an error for a Fallback that was not made with [To] or [OnNotFound]. secrets.New calls it.
 func (f *Fallback) Validate() error {
 	if f.after == nil {
 		return errors.New("fallback: a zero Fallback; make it with fallback.To or fallback.OnNotFound")
@@ -54,10 +58,10 @@ func (f *Fallback) Validate() error {
 	return nil
 }
 
-// Backends returns the backends, without the one that was given to secrets.New.
+// Backends returns the backends of the policy, without the one given to secrets.New.
 func (f *Fallback) Backends() []secrets.Backend { return slices.Clone(f.backends) }
 
-// GoesOn reports whether the next backend is asked after a failure of class.
+// GoesOn reports whether the next backend is asked after a failure of that class.
 func (f *Fallback) GoesOn(class error) bool { return slices.Contains(f.after, class) }
 
 var _ secrets.Fallback = (*Fallback)(nil)

@@ -26,7 +26,7 @@ func fake(name string, documents map[string]string, opts ...secretstest.Option) 
 	return secretstest.NewBackend(documents, append(opts, secretstest.WithName(name))...)
 }
 
-// above is a layer above the guard: it may hand the chain what no backend can.
+// above is a layer above the guard: it can return results to the chain that no backend can.
 type above func(info secrets.Info, next secrets.Fetcher) secrets.Fetcher
 
 func (above) Validate() error { return nil }
@@ -39,7 +39,7 @@ func (above) Observe(secrets.Info, secrets.CacheMonitor) (stop func(), err error
 
 var _ secrets.TracingLayer = above(nil)
 
-// answering answers for the backends that errs names.
+// answering returns a layer that answers with the error in errs for the backends named there.
 func answering(errs map[string]error) secrets.Option {
 	return secrets.WithTracing(above(func(info secrets.Info, next secrets.Fetcher) secrets.Fetcher {
 		if err, ok := errs[info.Name]; ok {
@@ -49,9 +49,9 @@ func answering(errs map[string]error) secrets.Option {
 	}))
 }
 
-// One GetMany asks for a key for every combination of answers. Each source is called once, for the keys alone that the sources before
-// it left open.
-func TestABatchAsksEachSourceOnceForWhatIsOpen(t *testing.T) {
+// One GetMany has a key for every combination of answers. Each source is called once, for only the keys that are still open after the
+// sources before it.
+func TestABatchAsksEachSourceOnceForTheOpenKeys(t *testing.T) {
 	for _, p := range policies {
 		t.Run(p.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -105,7 +105,7 @@ func TestABatchAsksEachSourceOnceForWhatIsOpen(t *testing.T) {
 	}
 }
 
-// New asks a policy once for each class that may go on, and never again.
+// New calls GoesOn once for each class after which a chain may go on.
 func TestAPolicyIsAskedOnceForEachClass(t *testing.T) {
 	is := is.New(t)
 	policy := &own{backends: []secrets.Backend{fake("next", nil)}}
@@ -173,7 +173,7 @@ func testGetManyWithMixedOutcomes(t *testing.T) {
 	is.Equal(batches(env), [][]string{{"b", "down", "nowhere"}})
 }
 
-// deniedReaches counts how often the weaker source is asked after a denial by the first one.
+// deniedReaches counts the calls of the weaker source after a denial by the first one.
 func deniedReaches(t *testing.T, by connect) (weaker int) {
 	t.Helper()
 	is := is.New(t)
@@ -213,8 +213,8 @@ func TestADenialNeverReachesTheWeakerSource(t *testing.T) {
 	})
 }
 
-// outagesThatReadAsAbsence counts the calls that take an outage of the first source for an absence, because the next has
-// deleted the secret, or has its document without the field.
+// outagesThatReadAsAbsence counts the calls that return a not-found after an outage of the first source, because the next one has deleted
+// the secret or lacks the field.
 func outagesThatReadAsAbsence(t *testing.T, by connect) (wrong int) {
 	t.Helper()
 	is := is.New(t)
@@ -242,7 +242,7 @@ func outagesThatReadAsAbsence(t *testing.T, by connect) (wrong int) {
 				is.True(ok)
 				is.Equal(e.Backend, "down")
 				is.Equal(e.Err, secrets.ErrUnavailable)
-				is.Equal(len(e.Causes), 1) // what stopped the chain is told
+				is.Equal(len(e.Causes), 1) // the failure that stopped the chain
 				is.Equal(e.Causes[0].Backend, "next")
 				is.Equal(e.Causes[0].Err, absence)
 			}
@@ -260,7 +260,7 @@ func TestAnOutageBeforeAnAbsenceIsNoAbsence(t *testing.T) {
 	})
 }
 
-// The end of the caller's context between two sources is the answer: whoever was not asked might have had the secret.
+// If the caller's context ends between two sources, its error is returned: the next source might have had the secret.
 func TestTheCallerGivesUpBetweenTwoSources(t *testing.T) {
 	for _, p := range policies {
 		for _, first := range []error{secrets.ErrNotFound, secrets.ErrUnavailable} {
@@ -269,7 +269,7 @@ func TestTheCallerGivesUpBetweenTwoSources(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				strong, weak := fake("strong", nil), fake("weak", map[string]string{"key": "weak"})
 				strong.Fail(first)
-				// The caller goes when the first source has answered.
+				// The context ends when the first source has answered.
 				leave := above(func(info secrets.Info, next secrets.Fetcher) secrets.Fetcher {
 					return secrets.NewBackend(info, func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 						defer cancel()
@@ -307,12 +307,12 @@ func TestADeadlineBetweenTwoSourcesIsNoAbsence(t *testing.T) {
 			is.True(s.IsZero())
 		}
 		s, err := c.GetOr(t.Context(), "key", "default")
-		is.NoErr(err) // both were asked in full
+		is.NoErr(err) // both were asked
 		is.Equal(s.Meta().Backend, "default")
 	})
 }
 
-func TestASourceThatAnswersInTheWrongNumberIsBelievedNothing(t *testing.T) {
+func TestTheWrongNumberOfResultsFromASourceIsDiscarded(t *testing.T) {
 	for _, by := range []int{-3, -1, 1} {
 		is := is.New(t)
 		call := func(_ context.Context, refs []secrets.Ref) []secrets.Result {
@@ -333,8 +333,8 @@ func TestASourceThatAnswersInTheWrongNumberIsBelievedNothing(t *testing.T) {
 	}
 }
 
-// Layers above the guard may hand the chain what no backend can.
-func TestErrorsOfLayersAreJudgedByTheirClass(t *testing.T) {
+// Layers above the guard may return results to the chain that no backend can.
+func TestErrorsOfLayersCountByTheirClass(t *testing.T) {
 	notFound := &secrets.Error{Backend: "strong", Err: secrets.ErrNotFound}
 	for name, c := range map[string]struct {
 		err  error
@@ -364,12 +364,12 @@ func TestErrorsOfLayersAreJudgedByTheirClass(t *testing.T) {
 				is.Equal(len(e.Causes) == 1, c.next)
 			}
 			is.Equal(weak.Calls() == 2, c.next)
-			is.Equal(notFound.Causes, nil) // the error of the layer is not written to
+			is.Equal(notFound.Causes, nil) // the error of the layer is unchanged
 		})
 	}
 }
 
-// What a source says of itself comes before the name that the Client gives it.
+// The backend name in an error of a source takes precedence over the name from the Client.
 func TestTheBackendOfAnErrorIsKept(t *testing.T) {
 	is := is.New(t)
 	theirs := &secrets.Error{Backend: "other", Err: secrets.ErrNotFound}
@@ -382,8 +382,8 @@ func TestTheBackendOfAnErrorIsKept(t *testing.T) {
 	is.Equal(e.Causes[0].Backend, "other")
 }
 
-// An error that a source hands out again and again is not written to, nor what stands behind its Causes.
-func TestTheErrorOfASourceIsNotWrittenTo(t *testing.T) {
+// An error that a source returns again and again is not changed, and neither are its Causes.
+func TestTheErrorOfASourceIsNotChanged(t *testing.T) {
 	is := is.New(t)
 	behind := make([]*secrets.Error, 3)
 	behind[0] = &secrets.Error{Backend: "below", Err: secrets.ErrNotFound}
@@ -417,16 +417,16 @@ func TestCausesOfASourceAreKept(t *testing.T) {
 	}
 }
 
-func TestTheErrorTellsWhatEachBackendSaid(t *testing.T) {
+func TestTheErrorHasTheFailureOfEachBackend(t *testing.T) {
 	is := is.New(t)
 	vault, env := fake("vault", nil), fake("env", nil)
 	vault.Fail(&secrets.Error{Err: secrets.ErrUnavailable, Detail: "sealed"})
 	_, err := client(t, vault, secrets.WithFallback(fallback.To(env))).Get(t.Context(), "database")
 	is.True(strings.HasPrefix(err.Error(), "secrets: vault: database: unavailable: sealed; env: database: not found: "))
-	is.True(!errors.Is(err, secrets.ErrNotFound)) // the cause is told, and not matched
+	is.True(!errors.Is(err, secrets.ErrNotFound)) // causes are in the text, but are not matched
 }
 
-// A user name of one backend must not meet a password of another.
+// A user name of one backend must not be combined with a password of another.
 func TestFieldsOfOneDocumentComeFromOneBackend(t *testing.T) {
 	for _, p := range policies {
 		is := is.New(t)
@@ -443,7 +443,7 @@ func TestFieldsOfOneDocumentComeFromOneBackend(t *testing.T) {
 				_, err = c.GetMany(t.Context(), key)
 				is.True(errors.Is(err, want))
 			}
-			// The application's own default is its choice.
+			// A default of the application is allowed.
 			s, err := c.GetOr(t.Context(), key, "default")
 			is.NoErr(err)
 			is.Equal(s.Reveal(), "default")
@@ -452,8 +452,8 @@ func TestFieldsOfOneDocumentComeFromOneBackend(t *testing.T) {
 	}
 }
 
-// What memory knows of the sources is subject to the same rules as what they answer.
-func TestAWeakerValueInMemoryDoesNotOutliveWhatMadeItGood(t *testing.T) {
+// Cached results of the sources follow the same rules as their answers.
+func TestACachedValueOfTheNextSourceEndsWithTheNotFoundBeforeIt(t *testing.T) {
 	for _, failure := range []error{
 		secrets.ErrDeleted, secrets.ErrFieldNotFound, secrets.ErrPermissionDenied, secrets.ErrMalformed,
 	} {
@@ -461,7 +461,7 @@ func TestAWeakerValueInMemoryDoesNotOutliveWhatMadeItGood(t *testing.T) {
 			is := is.New(t)
 			primary, next := fake("primary", nil), fake("next", map[string]string{"key": "weaker"})
 			c := client(t, primary, secrets.WithFallback(fallback.To(next)), middleware.Standard())
-			for range 10 { // a not-found in memory, and a value in memory
+			for range 10 { // a cached not-found and a cached value
 				s, err := c.Get(t.Context(), "key")
 				is.NoErr(err)
 				is.Equal(s.Meta().Backend, "next")
@@ -473,7 +473,7 @@ func TestAWeakerValueInMemoryDoesNotOutliveWhatMadeItGood(t *testing.T) {
 			is.Equal(next.Calls(), 1)
 
 			primary.Fail(failure)
-			time.Sleep(6 * time.Second) // longer than a not-found is remembered
+			time.Sleep(6 * time.Second) // longer than a not-found is cached
 			for range 3 {
 				_, err := c.Get(t.Context(), "key")
 				is.True(errors.Is(err, failure))
@@ -492,9 +492,9 @@ func TestAWeakerValueInMemoryDoesNotOutliveWhatMadeItGood(t *testing.T) {
 	}
 }
 
-// recalling is a cache with a memory: a key is known to be absent, to have a value, or not known.
+// recalling is a cache with memos: a key is a known not-found, a known value, or unknown.
 type recalling struct {
-	secrets.Cache // nil: what is not below is not called
+	secrets.Cache // nil: all other methods are not called
 	memory        map[string]secrets.Secret
 	fill          secrets.Fetcher
 }
@@ -521,7 +521,7 @@ func (r *recalling) RecallMany(keys []string, found map[string]secrets.Secret) b
 	return true
 }
 
-// memories are the caches, by the name of their backend.
+// memories makes a recalling cache for each backend, by name.
 type memories map[string]map[string]secrets.Secret
 
 func (memories) Validate() error { return nil }
@@ -530,7 +530,7 @@ func (m memories) NewCache(info secrets.Info, below secrets.Fetcher, share func(
 	return &recalling{memory: m[info.Name], fill: share(below)}
 }
 
-func TestAChainRemembersWhatItsSourcesRemember(t *testing.T) {
+func TestAChainRecallsWhatItsSourcesRecall(t *testing.T) {
 	is := is.New(t)
 	value := func(source string) secrets.Secret { return secrets.NewSecret(source, secrets.Meta{}) }
 	absent := secrets.Secret{}
@@ -542,7 +542,7 @@ func TestAChainRemembersWhatItsSourcesRemember(t *testing.T) {
 		begins, follows := names[0] != "local", names[1] != "local"
 		var all []secrets.Backend
 		calls := 0
-		for _, name := range names { // one that is local has no memory
+		for _, name := range names { // a local backend has no memos
 			info := secrets.Info{Name: name, Local: name == "local", Nonblocking: true}
 			all = append(all, secrets.NewBackend(info, func(context.Context, secrets.Ref) (secrets.Secret, error) {
 				calls++
@@ -552,7 +552,7 @@ func TestAChainRemembersWhatItsSourcesRemember(t *testing.T) {
 		c := client(t, all[0], secrets.WithFallback(fallback.To(all[1:]...)), secrets.WithCache(remembered))
 		for key, want := range map[string]string{"v": "a", "av": "b", "aa": "", "au": "", "uv": "", "uu": ""} {
 			if !begins || !follows && want == "b" {
-				want = "" // nothing is known without asking who has no memory
+				want = "" // unknown, since a backend without memos has to be asked
 			}
 			calls = 0
 			s, err := c.Get(t.Context(), key)
@@ -604,7 +604,7 @@ func TestAStaleValueOfThePrimaryComesBeforeTheNextSource(t *testing.T) {
 	})
 }
 
-func TestAValueOfTheNextSourceIsNeverKeptAsThePrimarys(t *testing.T) {
+func TestAValueOfTheNextSourceIsNotCachedForThePrimary(t *testing.T) {
 	for _, failure := range []error{secrets.ErrUnavailable, secrets.ErrNotFound} {
 		synctest.Test(t, func(t *testing.T) {
 			is := is.New(t)
@@ -629,7 +629,7 @@ func TestAValueOfTheNextSourceIsNeverKeptAsThePrimarys(t *testing.T) {
 			_, err = c.Get(t.Context(), "key")
 			is.NoErr(err)
 			primary.Recover()
-			time.Sleep(15 * time.Second) // longer than a back-off and a not-found are remembered, shorter than the TTL of a value
+			time.Sleep(15 * time.Second) // longer than a back-off and a cached not-found, shorter than the TTL of a value
 			many, err := c.GetMany(t.Context(), "key")
 			is.NoErr(err)
 			is.Equal(many["key"].Meta().Backend, "primary")
@@ -662,7 +662,7 @@ func TestFaultsAreReportedByNew(t *testing.T) {
 			is.True(made == nil)
 			is.True(err != nil)
 			for _, want := range c.want {
-				is.True(strings.Contains(err.Error(), want)) // the fault is told
+				is.True(strings.Contains(err.Error(), want)) // the fault is reported
 			}
 			is.Equal(primary.Calls(), 0)
 		})
@@ -679,7 +679,7 @@ func TestTheClientOwnsTheBackends(t *testing.T) {
 	is.Equal(next.Closes(), 1)
 }
 
-// A Fallback does not share its slices with anybody.
+// A Fallback shares its slices with no caller.
 func TestAFallbackIsImmutable(t *testing.T) {
 	is := is.New(t)
 	backends := []secrets.Backend{fake("next", map[string]string{"key": "value"})}

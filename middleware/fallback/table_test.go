@@ -17,16 +17,15 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware/fallback"
 )
 
-// answer is what a source says about one key: a value (nil), the class of an error, or that the caller gives up while it
-// is asked.
+// answer is the answer of a source for one key: a value (nil), the class of an error, or that the caller cancels during the call.
 type answer struct {
 	name  string
 	class error
 	ends  bool
 }
 
-// The truth table: which answer makes the chain go on, by policy. The last column is a policy of the program's own that says yes to
-// every class.
+// The truth table: after which answers the chain goes on, by policy. The last column is a policy of the program that returns true for every
+// class.
 var table = []struct {
 	answer              answer
 	to, onNotFound, any bool
@@ -71,7 +70,7 @@ var policies = []policy{
 	},
 }
 
-// own is a policy of the program's own that always goes on, if it is asked.
+// own is a policy of the program that always goes on.
 type own struct {
 	backends []secrets.Backend
 	asked    []error
@@ -87,7 +86,7 @@ func (o *own) GoesOn(class error) bool {
 
 var _ secrets.Fallback = (*own)(nil)
 
-// cell is one case of the product: what each source says, as a row of the table, and the policy.
+// cell is one test case: the answer of each source, as a row of the table, and the policy.
 type cell struct {
 	kinds  [sourceCount]int
 	policy policy
@@ -123,7 +122,7 @@ func cells() []cell {
 	return all
 }
 
-// outcome is what a chain answers, in words that can be compared.
+// outcome is the result of a chain in comparable form.
 type outcome struct {
 	asked   [sourceCount]int // how often each source was asked
 	value   string
@@ -132,8 +131,7 @@ type outcome struct {
 	causes  string // backend and class of each, in order
 }
 
-// want is the model of a chain: it follows the table and the rule for the class of the chain, and shares nothing with the
-// code under test.
+// want is a model of a chain: it follows the table and the rule for the class of the error, and shares no code with the code under test.
 func (c cell) want() outcome {
 	var o outcome
 	var failed []int
@@ -151,7 +149,7 @@ func (c cell) want() outcome {
 		}
 		failed = append(failed, i)
 		if !c.policy.row(kind) {
-			if !isAbsence(kind) { // an absence is no answer for those who could not be asked
+			if !isAbsence(kind) { // a not-found does not hide a source that could not be asked
 				chosen = i
 			}
 			break
@@ -187,9 +185,9 @@ func valueOf(source string) string { return "the value of " + source }
 
 const theKey = "database"
 
-const maxBatch = 2000 // more than any test asks for
+const maxBatch = 2000 // more than any test has
 
-// source is a backend that says what a cell has for it.
+// source is a backend that answers as its cell says.
 type source struct {
 	name   string
 	say    func(path string) answer
@@ -260,11 +258,11 @@ func backends(all []*source) []secrets.Backend {
 	return made
 }
 
-// observe tells what came of a cell.
+// observe returns the outcome of a cell.
 func observe(all []*source, s secrets.Secret, err error) outcome {
 	var o outcome
 	for i, source := range all {
-		source.mu.Lock() // one that the caller left may still be at work
+		source.mu.Lock() // a source may still run after its caller has left
 		o.asked[i] = source.calls
 		source.mu.Unlock()
 	}
@@ -283,12 +281,12 @@ func observe(all []*source, s secrets.Secret, err error) outcome {
 	o.backend, o.failure = e.Backend, e.Err.Error()
 	detail := "as told"
 	if e.Err == context.Canceled {
-		detail = "" // that the caller has gone is for nobody to explain
+		detail = "" // the detail of a cancellation is not compared
 	}
 	if o.failure != secrets.Class(err).Error() || e.Detail != detail || e.Key != theKey {
 		o.failure = fmt.Sprintf("%v, but %+v", secrets.Class(err), e)
 	}
-	// errors.Is sees the class, what the class is beside it, and nothing of the causes.
+	// errors.Is matches the class and its parent class, but no causes.
 	for _, row := range table {
 		class := row.answer.class
 		wide := errors.Is(class, secrets.ErrNotFound) && errors.Is(e.Err, secrets.ErrNotFound)
@@ -304,15 +302,15 @@ func observe(all []*source, s secrets.Secret, err error) outcome {
 	return o
 }
 
-// connect makes a Client of all backends, with more options.
+// connect makes a Client of all backends, with the options more.
 type connect func(all []secrets.Backend, more ...secrets.Option) (*secrets.Client, error)
 
-// by is the Client with a fallback.
+// by makes a Client with a fallback.
 func (p policy) by(all []secrets.Backend, more ...secrets.Option) (*secrets.Client, error) {
 	return secrets.New(all[0], append(more, secrets.WithFallback(p.of(all[1:]...)))...)
 }
 
-// route is a way to ask for the key.
+// route is a way to get the key.
 type route struct {
 	name string
 	opts []secrets.Option
@@ -329,16 +327,16 @@ func getMany(ctx context.Context, c *secrets.Client) (secrets.Secret, error) {
 	return found[theKey], err
 }
 
-// direct asks the chain over the backends alone.
+// direct gets the key from a Client without other layers.
 var direct = []route{{"Get", nil, get}, {"GetMany", nil, getMany}}
 
-// throughAll asks through all layers.
+// throughAll gets the key through all layers.
 func throughAll() []route {
 	standard := []secrets.Option{middleware.Standard()}
 	return []route{{"Get through Standard", standard, get}, {"GetMany through Standard", standard, getMany}}
 }
 
-// differences tries every cell by every route, and tells which did not come out as the model says.
+// differences tries every cell by every route, and returns those whose outcome differs from the model.
 func differences(t *testing.T, routes []route, by func(c cell) connect) (tried int, wrong []string) {
 	t.Helper()
 	for _, c := range cells() {
@@ -380,7 +378,7 @@ func TestEveryAnswerInEveryPlaceUnderEachPolicy(t *testing.T) {
 	t.Logf("%d cells by %d routes", tried/len(routes), len(routes))
 }
 
-// broken is a chain with one fault, made as middleware of a Client. Each backend has a Client of its own below it.
+// broken is a chain with one fault, made as middleware of a Client. Each backend has its own Client below it.
 type broken struct {
 	goesOn func(class error) bool
 	choose func(failures []*secrets.Error) *secrets.Error
@@ -429,7 +427,7 @@ func (b broken) fetch(ctx context.Context, ref secrets.Ref, clients []*secrets.C
 
 func last(failures []*secrets.Error) *secrets.Error { return failures[len(failures)-1] }
 
-// goesOn is the rule of the table for the policy of c.
+// goesOn returns the rule of the table for the policy of c.
 func (c cell) goesOn(class error) bool {
 	for kind, row := range table {
 		if row.answer.class == class {
@@ -439,7 +437,7 @@ func (c cell) goesOn(class error) bool {
 	return false
 }
 
-// The control of the test above: it finds the chains that are wrong in one rule, and nothing wrong with one that is right.
+// Control for the test above: it finds chains with one wrong rule, and accepts a correct chain.
 func TestTheTableFindsBrokenChains(t *testing.T) {
 	for name, fault := range map[string]func(c cell) broken{
 		"goes on after a denial": func(c cell) broken {
@@ -472,7 +470,7 @@ func right(goesOn func(error) bool) func(failures []*secrets.Error) *secrets.Err
 	}
 }
 
-// lastOrOutage chooses the failure that stopped a chain, whatever came before it, else the first that is not ErrNotFound.
+// lastOrOutage chooses the failure that stopped a chain, even after an outage, else the first failure that is not ErrNotFound.
 func lastOrOutage(goesOn func(error) bool) func(failures []*secrets.Error) *secrets.Error {
 	return func(failures []*secrets.Error) *secrets.Error {
 		if end := last(failures); !goesOn(end.Err) {

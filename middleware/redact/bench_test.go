@@ -49,7 +49,7 @@ func holding(n int) *redact.Redactor {
 	return r
 }
 
-// BenchmarkText is the throughput of a Writer with 1,000 values of 30 bytes, line by line.
+// BenchmarkText measures the throughput of a Writer with 1,000 values of 30 bytes, line by line.
 func BenchmarkText(b *testing.B) {
 	r := holding(1000)
 	value := randomValues(1)[0]
@@ -77,7 +77,7 @@ func BenchmarkText(b *testing.B) {
 	}
 }
 
-// BenchmarkRotation is a new version of one of n values, and the log line after it.
+// BenchmarkRotation measures a new version of one of n values, and the log line after it.
 func BenchmarkRotation(b *testing.B) {
 	for _, n := range []int{1000, 10_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
@@ -109,7 +109,7 @@ func BenchmarkRotation(b *testing.B) {
 	})
 }
 
-// BenchmarkHeap is the memory of n values, beside the values.
+// BenchmarkHeap measures the memory that n values take, without the values.
 func BenchmarkHeap(b *testing.B) {
 	heap := func() uint64 {
 		var m runtime.MemStats

@@ -12,7 +12,7 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware/redact"
 )
 
-// found returns those of all that scrub masks, and nothing around them.
+// found returns the texts that scrub masks exactly.
 func found(scrub func(string) string, all ...string) (masked []string) {
 	for _, text := range all {
 		if scrub("is <"+text+"> wrong?") == "is <"+mark+"> wrong?" {
@@ -22,7 +22,7 @@ func found(scrub func(string) string, all ...string) (masked []string) {
 	return masked
 }
 
-// inLogs returns what a Writer makes of a text, where value was handed out.
+// inLogs returns a func that masks a text with a Writer that knows value.
 func inLogs(t *testing.T, value string) func(string) string {
 	t.Helper()
 	r := knowing(value)
@@ -50,10 +50,10 @@ func TestTheStringsOfADocumentAreMasked(t *testing.T) {
 	all := slices.Concat(strong, weak, never)
 	is := is.New(t)
 	is.Equal(found(inLogs(t, document), all...), strong)
-	is.Equal(found(scrubber(document), all...), slices.Concat(strong, weak)) // an error is looked through for all of it
-	is.Equal(found(inLogs(t, "another-value-1"), all...), nil)               // the control
+	is.Equal(found(scrubber(document), all...), slices.Concat(strong, weak)) // in an error, all parts are masked
+	is.Equal(found(inLogs(t, "another-value-1"), all...), nil)               // control
 
-	// As a whole, a document is no pattern in logs: what is no secret in it stays.
+	// A whole document is no pattern in logs: the parts of it that are not secret stay.
 	got := inLogs(t, document)(document)
 	is.True(json.Valid([]byte(got)))
 	is.True(strings.Contains(got, `"user-name-1": "[REDACTED]"`))
@@ -62,7 +62,7 @@ func TestTheStringsOfADocumentAreMasked(t *testing.T) {
 	is.Equal(scrubber(document)("\n "+document+"\n"), "\n "+mark+"\n")
 }
 
-// What is no valid JSON may still be a secret.
+// A text that is not valid JSON may still be a secret.
 func TestABrokenDocumentIsMaskedAsFarAsItGoes(t *testing.T) {
 	both, first := []string{"value-one-1", "value-two-2"}, []string{"value-one-1"}
 	for document, want := range map[string][]string{
@@ -82,7 +82,7 @@ func TestABrokenDocumentIsMaskedAsFarAsItGoes(t *testing.T) {
 		"PASSWORD=value-one-1\nvalue-two-2\n":              both,
 		strings.Repeat(`[`, 20_000) + `"value-one-1"`:      first,
 		`{"a":{"b":["value-one-1"}],"value-two-2":"other"`: first,
-		`{"value-two-2":"value-one-1"}`:                    first, // the control: whole, and its key
+		`{"value-two-2":"value-one-1"}`:                    first, // control: valid, and its key
 	} {
 		for _, scrub := range []func(string) string{inLogs(t, document), scrubber(document)} {
 			if got := found(scrub, both...); !slices.Equal(got, want) {
@@ -99,7 +99,7 @@ func TestDepthDoesNotEndADocument(t *testing.T) {
 	array := strings.Repeat("[", depth) + `"value-one-1"` + strings.Repeat("]", depth)
 	object := strings.Repeat(`{"a":`, depth) + `"value-one-1"` + strings.Repeat("}", depth)
 	for _, document := range []string{array, object} {
-		is.True(!json.Valid([]byte(document))) // the control
+		is.True(!json.Valid([]byte(document))) // control
 		both := `["before-11",` + document + `,"after-22"]`
 		for _, scrub := range []func(string) string{inLogs(t, both), scrubber(both)} {
 			is.Equal(found(scrub, "before-11", "value-one-1", "after-22"), []string{"before-11", "value-one-1", "after-22"})
@@ -123,7 +123,7 @@ func TestTheLinesOfAValueAreMasked(t *testing.T) {
 		is.Equal(mask(strings.ReplaceAll(key, "\r\n", "\n")), mark+"\n")
 		is.Equal(mask(fmt.Sprintf("%q", key)), `"`+mark+`\r\n"`)
 	}
-	// The frame is the same for all keys.
+	// The BEGIN and END lines are the same for all keys.
 	spaced := strings.ReplaceAll(key, "\r\n", " ")
 	is.Equal(logs(spaced), "-----BEGIN PRIVATE KEY----- "+mark+" "+mark+" -----END PRIVATE KEY----- ")
 	is.Equal(scrub(spaced), mark+" "+mark+" "+mark+" "+mark+" ")
@@ -154,11 +154,11 @@ func TestThePasswordOfAURLIsMasked(t *testing.T) {
 		{`{"env":"A=postgres://app:s3cr3tPa55@db/app\nB=redis://:r3dis-Pa55@cache"}`, []string{"s3cr3tPa55", "r3dis-Pa55"}},
 		{`{"url":"postgres:\/\/app:s3cr3t\u002FPa55@db"}`, []string{"s3cr3t/Pa55"}},
 		{`"postgres://app:s3cr3tPa55@db:5432/app"`, []string{"s3cr3tPa55"}},
-		{"app:s3cr3tPa55@tcp(host-name-1:3306)/app?parseTime=true", []string{"s3cr3tPa55"}}, // of MySQL
+		{"app:s3cr3tPa55@tcp(host-name-1:3306)/app?parseTime=true", []string{"s3cr3tPa55"}}, // MySQL
 		{"app:s3cr3t/Pa55@unix(/run/mysqld.sock)/app", []string{"s3cr3t/Pa55"}},
-		{"host=host-name-1 user=user-name-1 password=s3cr3tPa55 sslmode=disable", []string{"s3cr3tPa55"}}, // of libpq
+		{"host=host-name-1 user=user-name-1 password=s3cr3tPa55 sslmode=disable", []string{"s3cr3tPa55"}}, // libpq
 		{"postgres://host-name-1/app?user=user-name-1&password=s3cr3t%2FPa55", []string{"s3cr3t%2FPa55", "s3cr3t/Pa55"}},
-		{"Server=host-name-1;Uid=user-name-1;Pwd='s3cr3tPa55';", []string{"s3cr3tPa55"}}, // of ODBC
+		{"Server=host-name-1;Uid=user-name-1;Pwd='s3cr3tPa55';", []string{"s3cr3tPa55"}}, // ODBC
 		{"https://user-name-1@host-name-1/path-name-1?q=a@b", nil},
 		{"postgres://app:letters@db", nil}, // weak
 		{"see https://host-name-1/a:b and mail someone-1@host", nil},
@@ -173,7 +173,7 @@ func TestThePasswordOfAURLIsMasked(t *testing.T) {
 	}
 }
 
-// A text with nothing but letters, or digits, or less than 8 bytes is found in what is no secret.
+// Texts of only letters, only digits, or less than 8 bytes also occur in ordinary text.
 func TestWeakTextsAreSkippedAndCounted(t *testing.T) {
 	is := is.New(t)
 	weak := []string{"short-1", "letters", "Buchstabenfolge", "пароль", "1234567890123", "  short-1  \n"}
@@ -183,7 +183,7 @@ func TestWeakTextsAreSkippedAndCounted(t *testing.T) {
 	stats := r.Stats()
 	is.True(stats.Skipped >= len(weak))
 	is.Equal(stats.Masked, uint64(0))
-	r = knowing("letters-1") // the control: one character more
+	r = knowing("letters-1") // control: one character more
 	is.Equal(streamed(t, r, "letters-1"), mark)
 	is.Equal(r.Stats().Skipped, 0)
 
@@ -219,7 +219,7 @@ func TestPartsOfAValue(t *testing.T) {
 	}
 }
 
-// However a value is made, it takes time in proportion to its length.
+// The time for the parts of any value is proportional to its length.
 func TestPartsAreMadeInTime(t *testing.T) {
 	for name, value := range map[string]string{
 		"brackets":    strings.Repeat("[", 1<<18),

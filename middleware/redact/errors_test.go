@@ -26,7 +26,7 @@ func quoting(value string) *secrets.Error {
 
 const scrubbed = "the server says: [REDACTED] is wrong"
 
-// leaksOf returns what shows of a value in the errors of a client whose backend quotes it wherever it can.
+// leaksOf returns the places in the errors of a client that show a value, for a backend that quotes it wherever it can.
 func leaksOf(t *testing.T, opts ...secrets.Option) (leaks []string) {
 	t.Helper()
 	is := is.New(t)
@@ -64,7 +64,7 @@ func TestNoErrorOfAClientShowsAValue(t *testing.T) {
 	})
 }
 
-// document returns a layer that has fetched document, and whose next fetches of it fail with err.
+// document returns a layer that has fetched document. Its next fetches of it fail with err.
 func document(t *testing.T, document string, err func() error) func(path string) error {
 	t.Helper()
 	known := true
@@ -83,7 +83,7 @@ func document(t *testing.T, document string, err func() error) func(path string)
 	}
 }
 
-func TestWhatAnErrorTellsBesideTheValueSurvives(t *testing.T) {
+func TestTheRestOfAnErrorIsKept(t *testing.T) {
 	for _, class := range []error{
 		secrets.ErrNotFound, secrets.ErrDeleted, secrets.ErrFieldNotFound, secrets.ErrPermissionDenied,
 		secrets.ErrUnauthenticated, secrets.ErrUnavailable, secrets.ErrInvalidKey, secrets.ErrMalformed, secrets.ErrUnknown,
@@ -109,13 +109,13 @@ func TestWhatAnErrorTellsBesideTheValueSurvives(t *testing.T) {
 		is.Equal(*got.Causes[0], secrets.Error{Backend: "b", Key: "k", Err: secrets.ErrMalformed, Detail: "[REDACTED]"})
 		is.True(got.Causes[1] == nil)
 		is.Equal(got.Causes[2], given.Causes[2])
-		// The backend may keep its error: it is not written to.
+		// The backend may keep its error: the layer must not change it.
 		is.Equal(given.Detail, "about "+canary)
 		is.Equal(given.Causes[0].Detail, canary)
 	}
 }
 
-// A denial that is joined to an absence stays a denial.
+// A denial that is joined with a not-found stays a denial.
 func TestTheClassOfAJoinedErrorIsNotLost(t *testing.T) {
 	is := is.New(t)
 	b := secretstest.NewBackend(map[string]string{"key": canary})
@@ -132,8 +132,8 @@ type foreign struct{ text string }
 
 func (f foreign) Error() string { return f.text }
 
-// The layer leaves a foreign error to the Client, which keeps nothing of it but the class.
-func TestForeignErrorsPassThroughAndAreDroppedAtTheClient(t *testing.T) {
+// The layer passes a foreign error on to the Client, which keeps only its class.
+func TestForeignErrorsPassThroughAndAreDroppedByTheClient(t *testing.T) {
 	is := is.New(t)
 	sdk := foreign{"body: " + canary}
 	var none *secrets.Error
@@ -153,9 +153,9 @@ func TestForeignErrorsPassThroughAndAreDroppedAtTheClient(t *testing.T) {
 }
 
 // An error of a batch may quote the value of another document of the same call.
-func TestTheErrorsOfABatchAreLookedThroughForAllOfIt(t *testing.T) {
+func TestErrorsOfABatchAreSearchedForAllItsDocuments(t *testing.T) {
 	is := is.New(t)
-	const weak = "correcthorsebattery" // which is not masked in logs, nor in errors of other calls
+	const weak = "correcthorsebattery" // not masked in logs, or in errors of other calls
 	b := secretstest.NewBackend(map[string]string{"key": weak}, secretstest.WithBatch(20))
 	c := client(t, b, secrets.WithRedaction(redact.New()))
 	b.FailPath("before", quoting(weak))
@@ -167,12 +167,12 @@ func TestTheErrorsOfABatchAreLookedThroughForAllOfIt(t *testing.T) {
 	is.Equal(len(errs), 2)
 	is.Equal(errs[0].Detail, scrubbed)
 	is.Equal(errs[1].Detail, scrubbed)
-	_, err = c.Get(t.Context(), "before") // the control: a call of its own
+	_, err = c.Get(t.Context(), "before") // control: a call of its own
 	is.Equal(detail(err), quoting(weak).Detail)
 }
 
-// The value that the error quotes may not have come through the layer yet: it is in the answer to the whole call.
-func TestTheAnswerToTheWholeCallIsLookedThrough(t *testing.T) {
+// The value in the error may not have passed the layer yet. It is in the answer to the whole call.
+func TestErrorsAreSearchedForTheAnswerToTheWholeCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		b := secrets.NewBatcher(2, time.Second, func(_ context.Context, refs []secrets.Ref) []secrets.Result {
@@ -180,7 +180,7 @@ func TestTheAnswerToTheWholeCallIsLookedThrough(t *testing.T) {
 		})
 		for _, looked := range []bool{true, false} {
 			refused := over(func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
-				if !looked { // the control: nobody learns of the call
+				if !looked { // control: the call is not recorded
 					ctx = fetchctx.With(ctx, fetchctx.Fetch{})
 				}
 				_, err := b.Fetch(ctx, ref)
@@ -195,8 +195,8 @@ func TestTheAnswerToTheWholeCallIsLookedThrough(t *testing.T) {
 	})
 }
 
-// The answer of a backend is the backend's: the layer must not write into it.
-func TestTheAnswerOfTheBackendIsNotWrittenTo(t *testing.T) {
+// The layer must not change the answer of a backend.
+func TestTheAnswerOfTheBackendIsNotChanged(t *testing.T) {
 	is := is.New(t)
 	answer := []secrets.Result{{Secret: secrets.NewSecret(canary, secrets.Meta{})}, {Err: quoting(canary)}}
 	b := secrets.NewBatcher(2, 0, func(_ context.Context, refs []secrets.Ref) []secrets.Result {
@@ -214,7 +214,7 @@ func TestTheAnswerOfTheBackendIsNotWrittenTo(t *testing.T) {
 	}
 }
 
-// A value beside an error is masked in it, and of a wrong number of answers nothing is told.
+// A value that comes with an error is masked in it. If the number of answers is wrong, the error shows none of them.
 func TestABatchOfTheWrongNumberShowsNothing(t *testing.T) {
 	for _, answers := range []int{0, 1, 2, 3, 5} {
 		is := is.New(t)
@@ -238,7 +238,7 @@ func TestABatchOfTheWrongNumberShowsNothing(t *testing.T) {
 	}
 }
 
-// A value that only its own document is looked through for: it is too weak for all others.
+// A weak value, which is masked only in errors of its own document.
 func TestTheLastTwoValuesOfADocumentAreMaskedInItsErrors(t *testing.T) {
 	is := is.New(t)
 	b := secretstest.NewBackend(nil)
@@ -253,7 +253,7 @@ func TestTheLastTwoValuesOfADocumentAreMaskedInItsErrors(t *testing.T) {
 	}
 	for i := range weak {
 		b.Set("key", weak[i])
-		for range 3 { // an unchanged value pushes none out
+		for range 3 { // an unchanged value drops none
 			_, err := c.Get(t.Context(), "key")
 			is.NoErr(err)
 		}
@@ -261,7 +261,7 @@ func TestTheLastTwoValuesOfADocumentAreMaskedInItsErrors(t *testing.T) {
 			is.Equal(said("key", weak[k]) == scrubbed, k >= i-1)
 		}
 	}
-	// A version that is asked for by name is a document of its own.
+	// A version in the key makes a document of its own.
 	_, err := c.Get(t.Context(), "key?version=1")
 	is.NoErr(err)
 	is.Equal(said("key?version=1", weak[0]), scrubbed)
@@ -270,9 +270,8 @@ func TestTheLastTwoValuesOfADocumentAreMaskedInItsErrors(t *testing.T) {
 	is.Equal(said("key", weak[2]), scrubbed)
 }
 
-// What was handed out is masked in the errors of all backends that have answered something. The rest of a document is masked only
-// in its own errors.
-func TestWhatWasHandedOutIsMaskedInAllErrors(t *testing.T) {
+// Returned values are masked in the errors of all backends that have answered. The rest of a document is masked only in its own errors.
+func TestReturnedValuesAreMaskedInAllErrors(t *testing.T) {
 	is := is.New(t)
 	shared := redact.New()
 	a := secretstest.NewBackend(map[string]string{"doc": `{"password":"` + canary + `","other":"not-asked-for-1"}`}, secretstest.WithName("a"))
@@ -285,7 +284,7 @@ func TestWhatWasHandedOutIsMaskedInAllErrors(t *testing.T) {
 
 	b.FailPath("key", quoting(both))
 	_, err = two.Get(t.Context(), "key")
-	is.Equal(detail(err), quoting(both).Detail) // it has no value yet, so none to quote
+	is.Equal(detail(err), quoting(both).Detail) // it has not answered, so it has no value to quote
 	_, err = two.Get(t.Context(), "answered")
 	is.NoErr(err)
 	_, err = two.Get(t.Context(), "key")
@@ -298,13 +297,13 @@ func TestWhatWasHandedOutIsMaskedInAllErrors(t *testing.T) {
 	is.Equal(e.Backend+": "+e.Detail, "a: "+quoting(mark+" "+mark).Detail)
 
 	b.Fail(quoting(both))
-	_, err = client(t, b, secrets.WithRedaction(redact.New())).Get(t.Context(), "key") // the control: another Redactor
+	_, err = client(t, b, secrets.WithRedaction(redact.New())).Get(t.Context(), "key") // control: another Redactor
 	is.Equal(detail(err), quoting(both).Detail)
 }
 
 const withheld = "the detail is withheld: the documents of the call are too large to look for them in it"
 
-func TestADetailIsWithheldWhereTheDocumentsAreTooLarge(t *testing.T) {
+func TestADetailIsWithheldIfTheDocumentsAreTooLarge(t *testing.T) {
 	is := is.New(t)
 	text := func(n int) string { return canary + "\n" + strings.Repeat("x", n-len(canary)-1) }
 	denied := func() error {
@@ -325,13 +324,13 @@ func TestADetailIsWithheldWhereTheDocumentsAreTooLarge(t *testing.T) {
 		is.Equal(e.Detail, c.want)
 		is.Equal(e.Causes[0].Detail, c.want)
 		is.Equal(secrets.Class(e.Causes[0]), secrets.ErrUnavailable)
-		is.Equal(e.Causes[1].Detail, "")                                                       // there was none
+		is.Equal(e.Causes[1].Detail, "")                                                       // there was no detail
 		is.Equal(detail(document(t, text(c.size), denied)("another")), quoting(canary).Detail) // another document
 	}
-	is.Equal(scrubber(text(1<<20), text(1<<20+1))(canary), withheld) // all of the call together
+	is.Equal(scrubber(text(1<<20), text(1<<20+1))(canary), withheld) // all documents of the call together
 }
 
-func TestALargeDocumentIsLookedThroughInTime(t *testing.T) {
+func TestALargeDocumentIsSearchedInTime(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	var b strings.Builder
@@ -349,7 +348,7 @@ func TestALongDetailIsMasked(t *testing.T) {
 	is.True(scrub(long+canary+long) == long+mark+long)
 }
 
-// Where a value is found at every place, each place costs no more than elsewhere.
+// A value that is found at every position takes no more time per position.
 func TestAPeriodicValueIsMaskedInTime(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)

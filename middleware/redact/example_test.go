@@ -14,8 +14,8 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// A backend explains its failures, and one day an explanation quotes a value.
-func Example() {
+// An error of a backend quotes the password. The Client masks it.
+func ExampleNew() {
 	backend := secretstest.NewBackend(map[string]string{"database": `{"user":"app","password":"s3cr3t/pa55"}`})
 	client, err := secrets.New(backend, secrets.WithRedaction(redact.New()))
 	if err != nil {
@@ -36,7 +36,7 @@ func Example() {
 	// Output: secrets: fake: database#password: unavailable: no route to postgres://app:[REDACTED]@db/orders
 }
 
-// A driver quotes its DSN, and somebody logs the password by mistake.
+// The program logs a password by mistake, and an error that quotes it in a DSN.
 func ExampleRedactor_Handler() {
 	backend := secretstest.NewBackend(map[string]string{"database": `{"user":"app","password":"s3cr3t/pa55"}`})
 
@@ -66,7 +66,7 @@ var withoutTime = &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr
 	return a
 }}
 
-// The Writer masks the output of anything that writes, wherever a Write cuts a value.
+// The Writer masks any stream, even if two calls of Write split a value.
 func ExampleRedactor_Writer() {
 	backend := secretstest.NewBackend(map[string]string{"api/token": "hvs.CAESIJ-7f3Kq9ZxWv2m"})
 
@@ -90,7 +90,7 @@ func ExampleRedactor_Writer() {
 	// base64: [REDACTED]=
 }
 
-// Stats say what is not masked, too: a password of letters alone would be found in ordinary words.
+// Stats also report values that are not masked: a password of only digits would be found in ordinary numbers.
 func ExampleRedactor_Stats() {
 	backend := secretstest.NewBackend(map[string]string{"api/token": "hvs.CAESIJ-7f3Kq9ZxWv2m", "pin": "123456789"})
 

@@ -19,7 +19,7 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// ninetySix are 96 bytes, which are two lines of base64.
+// ninetySix has 96 bytes, which are two lines of base64.
 const ninetySix = "ninety-six/bytes+of:a?secret=that&is%long!enough@for$two#lines*of~base64(when)it[is]wrapped{77}."
 
 const (
@@ -36,7 +36,7 @@ func wrap(base64 string, width int, newline string) string {
 	return strings.Join(lines, newline)
 }
 
-// TestAValueIsMaskedHoweverItIsWritten is a table of what real writers make of values, through all ways out.
+// TestAValueIsMaskedHoweverItIsWritten has a table of values as real writers print them. Each passes all outputs.
 func TestAValueIsMaskedHoweverItIsWritten(t *testing.T) {
 	pem := strings.Join([]string{"-----BEGIN PRIVATE KEY-----", keyLine1, keyLine2, "-----END PRIVATE KEY-----", ""}, "\n")
 	wrapped := base64.StdEncoding.EncodeToString([]byte(ninetySix))
@@ -99,7 +99,7 @@ func TestAValueIsMaskedHoweverItIsWritten(t *testing.T) {
 				t.Errorf("%s, %s: %q in %q gives %q, want %q", c.name, name, c.value, c.text, got, c.want)
 			}
 		}
-		for name, got := range outputs(t, c.text, "another-value-1") { // the control: who has not seen the value
+		for name, got := range outputs(t, c.text, "another-value-1") { // control: a Redactor that does not know the value
 			if got != c.text {
 				t.Errorf("%s, %s: %q gives %q without the value", c.name, name, c.text, got)
 			}
@@ -124,13 +124,13 @@ func TestEveryWriterOfTheStandardLibrary(t *testing.T) {
 					t.Errorf("%q as %s, %s: %q", value, name, out, got)
 				}
 				if !slices.Contains(values, value) {
-					continue // for the sake of time
+					continue // to save time
 				}
 				if leaks := secretstest.Leaks(value, got); len(leaks) > 0 {
 					t.Errorf("%q as %s, %s: %s: %v", value, name, out, got, leaks)
 				}
 			}
-			is.Equal(streamed(t, blind, text), text) // the control
+			is.Equal(streamed(t, blind, text), text) // control
 		}
 	}
 }
@@ -155,12 +155,13 @@ func TestAFormIsReplacedExactly(t *testing.T) {
 	}
 }
 
-// isLossy reports whether a writer has replaced something of a value.
+// isLossy reports whether a writer has replaced a part of a value.
 func isLossy(form string) bool {
 	return strings.Contains(form, "\ufffd") || strings.Contains(form, `\ufffd`)
 }
 
-// Writers of JSON and XML write U+FFFD for what is no UTF-8, and writers of XML for control characters. The rest still shows.
+// Writers of JSON and XML replace invalid UTF-8 with U+FFFD, and writers of XML control characters. The rest of a value must still be
+// masked.
 func TestAValueIsMaskedWhereAWriterReplacesItsBytes(t *testing.T) {
 	for _, c := range []struct{ value, form string }{
 		{"\xff\xfe\x80binary-1\xc3(", "JSON"},
@@ -205,10 +206,10 @@ func TestJSONStaysJSON(t *testing.T) {
 			}
 		}
 	}
-	is.New(t).True(masked > 10_000) // the control
+	is.New(t).True(masked > 10_000) // control
 }
 
-// TestLimits says what is not found. Whoever finds more may change it, and the package comment.
+// TestLimits has the forms that are not found, as in the package comment. If one is found in the future, change both.
 func TestLimits(t *testing.T) {
 	const value = "hunter2-Zx9!"
 	var printable strings.Builder
@@ -240,14 +241,14 @@ func TestLimits(t *testing.T) {
 		if got := streamed(t, knowing(c[0]), c[1]); got != c[1] {
 			t.Errorf("%s: %q in %q gives %q", name, c[0], c[1], got)
 		}
-		if got := streamed(t, knowing(value), value); got != mark { // the control
+		if got := streamed(t, knowing(value), value); got != mark { // control
 			t.Error(got)
 		}
 	}
 }
 
-// shownInBase64 puts random values into random surroundings, encodes that, and returns how many of them show: five characters in a row
-// that a value alone decides.
+// shownInBase64 puts random values into random surroundings, encodes them, and returns how many values show. A value shows if five
+// characters in a row depend only on it.
 func shownInBase64(t *testing.T, n int, mask func(known []string) func(pieces ...string) string) (tried, shown, wide int) {
 	t.Helper()
 	random := rand.New(rand.NewPCG(5, 6))
@@ -277,7 +278,7 @@ func shownInBase64(t *testing.T, n int, mask func(known []string) func(pieces ..
 					break
 				}
 			}
-			// The characters around it may go, too: they hold some of its bits.
+			// The characters around it may be masked too: they contain some of its bits.
 			rest, isWide := text[to:], true
 			for _, before := range []int{from, max(0, from-1)} {
 				for _, behind := range []int{0, min(1, len(rest))} {
@@ -307,7 +308,7 @@ func TestNoValueShowsInBase64WhateverIsAroundIt(t *testing.T) {
 	is.Equal(tried, n)
 	is.Equal(shown, 0)
 	is.Equal(wide, 0)
-	t.Run("control: who knows one alignment", func(t *testing.T) {
+	t.Run("control: one alignment alone", func(t *testing.T) {
 		_, shown, _ := shownInBase64(t, n, func(known []string) func(...string) string {
 			var pairs []string
 			for _, k := range known {
@@ -335,7 +336,7 @@ func TestOverlappingValuesLeaveNoRest(t *testing.T) {
 		{[]string{"aaaa"}, "baaaaaaab", "b[REDACTED]b"}, // overlaps itself
 		{[]string{"abab"}, "xabababax", "x[REDACTED]ax"},
 		{[]string{"abcabcab"}, "abcabcabcabcab", "[REDACTED]"},
-		{[]string{"abaab"}, "abaabaab", "[REDACTED]"}, // found only by who goes on within a match
+		{[]string{"abaab"}, "abaabaab", "[REDACTED]"}, // found only by a search that goes on within a match
 		{[]string{"REDACTED"}, "a REDACTED b", "a [REDACTED] b"},
 		{[]string{"[REDACTED]"}, "a [REDACTED] b", "a [REDACTED] b"},
 		{[]string{"abcd"}, "", ""},
@@ -351,7 +352,7 @@ func TestOverlappingValuesLeaveNoRest(t *testing.T) {
 	})
 }
 
-// A long value is looked for in parts, which leaves no gap between them.
+// A long value is searched for in pieces without gaps.
 func TestALongValueIsMaskedWithoutAGap(t *testing.T) {
 	random := rand.New(rand.NewPCG(9, 9))
 	for _, length := range []int{4095, 4096, 4097, 4100, 4104, 8190, 20_000} {

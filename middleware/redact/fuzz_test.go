@@ -17,7 +17,7 @@ func isStrong(text string) bool {
 	return len(text) >= 8 && other(unicode.IsLetter) && other(unicode.IsDigit)
 }
 
-// FuzzWriter writes a text that may hold a value, cut at two places.
+// FuzzWriter writes a text that may contain a value, cut at two places.
 func FuzzWriter(f *testing.F) {
 	f.Add("abaab-ab", "abaab-abaab-abaa", 3, 8)
 	f.Add("secret-1/3", "postgres://app:secret-1%2F3@db secret-1/3", 17, 18)
@@ -54,7 +54,7 @@ func FuzzWriter(f *testing.F) {
 	})
 }
 
-// FuzzScrub puts a value in some form into a text, and looks whether it is masked in the Detail of an error.
+// FuzzScrub puts a value in some form into a text, and checks that it is masked in the Detail of an error.
 func FuzzScrub(f *testing.F) {
 	for i, value := range values {
 		f.Add(value, "before ", " behind", uint8(i))
@@ -65,7 +65,7 @@ func FuzzScrub(f *testing.F) {
 	f.Fuzz(func(t *testing.T, value, before, behind string, form uint8) {
 		value = strings.TrimSpace(value)
 		if len(value) < 4 || len(value) > 1<<10 {
-			return // left alone, or slow
+			return // not masked, or slow
 		}
 		forms := printed(value)
 		names := make([]string, 0, len(forms))
@@ -74,10 +74,10 @@ func FuzzScrub(f *testing.F) {
 		}
 		slices.Sort(names)
 		name := names[int(form)%len(names)]
-		// Between these, no value can begin or end.
+		// No value can begin or end within these.
 		const left, right = "⟦", "⟧"
 		if strings.ContainsAny(value+before+behind, left+right) || isLossy(forms[name]) {
-			return // the frame is not clear
+			return // the text around the value is ambiguous
 		}
 		got := scrubber(value)(before + left + forms[name] + right + behind)
 		if (name == "plain" || !strings.ContainsAny(value, "\\'\"\r%&")) && !strings.Contains(got, mark) {
@@ -86,13 +86,13 @@ func FuzzScrub(f *testing.F) {
 		if name == "plain" && !strings.ContainsAny(value[len(value)-1:], `\%&`) && !strings.Contains(got, left+mark+right) {
 			t.Errorf("%q leaves a rest in %q", value, got)
 		}
-		if strings.Contains(strings.ReplaceAll(got, mark, left), value) { // a mark may spell the end of a value
+		if strings.Contains(strings.ReplaceAll(got, mark, left), value) { // a mark may contain the end of a value
 			t.Errorf("%q is in %q", value, got)
 		}
 	})
 }
 
-// FuzzJSON masks a value in JSON.
+// FuzzJSON checks that JSON with a masked value is still JSON.
 func FuzzJSON(f *testing.F) {
 	for _, value := range values {
 		f.Add(value, value[:2], value[2:])
@@ -115,7 +115,7 @@ func FuzzJSON(f *testing.F) {
 	})
 }
 
-// isWord reports whether a value has what JSON itself is written in, and so is found beyond its strings.
+// isWord reports whether a value may occur in JSON outside of strings.
 func isWord(value string) bool {
 	return strings.ContainsAny(value, `"{}[]:,`) || json.Valid([]byte(value))
 }

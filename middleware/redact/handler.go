@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// maxDepth bounds how deep LogValuers, and the parts of a value, may lie in each other.
+// maxDepth bounds how deep LogValuers, and the parts of a value, may be nested.
 const maxDepth = 100
 
 type handler struct {
@@ -48,21 +48,21 @@ func (h *handler) WithGroup(name string) slog.Handler {
 	return &handler{next: h.next.WithGroup(name), known: h.known}
 }
 
-// walker masks the parts of a record. Most of its methods report whether what they return is not what they were given.
+// walker masks the parts of a record. changed reports whether the result of a method differs from its argument.
 type walker struct {
 	known   *memory
 	style   style
-	changes uint64 // of what is masked, before the last walk
+	changes uint64 // of known.set, before the last walk
 	walks   int
 	marks   int
 }
 
 func (h *handler) walker() walker { return walker{known: h.known(), style: styleOf(h.next)} }
 
-// again reports whether there is to be another walk. To resolve a LogValuer, or to print a value, may run code that fetches a
-// secret: then what came before it has to be masked again.
+// again reports whether the record needs another walk. A LogValuer, or a method that prints a value, may fetch a secret. Then the parts
+// before it have to be masked again.
 func (w *walker) again() bool {
-	const maxWalks = 3 // others may fetch secrets all the time
+	const maxWalks = 3 // other goroutines may fetch secrets all the time
 	changes := w.known.set.Changes()
 	if w.walks > 0 && changes == w.changes || w.walks == maxWalks {
 		w.known.count(w.marks)
@@ -74,7 +74,7 @@ func (w *walker) again() bool {
 }
 
 func (w *walker) record(record slog.Record) slog.Record {
-	var few [16]slog.Attr // most records have no more, and need no memory
+	var few [16]slog.Attr // enough for most records, without an allocation
 	attrs, changed := few[:0], false
 	record.Attrs(func(a slog.Attr) bool {
 		a, changedToo := w.attr(a, 0)
@@ -96,7 +96,7 @@ func (w *walker) text(text string) (clean string, changed bool) {
 	return clean, marks > 0
 }
 
-// attrs does not write to attrs: a caller may use them again.
+// attrs returns the masked attrs. It does not change attrs, which the caller may reuse.
 func (w *walker) attrs(attrs []slog.Attr, depth int) (clean []slog.Attr, changed bool) {
 	clean = attrs
 	for i, a := range attrs {
@@ -121,10 +121,10 @@ func (w *walker) attr(a slog.Attr, depth int) (clean slog.Attr, changed bool) {
 func (w *walker) value(v slog.Value, depth int) (clean slog.Value, changed bool) {
 	switch v.Kind() {
 	case slog.KindLogValuer:
-		if depth > maxDepth { // one whose group holds itself
+		if depth > maxDepth { // a LogValuer whose group contains itself
 			return slog.StringValue(mark), true
 		}
-		// Handed on as it is, it would be asked again, and might say something else.
+		// Always pass on the resolved value: next would resolve it again, perhaps to another value.
 		clean, _ = w.value(v.Resolve(), depth+1)
 		return clean, true
 	case slog.KindString:
@@ -142,7 +142,7 @@ func (w *walker) value(v slog.Value, depth int) (clean slog.Value, changed bool)
 	return v, false
 }
 
-// any masks a value of any type. It shows nothing that next would not have shown.
+// any masks a value of any type. It shows no more of the value than next would.
 func (w *walker) any(v slog.Value) (clean slog.Value, changed bool) {
 	text, all := w.style.printed(v.Any())
 	if _, marks := w.known.set.Mask(text); marks == 0 && all {

@@ -24,7 +24,7 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// places are all the places of a record where a value can stand.
+// places has all places of a record that can contain a value.
 func places(canary string) map[string]func(*slog.Logger) {
 	attr := func(value any) func(*slog.Logger) { return func(l *slog.Logger) { l.Info("m", "k", value) } }
 	text := func() string { return canary }
@@ -87,7 +87,7 @@ type opener struct {
 	open func(w io.Writer) slog.Handler
 }
 
-// third is a Handler of another module: the Redactor does not know how it prints.
+// third is a Handler of another module. The Redactor does not know how it prints values.
 type third struct{ slog.Handler }
 
 func (h third) WithAttrs(attrs []slog.Attr) slog.Handler { return third{h.Handler.WithAttrs(attrs)} }
@@ -114,9 +114,9 @@ func TestTheHandlerMasksAValueWhereverItStands(t *testing.T) {
 				var b bytes.Buffer
 				log(slog.New(r.Handler(h.open(&b))))
 				secretstest.AssertNoLeak(t, canary, b.String())
-				is.True(strings.Contains(b.String(), "handler_test.go")) // the source is left alone
+				is.True(strings.Contains(b.String(), "handler_test.go")) // the source is not masked
 
-				b.Reset() // the control: a handler that knows nothing
+				b.Reset() // control: a handler without values
 				log(slog.New(knowing().Handler(h.open(&b))))
 				if len(secretstest.Leaks(canary, b.String())) > 0 {
 					shown++
@@ -129,8 +129,8 @@ func TestTheHandlerMasksAValueWhereverItStands(t *testing.T) {
 	}
 }
 
-// What shows no value is handed on as it is, by its kind and as the same value, and so are time, level and place.
-func TestWhatShowsNoValueIsHandedOnAsItIs(t *testing.T) {
+// An attribute without a value keeps its kind and its identity. Time, level and source are unchanged.
+func TestAttributesWithoutAValueAreUnchanged(t *testing.T) {
 	is := is.New(t)
 	r := knowing(canary)
 	k := &keeper{}
@@ -147,7 +147,7 @@ func TestWhatShowsNoValueIsHandedOnAsItIs(t *testing.T) {
 	}
 	record := slog.NewRecord(time.Unix(5, 6), slog.LevelWarn, "message", 42)
 	record.AddAttrs(given...)
-	for _, more := range []slog.Attr{{}, slog.String("token", canary)} { // without and with something that is masked
+	for _, more := range []slog.Attr{{}, slog.String("token", canary)} { // without and with a masked attribute
 		record := record.Clone()
 		record.AddAttrs(more)
 		is.Equal(h.Handle(t.Context(), record).Error(), "the handler failed")
@@ -170,8 +170,8 @@ func TestWhatShowsNoValueIsHandedOnAsItIs(t *testing.T) {
 	is.Equal(h.WithGroup(""), h)
 }
 
-// A LogValuer, or a method that prints a value, may fetch a secret: what came before it in the record may have shown it.
-func TestWhatALineFetchesIsMaskedInAllOfIt(t *testing.T) {
+// A LogValuer, or a method that prints a value, may fetch a secret. Earlier parts of the record may contain it.
+func TestAValueThatARecordFetchesIsMaskedInAllOfIt(t *testing.T) {
 	for name, fetching := range map[string]func(get func() string) any{
 		"LogValuer that shows it": func(get func() string) any { return valuer{func() slog.Value { return slog.StringValue(get()) }} },
 		"LogValuer that does not": func(get func() string) any {
@@ -203,15 +203,15 @@ func TestWhatALineFetchesIsMaskedInAllOfIt(t *testing.T) {
 			is.True(strings.Count(b.String(), mark) >= 2)
 			marks := strings.Count(b.String(), mark)
 			if name == "LogValuer that does not" {
-				marks-- // it has written one itself
+				marks-- // one mark is its own
 			}
 			is.Equal(r.Stats().Masked, uint64(marks)) // each counts once
 		}
 	}
 }
 
-// One that fetches another secret each time must not keep a record forever.
-func TestALineThatFetchesAllTheTimeEnds(t *testing.T) {
+// A LogValuer that fetches another secret each time must not block a record forever.
+func TestARecordThatFetchesAllTheTimeEnds(t *testing.T) {
 	is := is.New(t)
 	r := redact.New()
 	l, calls := tell(r), 0
@@ -225,7 +225,7 @@ func TestALineThatFetchesAllTheTimeEnds(t *testing.T) {
 	is.True(calls < 10)
 }
 
-func TestTheAttributesOfTheCallerAreNotWrittenTo(t *testing.T) {
+func TestTheAttributesOfTheCallerAreNotChanged(t *testing.T) {
 	is := is.New(t)
 	var b bytes.Buffer
 	h := knowing(canary).Handler(slog.NewTextHandler(&b, nil))
@@ -233,7 +233,7 @@ func TestTheAttributesOfTheCallerAreNotWrittenTo(t *testing.T) {
 	h.WithAttrs(attrs)
 	slog.New(h).LogAttrs(t.Context(), slog.LevelInfo, "m", attrs...)
 	record := slog.NewRecord(time.Now(), slog.LevelInfo, "m", 0)
-	for range 3 { // more than a record holds itself
+	for range 3 { // more than a record has room for without a slice
 		record.AddAttrs(attrs...)
 	}
 	is.NoErr(h.Handle(t.Context(), record))
@@ -310,7 +310,7 @@ func TestTheHandlerIsAHandler(t *testing.T) {
 	}
 }
 
-// taking takes all records, unlike slog.DiscardHandler.
+// taking accepts all records, unlike slog.DiscardHandler.
 type taking struct{ slog.Handler }
 
 func (taking) Enabled(context.Context, slog.Level) bool  { return true }
@@ -322,14 +322,14 @@ func TestARecordWithoutAValueDoesNotAllocate(t *testing.T) {
 	record := slog.NewRecord(time.Now(), slog.LevelInfo, "a message of the usual length", 0)
 	record.AddAttrs(slog.String("path", "/v1/orders?a=%41&b=\\u0041"), slog.Int("status", 200), slog.Duration("took", time.Second))
 	ctx := t.Context()
-	if n := testing.AllocsPerRun(100, func() { _ = h.Handle(ctx, record) }); n > 0 && !raceDetector { // which drops what is pooled
+	if n := testing.AllocsPerRun(100, func() { _ = h.Handle(ctx, record) }); n > 0 && !raceDetector { // the race detector drops pooled memory
 		t.Errorf("%v allocations", n)
 	}
-	with := slog.NewRecord(time.Now(), slog.LevelInfo, canary, 0) // the control
+	with := slog.NewRecord(time.Now(), slog.LevelInfo, canary, 0) // control
 	is.True(testing.AllocsPerRun(100, func() { _ = h.Handle(ctx, with) }) > 0)
 }
 
-// A hit costs no more for a Handler: the layer does not learn of it.
+// A hit is as fast as without a Handler: it does not reach the layer.
 func TestAHitDoesNotAllocate(t *testing.T) {
 	is := is.New(t)
 	r := redact.New()

@@ -32,7 +32,7 @@ type (
 	verbose   struct{ text func() string }
 	panicky   struct{ text func() string }
 	formatter struct{ text func() string }
-	// traced is an error that prints where it was made with %+v, as those of pkg/errors do.
+	// traced is an error that prints its origin with %+v, as those of pkg/errors do.
 	traced struct{ text string }
 )
 
@@ -63,7 +63,7 @@ func marshals(text string) marshaler {
 
 func says(text string) valuer { return valuer{func() slog.Value { return slog.StringValue(text) }} }
 
-// attribute returns what next prints of value as an attribute, behind a Handler that masks canary.
+// attribute returns the output of next for value as an attribute, through a Handler that masks canary.
 func attribute(h func(io.Writer, *slog.HandlerOptions) slog.Handler, value any) string {
 	var b bytes.Buffer
 	only := &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
@@ -79,7 +79,7 @@ func attribute(h func(io.Writer, *slog.HandlerOptions) slog.Handler, value any) 
 func asText(w io.Writer, opts *slog.HandlerOptions) slog.Handler { return slog.NewTextHandler(w, opts) }
 func asJSON(w io.Writer, opts *slog.HandlerOptions) slog.Handler { return slog.NewJSONHandler(w, opts) }
 
-// TestHowAValueIsMasked is a table: what has a text keeps it, with the mark in place, and everything else is replaced as a whole.
+// A value with a text keeps it, with the mark in place of the secret. All other values are replaced as a whole.
 func TestHowAValueIsMasked(t *testing.T) {
 	const trace = `\nmain.run\n\t/src/main.go:12`
 	link := &url.URL{Scheme: "https", User: url.UserPassword("app", canary), Host: "h"}
@@ -122,21 +122,21 @@ func TestHowAValueIsMasked(t *testing.T) {
 	}
 }
 
-// Of another Handler it is not known which text it prints.
+// The Redactor does not know which text another Handler prints.
 func TestHowAValueIsMaskedForAnotherHandler(t *testing.T) {
 	r := knowing(canary)
 	for _, c := range []struct{ value, want any }{
 		{"with " + canary, "with " + mark},
 		{errors.New("refused: " + canary), errors.New("refused: " + mark)},
 		{traced{"refused: " + canary}, errors.New("refused: " + mark)},
-		{verbose{func() string { return canary }}, errors.New("see the details")}, // which it may not print, and then is safe
+		{verbose{func() string { return canary }}, errors.New("see the details")}, // next might not print it, which is safe too
 		{named("with " + canary), "with " + mark},
 		{stringer{canary}, "stringer of " + mark},
 		{marshals("of " + canary), "of " + mark},
 		{[]byte("of " + canary), mark},
 		{map[string]string{"k": canary, "other": "x"}, mark},
 		{struct{ Token string }{canary}, mark},
-		{jsoner{func() string { return "x" }}, mark}, // it may say anything
+		{jsoner{func() string { return "x" }}, mark}, // it may print anything
 	} {
 		is := is.New(t)
 		k := &keeper{}
@@ -147,14 +147,14 @@ func TestHowAValueIsMaskedForAnotherHandler(t *testing.T) {
 	}
 }
 
-// shy is a value that shows less of itself than JSON does, and guarded is one that shows less than %+v does.
+// shy is a value that prints less than JSON shows, and guarded is one that prints less than %+v shows.
 type shy struct{ Token, Password string }
 
 func (shy) String() string { return "shy{***}" }
 
 type guarded struct{ token, password string }
 
-// A value in which one is found is replaced whole: its other rendering may show what next would never have shown.
+// A value that shows a secret is replaced as a whole: another text of it might show parts that next would not have shown.
 func TestNothingIsShownThatNextWouldNotShow(t *testing.T) {
 	const weak = "hunter2"
 	for _, known := range []bool{false, true} {
@@ -170,7 +170,7 @@ func TestNothingIsShownThatNextWouldNotShow(t *testing.T) {
 		is.True(strings.Contains(seen(), "shy{***}"))
 		json.Info("m", "v", guarded{canary, weak})
 		is.True(strings.Contains(seen(), `"v":{}`))
-		json.Info("m", "v", shy{canary, weak}) // the control: JSON does show it
+		json.Info("m", "v", shy{canary, weak}) // control: JSON does show it
 		is.Equal(strings.Contains(seen(), weak), !known)
 		text.Info("m", "v", guarded{canary, weak})
 		is.Equal(strings.Contains(seen(), weak), !known)
@@ -185,8 +185,8 @@ func (l locked) MarshalJSON() ([]byte, error) {
 	return []byte("1"), nil
 }
 
-// MarshalJSON may wait for a lock that the caller has. It is called for a JSONHandler alone, which does so itself.
-func TestMarshalJSONIsNotCalledInVain(t *testing.T) {
+// MarshalJSON may wait for a lock that the caller holds. It is called only for a JSONHandler, which would call it itself.
+func TestMarshalJSONIsCalledOnlyForAJSONHandler(t *testing.T) {
 	is := is.New(t)
 	var b bytes.Buffer
 	k := &keeper{}
@@ -205,10 +205,10 @@ func TestMarshalJSONIsNotCalledInVain(t *testing.T) {
 		t.Fatal("it waits for the lock")
 	}
 	is.True(strings.Contains(b.String(), "v={mu:"))
-	is.Equal(k.attrs(0)[0].Value.Any(), mark) // it may show anything
+	is.Equal(k.attrs(0)[0].Value.Any(), mark) // it may print anything
 	b.Reset()
 	slog.New(knowing(canary).Handler(slog.NewJSONHandler(&b, nil))).Info("m", "v", l)
-	is.True(strings.Contains(b.String(), `"v":1`)) // the control
+	is.True(strings.Contains(b.String(), `"v":1`)) // control
 }
 
 // calls counts the methods that are called.
@@ -241,14 +241,14 @@ type node struct {
 	Children []*node
 }
 
-func TestWhatContainsItselfIsMasked(t *testing.T) {
+func TestAValueThatContainsItselfIsMasked(t *testing.T) {
 	root := &node{Password: canary}
 	root.Children = []*node{{Parent: root}}
 	self := map[string]any{}
 	self["self"] = self
 	list := make([]any, 1)
 	list[0] = list
-	large := make([]struct{}, 1<<20) // and it is a part itself
+	large := make([]struct{}, 1<<20) // the slice itself counts too
 	for _, value := range []any{root, *root, self, list, large} {
 		is := is.New(t)
 		k := &keeper{}
@@ -261,7 +261,7 @@ func TestWhatContainsItselfIsMasked(t *testing.T) {
 		}
 	}
 	var b bytes.Buffer
-	slog.New(knowing().Handler(slog.NewTextHandler(&b, nil))).Info("m", "v", root) // the control
+	slog.New(knowing().Handler(slog.NewTextHandler(&b, nil))).Info("m", "v", root) // control
 	is := is.New(t)
 	is.True(len(secretstest.Leaks(canary, b.String())) > 0)
 }
@@ -277,8 +277,8 @@ func TestALogValuerThatHoldsItselfEnds(t *testing.T) {
 	is.True(strings.Contains(b.String(), "again.again="+mark))
 }
 
-// A panic of a method stays in the line, as with the Handlers of log/slog, and shows nothing.
-func TestWhatPanicsIsMasked(t *testing.T) {
+// After a panic of a method, the line is written, as with the Handlers of log/slog, and shows no value.
+func TestAValueThatPanicsIsMasked(t *testing.T) {
 	for _, value := range []any{
 		panicky{func() string { return canary }}, valuer{func() slog.Value { panic(canary) }}, formatter{func() string { panic(canary) }},
 		marshaler{}, jsoner{}, (*url.URL)(nil), (*traced)(nil), (*stringer)(nil), (*netip.Addr)(nil), verbose{},

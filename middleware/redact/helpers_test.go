@@ -49,7 +49,7 @@ func client(t *testing.T, b secrets.Backend, opts ...secrets.Option) *secrets.Cl
 	return c
 }
 
-// told is the layer of a Redactor, which a test tells what is handed out.
+// told is the layer of a Redactor. A test hands values out through it.
 type told struct{ secrets.Redaction }
 
 func tell(r *redact.Redactor) told {
@@ -60,7 +60,7 @@ func (t told) value(path, value string) {
 	t.HandedOut(secrets.Ref{Path: path}, secrets.NewSecret(value, secrets.Meta{}))
 }
 
-// knowing returns a Redactor whose Client has handed out values, each with a key of its own.
+// knowing returns a Redactor whose Client has returned values, each with a key of its own.
 func knowing(values ...string) *redact.Redactor {
 	r := redact.New()
 	l := tell(r)
@@ -70,7 +70,7 @@ func knowing(values ...string) *redact.Redactor {
 	return r
 }
 
-// streamed returns what a Writer of r makes of pieces.
+// streamed returns the output of a Writer of r for pieces.
 func streamed(t testing.TB, r *redact.Redactor, pieces ...string) string {
 	t.Helper()
 	var b strings.Builder
@@ -86,7 +86,7 @@ func streamed(t testing.TB, r *redact.Redactor, pieces ...string) string {
 	return b.String()
 }
 
-// keeper is a Handler that keeps records. Nothing is known of how it prints them.
+// keeper is a Handler that keeps records. The Redactor does not know how it prints them.
 type keeper struct {
 	mu      sync.Mutex
 	records []slog.Record
@@ -107,20 +107,20 @@ func (k *keeper) attrs(i int) (all []slog.Attr) {
 	return all
 }
 
-// logged returns what a Handler of r makes of text as a message.
+// logged returns the output of a Handler of r for text as a message.
 func logged(r *redact.Redactor, text string) string {
 	k := &keeper{}
 	slog.New(r.Handler(k)).Info(text)
 	return k.records[0].Message
 }
 
-// over returns a layer of its own over fetch.
+// over returns a new layer above fetch.
 func over(fetch func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error)) secrets.Redaction {
 	b := secrets.NewBackend(secrets.Info{Name: "b"}, fetch)
 	return redact.New().NewRedaction(b.Info(), b)
 }
 
-// scrubber returns what a layer makes of the Detail of an error, where the call was for documents of these values.
+// scrubber returns a func that masks a text as the Detail of an error, for a call that was for documents with these values.
 func scrubber(values ...string) func(detail string) string {
 	var text string
 	answers := make([]secrets.Result, len(values))
@@ -149,7 +149,7 @@ func detail(err error) string {
 	return e.Detail
 }
 
-// outputs returns what each way out makes of text, where values were handed out.
+// outputs returns text as masked by each output, after values were returned.
 func outputs(t *testing.T, text string, values ...string) map[string]string {
 	t.Helper()
 	r, k := knowing(values...), &keeper{}
@@ -163,7 +163,7 @@ func outputs(t *testing.T, text string, values ...string) map[string]string {
 	}
 }
 
-// left is the number of bytes that are not masked.
+// left returns the number of bytes that are not masked.
 func left(text string) int { return len(strings.ReplaceAll(text, mark, "")) }
 
 func must(text []byte, err error) string {
@@ -173,7 +173,7 @@ func must(text []byte, err error) string {
 	return string(text)
 }
 
-// values show no 8 bytes that what stands around a form might have.
+// values have no 8 bytes in common with the text around a form.
 var values = []string{
 	"hunter2-Zx9!",
 	"Xq7vPlainAlnum0",
@@ -246,7 +246,7 @@ func printed(s string) map[string]string {
 	return forms
 }
 
-// naive is the reference: it looks for every phrase at every place.
+// naive is the reference: it searches for every phrase at every position.
 func naive(text string, phrases []string) string {
 	hidden := make([]bool, len(text))
 	for i := range text {
@@ -269,7 +269,7 @@ func naive(text string, phrases []string) string {
 	return b.String()
 }
 
-// privateKey returns what looks like an RSA key of 4,096 bits in PEM, and one of its lines.
+// privateKey returns a text like an RSA key of 4,096 bits in PEM, and one of its lines.
 func privateKey(random *rand.Rand) (key, line string) {
 	raw := make([]byte, 2350)
 	for i := range raw {

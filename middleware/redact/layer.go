@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// maxBytesOfCall bounds the documents of a call that are looked for in its error. To look for as many takes some 0.5 s.
+	// maxBytesOfCall bounds the documents of a call that are searched for in its error. A search for that many takes about 0.5 s.
 	maxBytesOfCall = 2 << 20
 	// shortestInErrors is the length in bytes of the shortest text that is masked in an error.
 	shortestInErrors = 4
@@ -25,7 +25,7 @@ type layer struct {
 	next     secrets.Fetcher
 	known    func() *memory
 	id       uint64
-	answered atomic.Bool // without an answer, next has no value that an error may quote
+	answered atomic.Bool // next has returned a value, which an error may quote
 }
 
 var _ secrets.Redaction = (*layer)(nil)
@@ -58,7 +58,7 @@ func (l *layer) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, err
 	}
 	last := l.known().lastOf(document)
 	values, size := last[:], 0
-	// The error may quote the value of another document that the same call was for.
+	// The error may quote the value of another document of the same call.
 	batch, _ := fetch.Origin.Results().([]secrets.Result)
 	for _, r := range batch {
 		values = append(values, r.Secret.Reveal())
@@ -92,8 +92,8 @@ func maskIn(detail string, values []string) string {
 	return detail
 }
 
-// scrub returns err with masked details. Only the Detail of an [secrets.Error] and of its Causes can hold a value: the Client
-// drops everything else of a foreign error.
+// scrub returns err with masked details. Only the Detail of a [secrets.Error] and of its Causes can contain a value, since the Client drops
+// all text of foreign errors.
 func scrub(err error, mask func(detail string) string) error {
 	var e *secrets.Error
 	if !errors.As(err, &e) {
@@ -107,7 +107,7 @@ func scrub(err error, mask func(detail string) string) error {
 	return clean
 }
 
-// scrubbed returns e if there is nothing to mask, and otherwise a copy.
+// scrubbed returns e if there is nothing to mask, and a masked copy otherwise.
 func scrubbed(e *secrets.Error, mask func(detail string) string) *secrets.Error {
 	if e == nil {
 		return nil

@@ -12,28 +12,28 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/search"
 )
 
-// memory is what a Redactor knows.
+// memory holds the values that a Redactor masks.
 type memory struct {
-	set    *search.Set // of what is masked in logs
+	set    *search.Set // texts that are masked in logs
 	masked atomic.Uint64
 
 	mu        sync.Mutex
 	max       int
 	fetched   *recent // whole documents, for the errors of later calls
-	large     *recent // what Clients have handed out, each field a place, of more than maxSmall bytes
-	small     *recent // and what is smaller
+	large     *recent // values of more than maxSmall bytes that Clients have returned; each field has a place of its own
+	small     *recent // smaller values that Clients have returned
 	size      int     // of all, in bytes
 	forgotten uint64
 }
 
-// maxSmall is the size of a value that is forgotten only when there are none but such. The room of one document may be that of a
+// maxSmall is the largest size of a small value, in bytes. Large values are dropped first: one of them may need as much memory as a
 // hundred passwords.
 const maxSmall = 4 << 10
 
-// recent are the last values of places, in the order of their last fetch.
+// recent has the last values of places, in the order of their last fetch.
 type recent = simplelru.LRU[place, versions]
 
-// place is where a value came from. The layer tells Clients apart, and backends.
+// place is the origin of a value. The layer distinguishes Clients and backends.
 type place struct {
 	secrets.Ref
 
@@ -54,7 +54,7 @@ func newMemory(maxBytes int) *memory {
 	return m
 }
 
-// handOut masks the value of a place from now on.
+// handOut makes logs mask value, the current one of p.
 func (m *memory) handOut(p place, value string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -62,7 +62,7 @@ func (m *memory) handOut(p place, value string) {
 	if len(value) > maxSmall {
 		all, other = other, all
 	}
-	if v, known := other.Peek(p); known { // the last value was of another size
+	if v, known := other.Peek(p); known { // the previous value was large and this one is small, or the reverse
 		other.Remove(p)
 		all.Add(p, v)
 	}
@@ -73,14 +73,14 @@ func (m *memory) handOut(p place, value string) {
 		return
 	}
 	if p.Field != "" {
-		value = strings.Clone(value) // it may be a part of its document
+		value = strings.Clone(value) // a substring would keep its whole document in memory
 	}
 	eachStrong(value, m.set.Add)
 	eachStrong(m.remember(all, p, value), m.set.Remove)
 	m.trim()
 }
 
-// memoryOf returns how much memory a value takes, about.
+// memoryOf returns the approximate memory of a value.
 func memoryOf(value string) (bytes int) {
 	const ofPart = 250
 	bytes = len(value)
@@ -88,7 +88,7 @@ func memoryOf(value string) (bytes int) {
 	return bytes
 }
 
-// fetch remembers the value of a document for later errors.
+// fetch stores the value of a document, to be masked in later errors.
 func (m *memory) fetch(p place, value string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -98,7 +98,7 @@ func (m *memory) fetch(p place, value string) {
 	}
 }
 
-// lastOf returns the last values of a document.
+// lastOf returns the last two values of a document.
 func (m *memory) lastOf(p place) versions {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -106,7 +106,7 @@ func (m *memory) lastOf(p place) versions {
 	return v
 }
 
-// remember makes value the last one of a place, and returns the one that is no more among the last.
+// remember makes value the current one of p, and returns the one that it pushes out of versions.
 func (m *memory) remember(all *recent, p place, value string) (former string) {
 	v, known := all.Peek(p)
 	if known {
@@ -123,7 +123,7 @@ func (v versions) size() int {
 	return ofPlace + len(v[0]) + len(v[1])
 }
 
-// trim forgets what there is no room for: first what is not masked in logs anyway, and small values last.
+// trim drops values until the memory is within max: first those that are only masked in errors, then large ones, then small ones.
 func (m *memory) trim() {
 	for _, all := range []*recent{m.fetched, m.large, m.small} {
 		for all.Len() > 0 {
@@ -142,7 +142,7 @@ func (m *memory) trim() {
 	}
 }
 
-// eachStrong calls f for each part of value that is masked in logs, and returns how many others there are.
+// eachStrong calls f for each part of value that is masked in logs, and returns the number of the other parts.
 func eachStrong(value string, f func(part string)) (weak int) {
 	for part := range parts(value, false) {
 		if isStrong(part) {

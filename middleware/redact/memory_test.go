@@ -22,13 +22,13 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// masked returns those of all that a Writer of r masks.
+// masked returns the texts in all that a Writer of r masks.
 func masked(t *testing.T, r *redact.Redactor, all ...string) []string {
 	t.Helper()
 	return found(func(text string) string { return streamed(t, r, text) }, all...)
 }
 
-// What a program does first: run closes the client, and main logs the error that run returns.
+// In a typical program, run closes the client, and main logs the error of run after that.
 func TestValuesStayMaskedAfterTheClientIsClosed(t *testing.T) {
 	is := is.New(t)
 	var b bytes.Buffer
@@ -61,8 +61,8 @@ func TestValuesStayMaskedAfterTheClientIsClosed(t *testing.T) {
 	is.Equal(masked(t, redaction, "a-late-value-1"), []string{"a-late-value-1"})
 }
 
-// What a Client hands out is masked: a value, a field, the strings of a document, and nothing that came with them.
-func TestNothingButWhatIsHandedOutIsMaskedInLogs(t *testing.T) {
+// Values, fields and the strings of documents that a Client returns are masked. Other parts of their documents are not.
+func TestOnlyReturnedValuesAreMaskedInLogs(t *testing.T) {
 	is := is.New(t)
 	ctx := t.Context()
 	r := redact.New()
@@ -92,7 +92,7 @@ func TestTheLastTwoVersionsOfAKeyAreMasked(t *testing.T) {
 	value := func(i int) string { return fmt.Sprintf("value-%d-of-many", i) }
 	for i := range 100 {
 		b.Set("key", value(i))
-		for range 2 { // an unchanged value pushes none out
+		for range 2 { // an unchanged value drops none
 			_, err := c.Refresh(t.Context(), "key")
 			is.NoErr(err)
 		}
@@ -100,13 +100,13 @@ func TestTheLastTwoVersionsOfAKeyAreMasked(t *testing.T) {
 		is.True(r.Stats().Values <= 2)
 		is.True(r.Stats().Patterns <= 40)
 	}
-	is.Equal(r.Stats().Forgotten, uint64(0)) // there was room
+	is.Equal(r.Stats().Forgotten, uint64(0)) // there was enough memory
 
-	b.Remove("key") // and nothing pushes out what is gone
+	b.Remove("key") // a deleted key keeps its values
 	_, err := c.Refresh(t.Context(), "key")
 	is.True(errors.Is(err, secrets.ErrNotFound))
 	is.Equal(masked(t, r, value(98), value(99)), []string{value(98), value(99)})
-	b.Set("key", value(98)) // back to the one before
+	b.Set("key", value(98)) // back to the previous value
 	_, err = c.Refresh(t.Context(), "key")
 	is.NoErr(err)
 	is.Equal(masked(t, r, value(98), value(99)), []string{value(98), value(99)})
@@ -143,13 +143,13 @@ func TestEachFieldAndVersionIsAKey(t *testing.T) {
 	} {
 		all = append(all, fmt.Sprintf("value-%d!", i))
 		l.HandedOut(ref, secrets.NewSecret(all[i], secrets.Meta{}))
-		l.HandedOut(ref, secrets.Secret{}) // nothing
+		l.HandedOut(ref, secrets.Secret{}) // no value
 	}
 	is.Equal(masked(t, r, all...), all)
 	is.Equal(r.Stats().Values, len(all))
 }
 
-// Texts that differ in their last bits alone are the same in base64 of some alignment.
+// Texts that differ only in their last bits have the same base64 in some alignments.
 func TestValuesThatDifferInTheirLastBits(t *testing.T) {
 	is := is.New(t)
 	r := redact.New()
@@ -185,12 +185,12 @@ func TestWithMaxBytesBoundsTheMemory(t *testing.T) {
 	for i := range 1000 {
 		if len(masked(t, r, value(i))) > 0 {
 			kept++
-			is.True(i >= 1000-stats.Values) // the oldest are forgotten
+			is.True(i >= 1000-stats.Values) // the oldest were dropped
 		}
 	}
 	is.Equal(kept, stats.Values)
 
-	// What was fetched again is not the oldest.
+	// A value that was fetched again is not the oldest.
 	old := 1000 - stats.Values
 	l.value(strconv.Itoa(old), value(old))
 	for i := range 10 {
@@ -200,7 +200,7 @@ func TestWithMaxBytesBoundsTheMemory(t *testing.T) {
 	is.Equal(len(masked(t, r, value(old))), 1)
 }
 
-// A value that would take more than half of it is not masked at all, and takes nothing from others.
+// A value that needs more than half of the limit is not masked, and does not drop others.
 func TestAValueThatIsTooLargeIsNotMasked(t *testing.T) {
 	is := is.New(t)
 	r := redact.New(redact.WithMaxBytes(1 << 20))
@@ -214,7 +214,7 @@ func TestAValueThatIsTooLargeIsNotMasked(t *testing.T) {
 	is.Equal(masked(t, r, "large-value-7", canary), []string{canary})
 	is.Equal(r.Stats().Values, 1)
 	is.Equal(r.Stats().Forgotten, uint64(1))
-	l.value("large", large.String()[:20<<10]) // the control
+	l.value("large", large.String()[:20<<10]) // control
 	is.Equal(masked(t, r, "large-value-7", canary), []string{"large-value-7", canary})
 	is.True(r.Stats().Size <= 1<<20)
 }
@@ -227,7 +227,7 @@ func heap() int {
 	return int(m.HeapAlloc)
 }
 
-// Documents are remembered for the errors of later calls, and what they take counts as well.
+// Documents are kept for the errors of later calls. Their memory counts too.
 func TestLargeDocumentsStayUnderTheLimit(t *testing.T) {
 	is := is.New(t)
 	const documents, size, limit = 4096, 64 << 10, 64 << 20
@@ -247,15 +247,15 @@ func TestLargeDocumentsStayUnderTheLimit(t *testing.T) {
 	stats := r.Stats()
 	t.Logf("%+v, %d MiB of heap", stats, (heap()-before)>>20)
 	is.True(stats.Size <= limit)
-	is.True(stats.Size > limit/2) // the control: there was more than that
+	is.True(stats.Size > limit/2) // control: there was more than that
 	is.True(heap()-before < limit*5/4)
-	is.Equal(stats.Values, documents) // documents that no log shows go first
+	is.Equal(stats.Values, documents) // values that are only masked in errors are dropped first
 	is.Equal(stats.Forgotten, uint64(0))
 	is.Equal(len(masked(t, r, "pass-word-0", "pass-word-4095")), 2)
 	runtime.KeepAlive(r)
 }
 
-// The figure is that of the heap, about.
+// Size is about the size on the heap.
 func TestSizeIsWhatTheHeapSays(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for name, value := range map[string]func(i int) string{
@@ -343,7 +343,7 @@ func TestManyPrivateKeysAreMasked(t *testing.T) {
 	is.Equal(streamed(t, r, "-----BEGIN PRIVATE KEY-----\n"), "-----BEGIN PRIVATE KEY-----\n")
 }
 
-// What is cached is not fetched again, and must stay masked for as long as it may be handed out.
+// A cached value is not fetched again. It must stay masked as long as the cache may return it.
 func TestAHotValueStaysMasked(t *testing.T) {
 	is := is.New(t)
 	r := redact.New()
@@ -362,7 +362,7 @@ func TestAHotValueStaysMasked(t *testing.T) {
 	is.Equal(r.Stats().Forgotten, uint64(0))
 }
 
-func TestADumpShowsNothingOfWhatIsMasked(t *testing.T) {
+func TestADumpShowsNoMaskedValue(t *testing.T) {
 	is := is.New(t)
 	r := redact.New()
 	var b strings.Builder
@@ -384,7 +384,7 @@ func TestADumpShowsNothingOfWhatIsMasked(t *testing.T) {
 	backend.Set("doc", `{"password":"`+canary+`"}`)
 	_, err := layer.Fetch(t.Context(), secrets.Ref{Path: "doc"})
 	is.NoErr(err)
-	backend.Remove("doc") // the dump goes on into the backend
+	backend.Remove("doc") // the dump includes the backend
 	_, err = io.WriteString(w, canary[:len(canary)-1])
 	is.NoErr(err)
 	slog.New(h).Info(canary)
@@ -395,7 +395,7 @@ func TestADumpShowsNothingOfWhatIsMasked(t *testing.T) {
 	is.NoErr(w.Close())
 	is.Equal(b.String(), mark)
 	look()
-	is.True(len(secretstest.Leaks(canary, struct{ v *string }{&[]string{canary}[0]})) > 0) // the control
+	is.True(len(secretstest.Leaks(canary, struct{ v *string }{&[]string{canary}[0]})) > 0) // control
 }
 
 func TestConcurrentUse(t *testing.T) {
@@ -434,7 +434,7 @@ func TestConcurrentUse(t *testing.T) {
 	wg.Wait()
 }
 
-func TestFaultsOfTheOptionsAreReportedByNew(t *testing.T) {
+func TestFaultyOptionsAreReportedByNew(t *testing.T) {
 	for _, c := range []struct {
 		opts []redact.Option
 		want []string
@@ -442,7 +442,7 @@ func TestFaultsOfTheOptionsAreReportedByNew(t *testing.T) {
 		{nil, nil},
 		{[]redact.Option{redact.WithMaxBytes(64 << 10)}, nil},
 		{[]redact.Option{redact.WithMaxBytes(0), redact.WithMaxBytes(1 << 20)}, nil},                               // the last one counts
-		{[]redact.Option{redact.WithMaxBytes(64)}, []string{"redact: WithMaxBytes: 64 bytes are less than 65536"}}, // MiB were meant
+		{[]redact.Option{redact.WithMaxBytes(64)}, []string{"redact: WithMaxBytes: 64 bytes are less than 65536"}}, // 64 MiB was meant
 		{[]redact.Option{redact.WithMaxBytes(-3), nil}, []string{"redact: WithMaxBytes: -3", "redact: option 2 is nil"}},
 	} {
 		is := is.New(t)
@@ -451,10 +451,10 @@ func TestFaultsOfTheOptionsAreReportedByNew(t *testing.T) {
 		is.Equal(err == nil, len(c.want) == 0)
 		is.Equal(made != nil, len(c.want) == 0)
 		for _, want := range c.want {
-			is.True(strings.Contains(err.Error(), want)) // the fault is told
+			is.True(strings.Contains(err.Error(), want)) // the fault is reported
 		}
 		if made != nil {
-			s, err := made.Get(t.Context(), "key") // however small, nothing fails for it
+			s, err := made.Get(t.Context(), "key") // with any size, reads work
 			is.NoErr(err)
 			is.Equal(s.Reveal(), canary)
 			is.NoErr(made.Close())

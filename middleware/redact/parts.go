@@ -11,7 +11,7 @@ import (
 // shortest is the length in bytes of the shortest text that is masked in logs.
 const shortest = 8
 
-// isStrong reports whether text is not found in what is no secret. Short texts are, words, and numbers.
+// isStrong reports whether text is distinctive enough to be masked in logs. Short texts, words and numbers also occur in ordinary text.
 func isStrong(text string) bool {
 	other := func(is func(rune) bool) bool {
 		return strings.ContainsFunc(text, func(r rune) bool { return !is(r) })
@@ -19,9 +19,9 @@ func isStrong(text string) bool {
 	return len(text) >= shortest && other(unicode.IsLetter) && other(unicode.IsDigit)
 }
 
-// parts yields what a value is found by, some of it more than once. For errors, that is all of it. For logs, it is without what
-// is no secret by itself: a JSON document as a whole, its numbers, and the lines that frame a PEM block. Keys of a document are
-// never secret, nor is the space around a text: a line of a log must not lose its end.
+// parts yields the texts to search for to find value, some of them more than once. With all, for errors, these are all parts. Without it,
+// for logs, these are left out: a JSON document as a whole, its numbers, and the BEGIN and END lines of a PEM block. Keys of a document are
+// never secret. Texts are trimmed, since masking must not remove the line feed at the end of a log line.
 func parts(value string, all bool) iter.Seq[string] {
 	return func(yield func(string) bool) { splitter{all, yield}.split(value) }
 }
@@ -31,7 +31,7 @@ type splitter struct {
 	yield func(string) bool
 }
 
-// split yields text and its parts. Like the others, it returns false to stop.
+// split yields text and its parts. Like the other methods, it returns false to stop.
 func (s splitter) split(text string) bool {
 	text = strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(text), `\n`))
 	if text == "" {
@@ -45,7 +45,7 @@ func (s splitter) split(text string) bool {
 	if isJSON {
 		return s.literals(text)
 	}
-	// A variable of the environment often holds a key in one line, with \n where a line ends.
+	// In environment variables, a PEM key is often one line, with \n in place of line feeds.
 	lines := strings.ReplaceAll(text, `\n`, "\n")
 	return lines == text || s.split(lines)
 }
@@ -67,8 +67,8 @@ func (s splitter) lines(text string) bool {
 	return true
 }
 
-// literals splits the strings of the JSON in text, and yields its numbers. Where text is broken, what comes before is still
-// secret. It reads any depth.
+// literals splits the strings of the JSON in text, and yields its numbers, at any depth. If the JSON is broken, it handles the part before
+// the defect.
 func (s splitter) literals(text string) bool {
 	for i := 0; i < len(text); {
 		switch c := text[i]; {
@@ -93,7 +93,7 @@ func (s splitter) literals(text string) bool {
 	return true
 }
 
-// literalOf returns the string that text begins with, in quotes, or nothing if it has no end.
+// literalOf returns the quoted string that text begins with, or "" if it is not terminated.
 func literalOf(text string) string {
 	for i := 1; i < len(text); i++ {
 		switch text[i] {
@@ -106,17 +106,17 @@ func literalOf(text string) string {
 	return ""
 }
 
-// literal splits a string as it is meant, and yields it as it is written: so it is in the base64 of the document.
+// literal splits the unescaped string, and yields the escaped one, which is the form in the base64 of the document.
 func (s splitter) literal(quoted string) bool {
 	written := quoted[1 : len(quoted)-1]
 	meant := written
 	if strings.IndexByte(written, '\\') >= 0 {
-		_ = json.Unmarshal([]byte(quoted), &meant) //nolint:errcheck // if it is no JSON, it means itself
+		_ = json.Unmarshal([]byte(quoted), &meant) //nolint:errcheck // if it is not valid JSON, meant stays as it is
 	}
 	return s.split(meant) && (meant == written || s.yield(strings.TrimSuffix(written, `\n`)))
 }
 
-// password yields the password of the URL or DSN in text, as it is written and as it is meant.
+// password yields the password of the URL or DSN in text, escaped and unescaped.
 func (s splitter) password(text string) bool {
 	for word := range strings.FieldsFuncSeq(text, func(r rune) bool { return strings.ContainsRune(" \t?&;", r) }) {
 		key, value, _ := strings.Cut(word, "=") // as in a query, and in a DSN of libpq or ODBC
@@ -131,19 +131,19 @@ func (s splitter) password(text string) bool {
 		}
 	} else if end := strings.IndexAny(authority, "/?# \t\r\n"); end >= 0 && strings.IndexByte(authority[:end], '@') >= 0 {
 		authority = authority[:end]
-	} // else the password may have what ends an authority
+	} // else the password may contain a character that ends an authority
 	at := strings.LastIndexByte(authority, '@')
 	_, password, _ := strings.Cut(authority[:max(0, at)], ":")
 	return s.secret(password)
 }
 
-// secret yields a password, and what it means if it is escaped as in a URL.
+// secret yields a password, and its unescaped form if it is escaped as in a URL.
 func (s splitter) secret(text string) bool {
 	meant, err := url.PathUnescape(text)
 	return text == "" || s.yield(text) && (err != nil || meant == text || s.yield(meant))
 }
 
-// isFrame reports whether line is that around a PEM block, which is the same for all.
+// isFrame reports whether line is the BEGIN or END line of a PEM block.
 func isFrame(line string) bool {
 	const dashes = "-----"
 	return strings.HasPrefix(line, dashes+"BEGIN ") && strings.HasSuffix(line, dashes) ||

@@ -18,9 +18,9 @@ import (
 type style int
 
 const (
-	anyStyle  style = iota // not known
-	textStyle              // that of slog.TextHandler
-	jsonStyle              // that of slog.JSONHandler
+	anyStyle  style = iota // unknown Handler
+	textStyle              // slog.TextHandler
+	jsonStyle              // slog.JSONHandler
 )
 
 func styleOf(next slog.Handler) style {
@@ -36,7 +36,7 @@ func styleOf(next slog.Handler) style {
 	}
 }
 
-// printed returns what Handlers of this style print of value. It is not all if that cannot be told.
+// printed returns the text that Handlers of this style may print for value. all is false if there may be more.
 func (s style) printed(value any) (text string, all bool) {
 	defer func() {
 		if recover() != nil {
@@ -64,8 +64,7 @@ func (s style) printed(value any) (text string, all bool) {
 	return b.String(), true
 }
 
-// substitute returns what replaces a value that shows a secret: its text masked, if that is what Handlers print, and the mark
-// alone otherwise.
+// substitute returns the replacement for a value that shows a secret: its masked text, if Handlers print one, and only the mark otherwise.
 func (s style) substitute(value any, set *search.Set) (clean slog.Value) {
 	defer func() {
 		if recover() != nil {
@@ -83,7 +82,7 @@ func (s style) substitute(value any, set *search.Set) (clean slog.Value) {
 	return slog.StringValue(text)
 }
 
-// text returns what Handlers of this style print of value, if that is one text and not made of parts.
+// text returns the text that Handlers of this style print for value. ok is false if value has no text of its own, such as a struct.
 func (s style) text(value any) (text string, ok bool) {
 	v := reflect.ValueOf(value)
 	err, isError := value.(error)
@@ -114,13 +113,13 @@ func isBytes(v reflect.Value) bool {
 	return v.Kind() == reflect.Slice && v.Type().Elem().Kind() == reflect.Uint8
 }
 
-// maxParts bounds how many parts a value may have that is printed.
+// maxParts bounds how many parts a value may have to be printed.
 const maxParts = 1 << 20
 
-// extent measures a value: fmt does not come to an end where a map or a slice contains itself.
+// extent measures a value: fmt does not terminate for a map or a slice that contains itself.
 type extent struct{ left int }
 
-// fits reports whether v is neither too deep nor too large. It reads no more of v than fmt does.
+// fits reports whether v is within maxDepth and maxParts. It reads no more of v than fmt does.
 //
 //nolint:cyclop // a case for each kind
 func (e *extent) fits(v reflect.Value, depth int) bool {
@@ -130,7 +129,7 @@ func (e *extent) fits(v reflect.Value, depth int) bool {
 	if v.IsValid() && v.CanInterface() {
 		switch v.Interface().(type) {
 		case error, fmt.Formatter, fmt.Stringer:
-			return true // it is asked for its text
+			return true // fmt prints its text, and not its parts
 		}
 	}
 	fits := true

@@ -1,6 +1,6 @@
 // Package redact masks secrets in logs and in errors.
 //
-// Make one Redactor in main. Give it to each Client, and put its Handler in front of the log:
+// Make one Redactor in main. Pass it to each Client, and put its Handler in front of the log handler:
 //
 //	redaction := redact.New()
 //	logger := slog.New(redaction.Handler(slog.NewJSONHandler(os.Stderr, nil)))
@@ -8,18 +8,21 @@
 //	…
 //	logger.Error("cannot connect", "error", err) // dial postgres://app:[REDACTED]@db: refused
 //
-// [Redactor.Handler] masks what goes through slog. [Redactor.Writer] masks any stream of text, such as the output of a child process or of
-// another logger. Without either, the Redactor masks errors only; middleware.Standard installs it for that. [Redactor.Stats] says how much
-// is masked, and what is left out. It is a second net: the first is that a [secrets.Secret] shows nothing.
+// [Redactor.Handler] masks slog records. [Redactor.Writer] masks any stream of text, such as the output of a child process or of another
+// logger. Without them, a Redactor masks only errors, as the one of middleware.Standard does. [Redactor.Stats] reports how much is masked
+// and what is left out.
+//
+// A Redactor is a second line of defence. The first is [secrets.Secret], which prints no value.
 //
 // # What is masked
 //
-// In logs: the values and fields that the Clients of a Redactor have handed out, the current and the previous one of each key. They stay
-// masked while the program keeps the Redactor, also after a Client closes or a key is deleted. A value is found as a whole and by its
-// parts: its lines, and the password of a URL or DSN in it. Of a JSON document that was fetched whole, each string is masked; of one field
-// of it, that field.
+// In logs: the values and fields that the Clients of the Redactor have returned, the current and the previous one of each key. They stay
+// masked as long as the Redactor exists, even after a Client closes or a key is deleted. A value is masked as a whole and in parts: its
+// lines, and the password of a URL or DSN in it. If the program gets a whole JSON document, each of its strings is masked; if it gets a
+// field, that field.
 //
-// In errors of a backend: the same, and all parts of the documents that the failed call was for, short strings and numbers too.
+// In errors of a backend: the same, and all parts of the documents of the failed call, including short strings and numbers
+// of 4 bytes or more.
 //
 // A value is found in any mixture of plain and escaped characters, and in escapes of escapes:
 //
@@ -33,21 +36,20 @@
 //
 // # Limits
 //
-// Not masked is what no Client has handed out, such as the default of GetOr, and a value that the program cut, reversed, compressed or
-// encrypted.
+// Texts that no Client has returned are not masked, such as the default of GetOr. Neither are values that the program cut, reversed,
+// compressed or encrypted.
 //
-// In logs, these are not masked, since they occur in what is no secret: values and parts of less than 8 bytes, of letters alone or of
-// digits alone; the lines that frame a PEM block; the numbers and keys of a document. A value that becomes such a text when its escapes
-// are undone, as pass\word does, is found only as it is. If a value is also a word of the log, such as the name of a region, that word is
-// masked.
+// Logs may show these, since they also occur in ordinary text: values and parts that are shorter than 8 bytes, or only letters, or only
+// digits; the BEGIN and END lines of a PEM block; the numbers and keys of a document. If unescaping makes a value such a text, as with
+// pass\word, it is found only as it is. If a value is also an ordinary word of the log, such as the name of a region, that word is masked.
 //
 // These forms are not found: base64 and hexadecimal of an escaped value; base64 in lines of less than 40 characters; base32, UTF-16,
-// quoted-printable, %uXXXX, entities without a semicolon. Escapes that are nested three times are missed now and then. So is an escaped
-// value directly after "%", "\" or "&", or directly before what completes an escape at its end. A quote or a backslash at the edge of a
-// value may remain.
+// quoted-printable, %uXXXX, entities without a semicolon. Three levels of escapes are sometimes missed. So is an escaped value directly
+// after "%", "\" or "&", or directly before a character that completes an escape at its end. A quote or a backslash at the edge of a value
+// may remain.
 //
-// A value takes some 0.7 KB of memory, a document up to 8 times its size, and all of them 64 MiB at most ([WithMaxBytes]). Lines without
-// escapes cost little; lines that are full of them pass at 10 to 50 MB/s.
+// A value takes about 0.7 KB of memory, a document up to 8 times its size, and all together at most 64 MiB ([WithMaxBytes]). Masking is
+// fast for lines without escapes, and 10 to 50 MB/s for lines that are full of them.
 package redact
 
 import (
@@ -69,21 +71,22 @@ const (
 // Option configures a [Redactor]. [secrets.New] returns an error for a value out of range.
 type Option func(r *Redactor)
 
-// WithMaxBytes sets how much memory a Redactor takes at most, in bytes and about: for all its Clients, values and the index of
-// them together. It must be 64 KiB or more. Beyond it, the values that were not fetched for the longest time are no longer masked,
-// those of more than 4 KiB first, and [Stats].Forgotten counts them. A value that would take more than half of it is not masked at
-// all. Default: 64 MiB, which is room for some 90,000 ordinary values.
+// WithMaxBytes limits the memory of a Redactor, in bytes, for the values of all its Clients and their index. The limit is approximate. It
+// must be 64 KiB or more. Beyond it, the values that were not fetched for the longest time are no longer masked, those of more than 4 KiB
+// first; [Stats].Forgotten counts them. A value that needs more than half of the limit is not masked at all. Default: 64 MiB, which is
+// enough for about 90,000 ordinary values.
 func WithMaxBytes(n int) Option { return func(r *Redactor) { r.maxBytes = n } }
 
-// Redactor is the layer. It may be given to several Clients. It is safe for concurrent use.
+// Redactor is the layer. Make one with [New], and install it with secrets.WithRedaction. Several Clients may share one. It is safe for
+// concurrent use.
 type Redactor struct {
 	maxBytes int
 	faults   faults.List
 	layers   *atomic.Uint64
-	known    func() *memory // nil if New has not made it; a func hides the values from what prints a Redactor
+	known    func() *memory // nil for a zero Redactor; a func, so that dumps of a Redactor show no values
 }
 
-// New returns a Redactor.
+// New returns a Redactor. It needs no Close.
 func New(opts ...Option) *Redactor {
 	r := &Redactor{maxBytes: defaultMaxBytes, faults: faults.List{Prefix: "redact: "}, layers: new(atomic.Uint64)}
 	faults.Apply(&r.faults, opts, func(o Option) { o(r) })
@@ -101,65 +104,64 @@ func (r *Redactor) Validate() error {
 	return r.faults.Err()
 }
 
-// NewRedaction returns the redaction of what next answers. [secrets.New] calls it.
+// NewRedaction returns the redaction for one backend of one Client. [secrets.New] calls it.
 func (r *Redactor) NewRedaction(_ secrets.Info, next secrets.Fetcher) secrets.Redaction {
 	return &layer{next: next, known: r.known, id: r.layers.Add(1)}
 }
 
 var _ secrets.RedactionLayer = (*Redactor)(nil)
 
-// Handler returns a [slog.Handler] that masks secrets in each record and gives it to next: in the message, in keys and names of
-// groups, and in attributes of all kinds but numbers and times, also those of With. The source position is left alone.
+// Handler returns a [slog.Handler] that masks secrets in each record and passes it to next. It masks the message, keys, names of groups,
+// and attributes of all kinds except numbers, booleans and times, including those of With. It does not mask the source position.
 //
-// A string, an error, a TextMarshaler and a Stringer keep their text, with the mark in place of the secret. That is the text
-// which next prints, such as %+v of an error under a [slog.TextHandler]. A Stringer has none under a [slog.JSONHandler]. Any other
-// value, such as a struct or a map, is looked
-// through as next prints it. If that shows a secret, the mark replaces the value as a whole; if not, next gets the value itself.
+// In a string, an error, a TextMarshaler or a Stringer, the mark replaces only the secret. The text is the one that next prints, such as
+// %+v of an error under a [slog.TextHandler]; a [slog.JSONHandler] does not call String. For any other value, such as a struct or a map,
+// the Handler searches the text that next prints. If that shows a secret, the mark replaces the whole value; otherwise next gets the value
+// unchanged.
 //
-// For a [slog.TextHandler] and a [slog.JSONHandler], the Handler calls only methods that next would call. If next is another
-// Handler, it calls String, Error, Format and MarshalText, and marshals to JSON what has no MarshalJSON: that might wait for a
-// lock of the caller. An attribute that has MarshalJSON and no MarshalText is replaced as a whole then, an error by its text. So
-// is, under any Handler, what contains itself, or is too large or too deep to print.
+// For a [slog.TextHandler] and a [slog.JSONHandler], it calls only methods that next would call. For another next, it calls String, Error,
+// Format and MarshalText, and marshals values without MarshalJSON to JSON; these calls might wait for a lock that the caller holds. An
+// attribute that has MarshalJSON and no MarshalText is then replaced as a whole, an error by its text. For any next, the mark also replaces
+// a value that contains itself, or is too large or too deep to print.
 //
-// Attributes of With are masked with what is known at that time. What ReplaceAttr of next makes is not looked through; put a
-// [Redactor.Writer] below next for that.
+// Attributes of With are masked with the values that are known at that time. The output of next's ReplaceAttr is not masked; for that, put
+// a [Redactor.Writer] below next.
 //
-// Do not wrap slog.Default().Handler() and pass the result to [slog.SetDefault]: package log and that handler then write to
-// each other, and the first record waits for itself. That is so for every Handler that wraps it.
+// Do not wrap slog.Default().Handler() and pass the result to [slog.SetDefault]: package log and that handler would write to each other,
+// and the first record would deadlock. This is true of every Handler that wraps it.
 func (r *Redactor) Handler(next slog.Handler) slog.Handler {
 	return &handler{next: next, known: r.known}
 }
 
-// Writer returns an [io.WriteCloser] that masks secrets in what is written, and writes the rest to next, in order. It is safe
-// for concurrent use.
+// Writer returns an [io.WriteCloser] that masks secrets in a stream and writes it to next. It is safe for concurrent use.
 //
-// A secret is found wherever calls of Write cut it. What may be the beginning of one is held back until more has come, or Close.
-// A line that ends in a line feed is passed on at once, unless a secret begins with the end of that line. So a prompt may lack its
-// end until Close.
+// A secret is found even if several calls of Write deliver it in pieces. A text that may be the beginning of a secret is held back until
+// the next Write or Close. A line that ends in a line feed is written at once, unless a secret begins with the end of that line. The end of
+// a prompt may therefore be missing until Close.
 //
-// Write returns the error of next, and returns it again from then on, since how much of a secret next has is not known. Close
-// writes what is held back. It does not close next. It may be called more than once; a Write after it fails.
+// Write returns the error of next. All later calls return it too, since next may have only a part of a secret. Close writes the text that
+// was held back, but does not close next. It may be called more than once. Write after Close returns an error.
 func (r *Redactor) Writer(next io.Writer) io.WriteCloser {
 	s := &stream{next: next, known: r.known(), search: r.known().set.Stream()}
 	return &writer{s.write}
 }
 
-// Stats are figures of a Redactor: of what it masks now, but for Forgotten and Masked, which count.
+// Stats are the figures of a Redactor. Forgotten and Masked count from [New] on; the others are the current state.
 type Stats struct {
 	// Values is how many values are masked: the current and the previous one of each key.
 	Values int
-	// Patterns is how many texts are looked for: each part of each value, in each of its forms.
+	// Patterns is how many texts are searched for: each part of each value, in each of its forms.
 	Patterns int
-	// Skipped is how many values, and parts of values, are not masked since they are found in what is no secret. They are
-	// shorter than 8 bytes, or only letters, or only digits.
+	// Skipped is how many values and parts are not masked, since they also occur in ordinary text: they are shorter than 8 bytes, or
+	// only letters, or only digits.
 	Skipped int
-	// Forgotten is how many values are no longer masked, or never were, since there was no room for them.
+	// Forgotten is how many values are no longer masked, or never were, because of [WithMaxBytes].
 	Forgotten uint64
 	// Masked is how many marks Handlers and Writers have written.
 	Masked uint64
-	// Size is how much memory all this takes, in bytes, about.
+	// Size is the approximate memory of the values and their index, in bytes.
 	Size int
 }
 
-// Stats returns the figures of now.
+// Stats returns the current figures.
 func (r *Redactor) Stats() Stats { return r.known().stats() }

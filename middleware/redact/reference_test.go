@@ -13,7 +13,7 @@ import (
 	"github.com/matryer/is"
 )
 
-// cases returns how many cases the comparison with the reference takes.
+// cases returns the number of cases for the comparison with the reference.
 func cases(t *testing.T) int {
 	t.Helper()
 	if n, err := strconv.Atoi(os.Getenv("REDACT_CASES")); err == nil {
@@ -25,7 +25,7 @@ func cases(t *testing.T) int {
 	return 100_000
 }
 
-// compare runs random phrases and texts, in pieces of every division, through what mask returns, and through the reference.
+// compare runs random phrases and texts, split in all ways, through the result of mask and through the reference.
 func compare(n int, mask func(phrases []string) func(pieces ...string) string) (tried, missed, masked int) {
 	random := rand.New(rand.NewPCG(11, 12))
 	word := func(letters string, n int) string {
@@ -36,12 +36,12 @@ func compare(n int, mask func(phrases []string) func(pieces ...string) string) (
 		return string(b)
 	}
 	for tried < n {
-		// No text of these letters is a form of a phrase but the phrase itself.
+		// With these letters, the only form of a phrase is the phrase itself.
 		letters := []string{"a-", "a-", "ab-", "0123456789abcdef-"}[random.IntN(4)]
 		phrases := make([]string, 1+random.IntN(5))
 		for i := range phrases {
-			phrases[i] = "-" + word(letters, 7+random.IntN(9)) + "-" // two digits at its beginning might be those of %2d
-			if i > 0 && random.IntN(3) == 0 {                        // they share a beginning, or one has the other in it
+			phrases[i] = "-" + word(letters, 7+random.IntN(9)) + "-" // two digits at its beginning might be part of %2d
+			if i > 0 && random.IntN(3) == 0 {                        // share a beginning, or contain one another
 				phrases[i] = phrases[i-1][:1+random.IntN(len(phrases[i-1])-1)] + phrases[i]
 			}
 		}
@@ -82,7 +82,7 @@ func compare(n int, mask func(phrases []string) func(pieces ...string) string) (
 	return tried, missed, masked
 }
 
-// TestTheWriterAgreesWithTheReference tries as many cases as REDACT_CASES says.
+// TestTheWriterAgreesWithTheReference tries REDACT_CASES cases.
 func TestTheWriterAgreesWithTheReference(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
@@ -97,7 +97,7 @@ func TestTheWriterAgreesWithTheReference(t *testing.T) {
 	is.True(tried >= n)
 }
 
-// The same for errors, where shorter texts count.
+// The same for errors, where shorter texts are masked.
 func TestErrorsAgreeWithTheReference(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 2))
@@ -123,7 +123,7 @@ func TestErrorsAgreeWithTheReference(t *testing.T) {
 	}
 }
 
-// The controls: what others do leaks in the same comparison.
+// Controls: other maskers leak in the same comparison.
 func TestOtherMaskersLeakInTheSameComparison(t *testing.T) {
 	byLength := func(phrases []string) []string {
 		return slices.SortedFunc(slices.Values(phrases), func(a, b string) int { return cmp.Compare(len(b), len(a)) })
@@ -164,7 +164,7 @@ type nopCloser struct{ io.Writer }
 
 func (nopCloser) Close() error { return nil }
 
-// stacked masks one phrase as the runner of GitLab does: where the phrase breaks off, it begins anew with the byte at hand.
+// stacked masks one phrase as the runner of GitLab does: where a phrase breaks off, it starts again at the current byte.
 type stacked struct {
 	next    io.WriteCloser
 	phrase  string

@@ -9,10 +9,10 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/search"
 )
 
-// maxAtOnce is how many bytes are masked at once. It bounds the memory for a Write of any length.
+// maxAtOnce is how many bytes are masked in one step. It bounds the memory that a long Write takes.
 const maxAtOnce = 32 << 10
 
-// writer shows nothing of the stream in a dump.
+// writer hides the stream from dumps behind a func.
 type writer struct {
 	write func(p []byte, last bool) (int, error)
 }
@@ -24,7 +24,7 @@ func (w *writer) Close() error {
 	return err
 }
 
-// stream masks what is written to it, and writes that to next.
+// stream masks the text that is written to it, and writes the result to next.
 type stream struct {
 	next  io.Writer
 	known *memory
@@ -59,7 +59,7 @@ func (s *stream) write(p []byte, last bool) (n int, err error) {
 	return n, s.err
 }
 
-// pass writes p to next, if there is something to write.
+// pass writes p to next, unless it is empty.
 func (s *stream) pass(p []byte, marks int) error {
 	s.known.count(marks)
 	if len(p) == 0 {

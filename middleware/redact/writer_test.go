@@ -17,8 +17,8 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// more reports whether got shows more than whole, beside the few bits in the characters of base64 around each value: they may
-// have been passed on before.
+// more reports whether got shows more than whole. It allows the characters of base64 around each value, which contain a few of its bits and
+// may have been written before.
 func more(got, whole string) bool {
 	const around = 2
 	return left(got) > left(whole)+around*strings.Count(whole, mark) || !strings.Contains(got, mark)
@@ -75,11 +75,11 @@ func TestTheWriterMasksWhereverTwoWritesCut(t *testing.T) {
 			}
 		}
 		is := is.New(t)
-		is.True(left(whole) < len(text)/2) // the control: most of it is secret
+		is.True(left(whole) < len(text)/2) // control: most of it is secret
 	}
 }
 
-// flushed returns what a Writer of r has passed on of each line when the line was written.
+// flushed returns the output of a Writer of r after each line.
 func flushed(t *testing.T, r *redact.Redactor, lines ...string) (all []string) {
 	t.Helper()
 	is := is.New(t)
@@ -96,7 +96,7 @@ func flushed(t *testing.T, r *redact.Redactor, lines ...string) (all []string) {
 	return all
 }
 
-// A line that ends in LF is passed on at once: somebody waits for it.
+// A line that ends in LF is written at once: a reader may wait for it.
 func TestALineIsPassedOnAtOnce(t *testing.T) {
 	lines := []string{
 		plainLine, nestedLine, accessLine, "\n", "a\n", "a\r\n", "\t\n", "100%\n",
@@ -104,7 +104,7 @@ func TestALineIsPassedOnAtOnce(t *testing.T) {
 		"%4\n", `"` + "\n", `''` + "\n", strings.Repeat("A", 39) + "\n",
 		strings.Repeat(`\`, 99) + "\n", strings.Repeat("%25", 99) + "\n", strings.Repeat("a-1\n", 3000), `{"k":"v"}` + "\n",
 	}
-	// Those with LF, CR and others in their first bytes could hold back most lines.
+	// Values with LF, CR and similar bytes at their beginning could hold back most lines.
 	edges := []string{"x\nyz-12345", "ab\r\ncd-12345", "#\n2\n3\n4\n5\n6\n", "~\nabc-12345", "{\n\"k\":\"value-123\"}", "é\n-1234567"}
 	for name, known := range map[string][]string{
 		"no values": nil, "1,000 values": randomValues(1000), "with LF": edges, "all": slices.Concat(randomValues(1000), edges),
@@ -117,7 +117,7 @@ func TestALineIsPassedOnAtOnce(t *testing.T) {
 	}
 }
 
-// Unless the line ends in what is truly the beginning of a value.
+// A line is held back if its end is the beginning of a value.
 func TestALineThatEndsInTheBeginningOfAValueIsHeld(t *testing.T) {
 	is := is.New(t)
 	r := knowing("x-1\nsecond-line-2\nthird-line-3")
@@ -137,10 +137,10 @@ func TestTheWriterHoldsBackNoMoreThanItMust(t *testing.T) {
 		[]string{
 			"a line\n", "a ", "secrets\n", mark + "\n", "", "", "", mark + "\n", "", mark + ".", "", "%73ecret%2D1%2G\n", "100", "% done",
 		})
-	is.Equal(streamed(t, r, "x secret-1", "/"), "x secret-1/") // what was begun and is no value
+	is.Equal(streamed(t, r, "x secret-1", "/"), "x secret-1/") // a beginning that turned out to be no value
 }
 
-// What may go on as wrapped base64 in the next line is held back only from where a value may begin.
+// A line of base64 that may continue in the next line is held back only from where a value may begin.
 func TestALongLineOfBase64(t *testing.T) {
 	is := is.New(t)
 	long := strings.Repeat("QUJD", 19)
@@ -170,8 +170,8 @@ func TestALongWriteTakesBoundedMemory(t *testing.T) {
 	is.Equal(r.Stats().Masked, uint64(50_000))
 }
 
-// What lies side by side is one mark, also where a part of it was passed on before.
-func TestMarksSideBySideAreOneAcrossWrites(t *testing.T) {
+// Adjacent marks become one, even if the first was written before.
+func TestAdjacentMarksBecomeOneAcrossWrites(t *testing.T) {
 	is := is.New(t)
 	r := knowing("first-1-value", "second-2-value-and-more", "2-value-and")
 	const text = "first-1-valuesecond-2-value-and-more."
@@ -180,8 +180,8 @@ func TestMarksSideBySideAreOneAcrossWrites(t *testing.T) {
 	}
 }
 
-// What is held back is bounded, too, whatever is written.
-func TestWhatIsHeldBackIsBounded(t *testing.T) {
+// The text that is held back is bounded for any input.
+func TestTheTextHeldBackIsBounded(t *testing.T) {
 	r := knowing("start-1 "+strings.Repeat("a", 10_000)+" end-1", `x"y'z-12345`, "%%%%%%%%1a", `\\\\\\\\1a`)
 	for _, piece := range []string{
 		"a", `\`, `\\`, "%", "%25", "&", "&amp;", `\u005c`, "%5c", `"`, "''", "\r", "A", "&#0000000000", "%2525252525",
@@ -214,8 +214,8 @@ func TestALineDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// A value that becomes known applies from then on, and to what is held back.
-func TestAValueLearnedInTheMiddleOfAStream(t *testing.T) {
+// A new value is masked from then on, and in the text that is held back.
+func TestANewValueInTheMiddleOfAStream(t *testing.T) {
 	is := is.New(t)
 	r := redact.New()
 	var b strings.Builder
@@ -229,7 +229,7 @@ func TestAValueLearnedInTheMiddleOfAStream(t *testing.T) {
 	seen := func() string { defer b.Reset(); return b.String() }
 
 	write("first Value-1 ")
-	is.Equal(seen(), "first Value-1 ") // nothing is known
+	is.Equal(seen(), "first Value-1 ") // no value yet
 	l.value("long", "Value-1 second-Value-2 and more")
 	write("first Value-1 sec")
 	is.Equal(seen(), "first ")
@@ -237,7 +237,7 @@ func TestAValueLearnedInTheMiddleOfAStream(t *testing.T) {
 	write("ond-Value-2.")
 	is.Equal(seen(), "Value-1 [REDACTED].")
 	write("Value-1 sec")
-	l.value("other", "lue-1 se") // all of it is held
+	l.value("other", "lue-1 se") // all of it is held back
 	write(" ")
 	is.Equal(seen(), "Va[REDACTED]c ")
 	write("Value-1 sec")
@@ -246,8 +246,8 @@ func TestAValueLearnedInTheMiddleOfAStream(t *testing.T) {
 	is.Equal(seen(), "[REDACTED]")
 }
 
-// A value that rotates away while its beginning is held back may show or not, but nothing is lost.
-func TestAValueForgottenInTheMiddleOfAStream(t *testing.T) {
+// A value may be dropped while its beginning is held back. It may show or not, but no other text is lost.
+func TestAValueDroppedInTheMiddleOfAStream(t *testing.T) {
 	for cut := 1; cut < len(canary); cut++ {
 		is := is.New(t)
 		r := redact.New()
@@ -282,7 +282,7 @@ func TestErrorsOfTheNextWriter(t *testing.T) {
 			calls := 0
 			w := knowing("secret-1/3").Writer(writerFunc(func(p []byte) (int, error) { calls++; return c.next(p) }))
 			n, err := io.WriteString(w, "secret")
-			is.NoErr(err) // it is held
+			is.NoErr(err) // held back
 			is.Equal(n, 6)
 			n, err = io.WriteString(w, " and more")
 			is.True(errors.Is(err, c.want))
@@ -328,9 +328,9 @@ func TestCloseOfTheWriter(t *testing.T) {
 	is.Equal(next.String(), "x ")
 	for range 2 {
 		is.NoErr(w.Close())
-		is.Equal(next.String(), "x secret") // what was begun and is no value
+		is.Equal(next.String(), "x secret") // a beginning that turned out to be no value
 	}
-	is.Equal(next.closed, 0) // it is the caller's
+	is.Equal(next.closed, 0) // the caller closes it
 	n, err := io.WriteString(w, "more")
 	is.True(errors.Is(err, fs.ErrClosed))
 	is.Equal(n, 0)
@@ -373,7 +373,7 @@ func TestTheWriterIsSafeForConcurrentUse(t *testing.T) {
 	secretstest.AssertNoLeak(t, canary, b.String(), r, w)
 }
 
-// next may ask the Redactor for something while it is written to: a log that fetches a secret.
+// The next writer may use the Redactor during a Write, such as a log that fetches a secret.
 func TestTheNextWriterMayUseTheRedactor(t *testing.T) {
 	is := is.New(t)
 	r := redact.New()

@@ -15,7 +15,7 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// hitKeys are a power of two.
+// hitKeys is a power of two.
 const hitKeys = 1024
 
 func hitClient(b *testing.B, opts ...secrets.Option) (client *secrets.Client, keys []string) {
@@ -31,7 +31,7 @@ func hitClient(b *testing.B, opts ...secrets.Option) (client *secrets.Client, ke
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = client.Close() })
-	for range 2 { // the first is a miss, the second is remembered
+	for range 2 { // the first is a miss, the second makes memos
 		for _, key := range keys {
 			if _, err := client.Get(b.Context(), key); err != nil {
 				b.Fatal(err)
@@ -41,8 +41,8 @@ func hitClient(b *testing.B, opts ...secrets.Option) (client *secrets.Client, ke
 	return client, keys
 }
 
-// hitWays are the clients to compare: no layer of tracing, spans, spans and metrics, and the counting of hits alone, which
-// is all that metrics add to a hit.
+// hitWays has the clients to compare: without tracing, with spans, with spans and metrics, and with the counting of hits, which is all that
+// metrics add to a hit.
 func hitWays() []struct {
 	name string
 	opts func() []secrets.Option
@@ -102,7 +102,7 @@ func BenchmarkHitParallel(b *testing.B) {
 	}
 }
 
-// BenchmarkFetch is a fetch from a backend that answers at once: what spans and metrics cost where they are made.
+// BenchmarkFetch measures the cost of spans and metrics, with a backend that answers at once.
 func BenchmarkFetch(b *testing.B) {
 	for _, way := range hitWays()[:3] {
 		b.Run(way.name, func(b *testing.B) {
@@ -118,7 +118,7 @@ func BenchmarkFetch(b *testing.B) {
 	}
 }
 
-// TestHitAllocatesNothing holds a hit to no allocation, with spans and metrics.
+// A hit does not allocate, with spans and metrics.
 func TestHitAllocatesNothing(t *testing.T) {
 	o := newTelemetry(t)
 	client := open(t, secretstest.NewBackend(map[string]string{"db": "x"}), middleware.Standard(),

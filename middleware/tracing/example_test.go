@@ -17,7 +17,8 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-func Example() {
+// Three reads are one fetch, with a span, and two hits, which only metrics count.
+func ExampleNew() {
 	ctx := context.Background()
 	// A real program has exporters here that send to a collector.
 	exporter, reader := tracetest.NewInMemoryExporter(), sdkmetric.NewManualReader()

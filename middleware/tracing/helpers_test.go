@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// telemetry keeps what is exported.
+// telemetry keeps the exported spans and metrics.
 type telemetry struct {
 	t        *testing.T
 	exporter *tracetest.InMemoryExporter
@@ -58,7 +58,7 @@ func (o *telemetry) fetches() tracetest.SpanStubs {
 	})
 }
 
-// one returns the one span of a fetch that there is, and forgets it.
+// one returns the only span of a fetch, and removes it.
 func (o *telemetry) one() tracetest.SpanStub {
 	o.t.Helper()
 	spans := o.fetches()
@@ -85,7 +85,7 @@ func (o *telemetry) collect() map[string]metricdata.Metrics {
 	return all
 }
 
-// sums returns the figures of the cache before backend that are not 0, by the last part of their names.
+// sums returns the figures of backend's cache that are not 0, by the last part of their names.
 func (o *telemetry) sums(backend string) map[string]int64 {
 	o.t.Helper()
 	const prefix = "secrets.cache."
@@ -126,7 +126,7 @@ func open(t *testing.T, backend secrets.Backend, opts ...secrets.Option) *secret
 	return client
 }
 
-// links returns the spans that s is linked to, by why.
+// links returns the spans that s is linked to, by secrets.link.
 func links(s tracetest.SpanStub) map[string][]trace.SpanID {
 	all := make(map[string][]trace.SpanID)
 	for _, l := range s.Links {

@@ -9,16 +9,16 @@ import (
 )
 
 const (
-	// maxHold is for how long a tracer or meter may hold up a fetch. An exporter that waits for a collector may block far longer.
+	// maxHold is how long a tracer or meter may delay a fetch. An exporter that waits for a collector may block much longer.
 	maxHold = 100 * time.Millisecond
-	// maxBlocked bounds the goroutines of calls that do not return. While there are as many, no fetch begins a span.
+	// maxBlocked bounds the goroutines of calls that do not return. At the limit, fetches have no spans.
 	maxBlocked = 256
 )
 
-// hold runs f, which calls a tracer or meter, on a goroutine of its own, and waits for it for maxHold at the most. So one that
-// blocks, or reads a secret through the same client, holds up nobody for long. A panic of f is recovered.
+// hold runs f, which calls a tracer or meter, on a goroutine of its own, and waits for at most maxHold. A tracer may block, or read a
+// secret through the same Client. A panic of f is recovered.
 func (t *Tracing) hold(f func()) {
-	var over atomic.Bool // f has returned, or is not waited for any more, whichever is first
+	var over atomic.Bool // f has returned or timed out
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -26,7 +26,7 @@ func (t *Tracing) hold(f func()) {
 			if over.Swap(true) {
 				t.blocked.Add(-1)
 			}
-			_ = recover() //nolint:errcheck // it must cost nobody the secret
+			_ = recover() //nolint:errcheck // a faulty tracer must not fail the fetch
 		}()
 		f()
 	}()
@@ -41,15 +41,15 @@ func (t *Tracing) hold(f func()) {
 	}
 }
 
-// startSpan starts a span with ctx. If that takes long, or panics, the fetch goes on without one.
+// startSpan starts a span with ctx. If that times out or panics, it returns ctx and a span that does nothing.
 func (t *Tracing) startSpan(ctx context.Context, opts []trace.SpanStartOption) (context.Context, trace.Span) {
 	var (
 		inner context.Context
 		span  trace.Span
-		over  atomic.Bool // the span has started, or is not waited for any more, whichever is first
+		over  atomic.Bool // the start has ended or timed out
 	)
 	if t.blocked.Load() >= maxBlocked {
-		return ctx, nothing()
+		return ctx, noSpan()
 	}
 	t.hold(func() {
 		inner, span = t.tracer.Start(ctx, "secrets.fetch", opts...) //nolint:fatcontext // the function is called once
@@ -60,8 +60,8 @@ func (t *Tracing) startSpan(ctx context.Context, opts []trace.SpanStartOption) (
 	if over.Swap(true) && span != nil {
 		return inner, span
 	}
-	return ctx, nothing()
+	return ctx, noSpan()
 }
 
-// nothing returns a span that does nothing.
-func nothing() trace.Span { return trace.SpanFromContext(context.Background()) }
+// noSpan returns a span that does nothing.
+func noSpan() trace.Span { return trace.SpanFromContext(context.Background()) }

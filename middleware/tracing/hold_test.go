@@ -23,7 +23,7 @@ func (p processor) OnEnd(sdk.ReadOnlySpan)                     { p.onEnd() }
 func (processor) Shutdown(context.Context) error               { return nil }
 func (processor) ForceFlush(context.Context) error             { return nil }
 
-func TestTracerHoldsUpNobody(t *testing.T) {
+func TestABlockingTracerDelaysAFetchBriefly(t *testing.T) {
 	nothing := func() {}
 	for _, tc := range []struct {
 		name   string
@@ -31,7 +31,7 @@ func TestTracerHoldsUpNobody(t *testing.T) {
 		make   func(client **secrets.Client, release <-chan struct{}) processor
 		atMost time.Duration
 	}{
-		{"quick", nil, func(**secrets.Client, <-chan struct{}) processor { return processor{nothing, nothing} }, 0}, // the control
+		{"quick", nil, func(**secrets.Client, <-chan struct{}) processor { return processor{nothing, nothing} }, 0}, // control
 		{"blocks at the start", nil, func(_ **secrets.Client, release <-chan struct{}) processor {
 			return processor{func() { <-release }, nothing}
 		}, 100 * time.Millisecond},
@@ -48,7 +48,7 @@ func TestTracerHoldsUpNobody(t *testing.T) {
 	} {
 		for name, opts := range map[string][]secrets.Option{"alone": nil, "standard": {middleware.Standard()}} {
 			if name == "alone" && tc.name == "reads the same secret" {
-				continue // each of its reads is a fetch of its own, without an end
+				continue // without a cache, its reads would be fetches without an end
 			}
 			t.Run(tc.name+", "+name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {

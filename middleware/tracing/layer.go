@@ -17,7 +17,7 @@ import (
 // maxLinks bounds the links of a span. It is the default limit of OpenTelemetry.
 const maxLinks = 128
 
-// layer makes a span of each fetch from one backend.
+// layer makes a span for each fetch from one backend.
 type layer struct {
 	tracing   *Tracing
 	next      secrets.Fetcher
@@ -26,7 +26,7 @@ type layer struct {
 	durations *durations              // nil without metrics
 }
 
-// Fetch asks next within a span.
+// Fetch fetches ref from next within a span.
 func (l *layer) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 	began, fetch := time.Now(), fetchctx.Of(ctx)
 	inner, span := l.begin(ctx, fetch, ref)
@@ -34,8 +34,8 @@ func (l *layer) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, err
 		fetch.Origin = new(fetchctx.Origin)
 		inner = fetchctx.With(inner, fetch)
 	}
-	// A panic of what is below, or the end of the goroutine, is for others to deal with. It must not be recovered here, and not by a
-	// span either, which would record its text: span.End must not be deferred itself.
+	// A panic below, or runtime.Goexit, is handled by other layers: do not recover it here. span.End must not be deferred directly: it
+	// would recover a panic and record its text.
 	result := unknown
 	defer func() { l.tracing.hold(func() { l.end(ctx, inner, span, fetch, result, began) }) }()
 	secret, err := l.next.Fetch(inner, ref)
@@ -43,10 +43,10 @@ func (l *layer) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, err
 	return secret, err
 }
 
-// isRoot reports whether the span of fetch is the root of a trace of its own, since no caller may be waiting for it.
+// isRoot reports whether the span of fetch is the root of a new trace, since the fetch may have no waiting caller.
 func isRoot(fetch fetchctx.Fetch) bool { return fetch.Background || fetch.Probe }
 
-// begin returns a span of the fetch of ref and the context to go on with.
+// begin starts a span for the fetch of ref, and returns its context.
 func (l *layer) begin(ctx context.Context, fetch fetchctx.Fetch, ref secrets.Ref) (context.Context, trace.Span) {
 	opts := slices.Clip(l.start)
 	if isRoot(fetch) {
@@ -74,7 +74,7 @@ func (l *layer) begin(ctx context.Context, fetch fetchctx.Fetch, ref secrets.Ref
 	return l.tracing.startSpan(ctx, opts)
 }
 
-// end ends span with the outcome result. The caller of the fetch has ctx, and inner has the span.
+// end ends span with the outcome result. ctx is the context of the caller, and inner the one with the span.
 func (l *layer) end(
 	ctx, inner context.Context, span trace.Span, fetch fetchctx.Fetch, result outcome, began time.Time,
 ) {
@@ -87,7 +87,7 @@ func (l *layer) end(
 	span.End()
 }
 
-// describe notes in span what the fetch of the caller with ctx has come to.
+// describe records the result of a fetch in span. ctx is the context of the caller.
 func (l *layer) describe(ctx context.Context, span trace.Span, fetch fetchctx.Fetch, result outcome) {
 	if result == ok {
 		span.SetAttributes(l.succeeded...)
@@ -100,7 +100,7 @@ func (l *layer) describe(ctx context.Context, span trace.Span, fetch fetchctx.Fe
 	if waiters := fetch.Flight.Joined(); len(waiters) > 0 {
 		first, room := trace.SpanContextFromContext(ctx), maxLinks
 		if isRoot(fetch) && first.IsValid() {
-			room-- // past the limit the SDK drops the first link, which is the cause
+			room-- // past the limit, the SDK would drop the first link, which is the cause
 		}
 		linkWaiters(span, first, waiters, room)
 	}
@@ -109,10 +109,10 @@ func (l *layer) describe(ctx context.Context, span trace.Span, fetch fetchctx.Fe
 	}
 }
 
-// linkWaiters links the spans of the callers that wait for the fetch beside the first one, each once. It does so at the end of the
-// span, on the goroutine of the fetch: a tracer must not hold up those callers.
+// linkWaiters links span to the spans of the other callers that wait for the fetch, each once. It runs at the end of the span, on the
+// goroutine of the fetch: a tracer must not delay those callers.
 func linkWaiters(span trace.Span, first trace.SpanContext, waiters []context.Context, room int) {
-	linked := map[spanID]bool{idOf(first): true} // the first needs none: its span is the parent, or the cause
+	linked := map[spanID]bool{idOf(first): true} // the first caller needs no link: its span is the parent, or the cause
 	for _, caller := range waiters {
 		waiter := trace.SpanContextFromContext(caller)
 		if !waiter.IsValid() || linked[idOf(waiter)] {
@@ -139,8 +139,8 @@ func link(to trace.SpanContext, why string) trace.Link {
 
 var _ secrets.Fetcher = (*layer)(nil)
 
-// durations are the options to record the duration of a fetch, by its outcome. They are made once, since making them costs
-// more than recording does.
+// durations are the options for recording the duration of a fetch, by outcome. They are made once, since making them costs more than
+// recording.
 type durations [outcomes][]metric.RecordOption
 
 func durationOptions(backend attribute.KeyValue) *durations {

@@ -19,23 +19,23 @@ type metrics struct {
 	counters []counter
 	levels   []level
 
-	mu     sync.Mutex         // held while a callback is registered, so that no callback may take it
-	groups map[string]*series // by the name of the backend; none is ever removed
+	mu     sync.Mutex         // held while a callback is registered: callbacks must not take it
+	groups map[string]*series // by name of the backend; never removed
 }
 
-// counter is an instrument for a figure that only grows.
+// counter is an instrument for a figure that never decreases.
 type counter struct {
 	instrument metric.Int64ObservableCounter
 	read       func(s secrets.CacheStats) uint64
 }
 
-// level is an instrument for a figure that goes up and down. It is no gauge, since those of several caches can be summed.
+// level is an instrument for a figure that goes up and down. It is not a gauge: levels of several caches can be summed.
 type level struct {
 	instrument metric.Int64ObservableUpDownCounter
 	read       func(f figures) int
 }
 
-// figures are what can be seen of one cache or several.
+// figures are the sums of one cache or several.
 type figures struct {
 	secrets.CacheStats
 
@@ -62,14 +62,14 @@ func newMetrics(meter metric.Meter) (*metrics, error) {
 		read                    func(s secrets.CacheStats) uint64
 	}{
 		{"hits", "{hit}", "Answers with a fresh value from memory.", func(s secrets.CacheStats) uint64 { return s.Hits }},
-		{"misses", "{miss}", "Questions that memory could not answer.", func(s secrets.CacheStats) uint64 { return s.Misses }},
+		{"misses", "{miss}", "Reads that memory could not answer.", func(s secrets.CacheStats) uint64 { return s.Misses }},
 		{"stale", "{answer}", "Answers with a value past its TTL.", func(s secrets.CacheStats) uint64 { return s.Stale }},
-		{"negative_hits", "{hit}", "Answers with a remembered not-found.", func(s secrets.CacheStats) uint64 { return s.NegativeHits }},
+		{"negative_hits", "{hit}", "Answers with a cached not-found.", func(s secrets.CacheStats) uint64 { return s.NegativeHits }},
 		{
-			"backed_off", "{answer}", "Failures without a fetch, in the back-off after an outage.",
+			"backed_off", "{answer}", "Failures without a fetch, in a back-off or while the circuit breaker is open.",
 			func(s secrets.CacheStats) uint64 { return s.BackedOff },
 		},
-		{"evictions", "{eviction}", "Values that went because the cache was full.", func(s secrets.CacheStats) uint64 { return s.Evictions }},
+		{"evictions", "{eviction}", "Values evicted because the cache was full.", func(s secrets.CacheStats) uint64 { return s.Evictions }},
 	} {
 		instrument, err := meter.Int64ObservableCounter("secrets.cache."+c.name, metric.WithUnit(c.unit), metric.WithDescription(c.description))
 		check(err)
@@ -81,7 +81,7 @@ func newMetrics(meter metric.Meter) (*metrics, error) {
 	}{
 		{"cache.entries", "{entry}", "Values in memory.", func(f figures) int { return f.Entries }},
 		{
-			"cache.backing_off", "{document}", "Documents that are not asked for at present, since the backend was unavailable.",
+			"cache.backing_off", "{document}", "Documents that are not fetched at present, since the backend was unavailable.",
 			func(f figures) int { return f.backingOff },
 		},
 		{
@@ -97,16 +97,16 @@ func newMetrics(meter metric.Meter) (*metrics, error) {
 	return m, errors.Join(faults...)
 }
 
-// series is the caches before backends of one name. They are one series of each metric. What they have counted stays when
-// they close, since a counter must not fall. The series goes on without any cache too: an SDK forgets one that has paused,
-// and for a delta would then report all of it once more.
+// series is the caches of all backends with one name. They share one series of each metric. Their counts stay when they close, since a
+// counter must not decrease. The series goes on even without a cache: an SDK that computes deltas drops a series that has paused, and would
+// then report all of it again.
 type series struct {
 	mu     sync.Mutex
 	caches map[secrets.CacheMonitor]struct{}
 	past   secrets.CacheStats // of caches that were closed
 }
 
-// observe adds cache, of the backend with that name, to those that are observed. stop ends that, and holds the cache no longer.
+// observe adds cache to the series of the backend with that name. stop removes it and releases the cache.
 func (m *metrics) observe(backend string, cache secrets.CacheMonitor) (stop func(), err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -124,7 +124,7 @@ func (m *metrics) observe(backend string, cache secrets.CacheMonitor) (stop func
 	return func() { g.drop(cache) }, nil
 }
 
-// register makes the meter ask for the figures of g, from now on.
+// register makes the meter collect the figures of g from now on.
 func (m *metrics) register(backend string, g *series) error {
 	attributes := metric.WithAttributeSet(attribute.NewSet(attribute.String(keyBackend, backend)))
 	all := make([]metric.Observable, 0, len(m.counters)+len(m.levels))

@@ -99,9 +99,9 @@ func TestFiguresOfTheCache(t *testing.T) {
 
 		backend.Fail(secrets.ErrUnavailable)
 		time.Sleep(2 * time.Minute)
-		get("c") // asks, and is stale
-		get("c") // is stale at once
-		get("x") // asks
+		get("c") // fetches, and gets the stale value
+		get("c") // stale at once
+		get("x") // fetches
 		get("x") // fails at once
 		is.Equal(o.sums("fake"), sums{
 			"misses": 6, "entries": 2, "hits": 5, "negative_hits": 1, "evictions": 1, "stale": 2, "backed_off": 1, "backing_off": 2,
@@ -130,8 +130,7 @@ func TestFiguresOfTheCache(t *testing.T) {
 	})
 }
 
-// An outage of a backend is three fetches in a row that find it unavailable, whatever documents they are for, and ends with
-// any other answer of it.
+// An outage begins with three fetches in a row that find the backend unavailable, for any documents. It ends with any other answer.
 func TestOutages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -153,17 +152,17 @@ func TestOutages(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		_, _ = client.Get(ctx, "e") // says nothing of the backend
+		_, _ = client.Get(ctx, "e") // no answer of the backend
 		is.Equal(outages(), int64(1))
 		backend.Recover()
 		_, err := client.Get(t.Context(), "none")
-		is.True(errors.Is(err, secrets.ErrUnavailable)) // at once: it is not time for a probe
+		is.True(errors.Is(err, secrets.ErrUnavailable)) // at once: no probe is due
 		is.Equal(outages(), int64(1))
 		time.Sleep(time.Second)
 		_, err = client.Get(t.Context(), "none") // an answer
 		is.True(errors.Is(err, secrets.ErrNotFound))
 		is.Equal(outages(), int64(0))
-		is.Equal(backend.Calls(), 4) // three to begin it, and the probe
+		is.Equal(backend.Calls(), 4) // three that begin the outage, and the probe
 	})
 }
 
@@ -177,7 +176,7 @@ func (m *monitor) BackingOff() int { return 2 }
 func (m *monitor) Outage() bool    { return true }
 func (m *monitor) CountHits()      { m.hits += 100 }
 
-// What a cache has counted stays when its observation ends, and is counted once.
+// The counts of a cache stay when its observation ends, and are counted once.
 func TestObserveUntilStop(t *testing.T) {
 	is := is.New(t)
 	o := newTelemetry(t)
@@ -187,7 +186,7 @@ func TestObserveUntilStop(t *testing.T) {
 	is.NoErr(err)
 	stopTwo, err := layer.Observe(secrets.Info{Name: "fake"}, two)
 	is.NoErr(err)
-	is.Equal(o.sums("fake"), sums{"hits": 211, "entries": 6, "backing_off": 4}) // both were made to count
+	is.Equal(o.sums("fake"), sums{"hits": 211, "entries": 6, "backing_off": 4}) // both caches count hits
 	stopOne()
 	stopOne()
 	one.hits = 5000
@@ -202,7 +201,7 @@ func TestObserveUntilStop(t *testing.T) {
 	is.Equal(one.hits, uint64(5000))
 }
 
-// One Tracing and one cache serve two Clients of two backends each; the figures of each backend are its own.
+// One Tracing and one cache serve two Clients with two backends each. Each backend has figures of its own.
 func TestSharedBetweenClients(t *testing.T) {
 	is := is.New(t)
 	o := newTelemetry(t)
@@ -227,20 +226,20 @@ func TestSharedBetweenClients(t *testing.T) {
 	is.Equal(o.sums("local"), sums{}) // it has no cache
 
 	is.NoErr(one.Close())
-	is.Equal(o.sums("second"), sums{"misses": 2, "entries": 1, "hits": 1}) // a counter does not fall
+	is.Equal(o.sums("second"), sums{"misses": 2, "entries": 1, "hits": 1}) // a counter does not decrease
 	get(two)
 	is.Equal(o.sums("second"), sums{"misses": 2, "entries": 1, "hits": 2})
 	is.NoErr(two.Close())
 	is.Equal(o.sums("second"), sums{"misses": 2, "hits": 2})
 	is.Equal(memory.Stats().Hits, uint64(2))
 
-	three := newClient() // the layer lives on
+	three := newClient() // the layer is used further
 	get(three)
 	is.Equal(o.sums("second"), sums{"misses": 3, "entries": 1, "hits": 2})
 }
 
-// A program that reloads its configuration replaces its Clients, with or without a collection in between. No counter falls,
-// and none is reported twice.
+// A program that reloads its configuration replaces its Clients, with or without a collection in between. No counter decreases, and no
+// count is reported twice.
 func TestCountersGoOnAfterReloads(t *testing.T) {
 	for _, way := range []struct {
 		name        string
@@ -263,7 +262,7 @@ func TestCountersGoOnAfterReloads(t *testing.T) {
 						return got
 					}
 					for name, n := range got {
-						is.True(n > 0 || name == "entries") // a counter does not fall
+						is.True(n > 0 || name == "entries") // a counter does not decrease
 						if total[name] += n; total[name] == 0 {
 							delete(total, name)
 						}
@@ -285,7 +284,7 @@ func TestCountersGoOnAfterReloads(t *testing.T) {
 				get(two, 21)
 				is.Equal(collect(), sums{"misses": 2, "entries": 2, "hits": 120})
 				for reload := range int64(2) {
-					get(one, 1) // is in no collection before the end of the Client
+					get(one, 1) // the Client ends before the next collection
 					hits := 120 + reload*11 + 1
 					is.NoErr(one.Close())
 					is.NoErr(two.Close())
@@ -338,7 +337,7 @@ func TestCollectWhileClientsComeAndGo(t *testing.T) {
 	is.Equal(o.sums("fake"), sums{"misses": 200, "hits": 400})
 }
 
-// Without a meter provider, nobody counts hits.
+// Without a meter provider, hits are not counted.
 func TestHitsAreCountedOnRequest(t *testing.T) {
 	is := is.New(t)
 	for _, opts := range [][]tracing.Option{nil, {tracing.WithMeterProvider(metricnoop.NewMeterProvider())}} {
@@ -353,7 +352,7 @@ func TestHitsAreCountedOnRequest(t *testing.T) {
 	}
 }
 
-// broken is a meter provider whose meters refuse.
+// broken is a meter provider whose meters return errors.
 type broken struct {
 	metricnoop.MeterProvider
 

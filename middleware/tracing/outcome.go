@@ -9,7 +9,7 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// The names of attributes. error.type is one of the semantic conventions of OpenTelemetry.
+// The names of attributes. error.type is from the semantic conventions of OpenTelemetry.
 const (
 	keyBackend    = "secrets.backend"
 	keyOutcome    = "secrets.outcome"
@@ -22,7 +22,7 @@ const (
 	keyLink       = "secrets.link"
 )
 
-// outcome is how a fetch ended. The failures stand before all others.
+// outcome is how a fetch ended. Those that are errors of a span come first.
 type outcome int
 
 const (
@@ -44,8 +44,7 @@ const (
 	outcomes = iota
 )
 
-// failed reports whether o is an error of a span. That there is no such secret is an answer, and whoever gives up or
-// closes knows that.
+// failed reports whether o is an error of a span. A not-found is an answer, and the program itself causes closed and canceled.
 func (o outcome) failed() bool { return o < closed }
 
 func (o outcome) String() string {
@@ -66,10 +65,10 @@ func (o outcome) String() string {
 	}[o]
 }
 
-// description is the text of a status.
+// description returns the text of a span's status.
 func (o outcome) description() string { return strings.ReplaceAll(o.String(), "_", " ") }
 
-// attributes are those that say that a fetch ended in o.
+// attributes returns the attributes of a fetch with the outcome o.
 func (o outcome) attributes() []attribute.KeyValue {
 	all := []attribute.KeyValue{attribute.String(keyOutcome, o.String())}
 	if o.failed() {
@@ -78,9 +77,9 @@ func (o outcome) attributes() []attribute.KeyValue {
 	return all
 }
 
-// outcomeOf returns how a fetch with ctx ended that returned secret and err. Of err nothing but the class is looked at.
+// outcomeOf returns the outcome of a fetch with ctx that returned secret and err. It uses only the class of err.
 //
-//nolint:errorlint // The very error of the callers' own context is meant, which arrives as it is.
+//nolint:errorlint // Only the unwrapped error of the callers' own context counts.
 func outcomeOf(ctx context.Context, secret secrets.Secret, err error) outcome {
 	switch {
 	case err == nil && secret.IsZero():

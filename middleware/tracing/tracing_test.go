@@ -59,7 +59,7 @@ func TestFetch(t *testing.T) {
 	is.Equal(o.one().Name, "secrets.fetch")
 }
 
-// A GetMany makes a span for each document, which tells how many were asked for in the call that answered it.
+// A GetMany makes a span for each document, with the number of documents in its call of the backend.
 func TestFetchesOfABatch(t *testing.T) {
 	for name, layers := range map[string][]secrets.Option{"alone": nil, "with all layers": {middleware.Standard(cache.WithSize(100))}} {
 		t.Run(name, func(t *testing.T) {
@@ -123,10 +123,10 @@ func testFetchesOfABatch(t *testing.T, layers []secrets.Option) {
 	}
 	is.Equal(get("v", "w"), map[string]attrs{"v": unavailable, "w": unavailable})
 	backend.Recover()
-	is.Equal(len(get()), 0) // nothing was asked
+	is.Equal(len(get()), 0) // no fetch
 }
 
-// Without batches of the server, each document is a call of its own.
+// Without batches, each document is a call of its own.
 func TestFetchesOfAGetManyWithoutBatches(t *testing.T) {
 	is := is.New(t)
 	o := newTelemetry(t)
@@ -141,7 +141,7 @@ func TestFetchesOfAGetManyWithoutBatches(t *testing.T) {
 	}
 }
 
-// classes are all of them, with the name of the outcome and whether it is an error of the span.
+// classes has all classes, with the name of the outcome and whether it is an error of the span.
 var classes = map[error]struct {
 	name   string
 	failed bool
@@ -214,7 +214,7 @@ func TestCallersWhoGiveUp(t *testing.T) {
 			})
 		})
 	}
-	// The end of the Client is none of the callers' doing, and the timeout is the backend's.
+	// The end of the Client gives closed. The timeout of the fetch gives unavailable.
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		o := newTelemetry(t)
@@ -289,7 +289,7 @@ func TestLinksAreBounded(t *testing.T) {
 		is.Equal(len(o.one().Links), 128)
 
 		time.Sleep(99*time.Second - 500*time.Millisecond)
-		cause := get() // a renewal, during which the value expires
+		cause := get() // starts a renewal, during which the value expires
 		time.Sleep(time.Second - time.Millisecond)
 		crowd()
 		span := o.one()
@@ -333,9 +333,9 @@ func TestRefreshAheadIsARootOfItsOwn(t *testing.T) {
 		is.Equal(links(span), map[string][]trace.SpanID{"cause": {reader.SpanID()}, "waiter": {waiter.SpanID()}})
 		is.Equal(attributes(span.Attributes)["secrets.background"], true)
 
-		// A renewal past the TTL has a caller who waits, and others who do too.
+		// A renewal past the TTL has a caller that waits, and others that join.
 		time.Sleep(200 * time.Second)
-		backend.SetLatency(900 * time.Millisecond) // they have patience for a second
+		backend.SetLatency(900 * time.Millisecond) // within the second that they wait
 		var first, second trace.SpanContext
 		var wg sync.WaitGroup
 		wg.Go(func() { first = get("db", "other") })
@@ -388,7 +388,7 @@ func TestAttempts(t *testing.T) {
 	})
 }
 
-// A Client within a backend traces for itself: its fetch is a child, and no part of the flight or the GetMany around it.
+// A Client within a backend makes its own spans: its fetch is a child span, and not part of the flight or the GetMany around it.
 func TestClientWithinABackend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -397,7 +397,7 @@ func TestClientWithinABackend(t *testing.T) {
 		tokens := secretstest.NewBackend(map[string]string{"token": "x"}, secretstest.WithName("inner"))
 		tokens.OnCall(func(ctx context.Context, _ []secrets.Ref) error {
 			own := fetchctx.Of(ctx)
-			own.Origin = nil // it is the layer's
+			own.Origin = nil // set by the layer
 			is.Equal(own, fetchctx.Fetch{})
 			return nil
 		})
@@ -447,7 +447,7 @@ func TestFallbackHasASpanForEachBackendAsked(t *testing.T) {
 		is.Equal(spans[i].Parent.SpanID(), caller.SpanID())
 	}
 	is.Equal(spans[0].SpanKind, trace.SpanKindClient)
-	is.Equal(spans[1].SpanKind, trace.SpanKindInternal) // a local backend is no other service
+	is.Equal(spans[1].SpanKind, trace.SpanKindInternal) // a local backend is not a remote service
 }
 
 func TestKeyNames(t *testing.T) {
@@ -474,7 +474,7 @@ func TestKeyNames(t *testing.T) {
 	is.Equal(names, map[any]int{key: 2, "missing?version=2": 1}) // of documents, not of fields
 }
 
-func TestWildBackends(t *testing.T) {
+func TestFaultyBackends(t *testing.T) {
 	for name, act := range map[string]func(){
 		"panic":   func() { panic("a panic that quotes " + canary) },
 		"goexit":  runtime.Goexit,
@@ -524,8 +524,8 @@ func TestWildBackends(t *testing.T) {
 	}
 }
 
-// The control for panics: a layer that ends its span as tutorials do puts their text into it.
-func TestPanicsAreSeen(t *testing.T) {
+// Control for panics: a layer that defers span.End, as tutorials do, records their text.
+func TestADeferredEndRecordsAPanic(t *testing.T) {
 	is := is.New(t)
 	o := newTelemetry(t)
 	naive := secrets.NewBackend(secrets.Info{Name: "naive"}, func(ctx context.Context, _ secrets.Ref) (secrets.Secret, error) {
@@ -540,7 +540,7 @@ func TestPanicsAreSeen(t *testing.T) {
 	is.True(len(secretstest.Leaks(canary, o.one())) > 0)
 }
 
-// Everything that is exported is searched for every value that went by.
+// All exported telemetry is searched for every value that was fetched.
 func TestNothingLeaks(t *testing.T) {
 	is := is.New(t)
 	o := newTelemetry(t)
@@ -563,7 +563,7 @@ func TestNothingLeaks(t *testing.T) {
 		secretstest.AssertNoLeak(t, value, spans, metrics)
 	}
 
-	// The control: a span that says too much is found out.
+	// Control: the search finds a span with a value.
 	_, span := o.spans.Tracer("test").Start(t.Context(), "leaky")
 	span.AddEvent("the password is " + canary)
 	span.End()
@@ -590,14 +590,14 @@ func TestFaults(t *testing.T) {
 		is.True(errors.Is(err, secrets.ErrNotFound))
 	}
 	all := tracing.New(nil, nil, tracing.WithMeterProvider(nil)).Validate().Error()
-	is.Equal(strings.Count(all, "\n"), 2) // every fault is told
+	is.Equal(strings.Count(all, "\n"), 2) // every fault is reported
 
 	_, err := secrets.New(backend, secrets.WithTracing(&tracing.Tracing{}))
 	is.True(err != nil)
 	is.Equal(err.Error(), "tracing: a zero Tracing; make it with tracing.New")
 }
 
-func TestNoGlobals(t *testing.T) {
+func TestGlobalProvidersAreNotUsed(t *testing.T) {
 	is := is.New(t)
 	tracers, meters, propagator := otel.GetTracerProvider(), otel.GetMeterProvider(), otel.GetTextMapPropagator()
 	o := newTelemetry(t)
@@ -610,8 +610,8 @@ func TestNoGlobals(t *testing.T) {
 	is.Equal(len(o.fetches()), 1)
 }
 
-// A sampler that drops spans drops what is below too, and nothing else changes.
-func TestUnsampled(t *testing.T) {
+// A sampler that drops spans drops child spans too. Nothing else changes.
+func TestUnsampledSpans(t *testing.T) {
 	is := is.New(t)
 	o := newTelemetry(t)
 	off := sdktrace.NewTracerProvider(sdktrace.WithSyncer(o.exporter), sdktrace.WithSampler(sdktrace.NeverSample()))
@@ -625,7 +625,7 @@ func TestUnsampled(t *testing.T) {
 	is.Equal(durationsOf(o), map[string]uint64{"fake ok": 1, "fake not_found": 1})
 }
 
-// A probe in an outage is detached from its caller as a renewal is.
+// A probe in an outage is detached from its caller, as a renewal is.
 func TestProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -633,7 +633,7 @@ func TestProbe(t *testing.T) {
 		backend := secretstest.NewBackend(map[string]string{"db": "1", "other": "2"})
 		tokens := secretstest.NewBackend(map[string]string{"token": "x"})
 		tokens.OnCall(func(ctx context.Context, _ []secrets.Ref) error {
-			is.True(!fetchctx.Of(ctx).Probe) // what a backend fetches for itself is none
+			is.True(!fetchctx.Of(ctx).Probe) // a fetch that a backend makes for itself is no probe
 			return nil
 		})
 		inner := open(t, tokens)
@@ -666,7 +666,7 @@ func TestProbe(t *testing.T) {
 		backend.SetLatency(3 * time.Second)
 		get(false) // at once
 		time.Sleep(500 * time.Millisecond)
-		reader := get(false) // after its patience
+		reader := get(false) // after its wait
 		backend.SetLatency(0)
 		_, err := client.Refresh(t.Context(), "other") // ends the outage
 		is.NoErr(err)

@@ -1,70 +1,73 @@
-// Package awstest is AWS Secrets Manager for tests: a server on loopback that speaks the wire protocol of the service, so
-// that the code under test talks to it with the real AWS SDK. It needs nothing but the standard library.
+// Package awstest runs a fake AWS Secrets Manager on loopback. It speaks the wire protocol of the service, so tests use the real AWS SDK.
+// It imports only the standard library.
 //
 //	server := awstest.NewServer(t)
 //	server.Put("prod/db", `{"user":"app","password":"correct horse"}`)
-//	server.Setenv(t) // the SDK's default configuration finds the server, its key pair and region, and nothing else
+//	server.Setenv(t) // the SDK's default configuration finds only this server, its region and its keys
 //	…
-//	server.Put("prod/db", `{"user":"app","password":"battery staple"}`)    // a rotation
-//	server.Deny("GetSecretValue", "prod/db")                              // a revocation
-//	server.Fail("*", awstest.Fault("InternalServiceError", ""))           // an outage
-//	server.FailNext(2, "*", awstest.Fault("ThrottlingException", ""))     // throttling, for two requests
-//	server.Recover()
+//	server.Put("prod/db", `{"user":"app","password":"battery staple"}`) // a rotation
+//	server.Deny("GetSecretValue", "prod/db")                            // a revoked permission
+//	server.Fail("*", awstest.Fault("InternalServiceError", ""))         // an outage
+//	server.FailNext(2, "*", awstest.Fault("ThrottlingException", ""))   // throttling, for two requests
+//	server.Recover()                                                    // the end of Fail and FailNext
 //	…
 //	if server.Count("BatchGetSecretValue") != 5 { … }
 //
-// Without Setenv, an SDK client takes the server's URL as its BaseEndpoint, Credentials as its static credentials, and
-// Region as its region.
+// Without Setenv, pass [Server.URL] to the SDK client as its BaseEndpoint, [Server.Credentials] as static credentials, and [Server.Region]
+// as its region.
 //
-// # What is modelled
+// # What it does
 //
-// The request: POST /, its content type, X-Amz-Target, the body, and Signature Version 4, which is verified: another secret
-// key than that of [Server.Credentials] is an InvalidSignatureException, another key id or session token an
-// UnrecognizedClientException, and [Server.ExpireSession] makes it an ExpiredTokenException.
+// Requests: the server checks POST /, the content type, X-Amz-Target, the body and Signature Version 4. A secret key other than that of
+// [Server.Credentials] fails with InvalidSignatureException, another key id or session token with UnrecognizedClientException. After
+// [Server.ExpireSession], every request fails with ExpiredTokenException.
 //
-// CreateSecret, PutSecretValue, GetSecretValue, BatchGetSecretValue by SecretIdList, DescribeSecret and UpdateSecretVersionStage, which
-// are what readers and a rotation call: names, complete and partial ARNs with their six random characters, versions and the staging
-// labels that move between them, text and binary values, secrets without a value, secrets marked for deletion, pages, the limits of the
-// service model on names, ids, labels, sizes and counts, and idempotency by ClientRequestToken. A failure of the caller has the status
-// 400, not-found included, one of the service 500.
+// Operations: CreateSecret, PutSecretValue, GetSecretValue, BatchGetSecretValue by SecretIdList, DescribeSecret and
+// UpdateSecretVersionStage. These are the ones that readers and a rotation call. They cover:
 //
-// Permissions as far as a client sees them: of a whole operation and of single secrets, by [Server.Deny].
-// BatchGetSecretValue needs its own, and GetSecretValue of each secret, whose denial stands in Errors.
+//   - names, and complete and partial ARNs with their six random characters;
+//   - versions, and the staging labels that move between them;
+//   - text and binary values, secrets without a value, and secrets marked for deletion;
+//   - pages, and idempotency by ClientRequestToken;
+//   - the limits of the service model on names, ids, labels, sizes and counts.
 //
-// Regions, in the account 123456789012. A request belongs to the region that it is signed for; [Server.In] has the others.
+// A client error, including not found, has status 400; a service error has status 500 or 503.
 //
-// What the service does wrong, by [Server.Fail], [Server.FailNext] and [Server.Handle]: any status, header and body,
-// truncated or empty, stalls, and connections that are reset. [Server.SetPages] and [Server.RepeatToken] spoil paging.
+// Permissions: [Server.Deny] denies an operation for all secrets or for some. BatchGetSecretValue needs its own permission and
+// GetSecretValue for each secret; it reports a denied secret in Errors.
 //
-// # What is not modelled
+// Regions: the account is 123456789012. The region of the signature selects the secrets; [Server.In] adds regions.
 //
-//   - Other operations, such as ListSecrets, DeleteSecret, RotateSecret and GetRandomPassword: they are an UnknownOperationException.
+// Failures: [Server.Fail], [Server.FailNext] and [Server.Handle] return any status, header and body. They can truncate or omit the body,
+// stall, or reset the connection. [Server.SetPages] and [Server.RepeatToken] return unusual pages.
+//
+// # Limits
+//
+// The server does not model:
+//
+//   - Other operations, such as ListSecrets, DeleteSecret, RotateSecret and GetRandomPassword. They fail with UnknownOperationException.
 //     [Server.Handle] can answer them; [Server.Delete] marks a secret for deletion.
 //   - Filters of BatchGetSecretValue, descriptions and tags.
-//   - KMS. A DecryptionFailure is what a test tells the server.
-//   - Eventual consistency: every change is seen at once. Secrets whose recovery window is over stay,
-//     marked for deletion, and versions without a label stay for as long as the server lives.
-//   - Quotas and rates; a throttled answer is what a test tells the server.
-//   - IAM's conditions and the policies of other accounts: an ARN of another account is an AccessDeniedException.
+//   - KMS. Use [Server.Fail] for a DecryptionFailure.
+//   - Eventual consistency: every change is visible at once. Secrets past their recovery window remain, marked for deletion. Versions
+//     without a label remain until the server stops.
+//   - Quotas and rates. Use [Server.Fail] for throttling.
+//   - IAM conditions and policies of other accounts: an ARN of another account fails with AccessDeniedException.
 //   - Managed secrets, and TLS.
 //
-// # What is not verified against AWS
+// Where neither the service model nor a recorded AWS response defines the behaviour, the server does what exposes more bugs in a client:
 //
-// Where neither the service model nor a recorded answer of AWS says what happens, the server does what catches more faults in
-// a client:
+//   - A batch returns values in the order of their names, not of the request. A secret requested twice, by one id or two, is returned
+//     once; so is an id with an error.
+//   - A partial ARN lacks only the final hyphen and six characters. Like the service, the server reads a partial ARN whose name ends in a
+//     hyphen and six characters as a complete one.
+//   - A name with an invalid character fails with ValidationException; in a batch, that id fails with InvalidParameterException.
+//   - An ARN of another region fails with ResourceNotFoundException.
+//   - DescribeSecret works for a secret that is marked for deletion.
+//   - A later page needs the parameters of the first one.
+//   - Error messages are those of AWS where known. Do not parse them, except for "marked for deletion" in an InvalidRequestException:
+//     nothing else identifies that case.
+//   - AWS may send other headers than Content-Type, Date and X-Amzn-Requestid.
 //
-//   - Values of a batch come in the order of their names, not of the request, and one secret that is asked for twice, by
-//     one id or two, comes once. An id with an error comes once, too.
-//   - A partial ARN is one that lacks the hyphen and the six characters at its end, and nothing else of it. As the service
-//     does, the server takes a partial ARN whose name ends in such a hyphen and six characters for a complete one.
-//   - A name with a character that names cannot have is a ValidationException, in a batch an InvalidParameterException of that id.
-//   - An ARN of another region than that of the request is a ResourceNotFoundException.
-//   - DescribeSecret answers for a secret that is marked for deletion.
-//   - A page after the first needs the parameters of the first.
-//   - Texts of errors are those of AWS where they are known. Do not parse them, but for the "marked for deletion" of an
-//     InvalidRequestException, which nothing else tells from others.
-//   - AWS's answers may have other headers than Content-Type, Date and X-Amzn-Requestid.
-//
-// The package is for tests: it neither encrypts what it holds nor hides it, and serves no one but loopback. Since it works
-// over a network, it cannot stand in a bubble of testing/synctest.
+// Secrets are held unencrypted; the server listens only on loopback. It uses a network, so it does not work in a testing/synctest bubble.
 package awstest

@@ -4,11 +4,14 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
+	"github.com/seed-5482dd03/secrets"
+	"github.com/seed-5482dd03/secrets/backend/awssm"
 	"github.com/seed-5482dd03/secrets/secretstest/awstest"
 )
 
@@ -47,7 +50,7 @@ func Example() {
 	// 3 AccessDeniedException
 }
 
-// Two requests fail; the SDK's own retries hide it, but the server has seen them.
+// Two requests fail. The SDK's retries hide that from the program, but the server has recorded them.
 func ExampleServer_FailNext() {
 	server := awstest.New()
 	defer server.Close()
@@ -73,4 +76,48 @@ func ExampleServer_FailNext() {
 	// 1 500 InternalServiceError
 	// 2 500 InternalServiceError
 	// 3 200
+}
+
+// NewServer and Setenv are enough for a program that uses the SDK's default configuration.
+func ExampleNewServer() {
+	_ = func(t *testing.T) { // in a test file: func TestLogin(t *testing.T)
+		server := awstest.NewServer(t)
+		server.Put("prod/db", `{"password":"correct horse"}`)
+		server.Setenv(t)
+
+		backend, err := awssm.New(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer backend.Close()
+		if _, err := backend.Fetch(t.Context(), secrets.Ref{Path: "prod/db"}); err != nil {
+			t.Error(err)
+		}
+	}
+	// Output:
+}
+
+// New starts a server without a test. A rotation writes AWSPENDING first, and then promotes it.
+func ExampleNew() {
+	ctx := context.Background()
+	server := awstest.New(awstest.WithRegion("eu-central-1"))
+	defer server.Close()
+	server.Put("prod/db", "correct horse")
+
+	keys := server.Credentials()
+	backend, err := awssm.New(ctx, awssm.WithConfig(aws.Config{
+		Region:       server.Region(),
+		BaseEndpoint: aws.String(server.URL()),
+		Credentials:  credentials.NewStaticCredentialsProvider(keys.AccessKeyID, keys.SecretAccessKey, ""),
+	}))
+	if err != nil {
+		panic(err)
+	}
+	defer backend.Close()
+
+	server.PutVersion("prod/db", "battery staple", "AWSPENDING")
+	server.Promote("prod/db")
+	s, err := backend.Fetch(ctx, secrets.Ref{Path: "prod/db"})
+	fmt.Println(s.Reveal(), err)
+	// Output: battery staple <nil>
 }

@@ -5,13 +5,13 @@ import (
 	"strings"
 )
 
-// rule names operations and secrets.
+// rule selects requests by operation and secret.
 type rule struct {
 	operation string
-	patterns  []string // names, ARNs, or beginnings of them with "*"; none for a whole operation
+	patterns  []string // names or ARNs, "*" at the end as a wildcard; empty for a whole operation
 }
 
-// matches reports whether the rule names the operation and, if it names secrets, one that is known by aliases.
+// matches reports whether the rule selects the operation and, if it has patterns, one of aliases, the names of one secret.
 func (r rule) matches(operation string, aliases []string) bool {
 	if r.operation != "*" && r.operation != operation {
 		return false
@@ -24,45 +24,45 @@ func (r rule) matches(operation string, aliases []string) bool {
 	})
 }
 
-// Deny makes an operation an AccessDeniedException: for the secrets given by name or ARN, or all together if there are none.
-// A name that ends in "*" stands for all that begin so, and the operation "*" for every operation. Secrets need not exist: as
-// with AWS, a client learns nothing of what is denied.
+// Deny makes operation fail with AccessDeniedException for the given secrets, or for all if none are given. Secrets are names or ARNs; a
+// "*" at the end is a wildcard. The operation "*" means every operation. The secrets need not exist: as with AWS, a denied client cannot
+// find out.
 //
-// To deny GetSecretValue for a secret makes it an error of its own in an answer to BatchGetSecretValue; to deny
-// BatchGetSecretValue denies the whole call, whatever it asks for.
+// Denying GetSecretValue for a secret adds an error for that secret to BatchGetSecretValue answers. Denying BatchGetSecretValue denies the
+// whole call, for any secrets.
 func (s *Server) Deny(operation string, secrets ...string) {
 	s.shared.mu.Lock()
 	defer s.shared.mu.Unlock()
 	s.shared.denials = append(s.shared.denials, rule{operation, slices.Clone(secrets)})
 }
 
-// AllowAll ends what Deny began.
+// AllowAll removes all denials that Deny set.
 func (s *Server) AllowAll() {
 	s.shared.mu.Lock()
 	defer s.shared.mu.Unlock()
 	s.shared.denials = nil
 }
 
-// failure is what Fail and FailNext have set.
+// failure is a response that Fail or FailNext has set.
 type failure struct {
 	rule
 	response *Response
-	left     int // how often; negative for ever
+	left     int // remaining uses; negative means no limit
 }
 
-// Fail makes an operation answer with r: for the secrets given as in [Server.Deny], or all. The last Fail that fits a
-// request counts, until [Server.Recover]. The operation "*" stands for every operation.
+// Fail makes operation return r for the given secrets, as in [Server.Deny], or for all. The last matching Fail applies, until
+// [Server.Recover]. The operation "*" means every operation.
 //
-// If secrets are given, GetSecretValue is also what BatchGetSecretValue does with each of them: if r is a [Fault], it is
-// the error of that one secret in the answer, else it does not concern BatchGetSecretValue.
+// With secrets, a failure of GetSecretValue also applies to each of them in BatchGetSecretValue. There, a [Fault] becomes that secret's
+// error in the answer; any other response is ignored.
 func (s *Server) Fail(operation string, r *Response, secrets ...string) {
 	s.shared.mu.Lock()
 	defer s.shared.mu.Unlock()
 	s.shared.failures = append(s.shared.failures, &failure{rule{operation, slices.Clone(secrets)}, r.clone(), -1})
 }
 
-// FailNext does what [Server.Fail] does, for the next n requests that it fits. Those set first come first, and all come
-// before those of Fail.
+// FailNext is [Server.Fail] for the next n matching requests. Responses are used in the order in which they were set, and before those of
+// Fail.
 func (s *Server) FailNext(n int, operation string, r *Response, secrets ...string) {
 	if n <= 0 {
 		return
@@ -72,19 +72,19 @@ func (s *Server) FailNext(n int, operation string, r *Response, secrets ...strin
 	s.shared.next = append(s.shared.next, &failure{rule{operation, slices.Clone(secrets)}, r.clone(), n})
 }
 
-// Recover ends what Fail, FailNext, Handle, SetPages and RepeatToken began. What stalls, stalls until the client leaves.
+// Recover removes the effects of Fail, FailNext, Handle, SetPages and RepeatToken. A stalled response still waits until the client leaves.
 func (s *Server) Recover() {
 	s.shared.mu.Lock()
 	defer s.shared.mu.Unlock()
 	s.shared.failures, s.shared.next, s.shared.hooks, s.shared.pages, s.shared.repeat = nil, nil, nil, nil, false
 }
 
-// Handle makes hook see every request whose signature is right, also for an operation that the server does not have. Its
-// response is the answer; if that is nil, the server answers itself. Of several hooks the last one is asked first, and
-// all are asked before what [Server.Fail] set. remove takes the hook away.
+// Handle calls hook for every request with a valid signature, including operations that the server does not support. A non-nil response is
+// the answer; with nil, the server continues. The last added hook runs first, and hooks run before failures of [Server.Fail]. remove
+// removes the hook.
 //
-// The hook runs on the goroutine of the request, without a lock: it may call the server, and it may wait, but not longer than
-// the request's Context. It must be safe for concurrent use.
+// The hook runs on the goroutine of the request, without a lock. It may call the server, and may wait until the request's Context ends. It
+// must be safe for concurrent use.
 func (s *Server) Handle(hook func(*Request) *Response) (remove func()) {
 	s.shared.mu.Lock()
 	defer s.shared.mu.Unlock()
@@ -97,9 +97,8 @@ func (s *Server) Handle(hook func(*Request) *Response) (remove func()) {
 	}
 }
 
-// SetPages makes BatchGetSecretValue answer in pages of these sizes, of which the last
-// repeats: SetPages(0, 7) is an empty page and then pages of up to 7, SetPages(20, 0, 0) ends in two empty ones, and
-// SetPages(0) never ends. Without sizes, pages are as large as the service allows.
+// SetPages sets the page sizes of BatchGetSecretValue; the last size repeats. SetPages(0, 7) gives an empty page and then pages of up to 7,
+// SetPages(20, 0, 0) ends with two empty pages, and SetPages(0) never ends. Without sizes, pages have the service's maximum size.
 func (s *Server) SetPages(sizes ...int) {
 	if slices.ContainsFunc(sizes, func(size int) bool { return size < 0 }) {
 		s.misused("SetPages: a size is negative")
@@ -109,24 +108,24 @@ func (s *Server) SetPages(sizes ...int) {
 	s.shared.pages = slices.Clone(sizes)
 }
 
-// RepeatToken makes every page have the NextToken that leads to that page again: a client that follows it has no end.
+// RepeatToken makes the NextToken of every page lead to the same page again, so a client that follows it never ends.
 func (s *Server) RepeatToken(repeat bool) {
 	s.shared.mu.Lock()
 	defer s.shared.mu.Unlock()
 	s.shared.repeat = repeat
 }
 
-// failing returns the failure that is set for a whole request, or nil. c.mu is held.
+// failing returns the failure set for a whole request, or nil. c.mu must be held.
 func (c *shared) failing(operation string, aliases []string) *Response {
 	return c.pick(func(f *failure) bool {
 		if operation == batchOperation && f.operation == "*" && len(f.patterns) > 0 {
-			return false // It concerns some of the secrets, see failingOne.
+			return false // failingOne applies it per secret
 		}
 		return f.matches(operation, aliases)
 	})
 }
 
-// failingOne returns the failure that is set for one secret of a batch, or nil. c.mu is held.
+// failingOne returns the failure set for one secret of a batch, or nil. c.mu must be held.
 func (c *shared) failingOne(aliases []string) *Response {
 	return c.pick(func(f *failure) bool {
 		return len(f.patterns) > 0 && f.response.code != "" && f.matches(getOperation, aliases)
@@ -150,7 +149,7 @@ func (c *shared) pick(fits func(*failure) bool) *Response {
 	return nil
 }
 
-// denied returns the denial of an operation on the secret id, or on all if id is empty, or nil. c.mu is held.
+// denied returns the denial of an operation on the secret id, or nil. An empty id stands for all secrets. c.mu must be held.
 func (c *shared) denied(operation, region, id string) *Response {
 	var aliases []string
 	if id != "" {
@@ -162,13 +161,13 @@ func (c *shared) denied(operation, region, id string) *Response {
 	}
 	action, resource := serviceName+":"+operation, ""
 	if id != "" {
-		resource = " on resource: " + id // as it was asked for: what AWS writes
+		resource = " on resource: " + id // as requested, like AWS
 	}
 	return Fault("AccessDeniedException", "User: "+principal+" is not authorized to perform: "+action+resource+
 		" because no identity-based policy allows the "+action+" action")
 }
 
-// aliases returns all that a rule may call the secrets by which ids ask. c.mu is held.
+// aliases returns all names and ARNs by which a rule may select the secrets of ids. c.mu must be held.
 func (c *shared) aliases(region string, ids []string) []string {
 	all := slices.Clone(ids)
 	for _, id := range ids {
@@ -176,7 +175,7 @@ func (c *shared) aliases(region string, ids []string) []string {
 			all = append(all, found.name, found.arn)
 			continue
 		}
-		if name, ok := strings.CutPrefix(id, c.arn(region, "")); ok { // It may be denied though it is not there.
+		if name, ok := strings.CutPrefix(id, c.arn(region, "")); ok { // a denied secret need not exist
 			all = append(all, name, suffix.ReplaceAllString(name, ""))
 		}
 	}

@@ -31,7 +31,7 @@ func TestCredentials(t *testing.T) {
 		tamper         func(*http.Request)
 		code           string
 	}{
-		{name: "right", id: id, key: key, token: token},
+		{name: "correct", id: id, key: key, token: token},
 		{name: "wrong key", id: id, key: key + "x", token: token, code: "InvalidSignatureException"},
 		{name: "wrong id", id: id + "X", key: key, token: token, code: "UnrecognizedClientException"},
 		{name: "wrong token", id: id, key: key, token: token + "x", code: "UnrecognizedClientException"},
@@ -108,7 +108,7 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
-func TestNewCredentialsEndTheOld(t *testing.T) {
+func TestNewCredentialsReplaceTheOld(t *testing.T) {
 	is := is.New(t)
 	s := awstest.NewServer(t)
 	s.Put("db", "x")
@@ -126,11 +126,11 @@ func TestNewCredentialsEndTheOld(t *testing.T) {
 	is.Equal(last.AccessKeyID, "AKIDNEW")
 }
 
-func TestABodyThatIsNoJSON(t *testing.T) {
+func TestABodyThatIsNotJSON(t *testing.T) {
 	is := is.New(t)
 	s := awstest.NewServer(t)
 	c, _ := newClient(t, s, func(o *secretsmanager.Options) {
-		// Before it is signed, so that the signature is right.
+		// The body changes before signing: the signature is valid.
 		o.APIOptions = append(o.APIOptions, rewriteBody("{"))
 	})
 	_, err := c.BatchGetSecretValue(t.Context(), &secretsmanager.BatchGetSecretValueInput{})
@@ -182,7 +182,7 @@ func TestDenials(t *testing.T) {
 		"absent": "ResourceNotFoundException: " + notFound,
 	})
 	_, err := c.DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: &arn})
-	is.NoErr(err) // another permission
+	is.NoErr(err) // DescribeSecret has its own permission
 
 	s.AllowAll()
 	s.Deny("GetSecretValue", arn)
@@ -235,7 +235,7 @@ func TestFaultsAsTheSDKSeesThem(t *testing.T) {
 				is.True(errors.As(err, tc.as))
 			}
 			value, _, _ := get(t, c, "db")
-			is.Equal(value, "canary") // the next one is answered
+			is.Equal(value, "canary") // the next request succeeds
 		})
 	}
 	t.Run("truncated on the wire", func(t *testing.T) {
@@ -245,14 +245,14 @@ func TestFaultsAsTheSDKSeesThem(t *testing.T) {
 		s.Handle(func(r *awstest.Request) *awstest.Response { return r.Answer().Truncated() })
 		_, err := c.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: aws.String("db")})
 		is.True(err != nil)
-		is.True(errors.Is(w.broken, io.ErrUnexpectedEOF)) // not just half of a document
+		is.True(errors.Is(w.broken, io.ErrUnexpectedEOF)) // the connection broke, not only the JSON
 		is.True(strings.HasPrefix(w.last(), `{"ARN":`))
 	})
 	t.Run("an empty 200", func(t *testing.T) {
 		is := is.New(t)
 		s.FailNext(1, "*", &awstest.Response{})
 		out, err := c.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: aws.String("db")})
-		is.NoErr(err) // That is the trap.
+		is.NoErr(err) // the trap: a success without a value
 		is.Equal(out.SecretString, nil)
 		is.Equal(out.SecretBinary, nil)
 	})
@@ -285,12 +285,12 @@ func TestStallsEndWithTheClientOrTheServer(t *testing.T) {
 			<-arrived
 			s.Close()
 			is.True(<-failed != nil)
-			s.Close() // again is nothing
+			s.Close() // a second Close has no effect
 		})
 	}
 }
 
-func TestFailuresCountAndChoose(t *testing.T) {
+func TestWhichFailureApplies(t *testing.T) {
 	is := is.New(t)
 	s := awstest.NewServer(t)
 	c, _ := newClient(t, s)
@@ -314,17 +314,17 @@ func TestFailuresCountAndChoose(t *testing.T) {
 	is.Equal(values, map[string]string{"b": "b"})
 	is.Equal(failed["a"], "DecryptionFailure: Secrets Manager can't decrypt the protected secret text using the provided KMS key.")
 
-	s.Fail("GetSecretValue", awstest.HTML(502), "b") // no error that a batch has
+	s.Fail("GetSecretValue", awstest.HTML(502), "b") // a batch cannot report it for one secret
 	_, values, _ = batch(t, c, "a", "b")
 	is.Equal(values, map[string]string{"b": "b"})
 
-	s.Fail("*", awstest.Fault("EncryptionFailure", ""), "b") // "*" with names is no failure of a whole batch
+	s.Fail("*", awstest.Fault("EncryptionFailure", ""), "b") // "*" with names does not fail a whole batch
 	_, values, failed = batch(t, c, "prod/a", "b", "absent")
 	is.Equal(len(values), 0)
 	is.Equal(len(failed), 3)
 	is.True(strings.HasPrefix(failed["b"], "EncryptionFailure"))
 
-	s.Fail("*", awstest.Fault("InternalServiceError", "")) // the last one counts
+	s.Fail("*", awstest.Fault("InternalServiceError", "")) // the last one applies
 	is.Equal(codes("a", "b"), "InternalServiceError, InternalServiceError")
 	_, err := c.BatchGetSecretValue(t.Context(), &secretsmanager.BatchGetSecretValueInput{SecretIdList: []string{"b"}})
 	is.True(errors.As(err, new(*types.InternalServiceError)))
@@ -332,7 +332,7 @@ func TestFailuresCountAndChoose(t *testing.T) {
 	is.Equal(codes("a", "b"), "a, b")
 }
 
-func TestCallsTellWhatTheClientDid(t *testing.T) {
+func TestCallsRecordTheRequests(t *testing.T) {
 	is := is.New(t)
 	s := awstest.NewServer(t)
 	s.Put("a", "x")
@@ -365,7 +365,7 @@ func TestHooks(t *testing.T) {
 	c, _ := newClient(t, s)
 
 	removeFirst := s.Handle(func(r *awstest.Request) *awstest.Response {
-		if r.Operation == "GetRandomPassword" { // an operation that the server does not have
+		if r.Operation == "GetRandomPassword" { // the server does not support it
 			return &awstest.Response{Body: `{"RandomPassword":"dice"}`}
 		}
 		return nil
@@ -384,7 +384,7 @@ func TestHooks(t *testing.T) {
 	is.Equal(value, "y")
 	out, err = c.GetRandomPassword(t.Context(), &secretsmanager.GetRandomPasswordInput{})
 	is.NoErr(err)
-	is.Equal(*out.RandomPassword, "coin") // the last hook is the outermost
+	is.Equal(*out.RandomPassword, "coin") // the last hook runs first
 	remove()
 	removeFirst()
 	value, _, _ = get(t, c, "db")
@@ -393,7 +393,7 @@ func TestHooks(t *testing.T) {
 	code, _, _ := apiError(t, err)
 	is.Equal(code, "UnknownOperationException")
 
-	// A value that changes while its answer is under way.
+	// A value changes while its answer is under way.
 	read, release := make(chan struct{}), make(chan struct{})
 	s.Handle(func(r *awstest.Request) *awstest.Response {
 		answer := r.Answer()
@@ -412,10 +412,10 @@ func TestHooks(t *testing.T) {
 	is.Equal(<-got, "x")
 }
 
-func TestSetenvIsAllThatTheSDKNeeds(t *testing.T) {
+func TestTheSDKNeedsOnlySetenv(t *testing.T) {
 	is := is.New(t)
 	t.Setenv("HOME", t.TempDir())
-	t.Setenv("AWS_PROFILE", "nobody") // what the machine of a developer may have
+	t.Setenv("AWS_PROFILE", "nobody") // a developer's machine may have it
 	t.Setenv("AWS_SESSION_TOKEN", "old")
 	s := awstest.NewServer(t, awstest.WithRegion("eu-central-1"))
 	s.Put("db", "x")
@@ -429,7 +429,7 @@ func TestSetenvIsAllThatTheSDKNeeds(t *testing.T) {
 	is.Equal(s.Calls()[0].Region, "eu-central-1")
 }
 
-// fakeTB is a test that notes that it failed.
+// fakeTB is a test that counts its failures.
 type fakeTB struct {
 	testing.TB
 	failed int
@@ -467,7 +467,7 @@ func TestMisuseFailsTheTest(t *testing.T) {
 			misuse(s)
 		})
 	}
-	t.Run("no region at all", func(t *testing.T) {
+	t.Run("an invalid region option", func(t *testing.T) {
 		tb := &fakeTB{TB: t}
 		awstest.NewServer(tb, awstest.WithRegion("moon")).Close()
 		is.New(t).Equal(tb.failed, 1)

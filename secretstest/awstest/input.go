@@ -39,7 +39,7 @@ func (in *input) ids() []string {
 	return in.SecretIDList
 }
 
-// check returns a fault for what the service model does not allow.
+// check returns a fault if the service model does not allow in.
 func (in *input) check(operation string) *Response {
 	type limit struct {
 		name     string
@@ -85,7 +85,7 @@ func (in *input) check(operation string) *Response {
 		}
 		shown := fmt.Sprintf(" '%s'", *l.value)
 		if l.secret {
-			shown = "" // AWS does not repeat a value either.
+			shown = "" // AWS never repeats a value
 		}
 		if fault := length(l.name, shown, size, l.min, l.max); fault != nil {
 			return fault
@@ -107,12 +107,12 @@ func (in *input) check(operation string) *Response {
 	return nil
 }
 
-func length(name, shown string, size, least, most int) *Response {
+func length(name, shown string, size, minimum, maximum int) *Response {
 	switch {
-	case size < least:
-		return violated(name, shown, fmt.Sprintf("Member must have length greater than or equal to %d", least))
-	case size > most:
-		return violated(name, shown, fmt.Sprintf("Member must have length less than or equal to %d", most))
+	case size < minimum:
+		return violated(name, shown, fmt.Sprintf("Member must have length greater than or equal to %d", minimum))
+	case size > maximum:
+		return violated(name, shown, fmt.Sprintf("Member must have length less than or equal to %d", maximum))
 	}
 	return nil
 }

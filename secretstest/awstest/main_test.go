@@ -22,7 +22,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// wire is a transport that keeps what went over it, and may change requests after they were signed.
+// wire is a transport that records traffic and may change signed requests.
 type wire struct {
 	transport *http.Transport
 	tamper    func(*http.Request)
@@ -30,7 +30,7 @@ type wire struct {
 	mu     sync.Mutex
 	bodies []string
 	header http.Header
-	broken error // that of the last body
+	broken error // from reading the last body
 }
 
 func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -51,7 +51,7 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.bodies, w.header, w.broken = append(w.bodies, string(body)), res.Header, err
-	return res, nil // whoever reads the body gets the error
+	return res, nil // reading the body returns the error
 }
 
 type failingReader struct{ err error }
@@ -65,7 +65,7 @@ func (w *wire) last() string {
 	return w.bodies[len(w.bodies)-1]
 }
 
-// newClient returns an SDK client of the server that asks once, unless options say otherwise.
+// newClient returns an SDK client of the server without retries, unless options change that.
 func newClient(t *testing.T, s *awstest.Server, options ...func(*secretsmanager.Options)) (*secretsmanager.Client, *wire) {
 	t.Helper()
 	w := &wire{transport: &http.Transport{}}
@@ -90,7 +90,7 @@ func attempts(n int) func(*secretsmanager.Options) {
 	}
 }
 
-// get returns the text of a secret, or its error's code and message.
+// get returns the text of a secret, or the code and message of the error.
 func get(t *testing.T, c *secretsmanager.Client, id string) (value, code, message string) {
 	t.Helper()
 	out, err := c.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: &id})
@@ -101,13 +101,13 @@ func get(t *testing.T, c *secretsmanager.Client, id string) (value, code, messag
 	return aws.ToString(out.SecretString), "", ""
 }
 
-// apiError returns what the SDK makes of an error of the service, and the status.
+// apiError returns the code, message and status of an SDK error.
 func apiError(t *testing.T, err error) (code, message string, status int) {
 	t.Helper()
 	is := is.New(t)
-	is.True(err != nil) // an error is expected
+	is.True(err != nil) // the call must fail
 	var api smithy.APIError
-	is.True(errors.As(err, &api)) // an error of the service
+	is.True(errors.As(err, &api)) // with an error from the service
 	var response interface{ HTTPStatusCode() int }
 	is.True(errors.As(err, &response))
 	return api.ErrorCode(), api.ErrorMessage(), response.HTTPStatusCode()

@@ -10,11 +10,11 @@ const (
 	batchOperation = "BatchGetSecretValue"
 )
 
-const batchLimit = 20 // ids, and values of a page
+const batchLimit = 20 // ids per request, and values per page
 
 const day = 24 * time.Hour
 
-// query is one request of an operation. The lock is held while it is answered.
+// query is one request of an operation. c.mu is held while it is answered.
 type query struct {
 	*shared
 	input
@@ -22,7 +22,7 @@ type query struct {
 	region string
 }
 
-// serve answers a request that is well signed. c.mu is held.
+// serve answers a request with a valid signature. c.mu must be held.
 func (c *shared) serve(call Call, body []byte) *Response {
 	operations := map[string]func(*query) (object, *Response){
 		getOperation:               (*query).getSecretValue,
@@ -57,7 +57,7 @@ func (c *shared) serve(call Call, body []byte) *Response {
 	return &Response{Body: answer.encode()}
 }
 
-// live returns the secret that is asked for, unless it is marked for deletion.
+// live returns the requested secret unless it is marked for deletion.
 func (q *query) live() (*secret, *Response) {
 	s, fault := q.find(q.region, *q.SecretID)
 	if fault == nil && !s.deleted.IsZero() {

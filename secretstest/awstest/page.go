@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// page returns which of total items stand on the page that is asked for, and the token of the next one.
-func (q *query) page(operation string, total, most int) (from, to int, next string, fault *Response) {
+// page returns the range of the total items on the requested page, and the token of the next page.
+func (q *query) page(operation string, total, size int) (from, to int, next string, fault *Response) {
 	parameters := q.input
 	parameters.NextToken = nil
-	text, _ := json.Marshal(parameters) //nolint:errchkjson // It holds texts and numbers.
+	text, _ := json.Marshal(parameters) //nolint:errchkjson // it holds only strings and numbers
 	key := operation + " " + hash(text)[:16]
 	number := 0
 	if q.NextToken != nil {
@@ -23,10 +23,10 @@ func (q *query) page(operation string, total, most int) (from, to int, next stri
 		}
 	}
 	if n := len(q.pages); n > 0 {
-		most = min(most, q.pages[min(number, n-1)])
+		size = min(size, q.pages[min(number, n-1)])
 	}
 	from = min(from, total)
-	to = min(from+most, total)
+	to = min(from+size, total)
 	token := func(from, number int) string {
 		return base64.RawURLEncoding.EncodeToString([]byte(key + " " + strconv.Itoa(from) + " " + strconv.Itoa(number)))
 	}

@@ -49,7 +49,7 @@ func TestPages(t *testing.T) {
 			is.Equal(len(seen), 7)
 		})
 	}
-	t.Run("without end", func(t *testing.T) {
+	t.Run("pages without end", func(t *testing.T) {
 		is := is.New(t)
 		in := &secretsmanager.BatchGetSecretValueInput{SecretIdList: ids}
 		s.SetPages(0)
@@ -77,7 +77,7 @@ func TestPages(t *testing.T) {
 		is.Equal(*second.NextToken, *first.NextToken)
 		is.Equal(len(second.SecretValues), len(first.SecretValues))
 	})
-	t.Run("a token of something else", func(t *testing.T) {
+	t.Run("a token of another request", func(t *testing.T) {
 		is := is.New(t)
 		s.SetPages(3)
 		defer s.Recover()

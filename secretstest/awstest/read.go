@@ -17,7 +17,7 @@ func (q *query) getSecretValue() (object, *Response) {
 	return s.value(value(q.VersionID), value(q.VersionStage))
 }
 
-// value returns a version as GetSecretValue and BatchGetSecretValue do, and marks it accessed.
+// value returns a version in the form of GetSecretValue and BatchGetSecretValue, and updates its access date.
 func (s *secret) value(id, stage string) (object, *Response) {
 	const missing = "Secrets Manager can't find the specified secret value for "
 	var v *version
@@ -69,7 +69,7 @@ func (q *query) batchGetSecretValue() (object, *Response) {
 		}
 		code := fault.code
 		if code == "ValidationException" {
-			code = "InvalidParameterException" // The former is none of the codes that Errors has.
+			code = "InvalidParameterException" // Errors has no ValidationException
 		}
 		errors = append(errors, object{"SecretId": id, "ErrorCode": code, "Message": fault.message})
 	}
@@ -80,10 +80,10 @@ func (q *query) batchGetSecretValue() (object, *Response) {
 	return answer, nil
 }
 
-// targets returns ids by the order of the secrets' names, without those that would give the same value or error again.
+// targets returns ids in the order of the secrets' names, without duplicates that would give the same value or error.
 func (q *query) targets(ids []string) []string {
 	names := make(map[string]string) // by id
-	taken := make(map[string]bool)   // of secrets that can be read
+	taken := make(map[string]bool)   // readable secrets
 	for _, id := range ids {
 		if _, ok := names[id]; ok {
 			continue
@@ -104,7 +104,7 @@ func (q *query) targets(ids []string) []string {
 	})
 }
 
-// one reads a secret of a batch.
+// one reads one secret of a batch.
 func (q *query) one(id string) (object, *Response) {
 	if fault := q.denied(getOperation, q.region, id); fault != nil {
 		return nil, fault

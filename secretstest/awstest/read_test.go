@@ -44,7 +44,7 @@ func TestErrorsOfReading(t *testing.T) {
 		{"stage of another version", "db", first, "AWSCURRENT", "InvalidRequestException",
 			"You provided a VersionStage that is not associated to the provided VersionId.", new(*types.InvalidRequestException)},
 		{"a field", "db#user", "", "", "ValidationException", badName, nil},
-		{"no ARN", "arn:db", "", "", "ValidationException", badName, nil},
+		{"not an ARN", "arn:db", "", "", "ValidationException", badName, nil},
 		{"a hostile ARN", "arn:aws:secretsmanager:evil.com/#:123456789012:secret:db", "", "", "ResourceNotFoundException", notFound, nil},
 		{"an ARN of another region", other.ARN("db"), "", "", "ResourceNotFoundException", notFound, nil},
 		{"an ARN of another account", strings.Replace(s.ARN("db"), "123456789012", "210987654321", 1), "", "", "AccessDeniedException",
@@ -57,7 +57,7 @@ func TestErrorsOfReading(t *testing.T) {
 		{"an id that is too long", strings.Repeat("x", 2049), "", "", "ValidationException",
 			"1 validation error detected: Value '" + strings.Repeat("x", 2049) +
 				"' at 'secretId' failed to satisfy constraint: Member must have length less than or equal to 2048", nil},
-		{"a version that is no id", "db", "1", "", "ValidationException",
+		{"an invalid version id", "db", "1", "", "ValidationException",
 			"1 validation error detected: Value '1' at 'versionId' failed to satisfy constraint: Member must have length greater than or " +
 				"equal to 32", nil},
 	} {
@@ -81,7 +81,7 @@ func TestErrorsOfReading(t *testing.T) {
 		})
 	}
 
-	// The control: what is right is found.
+	// Control: valid ids are found.
 	for id, want := range map[string]string{
 		"db": "two", s.ARN("db"): "two", partial(s.ARN("db")): "two", "db-a1b2c3": "trap", s.ARN("db-a1b2c3"): "trap", "new": "only",
 	} {
@@ -103,7 +103,7 @@ func TestASecretWithoutAValue(t *testing.T) {
 	is.NoErr(err)
 	is.True(!strings.Contains(w.last(), "VersionIdsToStages"))
 
-	// The first version is AWSCURRENT whatever it is meant to be.
+	// The first version is always AWSCURRENT, whatever its labels.
 	out, err := c.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{
 		SecretId: aws.String("empty"), SecretString: aws.String("x"), VersionStages: []string{"AWSPENDING"},
 	})
@@ -111,7 +111,7 @@ func TestASecretWithoutAValue(t *testing.T) {
 	is.Equal(out.VersionStages, []string{"AWSCURRENT", "AWSPENDING"})
 }
 
-// batch asks for ids, and returns values by name and codes by id.
+// batch requests ids. It returns values by name and error codes by id.
 func batch(t *testing.T, c *secretsmanager.Client, ids ...string) (names []string, values, codes map[string]string) {
 	t.Helper()
 	is := is.New(t)

@@ -13,21 +13,21 @@ import (
 	"time"
 )
 
-// Response is an answer to a request. The zero value is the status 200 with an empty body.
+// Response is an answer to a request. The zero value has status 200 and an empty body.
 type Response struct {
-	Status int         // by default, 200
-	Header http.Header // in addition to Content-Type, which it may replace, Date and X-Amzn-Requestid
+	Status int         // Default: 200
+	Header http.Header // added to Content-Type, Date and X-Amzn-Requestid; may replace Content-Type
 	Body   string
 
-	Delay time.Duration // how long the answer takes to begin
-	Stall bool          // at the end of Body, or before the headers if it is empty, nothing comes until the client leaves
-	Reset bool          // nothing is answered, and the connection is reset
+	Delay time.Duration // wait before the answer
+	Stall bool          // stall after Body, or before the headers if Body is empty, until the client leaves
+	Reset bool          // reset the connection without an answer
 
-	code, message string // of an error of AWS
-	missing       int    // how many bytes the header Content-Length promises beyond Body: the client sees it truncated
+	code, message string // of an AWS error
+	missing       int    // bytes that Content-Length counts beyond Body: the client sees a truncated body
 }
 
-// usual has what AWS mostly says with a code.
+// usual has the message that AWS usually sends with a code.
 var usual = map[string]string{ //nolint:gochecknoglobals // a table
 	"DecryptionFailure":         "Secrets Manager can't decrypt the protected secret text using the provided KMS key.",
 	"EncryptionFailure":         "Secrets Manager can't encrypt the protected secret text using the provided KMS key.",
@@ -53,11 +53,10 @@ const (
 	notFoundText = "Secrets Manager can't find the specified secret."
 )
 
-// Fault returns an error as the service answers it: the code, such as "ThrottlingException", as the body's "__type", the
-// message, and the status 500 for InternalServiceError and InternalFailure, 503 for ServiceUnavailable, and 400 for all
-// others. If the message is empty, it is what AWS mostly says with that code.
+// Fault returns a service error. code, such as "ThrottlingException", is the body's "__type". An empty message means the one that AWS
+// usually sends with code. The status is 500 for InternalServiceError and InternalFailure, 503 for ServiceUnavailable, and 400 otherwise.
 //
-// Its Status and the other fields may be changed.
+// The caller may change its Status and other fields.
 func Fault(code, message string) *Response {
 	if message == "" {
 		message = usual[code]
@@ -77,7 +76,7 @@ func Fault(code, message string) *Response {
 	return r
 }
 
-// HTML returns the page of a proxy or load balancer that stands before the service.
+// HTML returns the HTML page of a proxy or load balancer in front of the service.
 func HTML(status int) *Response {
 	text := strconv.Itoa(status) + " " + http.StatusText(status)
 	return &Response{
@@ -88,7 +87,7 @@ func HTML(status int) *Response {
 	}
 }
 
-// Truncated returns the same answer with the second half of its body missing: the connection ends before it.
+// Truncated returns a copy of r whose connection ends in the middle of the body.
 func (r *Response) Truncated() *Response {
 	changed := r.clone()
 	half := len(r.Body) / 2
@@ -96,7 +95,7 @@ func (r *Response) Truncated() *Response {
 	return changed
 }
 
-// silent reports whether the client sees no status.
+// silent reports whether the client gets no status.
 func (r *Response) silent() bool { return r.Reset || r.Stall && r.Body == "" }
 
 func (r *Response) withStatus(status int) *Response {
@@ -112,7 +111,7 @@ func (r *Response) status() int {
 	return r.Status
 }
 
-// clone returns a copy that has a Header.
+// clone returns a copy with a non-nil Header.
 func (r *Response) clone() *Response {
 	c := *r
 	if c.Header = maps.Clone(r.Header); c.Header == nil {
@@ -121,7 +120,7 @@ func (r *Response) clone() *Response {
 	return &c
 }
 
-// write sends the answer, for as long as the client listens.
+// write sends the answer until it is complete or the client leaves.
 func (r *Response) write(ctx context.Context, w http.ResponseWriter) {
 	if !wait(ctx, r.Delay) {
 		return
@@ -132,7 +131,7 @@ func (r *Response) write(ctx context.Context, w http.ResponseWriter) {
 	}
 	if r.silent() {
 		<-ctx.Done()
-		panic(http.ErrAbortHandler) // No answer, instead of an empty one. The server logs nothing of it.
+		panic(http.ErrAbortHandler) // ends the connection without an answer or a log line
 	}
 	header := w.Header()
 	header.Set("Content-Type", contentType)
@@ -140,7 +139,7 @@ func (r *Response) write(ctx context.Context, w http.ResponseWriter) {
 	maps.Copy(header, r.Header)
 	length := len(r.Body) + r.missing
 	if r.Stall {
-		length = max(length, len(r.Body)+1) // Else the client would know that it has all.
+		length = max(length, len(r.Body)+1) // otherwise the client would see a complete body
 	}
 	header.Set("Content-Length", strconv.Itoa(length))
 	w.WriteHeader(r.status())
@@ -152,10 +151,10 @@ func (r *Response) write(ctx context.Context, w http.ResponseWriter) {
 }
 
 func flush(w http.ResponseWriter) {
-	_ = http.NewResponseController(w).Flush() // A client that has left is no fault.
+	_ = http.NewResponseController(w).Flush() // the client may have left
 }
 
-// reset ends a connection so that the client sees an RST, not an end of it.
+// reset closes a connection with an RST.
 func reset(w http.ResponseWriter) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -167,7 +166,7 @@ func reset(w http.ResponseWriter) {
 	_ = conn.Close()
 }
 
-// wait waits for d, and reports whether ctx is still there then.
+// wait waits for d. It returns false if ctx ends first.
 func wait(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {
 		return ctx.Err() == nil
@@ -182,26 +181,26 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// object is a JSON object of the wire.
+// object is a JSON object on the wire.
 type object map[string]any
 
-// encode returns o as the service would: without the escapes that encoding/json makes for HTML.
+// encode returns o as JSON without HTML escapes, like the service.
 func (o object) encode() string {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(o); err != nil {
-		panic("awstest: " + err.Error()) // It holds texts, numbers and lists.
+		panic("awstest: " + err.Error()) // it holds only strings, numbers and lists
 	}
 	return string(bytes.TrimSuffix(b.Bytes(), []byte("\n")))
 }
 
-// epoch is a time on the wire: seconds since 1970, with milliseconds as a fraction.
+// epoch returns t as on the wire: Unix seconds, with milliseconds as a fraction.
 func epoch(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
 
 func uuid() string {
 	var b [16]byte
-	_, _ = rand.Read(b[:]) // It never fails.
+	_, _ = rand.Read(b[:]) // it never fails
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }

@@ -9,7 +9,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// rewriteBody makes an SDK client send another body, signed as its own.
+// rewriteBody makes an SDK client send and sign another body.
 func rewriteBody(body string) func(*middleware.Stack) error {
 	return func(stack *middleware.Stack) error {
 		return stack.Build.Add(middleware.BuildMiddlewareFunc("rewriteBody", func(
@@ -17,7 +17,7 @@ func rewriteBody(body string) func(*middleware.Stack) error {
 		) (middleware.BuildOutput, middleware.Metadata, error) {
 			request, ok := in.Request.(*smithyhttp.Request)
 			if !ok {
-				return middleware.BuildOutput{}, middleware.Metadata{}, fmt.Errorf("%T is no request", in.Request)
+				return middleware.BuildOutput{}, middleware.Metadata{}, fmt.Errorf("%T is not a request", in.Request)
 			}
 			request, err := request.SetStream(strings.NewReader(body))
 			if err != nil {

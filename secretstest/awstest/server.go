@@ -17,24 +17,22 @@ import (
 	"time"
 )
 
-// Credentials are the keys that requests are signed with.
+// Credentials are the keys that sign requests.
 type Credentials struct {
 	AccessKeyID     string
 	SecretAccessKey string
-	SessionToken    string // empty for keys of a user; temporary ones have it
+	SessionToken    string // set for temporary keys; empty for a user's keys
 }
 
-// Server is AWS Secrets Manager on loopback. It is safe for concurrent use, its methods that change it included: each is one
-// step, and no request sees a half of it.
+// Server is an AWS Secrets Manager on loopback. All its methods are safe for concurrent use; each change is atomic for requests.
 //
-// A method that a test calls wrongly, such as with a name that the service refuses, fails the test if the server is
-// [NewServer]'s, and panics if it is [New]'s.
+// If a test misuses a method, for example with an invalid name, a server of [NewServer] fails the test and one of [New] panics.
 type Server struct {
 	shared *shared
 	region string
 }
 
-// shared is what the servers of all regions have in common, and those that [Server.In] returns.
+// shared is the state that the servers of all regions share; see [Server.In].
 type shared struct {
 	http  *httptest.Server
 	t     testing.TB // nil if New made the server
@@ -43,8 +41,8 @@ type shared struct {
 	mu          sync.Mutex
 	credentials Credentials
 	expired     bool
-	regions     map[string]map[string]*secret // by region, then by name
-	created     int                           // of all secrets, for their ARNs
+	regions     map[string]map[string]*secret // by region, then name
+	created     int                           // secrets created so far, for their ARNs
 	denials     []rule
 	hooks       []*func(*Request) *Response
 	next        []*failure
@@ -57,12 +55,12 @@ type shared struct {
 // Option configures a [Server].
 type Option func(*Server)
 
-// WithRegion sets the region of the server. By default, it is "us-east-1". The account is "123456789012".
+// WithRegion sets the region of the server. Default: "us-east-1". The account is always "123456789012".
 func WithRegion(region string) Option {
 	return func(s *Server) { s.region = region }
 }
 
-// NewServer starts a server, which stops at the end of the test.
+// NewServer starts a server that stops at the end of the test.
 func NewServer(t testing.TB, opts ...Option) *Server {
 	t.Helper()
 	s := start(&shared{t: t}, opts)
@@ -70,18 +68,18 @@ func NewServer(t testing.TB, opts ...Option) *Server {
 	return s
 }
 
-// New starts a server outside a test, such as in TestMain or an example. [Server.Close] stops it.
+// New starts a server outside a test, for example in TestMain. Stop it with [Server.Close].
 func New(opts ...Option) *Server { return start(&shared{}, opts) }
 
-var regionPattern = regexp.MustCompile(`^([a-z]+-)+\d+$`) // that of the service model
+var regionPattern = regexp.MustCompile(`^([a-z]+-)+\d+$`) // from the service model
 
 const (
 	account   = "123456789012"
-	principal = "arn:aws:iam::" + account + ":user/app" // that denials name
+	principal = "arn:aws:iam::" + account + ":user/app" // named in denials
 )
 
 func start(c *shared, opts []Option) *Server {
-	c.credentials = Credentials{ //nolint:gosec // an example, and no credentials
+	c.credentials = Credentials{ //nolint:gosec // example keys, not real credentials
 		AccessKeyID: "AKIDEXAMPLE", SecretAccessKey: "EXAMPLE-KEY-wJalrXUtnFEMI-K7MDENG-bPxRfiCY",
 	}
 	c.regions = make(map[string]map[string]*secret)
@@ -92,13 +90,13 @@ func start(c *shared, opts []Option) *Server {
 	s = s.In(s.region)
 	s.shared.http = httptest.NewServer(s.shared)
 	s.shared.close = sync.OnceFunc(func() {
-		s.shared.http.CloseClientConnections() // what stalls, ends
+		s.shared.http.CloseClientConnections() // ends stalled requests
 		s.shared.http.Close()
 	})
 	return s
 }
 
-// misused reports a fault of the test.
+// misused reports an error in the test.
 func (s *Server) misused(format string, args ...any) {
 	if s.shared.t == nil {
 		panic("awstest: " + fmt.Sprintf(format, args...))
@@ -107,24 +105,23 @@ func (s *Server) misused(format string, args ...any) {
 	s.shared.t.Fatalf("awstest: "+format, args...)
 }
 
-// Close ends all requests, which the clients see as broken connections, and stops the server. It may be called more than once.
+// Close breaks the connections of all requests and stops the server. It may be called more than once.
 func (s *Server) Close() { s.shared.close() }
 
-// URL returns the address of the server, such as "http://127.0.0.1:34567": the endpoint of every region.
+// URL returns the address of the server, such as "http://127.0.0.1:34567". It is the endpoint of every region.
 func (s *Server) URL() string { return s.shared.http.URL }
 
 // Region returns the region of the server.
 func (s *Server) Region() string { return s.region }
 
-// Credentials returns the keys that the server knows.
+// Credentials returns the keys that the server accepts.
 func (s *Server) Credentials() Credentials {
 	s.shared.mu.Lock()
 	defer s.shared.mu.Unlock()
 	return s.shared.credentials
 }
 
-// SetCredentials changes the keys that the server knows: from now on, those known before are refused. It ends
-// [Server.ExpireSession].
+// SetCredentials replaces the keys that the server accepts. It ends [Server.ExpireSession].
 func (s *Server) SetCredentials(c Credentials) {
 	if c.AccessKeyID == "" || c.SecretAccessKey == "" {
 		s.misused("SetCredentials: a key pair is needed")
@@ -134,16 +131,15 @@ func (s *Server) SetCredentials(c Credentials) {
 	s.shared.credentials, s.shared.expired = c, false
 }
 
-// ExpireSession makes every request an ExpiredTokenException, until [Server.SetCredentials].
+// ExpireSession makes every request fail with ExpiredTokenException, until [Server.SetCredentials].
 func (s *Server) ExpireSession() {
 	s.shared.mu.Lock()
 	defer s.shared.mu.Unlock()
 	s.shared.expired = true
 }
 
-// In returns the same server in another region. It has secrets of its own, which Put, Stage and so on change there and
-// requests signed for that region find; all else is shared. Requests signed for a region that was neither the server's first
-// nor asked for by In are an InvalidSignatureException.
+// In returns the same server in another region. Each region has its own secrets; everything else is shared. A request signed for a region
+// that is neither the first one nor returned by In fails with InvalidSignatureException.
 func (s *Server) In(region string) *Server {
 	if !regionPattern.MatchString(region) {
 		s.misused("%q is not a region", region)
@@ -156,9 +152,8 @@ func (s *Server) In(region string) *Server {
 	return &Server{shared: s.shared, region: region}
 }
 
-// Env returns environment variables, as "NAME=value", with which the default configuration of an SDK finds the server, its
-// region and its keys, and neither a profile nor other credentials of whoever runs the test. It is for other processes; in a
-// test, see [Server.Setenv].
+// Env returns environment variables, as "NAME=value", for the default configuration of an SDK. With them it finds only the server, its
+// region and its keys, and no profile or other credentials of the machine. Use it for other processes; in a test, use [Server.Setenv].
 func (s *Server) Env() []string {
 	c := s.Credentials()
 	return []string{
@@ -179,12 +174,12 @@ func (s *Server) Env() []string {
 		"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=",
 		"AWS_CONTAINER_CREDENTIALS_FULL_URI=",
 		"AWS_CA_BUNDLE=",
-		"AWS_USE_FIPS_ENDPOINT=false", // FIPS and an endpoint of one's own do not go together
+		"AWS_USE_FIPS_ENDPOINT=false", // FIPS and a custom endpoint exclude each other
 		"AWS_USE_DUALSTACK_ENDPOINT=false",
 	}
 }
 
-// Setenv sets the variables of [Server.Env] until the test ends. As t.Setenv, it cannot be used in parallel tests.
+// Setenv sets the variables of [Server.Env] until the test ends. Like t.Setenv, it cannot be used in parallel tests.
 func (s *Server) Setenv(t testing.TB) {
 	t.Helper()
 	for _, v := range s.Env() {
@@ -193,21 +188,21 @@ func (s *Server) Setenv(t testing.TB) {
 	}
 }
 
-// Call is a request that the server has seen.
+// Call is a request that the server has received.
 type Call struct {
-	Operation   string   // "GetSecretValue"; empty if the request named none
-	IDs         []string // SecretIdList in its order, or the one SecretId or Name; names and ARNs as they were asked for
+	Operation   string   // "GetSecretValue"; empty if the request has none
+	IDs         []string // SecretIdList in order, or the SecretId or Name, as requested
 	VersionID   string   // of GetSecretValue
 	Stage       string   // of GetSecretValue and UpdateSecretVersionStage
 	NextToken   string
-	Region      string // that of the signature
-	AccessKeyID string // that of the signature
-	Attempt     int    // of the SDK for one call of its client, from 1; 0 if the request did not say
-	Status      int    // of the answer; 0 while there is none, and for a connection that only stalls or is reset
-	Code        string // of the answer, such as "ResourceNotFoundException"; empty if it is none of AWS's errors
+	Region      string // from the signature
+	AccessKeyID string // from the signature
+	Attempt     int    // the SDK's attempt number for one call, from 1; 0 if not sent
+	Status      int    // of the answer; 0 before the answer, and after a stall or reset without one
+	Code        string // AWS error code of the answer, such as "ResourceNotFoundException", or ""
 }
 
-// Calls returns the requests seen so far, in the order of their arrival, those included that were refused or still wait.
+// Calls returns the requests so far in order of arrival, including refused and waiting ones.
 func (s *Server) Calls() []Call {
 	s.shared.mu.Lock()
 	defer s.shared.mu.Unlock()
@@ -219,8 +214,7 @@ func (s *Server) Calls() []Call {
 	return calls
 }
 
-// Count returns the number of requests for operation so far, attempts that an SDK repeated included. The operation "*"
-// stands for all.
+// Count returns the number of requests for operation so far, including SDK retries. The operation "*" means all.
 func (s *Server) Count(operation string) int {
 	s.shared.mu.Lock()
 	defer s.shared.mu.Unlock()
@@ -233,32 +227,32 @@ func (s *Server) Count(operation string) int {
 	return n
 }
 
-// ResetCalls forgets the requests that Calls and Count tell.
+// ResetCalls clears the records of Calls and Count.
 func (s *Server) ResetCalls() {
 	s.shared.mu.Lock()
 	defer s.shared.mu.Unlock()
 	s.shared.calls = nil
 }
 
-// Request is what a hook of [Server.Handle] gets. Its signature has been verified.
+// Request is a request as passed to a hook of [Server.Handle]. Its signature is valid.
 type Request struct {
 	Call // without Status and Code
 
 	Header http.Header
 	Body   []byte
 
-	ctx    context.Context //nolint:containedctx // it is the request's, as in http.Request
+	ctx    context.Context //nolint:containedctx // the request's own, as in http.Request
 	answer func() *Response
 }
 
-// Context returns a context that ends when the client has left, or the server is closed.
+// Context returns a context that ends when the client leaves or the server closes.
 func (r *Request) Context() context.Context { return r.ctx }
 
-// Answer does what the request asks for, and returns what the answer would be without this hook. The hook may change that
-// and return it, and it may wait, before Answer or after.
+// Answer executes the request and returns the answer that it would get without this hook. The hook may change and return that answer, and
+// may wait before or after Answer.
 func (r *Request) Answer() *Response { return r.answer() }
 
-// bodyLimit is more than any valid request needs: a binary value of the greatest size, in base64.
+// bodyLimit exceeds the size of any valid request: a binary value of maximum size, in base64.
 const bodyLimit = 1 << 20
 
 const (
@@ -266,11 +260,11 @@ const (
 	contentType  = "application/x-amz-json-1.1"
 )
 
-// ServeHTTP answers a request. It is not a method of Server, since the tests of users have no need of it.
+// ServeHTTP answers a request. It is not a method of Server because tests do not need it.
 func (c *shared) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(io.LimitReader(r.Body, bodyLimit+1))
 	if err != nil {
-		return // The client has left.
+		return // the client has left
 	}
 	call := newCall(r, body)
 	c.mu.Lock()
@@ -287,7 +281,7 @@ func (c *shared) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	response.write(r.Context(), w)
 }
 
-// newCall returns what can be told of a request, be it valid or not.
+// newCall returns the record of a request, valid or not.
 func newCall(r *http.Request, body []byte) *Call {
 	operation, ok := strings.CutPrefix(r.Header.Get("X-Amz-Target"), targetPrefix)
 	if !ok {
@@ -311,7 +305,7 @@ func newCall(r *http.Request, body []byte) *Call {
 	return call
 }
 
-// respond checks what every request needs, and asks the hooks, then the failures, then the service.
+// respond checks what every request needs, then tries the hooks, the failures and the service.
 func (c *shared) respond(r *http.Request, call Call, body []byte) *Response {
 	if fault := c.refuse(r, call, body); fault != nil {
 		return fault
@@ -342,7 +336,7 @@ func (c *shared) respond(r *http.Request, call Call, body []byte) *Response {
 	return answer()
 }
 
-// refuse returns the answer to a request that is none of the protocol, or nil.
+// refuse returns the answer to a request that violates the protocol, or nil.
 func (c *shared) refuse(r *http.Request, call Call, body []byte) *Response {
 	media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
 	switch {

@@ -26,7 +26,7 @@ const (
 	badName  = "Invalid name. Must be a valid name containing alphanumeric characters, or any of the following: -/_+=.@!"
 )
 
-// The official examples, in the order in which they make sense, with the SDK's own types.
+// The official examples in a sensible order, with the SDK's own types.
 func TestTheOfficialExamples(t *testing.T) {
 	is := is.New(t)
 	s := awstest.NewServer(t, awstest.WithRegion("us-west-2"))
@@ -76,7 +76,7 @@ func TestTheOfficialExamples(t *testing.T) {
 	is.Equal(described.DeletedDate, nil)
 	is.Equal(described.RotationEnabled, nil)
 
-	// A third version without a label, by the examples of UpdateSecretVersionStage.
+	// The examples of UpdateSecretVersionStage, with a third version without a label.
 	three := s.PutVersion(name, "three")
 	stage := func(label, to, from string) error {
 		in := &secretsmanager.UpdateSecretVersionStageInput{SecretId: aws.String(name), VersionStage: aws.String(label)}
@@ -100,7 +100,7 @@ func TestTheOfficialExamples(t *testing.T) {
 	is.Equal(s.VersionID(name, "AWSPREVIOUS"), two)
 }
 
-// Just what goes over the wire, below what the SDK makes of it.
+// The exact bytes on the wire, before the SDK decodes them.
 func TestTheWireFormat(t *testing.T) {
 	is := is.New(t)
 	s := awstest.NewServer(t)
@@ -113,7 +113,7 @@ func TestTheWireFormat(t *testing.T) {
 	var got map[string]any
 	is.NoErr(json.Unmarshal([]byte(w.last()), &got))
 	is.True(regexp.MustCompile(`"CreatedDate":\d{10}(\.\d{1,3})?,`).MatchString(w.last())) // seconds, no exponent
-	is.True(strings.Contains(w.last(), `"SecretString":"<a href=\"x\">ä & 1e400</a>\n"`))  // no escapes of HTML
+	is.True(strings.Contains(w.last(), `"SecretString":"<a href=\"x\">ä & 1e400</a>\n"`))  // no HTML escapes
 	delete(got, "CreatedDate")
 	is.Equal(got, map[string]any{
 		"ARN": s.ARN("text"), "Name": "text", "SecretString": text, "VersionId": id, "VersionStages": []any{"AWSCURRENT"},
@@ -182,7 +182,7 @@ func TestRegions(t *testing.T) {
 	is.Equal(s.Calls()[len(s.Calls())-1].Region, "ap-south-1")
 }
 
-// What fails everywhere in the same way.
+// Errors that all operations share.
 func TestErrorsOfEveryOperation(t *testing.T) {
 	s := awstest.NewServer(t)
 	s.Put("gone", "x")

@@ -24,12 +24,12 @@ var authorizationPattern = regexp.MustCompile(
 	`^AWS4-HMAC-SHA256 Credential=([^/,\s]+)/(\d{8})/([^/,\s]*)/([^/,\s]*)/aws4_request, ?` +
 		`SignedHeaders=([a-z0-9;-]+), ?Signature=([0-9a-f]{64})$`)
 
-// authorization is the header of that name, parsed.
+// authorization is the parsed Authorization header.
 type authorization struct {
 	keyID, date, region, service string
 	signed                       []string
 	signature                    string
-	time                         string // X-Amz-Date, of the layout of dateLayout
+	time                         string // X-Amz-Date in dateLayout
 }
 
 func parseAuthorization(r *http.Request) (authorization, *Response) {
@@ -52,7 +52,7 @@ func parseAuthorization(r *http.Request) (authorization, *Response) {
 	return a, nil
 }
 
-// authenticate verifies the signature of a request, and returns the answer to one that is not by the known keys.
+// authenticate verifies the signature of a request. It returns the answer to an invalid one, or nil.
 func (c *shared) authenticate(r *http.Request, body []byte, now time.Time) *Response {
 	a, fault := parseAuthorization(r)
 	if fault != nil {
@@ -94,7 +94,7 @@ func (c *shared) authenticate(r *http.Request, body []byte, now time.Time) *Resp
 
 func invalid(message string) *Response { return Fault("InvalidSignatureException", message) }
 
-// covers reports whether the headers are signed that must be: the host, and all that begin with X-Amz-.
+// covers reports whether all required headers are signed: the host and everything that begins with X-Amz-.
 func (a authorization) covers(r *http.Request) bool {
 	for name := range r.Header {
 		name = strings.ToLower(name)
@@ -105,7 +105,7 @@ func (a authorization) covers(r *http.Request) bool {
 	return slices.Contains(a.signed, "host")
 }
 
-// sign returns the signature that the request has if it is signed with key, see
+// sign returns the signature of the request under key. See
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html.
 func (a authorization) sign(r *http.Request, body []byte, key string) string {
 	var headers strings.Builder
@@ -126,7 +126,7 @@ func (a authorization) sign(r *http.Request, body []byte, key string) string {
 	return hex.EncodeToString(mac)
 }
 
-// canonical returns the value of a header as it is signed. Package net/http keeps two headers elsewhere.
+// canonical returns the value of a header as signed. net/http stores two headers outside r.Header.
 func canonical(r *http.Request, name string) string {
 	switch name {
 	case "host":

@@ -21,7 +21,7 @@ const (
 const (
 	nameLimit  = 512
 	valueLimit = 65536 // bytes
-	stageLimit = 20    // of one version
+	stageLimit = 20    // per version
 )
 
 var (
@@ -29,30 +29,30 @@ var (
 	suffix      = regexp.MustCompile(`-[A-Za-z0-9]{6}$`)
 )
 
-// secret is all that the server knows of one.
+// secret is the state of one secret.
 type secret struct {
 	name, arn string
 	created   time.Time
 	changed   time.Time
-	accessed  time.Time // a day
-	deleted   time.Time // when it was marked for deletion, or zero
+	accessed  time.Time // truncated to a day
+	deleted   time.Time // when marked for deletion, or zero
 	versions  []*version
-	stages    map[string]string // from a staging label to the id of its version
+	stages    map[string]string // staging label to version id
 }
 
 type version struct {
 	id       string
 	text     string
-	binary   []byte // nil if it is a text
+	binary   []byte // nil for text
 	created  time.Time
-	accessed time.Time // a day
+	accessed time.Time // truncated to a day
 }
 
 func (v *version) same(other *version) bool {
 	return v.text == other.text && (v.binary == nil) == (other.binary == nil) && bytes.Equal(v.binary, other.binary)
 }
 
-// version returns the version of that id, or nil.
+// version returns the version with that id, or nil.
 func (s *secret) version(id string) *version {
 	if i := slices.IndexFunc(s.versions, func(v *version) bool { return v.id == id }); i >= 0 {
 		return s.versions[i]
@@ -71,7 +71,7 @@ func (s *secret) labels(id string) []string {
 	return labels
 }
 
-// attach moves a staging label to a version. The version that loses AWSCURRENT gets AWSPREVIOUS.
+// attach moves a staging label to a version. If it moves AWSCURRENT, the old version gets AWSPREVIOUS.
 func (s *secret) attach(stage, id string) {
 	if old := s.stages[current]; stage == current && old != "" && old != id {
 		s.stages[previous] = old
@@ -92,7 +92,7 @@ func (c *shared) arn(region, name string) string {
 	return "arn:" + partition + ":" + serviceName + ":" + region + ":" + account + ":secret:" + name
 }
 
-// add makes a secret without versions. c.mu is held.
+// add creates a secret without versions. c.mu must be held.
 func (c *shared) add(region, name string) *secret {
 	c.created++
 	now := time.Now()
@@ -104,7 +104,7 @@ func (c *shared) add(region, name string) *secret {
 	return s
 }
 
-// random returns six characters that look like those of an ARN, and are the same in each run of a test.
+// random returns six characters like those of an ARN, the same in each test run.
 func random(name string, number int) string {
 	const characters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 	sum := sha256.Sum256([]byte(name + "#" + strconv.Itoa(number)))
@@ -115,7 +115,7 @@ func random(name string, number int) string {
 	return string(b)
 }
 
-// find returns the secret that id names: a name, or an ARN with its suffix or without. c.mu is held.
+// find returns the secret with that id: a name, or an ARN with or without suffix. c.mu must be held.
 func (c *shared) find(region, id string) (*secret, *Response) {
 	missing := func() *Response { return Fault("ResourceNotFoundException", notFoundText) }
 	if !strings.HasPrefix(id, "arn:") {
@@ -160,26 +160,25 @@ func badName() *Response {
 		"Invalid name. Must be a valid name containing alphanumeric characters, or any of the following: -/_+=.@!")
 }
 
-// Put gives the secret a new value: it makes a version that becomes AWSCURRENT, and the one that was so before becomes
-// AWSPREVIOUS. A secret that does not exist is created, and one that is marked for deletion restored. It returns the id of
-// the version.
+// Put creates a version with a new value and returns its id. The version becomes AWSCURRENT, and the one before it AWSPREVIOUS. Put creates
+// a missing secret and restores one that is marked for deletion.
 func (s *Server) Put(name, value string) (versionID string) {
 	return s.put(name, &version{text: value}, []string{current})
 }
 
-// PutBinary does what [Server.Put] does, with a binary value.
+// PutBinary is [Server.Put] for a binary value.
 func (s *Server) PutBinary(name string, value []byte) (versionID string) {
 	return s.put(name, &version{binary: append([]byte{}, value...)}, []string{current})
 }
 
-// PutVersion makes a version with just these staging labels, which move from the versions that had them; without any, only its
-// id finds it. A rotation is PutVersion(name, value, "AWSPENDING"), then [Server.Promote]. A secret that does not exist is
-// created; if no version of it is AWSCURRENT, it is one without a value to clients that name no version.
+// PutVersion creates a version with exactly these staging labels, which move from other versions, and returns its id. Without labels, only
+// the id finds it. A rotation is PutVersion(name, value, "AWSPENDING"), then [Server.Promote]. PutVersion creates a missing secret. Without
+// an AWSCURRENT version, clients that name no version see a secret without a value.
 func (s *Server) PutVersion(name, value string, stages ...string) (versionID string) {
 	return s.put(name, &version{text: value}, stages)
 }
 
-// Create makes a secret that has no value yet. One that exists stays what it is.
+// Create creates a secret without a value. It leaves an existing one unchanged.
 func (s *Server) Create(name string) {
 	s.checkName(name)
 	s.shared.mu.Lock()
@@ -191,7 +190,7 @@ func (s *Server) Create(name string) {
 
 func (s *Server) checkName(name string) {
 	if len(name) > nameLimit || !namePattern.MatchString(name) {
-		s.misused("%q is not a name that a secret can have", name)
+		s.misused("%q is not a valid name of a secret", name)
 	}
 }
 
@@ -199,7 +198,7 @@ func (s *Server) put(name string, v *version, stages []string) string {
 	s.checkName(name)
 	size := len(v.text) + len(v.binary)
 	if size == 0 || size > valueLimit || !utf8.ValidString(v.text) {
-		s.misused("the value of %q is empty, too large or no text, which the service refuses", name)
+		s.misused("the value of %q is empty, too large or not UTF-8; the service refuses it", name)
 	}
 	v.id, v.created = uuid(), time.Now()
 	s.shared.mu.Lock()
@@ -216,8 +215,7 @@ func (s *Server) put(name string, v *version, stages []string) string {
 	return v.id
 }
 
-// Promote makes the version that is AWSPENDING also AWSCURRENT, and the one that was so before AWSPREVIOUS: the last step of
-// a rotation.
+// Promote is the last step of a rotation: the AWSPENDING version also becomes AWSCURRENT, and the one before it AWSPREVIOUS.
 func (s *Server) Promote(name string) {
 	s.change(name, func(found *secret) bool {
 		id := found.stages[pending]
@@ -228,7 +226,7 @@ func (s *Server) Promote(name string) {
 	})
 }
 
-// VersionID returns the id of the version that has a staging label, such as "AWSCURRENT".
+// VersionID returns the id of the version with a staging label, such as "AWSCURRENT".
 func (s *Server) VersionID(name, stage string) (id string) {
 	s.change(name, func(found *secret) bool {
 		id = found.stages[stage]
@@ -237,8 +235,8 @@ func (s *Server) VersionID(name, stage string) (id string) {
 	return id
 }
 
-// ARN returns the complete ARN of a secret. Its last six characters are the same in each run of a test that creates the
-// same secrets in the same order. Without those and the hyphen before them, it is a partial ARN.
+// ARN returns the complete ARN of a secret. Its last six characters are the same in each test run that creates the same secrets in the same
+// order. Without them and the hyphen before them, it is a partial ARN.
 func (s *Server) ARN(name string) (arn string) {
 	s.change(name, func(found *secret) bool {
 		arn = found.arn
@@ -247,7 +245,7 @@ func (s *Server) ARN(name string) (arn string) {
 	return arn
 }
 
-// Delete marks a secret for deletion: until [Server.Restore] or Put, reading it is an InvalidRequestException.
+// Delete marks a secret for deletion. Until [Server.Restore] or Put, reading it fails with InvalidRequestException.
 func (s *Server) Delete(name string) {
 	s.change(name, func(found *secret) bool {
 		found.deleted = time.Now()
@@ -255,7 +253,7 @@ func (s *Server) Delete(name string) {
 	})
 }
 
-// Restore takes the mark of [Server.Delete] away.
+// Restore removes the mark of [Server.Delete].
 func (s *Server) Restore(name string) {
 	s.change(name, func(found *secret) bool {
 		found.deleted = time.Time{}
@@ -263,14 +261,14 @@ func (s *Server) Restore(name string) {
 	})
 }
 
-// Remove takes a secret away, as if it had never been. When it is put again, it has another ARN.
+// Remove removes a secret as if it had never existed. If it is put again, it has another ARN.
 func (s *Server) Remove(name string) {
 	s.shared.mu.Lock()
 	defer s.shared.mu.Unlock()
 	delete(s.shared.regions[s.region], name)
 }
 
-// change does something with a secret, and fails the test if there is none, or f reports false.
+// change applies f to a secret. It fails the test if the secret does not exist or f returns false.
 func (s *Server) change(name string, f func(*secret) bool) {
 	if !func() bool {
 		s.shared.mu.Lock()

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// version returns the version that a request brings, or nil if it brings none.
+// version returns the version in a request, or nil if there is none.
 func (q *query) version() (*version, *Response) {
 	switch {
 	case q.ClientRequestToken == nil:

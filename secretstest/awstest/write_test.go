@@ -29,10 +29,10 @@ func TestLimitsOfWriting(t *testing.T) {
 		in   secretsmanager.PutSecretValueInput
 		code string
 	}{
-		{"the greatest text", secretsmanager.PutSecretValueInput{SecretString: aws.String(strings.Repeat("x", 65536))}, ""},
-		{"a greater text", secretsmanager.PutSecretValueInput{SecretString: aws.String(strings.Repeat("canary", 10923))}, "ValidationException"},
-		{"the greatest binary", secretsmanager.PutSecretValueInput{SecretBinary: make([]byte, 65536)}, ""},
-		{"a greater binary", secretsmanager.PutSecretValueInput{SecretBinary: make([]byte, 65537)}, "ValidationException"},
+		{"the largest text", secretsmanager.PutSecretValueInput{SecretString: aws.String(strings.Repeat("x", 65536))}, ""},
+		{"a larger text", secretsmanager.PutSecretValueInput{SecretString: aws.String(strings.Repeat("canary", 10923))}, "ValidationException"},
+		{"the largest binary", secretsmanager.PutSecretValueInput{SecretBinary: make([]byte, 65536)}, ""},
+		{"a larger binary", secretsmanager.PutSecretValueInput{SecretBinary: make([]byte, 65537)}, "ValidationException"},
 		{"an empty text", secretsmanager.PutSecretValueInput{SecretString: aws.String("")}, "ValidationException"},
 		{"nothing", secretsmanager.PutSecretValueInput{}, "InvalidRequestException"},
 		{"both", secretsmanager.PutSecretValueInput{SecretString: aws.String("x"), SecretBinary: []byte("x")}, "InvalidParameterException"},
@@ -53,7 +53,7 @@ func TestLimitsOfWriting(t *testing.T) {
 			}
 			code, message, _ := apiError(t, err)
 			is.Equal(code, tc.code)
-			is.True(!strings.Contains(message, "canary")) // a value stands in no message
+			is.True(!strings.Contains(message, "canary")) // no message shows a value
 		})
 	}
 	t.Run("the 21st stage of a version", func(t *testing.T) {
@@ -82,7 +82,7 @@ func TestWritingTwice(t *testing.T) {
 		return err
 	}
 	is.NoErr(create("one", token))
-	is.NoErr(create("one", token)) // the same again is nothing
+	is.NoErr(create("one", token)) // a repeated request has no effect
 	is.True(errors.As(create("two", token), new(*types.ResourceExistsException)))
 	_, message, _ := apiError(t, create("one", strings.Repeat("u", 32)))
 	is.Equal(message, "The operation failed because the secret db already exists.")
@@ -91,7 +91,7 @@ func TestWritingTwice(t *testing.T) {
 	is.True(errors.As(put("two", token), new(*types.ResourceExistsException)))
 	is.NoErr(put("two", strings.Repeat("v", 32)))
 	is.Equal(s.VersionID("db", "AWSPREVIOUS"), token)
-	is.NoErr(put("one", token)) // of an old version, too: nothing moves
+	is.NoErr(put("one", token)) // also for an old version: no label moves
 	value, _, _ := get(t, c, "db")
 	is.Equal(value, "two")
 
@@ -126,7 +126,7 @@ func TestDeletion(t *testing.T) {
 
 	s.Put("db", "y")
 	is.True(s.ARN("db") != arn)
-	_, _, message = get(t, c, arn) // the ARN of what was deleted
+	_, _, message = get(t, c, arn) // the ARN of the deleted secret
 	is.Equal(message, notFound)
 	s.Delete("db")
 	s.Put("db", "z")
@@ -174,13 +174,13 @@ func TestStages(t *testing.T) {
 	is.Equal(s.VersionID("db", "AWSPREVIOUS"), two)
 }
 
-// torn reports whether a value is made of two versions.
+// torn reports whether a value mixes two versions.
 func torn(value string) bool {
 	user, password, ok := strings.Cut(value, ":")
 	return !ok || user != password
 }
 
-func TestARotationIsNeverSeenHalf(t *testing.T) {
+func TestARotationIsAtomic(t *testing.T) {
 	is := is.New(t)
 	is.True(torn("1:2")) // the control
 	s := awstest.NewServer(t)

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// What Vault 1.21.0 answers.
+// Answers of Vault 1.21.0.
 const (
 	missing      = `{"errors":[]}`
 	denied       = `{"errors":["1 error occurred:\n\t* permission denied\n\n"]}`
@@ -23,10 +23,10 @@ const (
 	settings = `{"cas_required":false,"delete_version_after":"0s","max_versions":0}`
 )
 
-// defaultLease is what version 1 of KV says of every secret: 32 days.
+// defaultLease is the lease_duration of every KV v1 secret, in seconds: 32 days.
 const defaultLease = 2764800
 
-const loginTTL = 3600
+const loginTTL = 3600 // seconds
 
 // ServeHTTP answers a request as Vault does.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -36,7 +36,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_, _ = w.Write([]byte(body)) //nolint:gosec // JSON, for a test; a client that has left is none of its concern
+	_, _ = w.Write([]byte(body)) //nolint:gosec // JSON, for a test; the client may have left
 }
 
 func (s *Server) answerAndCount(r *http.Request) (status int, body string) {
@@ -50,7 +50,7 @@ func (s *Server) answerAndCount(r *http.Request) (status int, body string) {
 	return s.answer(r, path, name)
 }
 
-// secretAt returns the secret that a path of the API stands for, as "secret/database", or "".
+// secretAt returns the secret at an API path, such as "secret/database", or "".
 func (s *Server) secretAt(path string) string {
 	at, rest, m := s.split(path)
 	if m == nil {
@@ -69,7 +69,7 @@ func (s *Server) secretAt(path string) string {
 	return at + "/" + rest
 }
 
-// answer answers a request for path, which is that of secret unless that is "". s.mu is held.
+// answer answers a request for path. secret is the secret at path, or "". s.mu must be held.
 func (s *Server) answer(r *http.Request, path, secret string) (status int, body string) {
 	token := r.Header.Get("X-Vault-Token")
 	isLogin := strings.HasPrefix(path, "auth/") && strings.HasSuffix(path, "/login") && r.Method != http.MethodGet
@@ -99,7 +99,7 @@ func (s *Server) answer(r *http.Request, path, secret string) (status int, body 
 	return http.StatusNotFound, errorsOf(fmt.Sprintf("no handler for route %q. route entry not found.", path))
 }
 
-// ofToken answers what a token may ask about itself.
+// ofToken answers the requests that a token may make about itself.
 func (s *Server) ofToken(r *http.Request, token, what string) (status int, body string) {
 	switch {
 	case what == "lookup-self" && r.Method == http.MethodGet:
@@ -119,7 +119,7 @@ func login(token string) string {
 		quote(token), loginTTL)
 }
 
-// mounted answers which version of KV is mounted at the beginning of path.
+// mounted answers with the KV version of the mount of path.
 func (s *Server) mounted(path string) (status int, body string) {
 	at, _, m := s.split(path)
 	if m == nil {
@@ -152,7 +152,7 @@ func (m *mount) read(r *http.Request, path string) (status int, body string) {
 			return http.StatusBadRequest, errorsOf(`Field validation failed: error converting input for field "version"`)
 		case v > n:
 			n = 0
-		case v > 0: // it takes 0 and negative numbers for the latest
+		case v > 0: // 0 and negative numbers mean the latest
 			n = v
 		}
 	}
@@ -182,7 +182,7 @@ func errorsOf(text string) string { return `{"errors":[` + quote(text) + `]}` }
 func quote(text string) string {
 	quoted, err := json.Marshal(text)
 	if err != nil {
-		panic(err) // no string makes it fail
+		panic(err) // it never fails for a string
 	}
 	return string(quoted)
 }

@@ -3,15 +3,16 @@ package vaulttest_test
 import (
 	"context"
 	"fmt"
+	"testing"
 
 	"github.com/seed-5482dd03/secrets"
 	"github.com/seed-5482dd03/secrets/backend/vault"
 	"github.com/seed-5482dd03/secrets/secretstest/vaulttest"
 )
 
-// A program reads a password while that is rotated, and then denied to it.
-func Example() {
-	server := vaulttest.Unstarted() // in a test: vaulttest.New(t), and no WithHTTPClient below
+// A program reads a password before and after a rotation, and after the policy changed.
+func ExampleUnstarted() {
+	server := vaulttest.Unstarted() // vaulttest.New(t) needs no WithHTTPClient
 	server.Put("secret/database", `{"user":"app","password":"correct horse"}`)
 
 	backend, err := vault.New(
@@ -46,4 +47,24 @@ func Example() {
 	// battery staple 2
 	// secrets: vault: database#password: permission denied: the policies of the token must grant read on secret/data/database
 	// 3 reads
+}
+
+// New starts a server on loopback. Its address and token are all that the program under test needs.
+func ExampleNew() {
+	_ = func(t *testing.T) { // in a test file: func TestLogin(t *testing.T)
+		server := vaulttest.New(t)
+		server.Put("secret/database", `{"password":"correct horse"}`)
+		t.Setenv("VAULT_ADDR", server.Address())
+		t.Setenv("VAULT_TOKEN", server.Token())
+
+		backend, err := vault.New()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer backend.Close()
+		if _, err := backend.Fetch(t.Context(), secrets.Ref{Path: "database"}); err != nil {
+			t.Error(err)
+		}
+	}
+	// Output:
 }

@@ -11,38 +11,37 @@ import (
 	"time"
 )
 
-// Server is a Vault server. It is safe for concurrent use, its methods that change it included.
+// Server is a fake Vault server. All its methods are safe for concurrent use.
 //
-// A method that a test calls wrongly, such as with a path below no mount, fails the test if the server is [New]'s, and panics if it is
-// [Unstarted]'s.
+// If a test misuses a method, for example with a path outside all mounts, a server of [New] fails the test and one of [Unstarted] panics.
 type Server struct {
 	t       testing.TB // or nil
 	address string
 
 	mu      sync.Mutex
 	mounts  map[string]*mount
-	tokens  map[string]bool // those that are valid
+	tokens  map[string]bool // valid tokens
 	issued  int
-	current string // what Token returns
+	current string // result of Token
 	denied  map[string]bool
 	sealed  bool
-	failure int // the status of every answer, or 0
+	failure int // status of every answer, or 0
 	counts  map[string]int
 }
 
 // mount is a KV secrets engine.
 type mount struct {
 	version int
-	secrets map[string][]document // the versions of each secret, the latest last
+	secrets map[string][]document // versions of each secret, latest last
 }
 
 // document is one version of a secret.
 type document struct {
-	object  string // or "", if it was deleted
+	object  string // "" if deleted
 	created time.Time
 }
 
-// New starts a server, which stops at the end of the test.
+// New starts a server on loopback that stops at the end of the test.
 func New(t testing.TB) *Server {
 	t.Helper()
 	s := Unstarted()
@@ -56,7 +55,7 @@ func New(t testing.TB) *Server {
 	return s
 }
 
-// Unstarted returns a server that listens nowhere: for [Server.Client], or as the handler of a server of the test's own.
+// Unstarted returns a server without a listener. Use it through [Server.Client] or as an [http.Handler].
 func Unstarted() *Server {
 	s := &Server{
 		address: "http://localhost",
@@ -67,12 +66,12 @@ func Unstarted() *Server {
 	return s
 }
 
-// Address returns the address of the server, such as "http://127.0.0.1:34567", for vault.WithAddress or VAULT_ADDR. That of an
-// [Unstarted] one is "http://localhost", where only [Server.Client] finds it.
+// Address returns the address of the server, such as "http://127.0.0.1:34567", for vault.WithAddress or VAULT_ADDR. For an [Unstarted]
+// server it is "http://localhost", which only [Server.Client] reaches.
 func (s *Server) Address() string { return s.address }
 
-// Client returns an HTTP client that is answered by the server itself, without a network, whatever the address is: for
-// vault.WithHTTPClient in a bubble of testing/synctest.
+// Client returns an HTTP client whose requests go directly to the server, without a network, whatever their address. Use it with
+// vault.WithHTTPClient in a testing/synctest bubble.
 func (s *Server) Client() *http.Client {
 	return &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
 		w := httptest.NewRecorder()
@@ -92,7 +91,7 @@ var (
 	_ http.Handler      = (*Server)(nil)
 )
 
-// misused reports a fault of the test.
+// misused reports an error in the test.
 func (s *Server) misused(format string, args ...any) {
 	if s.t == nil {
 		panic("vaulttest: " + fmt.Sprintf(format, args...))
@@ -101,15 +100,14 @@ func (s *Server) misused(format string, args ...any) {
 	s.t.Fatalf("vaulttest: "+format, args...)
 }
 
-// Token returns a token that may read everything. It changes with [Server.ExpireToken].
+// Token returns a token that can read everything. [Server.ExpireToken] changes it.
 func (s *Server) Token() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.current
 }
 
-// ExpireToken makes every token that the server has given so far invalid, as those are that have expired or were revoked. From then
-// on, Token returns another one, and logins bring new ones.
+// ExpireToken invalidates all tokens issued so far, as if they had expired or been revoked. Token and logins then return new ones.
 func (s *Server) ExpireToken() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -117,7 +115,7 @@ func (s *Server) ExpireToken() {
 	s.current = s.issue()
 }
 
-// issue returns a new token. s.mu is held, or s is new.
+// issue returns a new token. s.mu must be held, or s must be new.
 func (s *Server) issue() string {
 	s.issued++
 	token := fmt.Sprintf("hvs.vaulttest-%d", s.issued)
@@ -125,11 +123,11 @@ func (s *Server) issue() string {
 	return token
 }
 
-// Mount mounts a KV secrets engine of version 1 or 2. One that is there already gets that version, and keeps the latest version of each
-// of its secrets.
+// Mount mounts a KV secrets engine of version 1 or 2. An existing mount changes to that version and keeps the latest version of each
+// secret.
 func (s *Server) Mount(path string, version int) {
 	if version != 1 && version != 2 || path == "" || strings.Trim(path, "/") != path {
-		s.misused("Mount(%q, %d): a path without slashes around it and a version, 1 or 2, are needed", path, version)
+		s.misused("Mount(%q, %d): the path must not begin or end with a slash, and the version must be 1 or 2", path, version)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -151,8 +149,8 @@ func (s *Server) Put(path, object string) {
 	m.secrets[name] = append(m.secrets[name], document{object, time.Now()})
 }
 
-// Delete deletes the latest version of the secret at path: Vault keeps its number and answers with a not-found that says so. On a
-// mount of version 1, nothing is left of it.
+// Delete deletes the latest version of the secret at path. KV v2 then answers with a not-found that has the version number; KV v1 removes
+// the secret.
 func (s *Server) Delete(path string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -168,7 +166,7 @@ func (s *Server) Delete(path string) {
 	}
 }
 
-// Deny lets no token read the secret at path any more, whether it is there or not.
+// Deny denies every token the read of the secret at path, which need not exist.
 func (s *Server) Deny(path string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -176,24 +174,24 @@ func (s *Server) Deny(path string) {
 	s.denied[path] = true
 }
 
-// Seal seals the server: it answers nothing until [Server.Recover].
+// Seal seals the server: it answers every request with "Vault is sealed", until [Server.Recover].
 func (s *Server) Seal() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sealed = true
 }
 
-// Fail answers every request with status and a page of HTML, as a proxy does when the server behind it is gone, until [Server.Recover].
+// Fail answers every request with status and an HTML page, like a proxy whose upstream is down, until [Server.Recover].
 func (s *Server) Fail(status int) {
 	if status < http.StatusOK || status > 999 {
-		s.misused("Fail(%d): not a status of an answer", status)
+		s.misused("Fail(%d): not an HTTP status of an answer", status)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.failure = status
 }
 
-// Recover ends what Deny, Seal and Fail have begun. Tokens that have expired stay so.
+// Recover removes the effects of Deny, Seal and Fail. Expired tokens stay expired.
 func (s *Server) Recover() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -201,7 +199,7 @@ func (s *Server) Recover() {
 	s.sealed, s.failure = false, 0
 }
 
-// Count returns how many times the secret at path was asked for, those times included that were denied or failed.
+// Count returns the number of requests for the secret at path, including denied and failed ones.
 func (s *Server) Count(path string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -209,16 +207,16 @@ func (s *Server) Count(path string) int {
 	return s.counts[path]
 }
 
-// find returns the mount of a path, and the name of the secret in it. s.mu is held.
+// find returns the mount of a path, and the name of the secret in it. s.mu must be held.
 func (s *Server) find(path string) (m *mount, name string) {
 	_, name, m = s.split(path)
 	if m == nil || name == "" {
-		s.misused("%q is not the path of a secret below a mount; the mount at first is %q", path, "secret")
+		s.misused("%q is not the path of a secret in a mount; the initial mount is %q", path, "secret")
 	}
 	return m, name
 }
 
-// split returns the mount of a path, which is the longest that fits, and what follows it. s.mu is held.
+// split returns the longest mount that matches path, and the rest of path. s.mu must be held.
 func (s *Server) split(path string) (at, rest string, m *mount) {
 	for name, candidate := range s.mounts {
 		if after, ok := strings.CutPrefix(path+"/", name+"/"); ok && len(name) > len(at) {

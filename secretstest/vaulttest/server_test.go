@@ -27,7 +27,7 @@ func client(t *testing.T, server *vaulttest.Server, auth vault.Option, opts ...s
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = c.Close() }) // what Close returns is no subject here
+	t.Cleanup(func() { _ = c.Close() }) // the error of Close is tested elsewhere
 	return c
 }
 
@@ -108,7 +108,7 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// A program with a token of its own fails when that expires. One that logs in gets another.
+// A program with a fixed token fails when it expires. One that logs in gets a new token.
 func TestTokensExpire(t *testing.T) {
 	is := is.New(t)
 	server := vaulttest.Unstarted()
@@ -134,7 +134,7 @@ func TestTokensExpire(t *testing.T) {
 	})
 }
 
-func TestAHandlerOfAServerOfOnesOwn(t *testing.T) {
+func TestAnUnstartedServerIsAHandler(t *testing.T) {
 	is := is.New(t)
 	server := vaulttest.Unstarted()
 	server.Put("secret/database", `{"password":"p"}`)
@@ -162,16 +162,16 @@ func TestTheCacheAnswers(t *testing.T) {
 
 func TestMisuse(t *testing.T) {
 	for name, call := range map[string]func(s *vaulttest.Server){
-		"below no mount":   func(s *vaulttest.Server) { s.Put("database", `{}`) },
-		"the mount itself": func(s *vaulttest.Server) { s.Deny("secret") },
-		"no object":        func(s *vaulttest.Server) { s.Put("secret/a", `"text"`) },
-		"null":             func(s *vaulttest.Server) { s.Put("secret/a", `null`) },
-		"no JSON":          func(s *vaulttest.Server) { s.Put("secret/a", `password`) },
-		"nothing there":    func(s *vaulttest.Server) { s.Delete("secret/a") },
-		"version 3":        func(s *vaulttest.Server) { s.Mount("kv", 3) },
-		"slashes":          func(s *vaulttest.Server) { s.Mount("/kv/", 2) },
-		"no status":        func(s *vaulttest.Server) { s.Fail(0) },
-		"count of nothing": func(s *vaulttest.Server) { s.Count("other/a") },
+		"outside mounts":       func(s *vaulttest.Server) { s.Put("database", `{}`) },
+		"the mount itself":     func(s *vaulttest.Server) { s.Deny("secret") },
+		"not an object":        func(s *vaulttest.Server) { s.Put("secret/a", `"text"`) },
+		"null":                 func(s *vaulttest.Server) { s.Put("secret/a", `null`) },
+		"not JSON":             func(s *vaulttest.Server) { s.Put("secret/a", `password`) },
+		"missing secret":       func(s *vaulttest.Server) { s.Delete("secret/a") },
+		"version 3":            func(s *vaulttest.Server) { s.Mount("kv", 3) },
+		"slashes":              func(s *vaulttest.Server) { s.Mount("/kv/", 2) },
+		"invalid status":       func(s *vaulttest.Server) { s.Fail(0) },
+		"count outside mounts": func(s *vaulttest.Server) { s.Count("other/a") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)

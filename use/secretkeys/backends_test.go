@@ -18,7 +18,7 @@ import (
 	"github.com/seed-5482dd03/secrets/use/secretkeys"
 )
 
-// versions is a secret of a server that is not in a bubble.
+// versions is a secret on a server outside a bubble.
 type versions struct {
 	newBackend func(t *testing.T) secrets.Backend
 	path       string
@@ -43,10 +43,10 @@ func ofAWS(server *awstest.Server) versions {
 	}
 }
 
-// noEnvironment is for backends that are to know nothing of it.
+// noEnvironment is the lookup of backends that must not read the environment.
 func noEnvironment(string) (string, bool) { return "", false }
 
-// A process that starts right after a rotation signs with the key before it, and knows both; one that starts later does not.
+// A process that starts right after a rotation signs with the previous key, and knows both; one that starts later does not.
 func (v versions) test(t *testing.T) {
 	t.Helper()
 	is := is.New(t)
@@ -82,7 +82,7 @@ func (v versions) test(t *testing.T) {
 	}
 
 	third := keysOf(secretkeys.ActivateAfter(time.Millisecond))
-	for id = ""; id != two; id, active = third.Active() { //nolint:revive // it waits for a millisecond at most
+	for id = ""; id != two; id, active = third.Active() { //nolint:revive // it waits for up to a millisecond
 	}
 	_, key = reveal(id, active)
 	is.Equal(key, "key 2")
@@ -98,7 +98,7 @@ func TestKeysOfAWS(t *testing.T) {
 	v := ofAWS(server)
 	v.test(t)
 
-	// What is pending verifies, and does not sign.
+	// A pending version verifies, and does not sign.
 	pending := server.PutVersion("prod/signing", keyDocument("key 3"), "AWSPENDING")
 	keys, err := secretkeys.Open(t.Context(), open(t, v.newBackend(t)), v.path, secretkeys.ActivateAfter(time.Millisecond))
 	is.NoErr(err)
@@ -109,7 +109,7 @@ func TestKeysOfAWS(t *testing.T) {
 	is.True(id != pending)
 }
 
-// ofVault returns the versions of a secret of KV version 2 in the mount secret.
+// ofVault returns the versions of a KV v2 secret in the mount secret.
 func ofVault(address, token string, put func(content string)) versions {
 	written := 0
 	return versions{

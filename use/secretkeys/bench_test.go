@@ -9,7 +9,7 @@ import (
 	"github.com/seed-5482dd03/secrets/use/secretkeys"
 )
 
-// pending returns keys with two versions, of which the second does not sign yet.
+// pending returns keys; with two, a second version does not sign yet.
 func pending(tb testing.TB, two bool) *secretkeys.Keys {
 	tb.Helper()
 	is := is.New(tb)

@@ -14,8 +14,8 @@ import (
 	"github.com/seed-5482dd03/secrets/use/secretkeys"
 )
 
-// Keys that the program has lost stop to follow: the garbage collector runs outside of a bubble, so the test waits in real time.
-func TestKeysThatAreDroppedStopFollowing(t *testing.T) {
+// Dropped Keys stop polling. The garbage collector runs outside bubbles, so the test uses real time.
+func TestDroppedKeysStopPolling(t *testing.T) {
 	is := is.New(t)
 	backend := newShared()
 	client := open(t, backend)
@@ -33,20 +33,20 @@ func TestKeysThatAreDroppedStopFollowing(t *testing.T) {
 		}
 		return nil
 	})
-	<-looks // control: they follow
+	<-looks // control: they poll
 	for quiet := 0; quiet < 3; {
 		runtime.GC()
 		select {
 		case <-looks:
 			quiet = 0
-		case <-time.After(300 * time.Millisecond): // three times the least pause between two looks
+		case <-time.After(300 * time.Millisecond): // three times the minimum pause between two polls
 			quiet++
 		}
 	}
 	is.True(lost.Load())
 }
 
-// parent is a context that counts what waits for its end.
+// parent is a context that counts who waits for its end.
 type parent struct {
 	context.Context
 
@@ -56,7 +56,7 @@ type parent struct {
 
 func (p parent) Done() <-chan struct{} { return p.done }
 
-// AfterFunc makes package context register with p what hangs on it.
+// AfterFunc makes package context register child contexts with p.
 func (p parent) AfterFunc(func()) (stop func() bool) {
 	p.waiting.Add(1)
 	return sync.OnceValue(func() bool {
@@ -65,8 +65,8 @@ func (p parent) AfterFunc(func()) (stop func() bool) {
 	})
 }
 
-// A service opens keys for ever with one context, which must not grow.
-func TestKeysThatAreDroppedLeaveNothingInTheirContext(t *testing.T) {
+// A service may open keys again and again with one context, which must not grow.
+func TestDroppedKeysLeaveNothingInTheirContext(t *testing.T) {
 	is := is.New(t)
 	client := open(t, newShared())
 	ctx := parent{context.Background(), make(chan struct{}), new(atomic.Int64)}
@@ -76,7 +76,7 @@ func TestKeysThatAreDroppedLeaveNothingInTheirContext(t *testing.T) {
 		is.True(ctx.waiting.Load() > 0) // control
 		runtime.KeepAlive(keys)
 	}()
-	for ctx.waiting.Load() > 0 { // the test runs out of time otherwise
+	for ctx.waiting.Load() > 0 { // otherwise the test times out
 		runtime.GC()
 		runtime.Gosched()
 	}

@@ -41,8 +41,8 @@ func verify(keys *secretkeys.Keys, token string) (message string, ok bool) {
 	return message, true
 }
 
-func Example() {
-	ctx := context.Background() // that of the program
+func ExampleOpen() {
+	ctx := context.Background() // the program's context
 	backend := secretstest.NewBackend(map[string]string{"signing": "8f1d0c6e5b7a49328f1d0c6e5b7a4932"})
 	client, err := secrets.New(backend)
 	if err != nil {

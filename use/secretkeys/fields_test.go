@@ -20,7 +20,7 @@ var fields = secretkeys.Fields("id", "key")
 // document returns a secret whose id and key are in fields.
 func document(id, key string) string { return `{"id":"` + id + `","key":"` + key + `"}` }
 
-// isActive fails the test unless that key signs and verifies, under that id.
+// isActive fails the test unless that key signs and verifies under that id.
 func isActive(t *testing.T, keys *secretkeys.Keys, id, key string) {
 	t.Helper()
 	is := is.New(t)
@@ -30,7 +30,7 @@ func isActive(t *testing.T, keys *secretkeys.Keys, id, key string) {
 	verifies(t, keys, id, key)
 }
 
-// verifies fails the test unless that key has that id, or none has it if key is "".
+// verifies fails the test unless that id has that key; a key of "" means that the id is unknown.
 func verifies(t *testing.T, keys *secretkeys.Keys, id, key string) {
 	t.Helper()
 	got, ok := keys.ByID(id)
@@ -47,7 +47,7 @@ func TestFieldsOfAnEnvironmentVariable(t *testing.T) {
 	isActive(t, keys, "a", "key a")
 }
 
-// With a backend that has versions, the id is that of the fields, and all else is as without them.
+// With a backend that has versions, the id comes from the field; everything else is as without Fields.
 func TestFieldsOfABackendWithVersions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		backend := newShared()
@@ -71,7 +71,7 @@ func TestFieldsOfABackendWithVersions(t *testing.T) {
 	})
 }
 
-func TestKeyWithAnIDThatIsKnownTakesItsPlaceAtOnce(t *testing.T) {
+func TestKeyWithAKnownIDReplacesItsKeyAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		backend := newShared()
 		backend.Set("signing", document("a", "key a"))
@@ -82,7 +82,7 @@ func TestKeyWithAnIDThatIsKnownTakesItsPlaceAtOnce(t *testing.T) {
 	})
 }
 
-// A version that changes neither field is no rotation.
+// A version that changes neither field is not a rotation.
 func TestVersionWithTheSameFields(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -98,7 +98,7 @@ func TestVersionWithTheSameFields(t *testing.T) {
 	})
 }
 
-// Fields may be those of a document in a document.
+// Fields may be in a nested document.
 func TestFieldsOfAField(t *testing.T) {
 	is := is.New(t)
 	backend := newShared()
@@ -114,18 +114,18 @@ func TestFieldsOfAField(t *testing.T) {
 	secretstest.AssertNoLeak(t, "canary-7f3Kq9ZxWv2m", err)
 }
 
-func TestSecretThatHasNoIDAndKey(t *testing.T) {
+func TestInvalidFieldsAreErrors(t *testing.T) {
 	const canary = "canary-7f3Kq9ZxWv2m"
 	const (
 		at   = "secrets: fake: signing: "
-		noID = at + `malformed: the field "id" of Fields: it is no id, which is 1 to 128 printable ASCII characters without a space`
+		noID = at + `malformed: the field "id" of Fields: it is not an id: 1 to 128 printable ASCII characters without a space`
 	)
 	withFields := []secretkeys.Option{fields}
 	for name, tc := range map[string]struct {
 		content string
 		opts    []secretkeys.Option
 		class   error
-		want    string // the beginning of the error, or "" for none
+		want    string // prefix of the error; "" for none
 	}{
 		"a document":  {document("2026-11.a/b+c=_~", canary), withFields, nil, ""},
 		"a number":    {`{"id":7,"key":"` + canary + `"}`, withFields, nil, ""},
@@ -175,8 +175,8 @@ func TestSecretThatHasNoIDAndKey(t *testing.T) {
 	}
 }
 
-// What is wrong later leaves the keys as they are.
-func TestFieldsThatAreWrongLater(t *testing.T) {
+// A later error leaves the keys unchanged.
+func TestLaterInvalidFieldsKeepTheKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		backend := newShared()

@@ -16,13 +16,13 @@ import (
 	"github.com/seed-5482dd03/secrets/use/secretkeys"
 )
 
-// volume is a directory that is written as Kubernetes writes the mount of a Secret at signing.
+// volume is a directory that is written like a mounted Kubernetes Secret, with the key at signing.
 type volume struct {
 	dir     string
 	updates int
 }
 
-// update writes the files of a key into a new directory, and makes the link ..data lead there.
+// update writes the files of a key to a new directory, and points the symlink ..data to it.
 func (v *volume) update(t *testing.T, id, key string) {
 	t.Helper()
 	is := is.New(t)
@@ -71,7 +71,7 @@ func TestFieldsOfAKubernetesVolume(t *testing.T) {
 		}
 		late := process()
 		isActive(t, late, "b", "key b")
-		verifies(t, late, "a", "") // the limit that Open names
+		verifies(t, late, "a", "") // a limit in the package comment
 		after(time.Minute)
 		verifies(t, keys, "a", "")
 	})

@@ -14,8 +14,8 @@ import (
 	"github.com/seed-5482dd03/secrets/use/secretkeys"
 )
 
-// shared is a backend of several Clients, each in the place of a process. Its versions are numbers, and the one before the current is worth
-// a try, as with KV version 2. Or there are stages.
+// shared is a backend of several Clients, one per process. Its versions are numbers, and the one before the current is an alternate, as in
+// KV v2; or it has stages.
 type shared struct {
 	*secretstest.Backend
 
@@ -38,7 +38,7 @@ func (s *shared) Info() secrets.Info {
 	return info
 }
 
-// silent is a backend that does not say when a version was created.
+// silent is a backend that does not report when a version was created.
 type silent struct{ *shared }
 
 func (s *silent) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
@@ -65,7 +65,7 @@ func open(tb testing.TB, backend secrets.Backend, opts ...secrets.Option) *secre
 	return client
 }
 
-// keysOf opens the keys of signing in a process of its own.
+// keysOf opens the keys of signing as another process.
 func keysOf(t *testing.T, backend secrets.Backend, opts ...secretkeys.Option) *secretkeys.Keys {
 	t.Helper()
 	keys, err := secretkeys.Open(t.Context(), open(t, backend), "signing", opts...)
@@ -83,7 +83,7 @@ func inBubble(t *testing.T, test func(t *testing.T, backend *shared, keys *secre
 	})
 }
 
-// active returns the id of the active key, whose value it checks.
+// active returns the id of the active key, and checks the key.
 func active(t *testing.T, keys *secretkeys.Keys) string {
 	t.Helper()
 	id, key := keys.Active()
@@ -113,5 +113,5 @@ func after(d time.Duration) {
 	synctest.Wait()
 }
 
-// seen is more than the time in which a process sees a change with the default Interval.
+// seen exceeds the time in which a process fetches a change with the default Interval.
 const seen = 31 * time.Second

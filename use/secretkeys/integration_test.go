@@ -31,7 +31,7 @@ func TestKeysOfRealVault(t *testing.T) {
 		two, err := client.Get(t.Context(), "signing")
 		is.NoErr(err)
 		var last time.Time
-		for _, s := range []secrets.Secret{one, two} { // the server has the clock of the test
+		for _, s := range []secrets.Secret{one, two} { // the server has the same clock as the test
 			at := s.Meta().CreatedAt
 			is.True(at.After(began) && at.After(last) && at.Before(time.Now()))
 			last = at

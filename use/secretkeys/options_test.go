@@ -35,12 +35,12 @@ func TestFaults(t *testing.T) {
 			[]secretkeys.Option{secretkeys.Interval(30)},
 			"secretkeys: Interval: 30ns; did you mean 30*time.Second?",
 		},
-		"for ever": {
+		"too long": {
 			client,
 			[]secretkeys.Option{secretkeys.ActivateAfter(math.MaxInt64), secretkeys.Overlap(math.MaxInt64)},
 			"secretkeys: ActivateAfter: more than 100 years\nsecretkeys: Overlap: more than 100 years",
 		},
-		"an interval for ever": {
+		"an interval that is too long": {
 			client,
 			[]secretkeys.Option{secretkeys.Interval(math.MaxInt64), secretkeys.ActivateAfter(time.Hour)},
 			"secretkeys: Interval: more than 100 years",
@@ -48,7 +48,7 @@ func TestFaults(t *testing.T) {
 		"an overlap that is too short": {
 			client,
 			[]secretkeys.Option{secretkeys.Overlap(59 * time.Second)},
-			"secretkeys: Overlap: 59s is less than ActivateAfter, 1m0s: peers may sign with a replaced key so much longer",
+			"secretkeys: Overlap: 59s is less than ActivateAfter, 1m0s: peers may sign with a replaced key for that long",
 		},
 		"no fields": {
 			client,
@@ -126,8 +126,8 @@ func TestKeysEnd(t *testing.T) {
 	}
 }
 
-// A look at the other versions that hangs ends with Close.
-func TestCloseEndsALookAtOtherVersions(t *testing.T) {
+// Close ends a hanging read of the other versions.
+func TestCloseEndsAReadOfOtherVersions(t *testing.T) {
 	inBubble(t, func(t *testing.T, backend *shared, keys *secretkeys.Keys) {
 		is := is.New(t)
 		backend.Set("signing", "key 2")
@@ -142,7 +142,7 @@ func TestCloseEndsALookAtOtherVersions(t *testing.T) {
 		})
 		after(seen)
 		is.True(hangs.Load())
-		is.Equal(known(t, keys), "12") // the new one does not wait for that
+		is.Equal(known(t, keys), "12") // the new key does not wait for that
 		is.NoErr(keys.Close())
 	})
 }

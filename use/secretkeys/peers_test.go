@@ -14,20 +14,20 @@ import (
 	"github.com/seed-5482dd03/secrets/use/secretkeys"
 )
 
-// token is what a process has signed.
+// token is a token that a process has signed.
 type token struct {
 	id      string
 	expires time.Duration
 }
 
-// rotating is a backend that gets version n, whose key is that of helpers.
+// rotating is a backend that can write version n, with the key that helpers expect.
 type rotating interface {
 	secrets.Backend
 
 	rotate(n int)
 }
 
-// cluster is several processes with the same keys. Each signs a token a second, which the others verify then and before its end.
+// cluster is several processes with the same keys. Each signs a token per second. The others verify it at once, and just before it expires.
 type cluster struct {
 	backend   rotating
 	opts      []secretkeys.Option
@@ -44,7 +44,7 @@ const (
 	interval  = 30 * time.Second
 )
 
-// newCluster starts the processes one after the other, so that they look at different moments.
+// newCluster starts the processes one after the other, so that they poll at different moments.
 func newCluster(t *testing.T, backend rotating, opts ...secretkeys.Option) *cluster {
 	t.Helper()
 	c := &cluster{backend: backend, opts: append(opts, secretkeys.Interval(interval))}
@@ -55,7 +55,7 @@ func newCluster(t *testing.T, backend rotating, opts ...secretkeys.Option) *clus
 	return c
 }
 
-// restart makes process i start anew.
+// restart restarts process i.
 func (c *cluster) restart(t *testing.T, i int) {
 	t.Helper()
 	is.New(t).NoErr(c.processes[i].Close())
@@ -88,8 +88,8 @@ func (c *cluster) verify(tok token) {
 	}
 }
 
-// rotateAndRestart rotates every few minutes. Each time, two processes start anew: the one at the rotation, then 2 s later each time, and
-// the other one a while after it. Before every other rotation, another one starts: from a minute before it up to the same moment.
+// rotateAndRestart rotates every few minutes. Two processes restart around each rotation: one at the rotation, 2 s later each time, and
+// another a while after that. Before every other rotation, one more restarts, from a minute before it up to the rotation.
 func rotateAndRestart(t *testing.T, c *cluster, rotations int, rotate func(n int)) {
 	t.Helper()
 	const before = time.Minute
@@ -105,13 +105,13 @@ func rotateAndRestart(t *testing.T, c *cluster, rotations int, rotate func(n int
 		c.restart(t, n%processes)
 		c.run(t, time.Duration(n%9+1)*7*time.Second)
 		c.restart(t, (n+1)%processes)
-		c.run(t, lifetime+3*time.Minute) // a process that starts knows one previous version alone
+		c.run(t, lifetime+3*time.Minute) // a starting process knows only one previous version
 	}
 }
 
 func (s *shared) rotate(n int) { s.Set("signing", "key "+strconv.Itoa(n)) }
 
-// staged is a backend with versions that are not the current one when they are created, as with a rotation of AWS in steps.
+// staged is a backend whose versions become current some time after they are created, as in an AWS rotation by steps.
 type staged struct {
 	*shared
 
@@ -137,7 +137,7 @@ func newStaged() *staged {
 	return s
 }
 
-// unknownIDs returns how many tokens of a cluster had an id that a process did not know when it verified them.
+// unknownIDs returns how many tokens of a cluster had an id that a verifying process did not know.
 func unknownIDs(t *testing.T, newBackend func() rotating, rotations int, opts ...secretkeys.Option) (unknown int) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -159,10 +159,10 @@ func TestNoPeerMeetsAnUnknownID(t *testing.T) {
 		backend   func() rotating
 		rotations int
 		opts      []secretkeys.Option
-		none      bool // or a control
+		none      bool // false for a control
 	}{
 		"default": {func() rotating { return newShared() }, 60, []secretkeys.Option{overlap}, true},
-		"default, where nobody says when a version was created": {
+		"default, without creation times": {
 			func() rotating { return &silent{newShared()} }, 15, []secretkeys.Option{overlap}, false,
 		},
 		"ActivateAfter of 1 ms": {
@@ -171,8 +171,8 @@ func TestNoPeerMeetsAnUnknownID(t *testing.T) {
 		"an overlap of less than the lifetime": {
 			func() rotating { return newShared() }, 15, []secretkeys.Option{secretkeys.Overlap(minute)}, false,
 		},
-		"in steps, of which ActivateAfter knows":       {func() rotating { return newStaged() }, 60, long, true},
-		"in steps that take longer than ActivateAfter": {func() rotating { return newStaged() }, 60, []secretkeys.Option{overlap}, false},
+		"in steps, shorter than ActivateAfter": {func() rotating { return newStaged() }, 60, long, true},
+		"in steps, longer than ActivateAfter":  {func() rotating { return newStaged() }, 60, []secretkeys.Option{overlap}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -9,33 +9,33 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// maxKeys bounds the keys that are held. Beyond it the one goes that is the first to be gone anyway.
+// maxKeys limits the stored keys. Above it, the key that ends first is removed.
 const maxKeys = 1000
 
-// never is the end of a key that nothing has replaced.
+// never is the end of a key that has not been replaced.
 const never = time.Duration(1<<63 - 1)
 
-// snapshot is the keys at a time. It is immutable; what changes with time follows from the times in it, which count from ring.start.
+// snapshot is an immutable set of keys. Its times count from ring.start and decide which key signs or verifies at a given moment.
 type snapshot struct {
 	byID  map[string]entry
-	turns []turn // the keys that sign, one after the other; the last one is the current version. The first one signs already.
+	turns []turn // keys in signing order: the first one signs already, the last one is the current version
 }
 
 type entry struct {
 	key secrets.Secret
-	end time.Duration // it verifies until then
+	end time.Duration // verifies until then
 }
 
 type turn struct {
 	id    string
 	key   secrets.Secret
-	begin time.Duration // it signs from then on
+	begin time.Duration // signs from then on
 }
 
 func (r *ring) active() (id string, key secrets.Secret) {
 	turns := r.now.Load().turns
 	last := len(turns) - 1
-	if last > 0 { // a single one needs no clock
+	if last > 0 { // a single key needs no clock
 		now := time.Since(r.start)
 		for last > 0 && turns[last].begin > now {
 			last--
@@ -71,9 +71,9 @@ func (r *ring) follow(s secrets.Secret) error {
 	if i := slices.IndexFunc(next.turns, func(t turn) bool { return t.id == id }); i < 0 {
 		next.turns = append(next.turns, turn{id, key, now + r.activateAfter})
 	} else {
-		next.turns[i].key = key // the backend may have lost the version, and have given its name to another value
+		next.turns[i].key = key // the backend may have reused the version for another value
 		for _, t := range next.turns[i+1:] {
-			// A rollback. Peers that have not seen it yet may sign with this one.
+			// A rollback. Peers that have not fetched it yet may sign with this key.
 			next.byID[t.id] = entry{t.key, now + r.activateAfter + r.overlap}
 		}
 		next.turns = next.turns[:i+1]
@@ -86,7 +86,7 @@ func (r *ring) follow(s secrets.Secret) error {
 	return nil
 }
 
-// at returns a copy of s without what is over at now.
+// at returns a copy of s without what has ended by now.
 func (s *snapshot) at(now time.Duration) *snapshot {
 	next := &snapshot{maps.Clone(s.byID), slices.Clone(s.turns)}
 	maps.DeleteFunc(next.byID, func(_ string, e entry) bool { return e.end <= now })
@@ -96,7 +96,7 @@ func (s *snapshot) at(now time.Duration) *snapshot {
 	return next
 }
 
-// install puts next in the place of the snapshot.
+// install replaces the snapshot by next.
 func (r *ring) install(next *snapshot) {
 	for len(next.byID) > maxKeys {
 		first, end := "", never
@@ -111,7 +111,7 @@ func (r *ring) install(next *snapshot) {
 	r.now.Store(next)
 }
 
-// collect adds the other versions of key that the backend names, to verify with.
+// collect adds the other versions of key that the backend names, for verification.
 func (r *ring) collect(ctx context.Context, client *secrets.Client, key string) error {
 	others, err := client.Alternates(ctx, key)
 	if err != nil {
@@ -121,13 +121,13 @@ func (r *ring) collect(ctx context.Context, client *secrets.Client, key string) 
 	return nil
 }
 
-// add makes others verify, unless they do so already.
+// add makes others verify, unless they already do.
 func (r *ring) add(others []secrets.Secret) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Since(r.start)
 	next := r.now.Load().at(now)
-	var last turn // that of the last one of others, or zero
+	var last turn // turn of the last of others, or zero
 	for _, s := range others {
 		last = turn{}
 		id, key, err := r.source.read(s)
@@ -144,13 +144,13 @@ func (r *ring) add(others []secrets.Secret) {
 	r.install(next)
 }
 
-// catchUp makes of the keys at Open what they are in the processes that have run since the current version was created: it signs
-// activateAfter later, and until then the one before it. Where the backend does not say when that was, or there is none before it, the
-// current version signs at once.
+// catchUp gives Open the same state as in processes that ran when the current version was created. That version signs activateAfter later;
+// until then, the one before it signs. If the creation time is unknown, or there is no version before it, the current version signs at
+// once.
 //
-// previous is the last version that the backend names, or zero: AWSPREVIOUS, or the one of Vault. AWSPENDING comes before it, and may be
-// left of a rotation that has failed long ago, so that no peer knows it. If AWSPENDING is the only one, it is younger than the current
-// version. So is AWSPREVIOUS after a rollback, of which the backend does not say when it was: peers may have dropped that version.
+// previous is the last version that the backend names, or zero: AWSPREVIOUS, or the previous version in Vault. AWSPENDING is named before
+// it, and may remain from a rotation that failed long ago, so no peer knows it. If AWSPENDING is the only one, it is younger than the
+// current version. So is AWSPREVIOUS after a rollback, whose time the backend does not report: peers may have dropped that version.
 func (r *ring) catchUp(next *snapshot, previous turn, now time.Duration) {
 	current := next.turns[0]
 	created, before := current.key.Meta().CreatedAt, previous.key.Meta().CreatedAt

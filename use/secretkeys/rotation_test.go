@@ -24,9 +24,9 @@ func TestNewKeyVerifiesAtOnceAndSignsLater(t *testing.T) {
 		is.Equal(known(t, keys), "1")
 		backend.Set("signing", "key 2")
 		after(seen)
-		is.Equal(active(t, keys), "1") // peers may not have seen the new one
+		is.Equal(active(t, keys), "1") // peers may not have the new one
 		is.Equal(known(t, keys), "12")
-		after(29 * time.Second) // one minute after the rotation at most
+		after(29 * time.Second) // at most one minute after the rotation
 		is.Equal(active(t, keys), "1")
 		after(seen)
 		is.Equal(active(t, keys), "2")
@@ -40,7 +40,7 @@ func TestNewKeyVerifiesAtOnceAndSignsLater(t *testing.T) {
 	})
 }
 
-// With a cache, a process must look past it: otherwise it sees a key after 4 minutes, and peers sign after one.
+// Polls must bypass the cache. Otherwise a process would get a key after 4 minutes, while peers sign with it after one.
 func TestCacheDoesNotDelayTheKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -58,7 +58,7 @@ func TestCacheDoesNotDelayTheKeys(t *testing.T) {
 	})
 }
 
-func TestOptionsSayWhen(t *testing.T) {
+func TestOptionsSetTheTimes(t *testing.T) {
 	inBubble(t, func(t *testing.T, backend *shared, keys *secretkeys.Keys) {
 		is := is.New(t)
 		backend.Set("signing", "key 2")
@@ -96,8 +96,8 @@ func TestEachOfSeveralNewKeysHasItsTurn(t *testing.T) {
 	})
 }
 
-// Two rotations between two looks: a peer that has looked between them may sign with the one in the middle.
-func TestVersionThatWasMissedVerifies(t *testing.T) {
+// Two rotations between two polls: a peer that polled between them may sign with the version in the middle.
+func TestAMissedVersionVerifies(t *testing.T) {
 	inBubble(t, func(t *testing.T, backend *shared, keys *secretkeys.Keys) {
 		is := is.New(t)
 		backend.Set("signing", "key 2")
@@ -109,7 +109,7 @@ func TestVersionThatWasMissedVerifies(t *testing.T) {
 	})
 }
 
-// rolled is a backend whose current version may become the first one again, as AWS's does if its stage is moved back.
+// rolled is a backend whose current version can become the first one again, as in AWS when the stage is moved back.
 type rolled struct {
 	*shared
 
@@ -141,7 +141,7 @@ func TestRollback(t *testing.T) {
 			is.Equal(known(t, keys), "1")
 		})
 	})
-	t.Run("after that, the old key waits as a new one does", func(t *testing.T) {
+	t.Run("after that, the old key waits like a new one", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			is := is.New(t)
 			backend := &rolled{shared: newShared()}
@@ -172,11 +172,11 @@ func TestOpenCostsFewCalls(t *testing.T) {
 		backend.Set("signing", "key 3")
 		after(seen)
 		is.Equal(known(t, keys), "123")
-		is.Equal(backend.Calls(), 3+1+2) // a look, once more for the others, and version 2
+		is.Equal(backend.Calls(), 3+1+2) // a poll, once more for the others, and version 2
 	})
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
-		backend := secretstest.NewBackend(map[string]string{"signing": "key 1"}) // it names no other versions
+		backend := secretstest.NewBackend(map[string]string{"signing": "key 1"}) // without other versions
 		keys, err := secretkeys.Open(t.Context(), open(t, backend), "signing")
 		is.NoErr(err)
 		defer keys.Close()
@@ -184,8 +184,8 @@ func TestOpenCostsFewCalls(t *testing.T) {
 	})
 }
 
-// A Do of the same key tries the candidates that it would try without the keys.
-func TestOpenDisturbsNoDo(t *testing.T) {
+// A Do of the same key tries the same candidates with and without the keys.
+func TestOpenDoesNotDisturbDo(t *testing.T) {
 	openKeys := func(t *testing.T, client *secrets.Client, with bool) {
 		t.Helper()
 		if with {
@@ -194,7 +194,7 @@ func TestOpenDisturbsNoDo(t *testing.T) {
 			t.Cleanup(func() { is.New(t).NoErr(keys.Close()) })
 		}
 	}
-	for _, with := range []bool{false, true} { // without them is the control
+	for _, with := range []bool{false, true} { // false is the control
 		synctest.Test(t, func(t *testing.T) {
 			is := is.New(t)
 			backend := newShared()
@@ -216,7 +216,7 @@ func TestOpenDisturbsNoDo(t *testing.T) {
 			after(11 * time.Second)
 			openKeys(t, client, with)
 			login("key 1")
-			is.Equal(tried, "1") // what was accepted is tried first
+			is.Equal(tried, "1") // an accepted version is tried first
 		})
 		synctest.Test(t, func(t *testing.T) {
 			is := is.New(t)
@@ -232,7 +232,7 @@ func TestOpenDisturbsNoDo(t *testing.T) {
 				}
 				return nil
 			}))
-			is.Equal(tried, "12") // the backend is asked: there is no back-off
+			is.Equal(tried, "12") // no back-off: the backend is called
 		})
 	}
 }
@@ -264,15 +264,15 @@ func TestKeysStayAfterAFailure(t *testing.T) {
 	}
 }
 
-// The other versions cannot be had when a new one comes: the keys go on, say so, and ask again.
-func TestOtherVersionsAreAskedForAgain(t *testing.T) {
+// If reading the other versions fails, the keys stay in use, Err reports it, and the read is retried.
+func TestFailedReadsOfOtherVersionsAreRetried(t *testing.T) {
 	inBubble(t, func(t *testing.T, backend *shared, keys *secretkeys.Keys) {
 		is := is.New(t)
 		backend.Set("signing", "key 2")
 		backend.Set("signing", "key 3")
 		var fetches atomic.Int64
 		backend.OnCall(func(context.Context, []secrets.Ref) error {
-			if fetches.Add(1) == 1 { // that of the look
+			if fetches.Add(1) == 1 { // the poll
 				return nil
 			}
 			return secrets.ErrUnavailable
@@ -288,7 +288,7 @@ func TestOtherVersionsAreAskedForAgain(t *testing.T) {
 	})
 }
 
-// KV version 2 begins with version 1 again if a secret is deleted with its metadata.
+// KV v2 starts again at version 1 if a secret is deleted with its metadata.
 func TestVersionWithAnotherValueIsReplacedAtOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, backend *shared, keys *secretkeys.Keys) {
 		is := is.New(t)

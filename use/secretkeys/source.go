@@ -8,10 +8,10 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// source says where in a secret the id and the key are.
+// source defines where in a secret the id and the key are.
 type source struct {
 	name              string // the key of the secret, for errors
-	idField, keyField string // or "": the version is the id, and the whole secret the key
+	idField, keyField string // if "", the version is the id, and the whole secret the key
 }
 
 // read returns the id and the key of a version of the secret.
@@ -22,7 +22,7 @@ func (s source) read(version secrets.Secret) (id string, key secrets.Secret, err
 	} else {
 		id, key, err = s.fields(version)
 	}
-	if err == nil && len(key.Bytes()) == 0 { // everybody could sign with it
+	if err == nil && len(key.Bytes()) == 0 { // anyone could sign with it
 		err = s.failure(version, secrets.ErrMalformed, s.keyField, "the key is empty")
 	}
 	if err != nil {
@@ -44,7 +44,7 @@ func (s source) fields(document secrets.Secret) (id string, key secrets.Secret, 
 		err = s.failure(document, secrets.ErrMalformed, s.idField, "it is the same as the key")
 	case !isID(id):
 		err = s.failure(document, secrets.ErrMalformed, s.idField,
-			fmt.Sprintf("it is no id, which is 1 to %d printable ASCII characters without a space", maxID))
+			fmt.Sprintf("it is not an id: 1 to %d printable ASCII characters without a space", maxID))
 	}
 	return id, key, err
 }
@@ -57,7 +57,7 @@ func (s source) field(document secrets.Secret, name string) (secrets.Secret, err
 	return value, err
 }
 
-// failure returns an error that is about a field, or about the whole secret if field is "".
+// failure returns an error about a field, or about the whole secret if field is "".
 func (s source) failure(of secrets.Secret, class error, field, detail string) error {
 	if field != "" {
 		detail = fmt.Sprintf("the field %q of Fields: %s", field, detail)
@@ -65,22 +65,22 @@ func (s source) failure(of secrets.Secret, class error, field, detail string) er
 	return &secrets.Error{Backend: of.Meta().Backend, Key: s.name, Err: class, Detail: detail}
 }
 
-// maxID is more than an id needs, and less than most keys have in Base64 or PEM.
+// maxID exceeds the length of any id, and is less than that of most keys in Base64 or PEM.
 const maxID = 128
 
-// isID reports whether id can be in a token, a header or a log without an escape.
+// isID reports whether id can be used in a token, a header or a log without escapes.
 func isID(id string) bool {
 	return id != "" && len(id) <= maxID && !slices.ContainsFunc([]byte(id), func(b byte) bool { return b <= ' ' || b > '~' })
 }
 
-// checkVersion refuses what is no id that all processes share. Environment variables have no versions. Those of files, of KV version 1, and
-// of secrets with a lease are fingerprints under a key that each process draws: see internal/fingerprint, whose 16 hexadecimal digits no
-// version of AWS (32 characters or more) or KV version 2 (a number up to 32 bits) has.
+// checkVersion refuses a version that processes do not share. Environment variables have no versions. Files, KV v1 and secrets with a lease
+// have fingerprints under a random key per process (see internal/fingerprint). A fingerprint has 16 hexadecimal digits, which no version of
+// AWS (32 characters or more) or KV v2 (a number of up to 32 bits) has.
 func checkVersion(version string) error {
 	const size = 16
 	switch {
 	case version == "":
-		return errors.New("secretkeys: the secret has no version to take as the id of the key; " + instead)
+		return errors.New("secretkeys: the secret has no version to use as the id of the key; " + instead)
 	case len(version) == size && !slices.ContainsFunc([]byte(version), func(b byte) bool {
 		return (b < '0' || b > '9') && (b < 'a' || b > 'f')
 	}):
@@ -90,4 +90,4 @@ func checkVersion(version string) error {
 	}
 }
 
-const instead = "name the field with the id by Fields, or keep the key in KV version 2 of Vault or in AWS Secrets Manager"
+const instead = "name the field with the id in Fields, or keep the key in KV version 2 of Vault or in AWS Secrets Manager"

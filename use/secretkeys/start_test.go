@@ -14,7 +14,7 @@ import (
 	"github.com/seed-5482dd03/secrets/use/secretkeys"
 )
 
-// A process that starts does what the others do: the new key signs ActivateAfter, a minute, after its creation.
+// A starting process does what the others do: the new key signs ActivateAfter, a minute, after its creation.
 func TestStartAfterARotation(t *testing.T) {
 	for _, age := range []time.Duration{0, time.Second, 59 * time.Second} {
 		t.Run(age.String()+" ago", func(t *testing.T) {
@@ -60,7 +60,7 @@ func TestStartAfterARotation(t *testing.T) {
 			is.New(t).Equal(known(t, keysOf(t, backend)), "2") // the other one may have leaked long ago
 		})
 	})
-	t.Run("and another one while the old key signs still", func(t *testing.T) {
+	t.Run("and another one while the old key still signs", func(t *testing.T) {
 		inBubble(t, func(t *testing.T, backend *shared, _ *secretkeys.Keys) {
 			is := is.New(t)
 			backend.Set("signing", "key 2")
@@ -83,13 +83,13 @@ func TestFirstKeySignsAtOnce(t *testing.T) {
 	})
 }
 
-// version is one of a backend that names its versions as AWS does.
+// version is a version of a backend that names its versions like AWS.
 type version struct {
 	id  string
 	age time.Duration
 }
 
-// ages is a backend with the versions of these stages; one without an id is missing.
+// ages returns a backend with the versions of these stages; one without an id is missing.
 func ages(current, pending, previous version) secrets.Backend {
 	began := time.Now()
 	info := secrets.Info{Name: "own", Alternates: func(ref secrets.Ref) []secrets.Ref {
@@ -111,10 +111,10 @@ func TestVersionThatSignsAtTheStart(t *testing.T) {
 	for name, tc := range map[string]struct {
 		current, pending, previous version
 
-		first       string        // it signs at the start
-		until       time.Duration // or 0: for ever
+		first       string        // signs at the start
+		until       time.Duration // 0: forever
 		then        string
-		oneVerifies time.Duration // for so long version 1 does, if it is not the current one
+		oneVerifies time.Duration // how long version 1 verifies, if it is not the current one
 	}{
 		"the one before the current one": {version{"2", second}, none, version{"1", hour}, "1", 59 * second, "2", day + 59*second},
 		"not a pending one":              {version{"2", hour}, version{"3", second}, none, "2", 0, "", 0},
@@ -122,7 +122,7 @@ func TestVersionThatSignsAtTheStart(t *testing.T) {
 		"the one before, not the pending": {
 			version{"2", 2 * second}, version{"3", second}, version{"1", hour}, "1", 58 * second, "2", day + 58*second,
 		},
-		"not one that is left of a failed rotation": {
+		"not a pending one left from a failed rotation": {
 			version{"3", second}, version{"2", hour}, version{"1", 2 * hour}, "1", 59 * second, "3", day + 59*second,
 		},
 		"the current one after a rollback": {version{"1", hour}, none, version{"2", second}, "1", 0, "", 0},
@@ -161,7 +161,7 @@ func TestVersionThatSignsAtTheStart(t *testing.T) {
 	}
 }
 
-// A version before the current one that cannot be had now may be what the others sign with: the process must not start without it.
+// If the version before the current one cannot be fetched, the other processes may sign with it: the process must not start without it.
 func TestOpenFailsWithoutTheVersionBefore(t *testing.T) {
 	inBubble(t, func(t *testing.T, backend *shared, _ *secretkeys.Keys) {
 		is := is.New(t)
@@ -187,7 +187,7 @@ func TestOpenFailsWithoutTheVersionBefore(t *testing.T) {
 	})
 }
 
-// Whoever writes the same value again makes another id all the same.
+// Writing the same value again still creates another id.
 func TestVersionWithTheSameValue(t *testing.T) {
 	inBubble(t, func(t *testing.T, backend *shared, keys *secretkeys.Keys) {
 		is := is.New(t)
@@ -214,8 +214,8 @@ func TestVersionWithTheSameValue(t *testing.T) {
 	})
 }
 
-// Where the backend does not say when it was created, the current version signs at once, and what was before it verifies from then on.
-func TestStartWhereNobodySaysWhenAVersionWasCreated(t *testing.T) {
+// If the backend does not report creation times, the current version signs at once, and the one before it verifies from then on.
+func TestStartWithoutCreationTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		backend := &silent{newShared()}

@@ -39,7 +39,7 @@ func TestIDIsAVersionThatAllProcessesShare(t *testing.T) {
 	is.New(t).NoErr(err)
 	for name, tc := range map[string]struct {
 		backend secrets.Backend
-		want    string // the beginning of the error, or "" for none
+		want    string // prefix of the error; "" for none
 	}{
 		"env":                   {env.New(), noVersion},
 		"file":                  {files, isFingerprint},
@@ -63,8 +63,8 @@ func TestIDIsAVersionThatAllProcessesShare(t *testing.T) {
 	}
 }
 
-// Where a source without versions takes over, the keys stay.
-func TestVersionThatIsNoIDIsNotTaken(t *testing.T) {
+// If a source without versions takes over, the keys stay.
+func TestAVersionThatIsNotAnIDIsNotUsed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		var unnamed atomic.Bool

@@ -19,7 +19,7 @@ import (
 	"github.com/seed-5482dd03/secrets/use/secretshttp"
 )
 
-func TestRequestOfTheCallerStaysAsItIs(t *testing.T) {
+func TestTheCallersRequestIsNotChanged(t *testing.T) {
 	for name, set := range ways {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)
@@ -57,7 +57,7 @@ func TestFaultsAreErrorsOfEachRoundTrip(t *testing.T) {
 			is := is.New(t)
 			for range 2 {
 				body := &tracked{Reader: strings.NewReader("an invoice")}
-				_, err := tc.rt.RoundTrip(request(t, http.MethodPost, "https://api.example", body)) //nolint:bodyclose // there is none
+				_, err := tc.rt.RoundTrip(request(t, http.MethodPost, "https://api.example", body)) //nolint:bodyclose // there is no response
 				is.True(err != nil)
 				for _, want := range tc.want {
 					is.True(strings.Contains(err.Error(), want))
@@ -69,14 +69,14 @@ func TestFaultsAreErrorsOfEachRoundTrip(t *testing.T) {
 	}
 }
 
-func TestErrorOfGetIsThatOfTheRequest(t *testing.T) {
+func TestARequestFailsWithTheErrorOfGet(t *testing.T) {
 	is := is.New(t)
 	backend := holding()
 	backend.Fail(secrets.ErrPermissionDenied)
 	ours := serve(t, first)
 	c := calling(t, open(t, backend), ours)
 	body := &tracked{Reader: strings.NewReader("an invoice")}
-	_, err := c.Do(request(t, http.MethodPost, ours.URL, body)) //nolint:bodyclose // there is none
+	_, err := c.Do(request(t, http.MethodPost, ours.URL, body)) //nolint:bodyclose // there is no response
 	is.True(errors.Is(err, secrets.ErrPermissionDenied))
 	is.True(body.closed)
 	backend.Recover()
@@ -84,11 +84,11 @@ func TestErrorOfGetIsThatOfTheRequest(t *testing.T) {
 	is.Equal(status, http.StatusOK)
 }
 
-// An error of base may be anything, also the refusal of another credential by a proxy in it.
-func TestErrorOfBaseComesBackAsItIs(t *testing.T) {
+// An error of base may be anything, also a proxy's refusal of another credential.
+func TestErrorsOfBaseAreReturnedUnchanged(t *testing.T) {
 	for name, own := range map[string]error{
 		"any":                   errors.New("no route"),
-		"one that is a refusal": fmt.Errorf("proxy: %w", secrets.ErrRejected),
+		"a wrapped ErrRejected": fmt.Errorf("proxy: %w", secrets.ErrRejected),
 		"that of a context":     context.Canceled,
 	} {
 		for _, refuse := range []bool{false, true} {
@@ -103,7 +103,7 @@ func TestErrorOfBaseComesBackAsItIs(t *testing.T) {
 					}
 					return nil, own
 				}), client, "api", bearer, secretshttp.Hosts("api.example"))
-				_, err := rt.RoundTrip(request(t, http.MethodGet, "https://api.example", http.NoBody)) //nolint:bodyclose // there is none
+				_, err := rt.RoundTrip(request(t, http.MethodGet, "https://api.example", http.NoBody)) //nolint:bodyclose // there is no response
 				is.True(err == own)
 				is.Equal(refused.closed, refuse)
 			})
@@ -111,7 +111,7 @@ func TestErrorOfBaseComesBackAsItIs(t *testing.T) {
 	}
 }
 
-func TestPanicClosesWhatIsOpen(t *testing.T) {
+func TestAPanicClosesBodies(t *testing.T) {
 	is := is.New(t)
 	_, client, _ := rotated(t)
 	refused, body := &tracked{Reader: strings.NewReader("refused")}, &tracked{Reader: strings.NewReader("an invoice")}
@@ -133,7 +133,7 @@ func TestPanicClosesWhatIsOpen(t *testing.T) {
 	panics(request(t, http.MethodPost, "https://api.example", body))
 	is.True(body.closed)
 
-	// The body of the second candidate, for which set panics.
+	// set panics for the second candidate: its body must be closed.
 	_, client, _ = rotated(t)
 	again := &tracked{Reader: strings.NewReader("an invoice")}
 	r := request(t, http.MethodPost, "https://api.example", strings.NewReader("an invoice"))
@@ -150,7 +150,7 @@ func TestPanicClosesWhatIsOpen(t *testing.T) {
 	is.True(again.closed)
 }
 
-// Hooks see the headers of a request, and tracing puts them into spans.
+// httptrace hooks see the headers of a request, and tracing records them in spans.
 func TestHooksSeeNoCredential(t *testing.T) {
 	is := is.New(t)
 	ours := serve(t, first)
@@ -170,7 +170,7 @@ func TestHooksSeeNoCredential(t *testing.T) {
 	is.True(shows(strings.Join(fields, "\n")))
 }
 
-// A body is read after RoundTrip has returned, and the context of the request ends it.
+// A body is read after RoundTrip returns, so only the request's context may end it.
 func TestBodyEndsWithTheContextOfTheRequest(t *testing.T) {
 	is := is.New(t)
 	release := make(chan struct{})
@@ -213,8 +213,8 @@ func TestBodyEndsWithTheContextOfTheRequest(t *testing.T) {
 	is.True(errors.Is(err, context.Canceled))
 }
 
-// While Do waits for the backend, the caller may leave. It still has the 401.
-func TestCallerMayLeaveDuringTheRefresh(t *testing.T) {
+// While Do waits for the backend, the caller's context may end. The caller still gets the 401.
+func TestTheCallerMayCancelDuringTheRefresh(t *testing.T) {
 	is := is.New(t)
 	backend, client, _ := rotated(t)
 	release := backend.Block()
@@ -245,6 +245,6 @@ func TestCloseIdleConnectionsReachesBase(t *testing.T) {
 	b := &closing{RoundTripper: http.DefaultTransport}
 	(&http.Client{Transport: secretshttp.Transport(b, client, "api", bearer, secretshttp.Hosts("api.example"))}).CloseIdleConnections()
 	is.Equal(b.closed, 1)
-	plain := roundTrip(nil) // which has no such method
+	plain := roundTrip(nil) // it has no such method
 	(&http.Client{Transport: secretshttp.Transport(plain, client, "api", bearer, secretshttp.Hosts("api.example"))}).CloseIdleConnections()
 }

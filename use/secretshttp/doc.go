@@ -1,4 +1,4 @@
-// Package secretshttp sets a credential, such as an API key, on HTTP requests, and survives its rotation.
+// Package secretshttp adds a credential, such as an API key, to HTTP requests and handles its rotation.
 //
 //	client := &http.Client{
 //		Transport: secretshttp.Transport(nil, secretsClient, "billing#api_key",
@@ -11,17 +11,29 @@
 //	}
 //	resp, err := client.Get("https://billing.example.com/invoices")
 //
-// The credential goes to the named hosts only, by https. [http.Client] calls the transport once for each hop of a redirect, so each hop
-// is checked: a redirect to another host carries no credential, whatever header, cookie or query parameter holds it. After such a hop, no
-// hop carries one, also back at a named host: the other host has chosen that request.
+// # What it does
 //
-// A request to any other host goes on without the credential, and without an error. If a server says that the credential is missing,
-// compare scheme, host and port of each hop with [Hosts]. In a test, pass server.URL.
+// The credential goes only to the hosts of [Hosts], by https. In a test, pass server.URL. A request to any other host is sent without the
+// credential, and without an error.
 //
-// If the server answers 401, the transport asks for another credential with [secrets.Client.Do] and repeats the request. Concurrent
-// requests with the same refused credential share one refresh. The program sees a 401 only if there is no other credential, if all are
-// refused, or if the request cannot be repeated, because it has a body and no GetBody. So let the server accept the old and the new key
-// for a while, or change the secret first.
+// [http.Client] calls the transport for each hop of a redirect, and the transport checks each hop. A redirect to another host carries no
+// credential, whether it is in a header, a cookie or a query parameter. Later hops carry none either, even back at an allowed host: the
+// other host has chosen that request.
 //
-// The request of the caller never holds the credential, nor does the Request of the response. So both may be logged.
+// If the server answers 401, the transport gets another credential with [secrets.Client.Do] and repeats the request. Concurrent requests
+// with the same refused credential share one refresh.
+//
+// The caller's request and the Request of the response never hold the credential, so both may be logged.
+//
+// # Errors
+//
+// The program gets a 401 only if there is no other credential, if all are refused, or if the request cannot be repeated. A request with a
+// body needs GetBody for that. To avoid that, let the server accept the old and the new key for a while, or change the secret first.
+//
+// If a server reports a missing credential, compare scheme, host and port of each hop with [Hosts].
+//
+// # Limits
+//
+// The RoundTripper below the transport sees the credential; so does a proxy for a plain-http entry of [Hosts]. A credential in a query is
+// in the server's logs: prefer a header.
 package secretshttp

@@ -13,7 +13,7 @@ import (
 	"github.com/seed-5482dd03/secrets/use/secretshttp"
 )
 
-// billing stands for an API whose key was rotated. It accepts the new one.
+// billing is an API whose key was rotated. It accepts only the new one.
 func billing(w http.ResponseWriter, r *http.Request) {
 	if r.Header.Get("Authorization") != "Bearer battery-staple" {
 		w.WriteHeader(http.StatusUnauthorized)
@@ -22,7 +22,7 @@ func billing(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, "3 invoices")
 }
 
-func Example() {
+func ExampleTransport() {
 	ctx := context.Background()
 	backend := secretstest.NewBackend(map[string]string{"billing": `{"api_key":"correct-horse"}`})
 	secretsClient, err := secrets.New(backend, middleware.Standard())
@@ -31,11 +31,11 @@ func Example() {
 		return
 	}
 	defer secretsClient.Close()
-	if _, err := secretsClient.Get(ctx, "billing#api_key"); err != nil { // it is cached
+	if _, err := secretsClient.Get(ctx, "billing#api_key"); err != nil { // now it is cached
 		fmt.Println(err)
 		return
 	}
-	backend.Set("billing", `{"api_key":"battery-staple"}`) // somebody rotates it
+	backend.Set("billing", `{"api_key":"battery-staple"}`) // a rotation
 	server := httptest.NewServer(http.HandlerFunc(billing))
 	defer server.Close()
 

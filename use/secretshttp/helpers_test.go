@@ -19,13 +19,13 @@ import (
 	"github.com/seed-5482dd03/secrets/use/secretshttp"
 )
 
-// The credential in its versions. They are distinct enough to be looked for in whatever may hold them.
+// The versions of the credential. Each is distinct enough to be found in any output.
 const (
 	first  = "canary-7f3Kq9ZxWv2m"
 	second = "canary-Pw81sLbN4cTd"
 )
 
-// open returns a client with a cache around backend.
+// open returns a client of backend with a cache.
 func open(t *testing.T, backend secrets.Backend) *secrets.Client {
 	t.Helper()
 	client, err := secrets.New(backend, secrets.WithCache(cache.New()))
@@ -39,7 +39,7 @@ func holding() *secretstest.Backend {
 	return secretstest.NewBackend(map[string]string{"api": first})
 }
 
-// staged is a backend whose documents have other versions that are worth a try.
+// staged is a backend whose documents have alternates.
 type staged struct {
 	*secretstest.Backend
 
@@ -57,24 +57,24 @@ func (s *staged) Info() secrets.Info {
 	return info
 }
 
-// bearer sets the credential as most APIs want it.
+// bearer sets the credential in the form that most APIs use.
 func bearer(r *http.Request, s secrets.Secret) error {
 	r.Header.Set("Authorization", "Bearer "+s.Reveal())
 	return nil
 }
 
-// server is a real server with TLS that accepts some credentials.
+// server is a real TLS server that accepts some credentials.
 type server struct {
 	*httptest.Server
 
 	mu       sync.Mutex
 	accepted []string
-	got      []string // the credentials of its requests, in order
-	bodies   []string // what it has read of the bodies of those that it accepted
-	dumps    []string // its requests, whole
+	got      []string // credentials of its requests, in order
+	bodies   []string // bodies of accepted requests, as far as read
+	dumps    []string // complete requests
 }
 
-// serve starts a server that answers 401 to other credentials than these. At handlers it answers what they do.
+// serve starts a server that answers 401 to credentials other than accepted. Paths in handlers have their own behaviour.
 func serve(t *testing.T, accepted ...string) *server {
 	t.Helper()
 	s := &server{accepted: accepted}
@@ -119,14 +119,14 @@ func (s *server) note(to *[]string, text string) {
 	*to = append(*to, text)
 }
 
-// accept makes s accept these credentials alone.
+// accept makes s accept only these credentials.
 func (s *server) accept(tokens ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.accepted = tokens
 }
 
-// take returns what the requests since the last call held.
+// take returns the credentials, bodies and dumps of the requests since the last call.
 func (s *server) take() (tokens, bodies []string, dumps string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -155,7 +155,7 @@ func calling(t *testing.T, client *secrets.Client, s *server) *http.Client {
 	return &http.Client{Transport: secretshttp.Transport(base(t, s), client, "api", bearer, secretshttp.Hosts(s.host()))}
 }
 
-// answer sends r and returns what came.
+// answer sends r and returns the status and body of the response.
 func answer(t *testing.T, c *http.Client, r *http.Request) (status int, body string) {
 	t.Helper()
 	is := is.New(t)
@@ -167,7 +167,7 @@ func answer(t *testing.T, c *http.Client, r *http.Request) (status int, body str
 	return resp.StatusCode, string(text)
 }
 
-// request returns a request. With a body that net/http knows, it has GetBody.
+// request returns a request. It has GetBody if net/http knows the type of body.
 func request(t *testing.T, method, url string, body io.Reader) *http.Request {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, url, body)
@@ -175,15 +175,15 @@ func request(t *testing.T, method, url string, body io.Reader) *http.Request {
 	return r
 }
 
-// onlyOnce hides from net/http how to read a body again.
+// onlyOnce hides the type of a body from net/http, so the request has no GetBody.
 type onlyOnce struct{ io.Reader }
 
-// roundTrip is a RoundTripper of one function.
+// roundTrip is a function as a RoundTripper.
 type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// tracked is a body that tells whether it was closed.
+// tracked is a body that records whether it was closed.
 type tracked struct {
 	io.Reader
 

@@ -7,36 +7,37 @@ import (
 	"strings"
 )
 
-// Hosts names the hosts that get the credential. It is required. Given several times, the hosts add up. An entry is
+// Hosts sets the hosts that get the credential. It is required. Several Hosts options add up. An entry is
 //
-//	api.example.com            by https, on port 443
-//	api.example.com:8443       by https, on that port
+//	api.example.com            https on port 443
+//	api.example.com:8443       https on that port
 //	[2001:db8::1]              the same for an IPv6 address, always in brackets
-//	http://localhost:8200      by plain http, on that port
+//	http://localhost:8200      plain http on that port
 //
-// Plain http shows the credential to everybody on the way. Its form is for a sidecar or a test server on the same machine; it does not
-// allow https. If base has a Proxy that applies to such a request, the proxy sees the credential, too. That of [http.DefaultTransport]
-// comes from HTTP_PROXY and does not apply to localhost.
+// Plain http shows the credential to everyone on the network path. Use it for a sidecar or a test server on the same machine; the entry
+// does not allow https. A proxy that base uses for such a request sees the credential too. [http.DefaultTransport] takes its proxy from
+// HTTP_PROXY, which does not apply to localhost.
 //
-// Names compare without regard to case and to a dot at the end. There are no wildcards. An internationalized name is written in its ASCII
-// form (xn--), here and in the URL of the request.
+// Names are compared without case and without a final dot. There are no wildcards. Write an internationalized name in ASCII form (xn--),
+// here and in the URL of the request.
 func Hosts(hosts ...string) Option {
 	return func(c *config) {
 		c.hasHosts = true
 		c.faults.Checkf(len(hosts) > 0, "Hosts: no hosts")
 		for i, entry := range hosts {
 			o, fault := parseEntry(entry)
-			c.faults.Checkf(fault == "", "Hosts: entry %d: %s", i+1, fault) // the entry may hold user:password@
+			c.faults.Checkf(fault == "", "Hosts: entry %d: %s", i+1, fault) // without the entry, which may hold user:password@
 			c.allowed[o] = true
 		}
-		delete(c.allowed, origin{}) // of an entry with a fault
+		delete(c.allowed, origin{}) // from an entry with a fault
 	}
 }
 
-// origin is where a request goes. The zero origin is never allowed.
+// origin is the destination of a request. The zero origin is never allowed.
 type origin struct{ scheme, host, port string }
 
-// originOf returns the origin of a URL with that scheme and host, which may have a port, or the zero origin if it can be none of Hosts.
+// originOf returns the origin of a URL with that scheme and host, with or without a port. It returns the zero origin if Hosts cannot
+// contain it.
 func originOf(scheme, hostport string) origin {
 	u := url.URL{Host: hostport}
 	host, ok := canonicalHost(u.Hostname())
@@ -55,7 +56,7 @@ const (
 	schemePlain = "http"
 )
 
-// parseEntry returns the origin that an entry of Hosts allows, or what is wrong with it.
+// parseEntry returns the origin that an entry of Hosts allows, or the fault in it.
 func parseEntry(entry string) (o origin, fault string) {
 	rest, isPlain := strings.CutPrefix(entry, schemePlain+"://")
 	switch {
@@ -88,7 +89,7 @@ func parseEntry(entry string) (o origin, fault string) {
 	return origin{schemeTLS, host, port}, ""
 }
 
-// split splits host:port. An IPv6 address is in brackets, and nothing else is.
+// split splits host:port. Only an IPv6 address may be in brackets, and it must be.
 func split(s string) (host, port string, hasPort, ok bool) {
 	if inner, found := strings.CutPrefix(s, "["); found {
 		host, s, found = strings.Cut(inner, "]")
@@ -108,8 +109,8 @@ func isPort(s string) bool {
 	return err == nil && n > 0 && strconv.FormatUint(n, 10) == s
 }
 
-// canonicalHost returns the one form of a host name or an IP address. Other letters than those of ASCII are refused: net/http maps some
-// of them to ASCII, so that two texts may be one name. An IP address with a dot at its end is refused: it is a name, for the DNS.
+// canonicalHost returns the only form of a host name or an IP address that is compared. It refuses letters outside ASCII: net/http maps
+// some to ASCII, so two texts could be one name. It refuses an IP address with a final dot: to the DNS, it is a name.
 func canonicalHost(s string) (host string, ok bool) {
 	if ip, err := netip.ParseAddr(s); err == nil {
 		return ip.String(), true

@@ -14,7 +14,7 @@ import (
 func TestHostsThatAreAllowed(t *testing.T) {
 	client := open(t, holding())
 	for _, tc := range []struct {
-		entry, url, host string // host is that of the header, or ""
+		entry, url, host string // host is the Host header, or ""
 		want             bool
 	}{
 		{"api.example.com", "https://api.example.com/v1", "", true},
@@ -46,7 +46,7 @@ func TestHostsThatAreAllowed(t *testing.T) {
 		{"api.example.com", "https://api.example.com.evil.example/", "", false},
 		{"api.example.com", "https://api.example.com@evil.example/", "", false},
 		{"api.example.com", "https://evil.example/api.example.com", "", false},
-		{"api.example.com", "https://api.example.com/", "evil.example", false}, // a shared front goes by the header
+		{"api.example.com", "https://api.example.com/", "evil.example", false}, // a shared front end uses the header
 		{"api.example.com", "https://api.example.com/", "api.example.com:8443", false},
 		{"api.example.com", "https://evil.example/", "api.example.com", false},
 		{"api.example.com", "ftp://api.example.com/", "", false},
@@ -56,7 +56,7 @@ func TestHostsThatAreAllowed(t *testing.T) {
 		{"[2001:db8::1]", "https://[2001:db8::2]/", "", false},
 		{"[::ffff:192.0.2.1]", "https://192.0.2.1/", "", false},
 		{"[fe80::1]", "https://[fe80::1%25eth0]/", "", false},
-		{"192.0.2.1", "https://192.0.2.1./", "", false}, // a name, which the DNS resolves
+		{"192.0.2.1", "https://192.0.2.1./", "", false}, // a name for the DNS
 		{"http://192.0.2.1:8200", "http://192.0.2.1.:8200/", "", false},
 		{"http://localhost:8200", "https://localhost:8200/", "", false},
 		{"http://localhost:8200", "http://localhost/", "", false},
@@ -80,7 +80,7 @@ func TestHostsThatAreAllowed(t *testing.T) {
 	}
 }
 
-// An opaque URL may send another host in the request line than the one that it is sent to.
+// With an opaque URL, the request line may name another host than the one that is dialed.
 func TestOpaqueURLGetsNoCredential(t *testing.T) {
 	is := is.New(t)
 	var got []string

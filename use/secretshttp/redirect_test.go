@@ -13,7 +13,7 @@ import (
 	"github.com/seed-5482dd03/secrets/use/secretshttp"
 )
 
-// ways are the places of a request where a credential may stand.
+// ways are the places in a request that can hold a credential.
 var ways = map[string]func(*http.Request, secrets.Secret) error{
 	"Authorization": bearer,
 	"a header of its own": func(r *http.Request, s secrets.Secret) error {
@@ -36,7 +36,7 @@ var ways = map[string]func(*http.Request, secrets.Secret) error{
 	},
 }
 
-// elsewhere returns the URL at which s redirects to the others, one after the other.
+// elsewhere returns a URL at which s redirects to the given URLs, one after the other.
 func elsewhere(s *server, then ...string) string {
 	if len(then) == 0 {
 		return s.URL
@@ -44,7 +44,7 @@ func elsewhere(s *server, then ...string) string {
 	return s.URL + "?to=" + url.QueryEscape(then[0])
 }
 
-// shows reports whether text shows the credential in one of its ways.
+// shows reports whether text contains the credential in one of these forms.
 func shows(text string) bool {
 	r := http.Request{Header: make(http.Header)}
 	r.SetBasicAuth("app", first)
@@ -57,14 +57,14 @@ func TestRedirectToAnotherHostCarriesNoCredential(t *testing.T) {
 			is := is.New(t)
 			ours, other := serve(t), serve(t)
 			client := open(t, holding())
-			// Out to the other host, and back: the other host has chosen the third hop, so it carries no credential either.
+			// To the other host and back: the other host has chosen the third hop, so it carries no credential either.
 			away := elsewhere(ours, elsewhere(other, ours.URL+"/back"))
 
 			c := &http.Client{Transport: secretshttp.Transport(base(t, ours), client, "api", set, secretshttp.Hosts(ours.host()))}
 			answer(t, c, request(t, http.MethodGet, away, http.NoBody))
 			_, _, there := other.take()
 			is.True(strings.HasPrefix(there, "GET /?to="))
-			is.True(strings.Contains(there, "Referer: "+ours.URL)) // which has no credential either
+			is.True(strings.Contains(there, "Referer: "+ours.URL)) // without a credential, too
 			secretstest.AssertNoLeak(t, first, there)
 			_, _, here := ours.take()
 			out, back, ok := strings.Cut(here, "GET /back")
@@ -73,7 +73,7 @@ func TestRedirectToAnotherHostCarriesNoCredential(t *testing.T) {
 			secretstest.AssertNoLeak(t, first, back)
 			is.True(!shows(back))
 
-			// Control: the program sets the credential itself, and http.Client takes it to the other host.
+			// Control: if the program sets the credential itself, http.Client sends it to the other host.
 			r := request(t, http.MethodGet, away, http.NoBody)
 			s, err := client.Get(t.Context(), "api")
 			is.NoErr(err)
@@ -85,7 +85,7 @@ func TestRedirectToAnotherHostCarriesNoCredential(t *testing.T) {
 	}
 }
 
-// A host that is not allowed must not choose a request with the credential: with a 307, it would choose the path of a POST.
+// A host that is not allowed must not choose a request with the credential: with a 307, it could choose the path of a POST.
 func TestNoCredentialAfterAHostThatIsNotAllowed(t *testing.T) {
 	const start, hop, end = "https://api.example/start", "https://hop.example/", "https://api.example/transfer"
 	client := open(t, holding())
@@ -95,8 +95,8 @@ func TestNoCredentialAfterAHostThatIsNotAllowed(t *testing.T) {
 		want  []bool // whether each hop carries the credential
 	}{
 		"out and back":            {[]string{"api.example"}, []string{start, hop, end}, []bool{true, false, false}},
-		"and further":             {[]string{"api.example"}, []string{start, hop, end, start}, []bool{true, false, false, false}},
-		"begun at the other":      {[]string{"api.example"}, []string{hop, end}, []bool{false, false}},
+		"back and on":             {[]string{"api.example"}, []string{start, hop, end, start}, []bool{true, false, false, false}},
+		"from the other host":     {[]string{"api.example"}, []string{hop, end}, []bool{false, false}},
 		"by plain http":           {[]string{"api.example"}, []string{"http://api.example/", end}, []bool{false, false}},
 		"all allowed (control)":   {[]string{"api.example", "hop.example"}, []string{start, hop, end}, []bool{true, true, true}},
 		"on one host (control)":   {[]string{"api.example"}, []string{start, end}, []bool{true, true}},
@@ -122,7 +122,7 @@ func TestNoCredentialAfterAHostThatIsNotAllowed(t *testing.T) {
 	}
 }
 
-// A base that does not say which request a response is of hides the hops before. So no credential is sent.
+// If base does not set the Request of a response, earlier hops are unknown, so no credential is sent.
 func TestUnknownHopCountsAsNotAllowed(t *testing.T) {
 	is := is.New(t)
 	var got []bool
@@ -141,7 +141,7 @@ func TestUnknownHopCountsAsNotAllowed(t *testing.T) {
 	is.Equal(got, []bool{true, true, false})
 }
 
-// A redirect from https to http stays on the host, and would show the credential to everybody on the way.
+// A redirect from https to http stays on the host, but would show the credential to everyone on the network path.
 func TestDowngradeCarriesNoCredential(t *testing.T) {
 	is := is.New(t)
 	const to = "http://api.example.com/plain"
@@ -163,7 +163,7 @@ func TestDowngradeCarriesNoCredential(t *testing.T) {
 	get("api.example.com")
 	is.Equal(sent, []string{"https Bearer " + first, "http "})
 	sent = nil
-	get("api.example.com", "http://api.example.com:80") // control: who wants it says so
+	get("api.example.com", "http://api.example.com:80") // control: plain http must be listed
 	is.Equal(sent, []string{"https Bearer " + first, "http Bearer " + first})
 }
 
@@ -180,12 +180,12 @@ func TestNoErrorQuotesTheCredential(t *testing.T) {
 		is.True(resp == nil)
 		is.True(strings.Contains(err.Error(), "Location"))
 		_, _, dump := ours.take()
-		is.True(shows(dump)) // it was sent
+		is.True(shows(dump)) // the credential was sent
 		return err
 	}
 	secretstest.AssertNoLeak(t, first, fail(secretshttp.Transport(base(t, ours), client, "api", query, secretshttp.Hosts(ours.host()))))
 
-	// Control: the request of a response is the one that was sent, unless somebody sees to it.
+	// Control: without Transport, the Request of a response is the one that was sent.
 	naive := base(t, ours)
 	is.True(shows(fail(roundTrip(func(r *http.Request) (*http.Response, error) {
 		s, err := client.Get(r.Context(), "api")
@@ -195,7 +195,7 @@ func TestNoErrorQuotesTheCredential(t *testing.T) {
 		return naive.RoundTrip(clone)
 	})).Error()))
 
-	// A connection that cannot be made.
+	// The connection fails.
 	closed := serve(t)
 	closed.Close()
 	c := &http.Client{Transport: secretshttp.Transport(base(t, ours), client, "api", query, secretshttp.Hosts(closed.host()))}

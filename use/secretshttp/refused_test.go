@@ -15,7 +15,7 @@ import (
 	"github.com/seed-5482dd03/secrets/use/secretshttp"
 )
 
-// rotated returns a client whose cache holds the first version of the credential, while the backend and the server have the second.
+// rotated returns a client whose cache has the first version of the credential, while the backend and the server have the second.
 func rotated(t *testing.T) (*secretstest.Backend, *secrets.Client, *server) {
 	t.Helper()
 	backend := holding()
@@ -52,7 +52,7 @@ func TestRefusedRequestIsRepeatedWithTheNewCredential(t *testing.T) {
 	}
 }
 
-func TestRequestThatCannotBeRepeatedRefreshesForTheNext(t *testing.T) {
+func TestRequestThatCannotBeRepeatedRefreshesForTheNextOne(t *testing.T) {
 	is := is.New(t)
 	backend, client, ours := rotated(t)
 	c := calling(t, client, ours)
@@ -69,7 +69,7 @@ func TestRequestThatCannotBeRepeatedRefreshesForTheNext(t *testing.T) {
 	is.Equal(backend.Calls(), 1)
 }
 
-func TestGetBodyThatFailsEndsWithThe401(t *testing.T) {
+func TestAFailingGetBodyLeavesThe401(t *testing.T) {
 	is := is.New(t)
 	_, client, ours := rotated(t)
 	r := request(t, http.MethodPost, ours.URL, strings.NewReader("an invoice"))
@@ -79,8 +79,8 @@ func TestGetBodyThatFailsEndsWithThe401(t *testing.T) {
 	is.Equal(body, "refused")
 }
 
-// Do has a back-off: so a server that refuses everybody costs few calls, and no credential is sent twice for one request.
-func TestServerThatRefusesEverybodyCostsFewCalls(t *testing.T) {
+// The back-off of Do limits the calls while a server refuses all credentials. No credential is sent twice for one request.
+func TestAServerThatRefusesAllCostsFewCalls(t *testing.T) {
 	is := is.New(t)
 	const requests = 50
 	backend, client, ours := rotated(t)
@@ -93,7 +93,7 @@ func TestServerThatRefusesEverybodyCostsFewCalls(t *testing.T) {
 	}
 	tokens, _, _ := ours.take()
 	is.Equal(tokens[:2], []string{first, second}) // the first request
-	is.Equal(len(tokens), requests+1)             // the cache has the second since then, which each of the others sends once
+	is.Equal(len(tokens), requests+1)             // then the cache has the second; each other request sends it once
 	is.True(backend.Calls() < requests/4)
 
 	// Control: a refresh for each 401.
@@ -110,7 +110,7 @@ func TestCallerGetsThe401IfThereIsNoOtherCredential(t *testing.T) {
 		"in an outage":     func(b *secretstest.Backend) { b.Fail(secrets.ErrUnavailable) },
 		"after a denial":   func(b *secretstest.Backend) { b.FailPath("api", secrets.ErrPermissionDenied) },
 		"after a deletion": func(b *secretstest.Backend) { b.Delete("api") },
-		"for the same one": func(b *secretstest.Backend) { b.Set("api", first) },
+		"without a change": func(b *secretstest.Backend) { b.Set("api", first) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)
@@ -125,23 +125,23 @@ func TestCallerGetsThe401IfThereIsNoOtherCredential(t *testing.T) {
 	}
 }
 
-// Other versions are tried, as Do says.
+// Do also tries other versions.
 func TestPreviousVersionIsTried(t *testing.T) {
 	is := is.New(t)
 	backend := holding()
 	backend.Set("api", second)
 	client := open(t, &staged{backend, []string{"1"}})
-	ours := serve(t, first) // which has not learned of the second yet
+	ours := serve(t, first) // it does not accept the second yet
 	c := calling(t, client, ours)
 	for range 2 {
 		status, _ := answer(t, c, request(t, http.MethodGet, ours.URL, http.NoBody))
 		is.Equal(status, http.StatusOK)
 	}
 	tokens, _, _ := ours.take()
-	is.Equal(tokens, []string{second, first, first}) // what was accepted comes first for a minute
+	is.Equal(tokens, []string{second, first, first}) // an accepted version comes first for a minute
 }
 
-func TestOtherStatusesAreNoRefusal(t *testing.T) {
+func TestOtherStatusesAreNotRefusals(t *testing.T) {
 	is := is.New(t)
 	backend, client, _ := rotated(t)
 	for _, status := range []int{http.StatusForbidden, http.StatusProxyAuthRequired, http.StatusInternalServerError} {
@@ -159,8 +159,8 @@ func TestOtherStatusesAreNoRefusal(t *testing.T) {
 	is.Equal(backend.Calls(), 0)
 }
 
-// After a refusal, only a success shows that the server accepts a credential. So one stray 401 does not move a program to a revoked key.
-func TestOnlyASuccessAfterARefusalIsAcceptance(t *testing.T) {
+// After a refusal, only a success shows that the server accepts a credential. One stray 401 must not move a program to a revoked key.
+func TestOnlyASuccessMarksACredentialAsAccepted(t *testing.T) {
 	for _, status := range []int{
 		http.StatusFound, http.StatusForbidden, http.StatusNotFound, http.StatusTooManyRequests, http.StatusInternalServerError,
 		http.StatusServiceUnavailable,
@@ -182,7 +182,7 @@ func TestOnlyASuccessAfterARefusalIsAcceptance(t *testing.T) {
 				}
 				return &http.Response{StatusCode: answer, Body: http.NoBody}, nil
 			}), open(t, &staged{backend, []string{"1"}}), "api", bearer, secretshttp.Hosts("api.example"))
-			next := first // the controls: what was accepted comes first for a minute
+			next := first // the controls: an accepted version comes first for a minute
 			if status >= 300 {
 				next = second
 			}
@@ -205,18 +205,18 @@ func TestErrorOfSet(t *testing.T) {
 		}
 		return bearer(r, key)
 	}
-	t.Run("it is that of RoundTrip", func(t *testing.T) {
+	t.Run("RoundTrip returns it", func(t *testing.T) {
 		is := is.New(t)
 		ours := serve(t)
 		rt := secretshttp.Transport(base(t, ours), open(t, holding()), "api", field, secretshttp.Hosts(ours.host()))
 		body := &tracked{Reader: strings.NewReader("an invoice")}
-		_, err := rt.RoundTrip(request(t, http.MethodPost, ours.URL, body)) //nolint:bodyclose // there is none
+		_, err := rt.RoundTrip(request(t, http.MethodPost, ours.URL, body)) //nolint:bodyclose // there is no response
 		is.True(errors.Is(err, secrets.ErrMalformed))
 		is.True(body.closed)
 		tokens, _, _ := ours.take()
 		is.Equal(len(tokens), 0)
 	})
-	t.Run("an older version without the field is passed over", func(t *testing.T) {
+	t.Run("an older version without the field is skipped", func(t *testing.T) {
 		is := is.New(t)
 		backend := secretstest.NewBackend(map[string]string{"api": `{"key":"` + first + `"}`})
 		backend.Set("api", `{"key":"`+second+`"}`)
@@ -243,7 +243,7 @@ func TestErrorOfSet(t *testing.T) {
 		status, body := answer(t, c, request(t, http.MethodGet, ours.URL, http.NoBody))
 		is.Equal(status, http.StatusUnauthorized)
 		is.Equal(body, "refused")
-		_, err = c.Do(request(t, http.MethodGet, ours.URL, http.NoBody)) //nolint:bodyclose // there is none
-		is.True(errors.Is(err, secrets.ErrFieldNotFound))                // and the next request learns why
+		_, err = c.Do(request(t, http.MethodGet, ours.URL, http.NoBody)) //nolint:bodyclose // there is no response
+		is.True(errors.Is(err, secrets.ErrFieldNotFound))                // the next request gets the reason
 	})
 }

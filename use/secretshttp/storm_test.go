@@ -13,8 +13,8 @@ import (
 	"github.com/seed-5482dd03/secrets/use/secretshttp"
 )
 
-// storm sends 200 requests that the server refuses together, since all of them hold the old credential. It returns how many fail, and how
-// many calls of the backend they cost.
+// storm sends 200 requests with the old credential, which the server refuses all at once. It returns how many fail and how many backend
+// calls they cost.
 func storm(t *testing.T, wrap func(base http.RoundTripper, client *secrets.Client) http.RoundTripper) (failed int64, calls int) {
 	t.Helper()
 	const requests = 200
@@ -26,7 +26,7 @@ func storm(t *testing.T, wrap func(base http.RoundTripper, client *secrets.Clien
 		status := http.StatusOK
 		if r.Header.Get("Authorization") != "Bearer "+second {
 			old.Done()
-			old.Wait() // for all of them
+			old.Wait() // until all have arrived
 			status = http.StatusUnauthorized
 		}
 		return &http.Response{StatusCode: status, Body: http.NoBody}, nil
@@ -53,7 +53,7 @@ func storm(t *testing.T, wrap func(base http.RoundTripper, client *secrets.Clien
 	return failures.Load(), backend.Calls()
 }
 
-func TestStormOf401IsOneRefresh(t *testing.T) {
+func TestConcurrent401sShareOneRefresh(t *testing.T) {
 	is := is.New(t)
 	failed, calls := storm(t, func(base http.RoundTripper, client *secrets.Client) http.RoundTripper {
 		return secretshttp.Transport(base, client, "api", bearer, secretshttp.Hosts("api.example"))
@@ -62,7 +62,7 @@ func TestStormOf401IsOneRefresh(t *testing.T) {
 	is.Equal(failed, int64(0))
 	is.Equal(calls, 1)
 
-	// Control: what a program writes without it, a refresh for each 401.
+	// Control: a program without Transport refreshes after each 401.
 	failed, calls = storm(t, func(base http.RoundTripper, client *secrets.Client) http.RoundTripper {
 		return refreshing{base, client}
 	})

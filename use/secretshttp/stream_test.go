@@ -15,10 +15,10 @@ import (
 	"github.com/seed-5482dd03/secrets/use/secretshttp"
 )
 
-// big is more than the buffers of a connection hold: the server refuses it while it is sent.
+// big exceeds the buffers of a connection: the server refuses the body while it is sent.
 const big = 8 << 20
 
-// TestRefusedUploadIsRepeated sends a body that the server refuses before it has read it.
+// TestRefusedUploadIsRepeated sends a body that the server refuses before reading it.
 func TestRefusedUploadIsRepeated(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
@@ -57,7 +57,7 @@ func TestRefusedUploadIsRepeated(t *testing.T) {
 	}
 }
 
-// An endless upload is refused while it is sent: the caller gets the 401 at once, and the body is closed.
+// If an endless upload is refused, the caller gets the 401 at once, and the body is closed.
 func TestRefusedStreamEnds(t *testing.T) {
 	for _, http2 := range []bool{false, true} {
 		is := is.New(t)
@@ -84,10 +84,10 @@ func TestRefusedStreamEnds(t *testing.T) {
 	}
 }
 
-// A server may send the head of a 401 and then stall. The request goes on at once, without the rest of the body.
-func TestStalledRefusalIsNotWaitedFor(t *testing.T) {
+// A server may send the header of a 401 and then stall. The request is repeated at once, without the rest of the body.
+func TestAStalledRefusalDoesNotDelayTheNextTry(t *testing.T) {
 	for _, http2 := range []bool{false, true} {
-		for _, length := range []string{"", "3"} { // of the body: unknown, and short
+		for _, length := range []string{"", "3"} { // Content-Length: unknown, or short
 			t.Run(fmt.Sprintf("HTTP/2 %v, length %q", http2, length), func(t *testing.T) {
 				is := is.New(t)
 				_, client, _ := rotated(t)
@@ -109,7 +109,7 @@ func TestStalledRefusalIsNotWaitedFor(t *testing.T) {
 				b := base(t, &server{Server: s})
 				b.ForceAttemptHTTP2 = http2
 				c := &http.Client{Transport: secretshttp.Transport(b, client, "api", bearer, secretshttp.Hosts(s.Listener.Addr().String()))}
-				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // of a test that fails
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // bounds a failing test
 				defer cancel()
 				resp, err := c.Do(request(t, http.MethodGet, s.URL, http.NoBody).WithContext(ctx))
 				is.NoErr(err)

@@ -11,28 +11,28 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/network"
 )
 
-// Transport returns a RoundTripper that sets a credential on requests to the hosts that [Hosts] names, and sends them with base. Requests
-// to other hosts go to base as they are, and so do those that follow a redirect of another host. It is safe for concurrent use if base and
-// set are. A nil base is [http.DefaultTransport].
+// Transport returns a RoundTripper that adds a credential to requests to the hosts of [Hosts], and sends them with base. Other requests,
+// and those after a redirect by another host, go to base unchanged. It is safe for concurrent use if base and set are. A nil base is
+// [http.DefaultTransport].
 //
-// set gets a copy of the request, with the secret of key. It may change all of the copy but its Body, GetBody and host. RoundTrip returns
-// an error of set as it is, and sends nothing. So set may return that of [secrets.Secret.Field].
+// set gets a copy of the request and the secret of key. It may change the copy, except its Body, GetBody and host. If set fails, RoundTrip
+// sends nothing and returns the error unchanged, so set may return the error of [secrets.Secret.Field].
 //
-// If the server answers 401, [secrets.Client.Do] asks for another credential. The request is sent again, once for each candidate of Do,
-// if it has no body or a GetBody. Otherwise the next request uses the new credential. Any other answer ends the tries, and the caller gets
-// the last answer, with its body. It is a 401 if all candidates are refused, if Do has no other one, such as in an outage of the backend,
-// or if set returns an error for each other one. Only a candidate that gets a 2xx counts as accepted, so that Do may prefer an older
-// version for a minute. An earlier 401 is closed, and its body is not read. With HTTP/1.1, that closes its connection.
+// If the server answers 401, [secrets.Client.Do] gets other candidates, and the request is sent once with each, if it has no body or a
+// GetBody. Otherwise the next request uses the new credential. Any answer other than 401 ends the tries. The caller gets the last answer,
+// with its body. It is a 401 if all candidates are refused, if set fails for the others, or if Do has no other one, for example in an
+// outage of the backend. Only a 2xx marks a candidate as accepted; Do may then prefer an older version for a minute. An earlier 401 is
+// closed without reading its body, which closes its connection with HTTP/1.1.
 //
-// While a server refuses everybody, Do keeps the calls to the backend few. The server still gets each request once for each candidate:
-// up to four times with AWS Secrets Manager.
+// While a server refuses all candidates, the back-off of Do limits calls to the backend. The server still gets each request once per
+// candidate: up to four times with AWS Secrets Manager.
 //
-// The error is that of [secrets.Client.Get], or that of base, as it is: that of an [http.Transport] quotes the path that set has made, if
-// it is malformed. There is no result for faults of the arguments: each RoundTrip returns them.
+// RoundTrip returns the error of [secrets.Client.Get], or that of base, unchanged. An [http.Transport] quotes the path that set has made,
+// if it is malformed. If arguments of Transport are invalid, each RoundTrip returns all these faults.
 //
-// base sees the credential. RoundTrippers that log or trace belong around this one, not below it. Hooks of [net/http/httptrace] are not
-// called for a request with a credential, because they see its headers. A credential in a query shows in the logs of the server, and a
-// server may repeat it in a redirect; prefer a header.
+// base sees the credential: put RoundTrippers that log or trace around this one, not below it. Hooks of [net/http/httptrace] are not called
+// for a request with a credential, because they see its headers. A credential in a query is visible in the server's logs, and the server
+// may repeat it in a redirect; prefer a header.
 func Transport(
 	base http.RoundTripper, client *secrets.Client, key string, set func(*http.Request, secrets.Secret) error, opts ...Option,
 ) http.RoundTripper {
@@ -98,8 +98,8 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 }
 
-// isAllowed reports whether req may carry the credential. A host that is not allowed must not choose such a request, so each hop of the
-// redirects that led to req must be allowed as well.
+// isAllowed reports whether req may carry the credential. Each hop of the redirects that led to req must be allowed too, since a host that
+// is not allowed must not choose such a request.
 func (t *transport) isAllowed(req *http.Request) bool {
 	for t.isAllowedHop(req) {
 		if req.Response == nil {
@@ -110,40 +110,40 @@ func (t *transport) isAllowed(req *http.Request) bool {
 	return false
 }
 
-// isAllowedHop reports whether req goes to an allowed host. A Host header of its own may lead a proxy or a shared front to another host,
-// and so may an opaque URL.
+// isAllowedHop reports whether req goes to an allowed host. Its Host header must be allowed too, and its URL must not be opaque: either can
+// lead a proxy or a shared front end to another host.
 func (t *transport) isAllowedHop(req *http.Request) bool {
 	return req != nil && req.URL != nil && req.URL.Opaque == "" && t.allowed[originOf(req.URL.Scheme, req.URL.Host)] &&
 		(req.Host == "" || t.allowed[originOf(req.URL.Scheme, req.Host)])
 }
 
-// CloseIdleConnections closes the idle connections of base. [http.Client.CloseIdleConnections] calls it.
+// CloseIdleConnections closes the idle connections of base, for [http.Client.CloseIdleConnections].
 func (t *transport) CloseIdleConnections() {
 	if base, ok := t.base.(idleCloser); ok {
 		base.CloseIdleConnections()
 	}
 }
 
-// idleCloser is what http.Client.CloseIdleConnections looks for in a RoundTripper.
+// idleCloser is the interface that http.Client.CloseIdleConnections looks for.
 type idleCloser interface{ CloseIdleConnections() }
 
 var (
 	errRefused = errors.New("the server answered 401")
-	errEnded   = errors.New("the request is not sent again") // no refusal: Do returns at once
+	errEnded   = errors.New("the request is not sent again") // not a refusal: Do returns at once
 )
 
-// exchange is one request, with the answer to the candidate that was sent last.
+// exchange is one request with the answer to the last candidate sent.
 type exchange struct {
 	*transport
 
 	request  *http.Request
-	sent     bool          // a candidate was sent
-	body     io.ReadCloser // of the next try, which base does not close yet
+	sent     bool          // whether a candidate was sent
+	body     io.ReadCloser // body of the next try; base closes it only once it is sent
 	response *http.Response
 	err      error // why there is no response, or nil
 }
 
-// try sends the request with s. What is not for Do, it keeps in e: an error of base may wrap secrets.ErrRejected.
+// try sends the request with s. It keeps errors of base in e, out of Do: they could wrap secrets.ErrRejected.
 func (e *exchange) try(ctx context.Context, s secrets.Secret) error {
 	if !e.openBody() {
 		return errEnded
@@ -154,11 +154,11 @@ func (e *exchange) try(ctx context.Context, s secrets.Secret) error {
 		clone.Header = make(http.Header)
 	}
 	if err := e.set(clone, s); err != nil {
-		return e.unset(err)
+		return e.setFailed(err)
 	}
 	e.discard()
 	e.sent, e.body = true, nil
-	e.response, e.err = e.base.RoundTrip(clone) //nolint:bodyclose // the caller closes it, or discard
+	e.response, e.err = e.base.RoundTrip(clone) //nolint:bodyclose // the caller or discard closes it
 	switch {
 	case e.err != nil:
 		return errEnded
@@ -171,8 +171,8 @@ func (e *exchange) try(ctx context.Context, s secrets.Secret) error {
 	}
 }
 
-// unset ends a try for which set has failed. If another candidate was sent, this one is passed over: an old version may lack a field.
-func (e *exchange) unset(err error) error {
+// setFailed ends a try for which set has failed. If another candidate was sent, this one is skipped: an old version may lack a field.
+func (e *exchange) setFailed(err error) error {
 	if !e.sent {
 		e.err = err
 		return errEnded
@@ -181,7 +181,7 @@ func (e *exchange) unset(err error) error {
 	return secrets.ErrRejected
 }
 
-// openBody opens the body for the next try, if there can be one.
+// openBody opens the body for the next try, if possible.
 func (e *exchange) openBody() bool {
 	r := e.request
 	switch {
@@ -200,7 +200,7 @@ func (e *exchange) openBody() bool {
 	return err == nil
 }
 
-// closeBody closes the body that base has not got.
+// closeBody closes the body, unless base has it.
 func (e *exchange) closeBody() {
 	if e.body != nil {
 		_ = e.body.Close() //nolint:errcheck // nothing was read
@@ -208,11 +208,11 @@ func (e *exchange) closeBody() {
 	}
 }
 
-// discard closes the response to a credential that was refused. It does not read the body, so that its connection could be used again:
-// a server may stall. When a server refuses 200 requests at once, reading saves one connection of six.
+// discard closes the response to a refused credential. It does not read the body to reuse the connection: a server may stall. When a server
+// refuses 200 requests at once, reading saves one connection in six.
 func (e *exchange) discard() {
 	if e.response != nil {
-		_ = e.response.Body.Close() //nolint:errcheck // nobody wants it
+		_ = e.response.Body.Close() //nolint:errcheck // the response is not used
 		e.response = nil
 	}
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/seed-5482dd03/secrets/use/secretspgx"
 )
 
-// stateOf returns the SQLSTATE of what a server has said.
+// stateOf returns the SQLSTATE of a server error.
 func stateOf(err error) string {
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return e.Code
@@ -29,18 +29,18 @@ func stateOf(err error) string {
 func login(t *testing.T, pool *pgxpool.Pool) error {
 	t.Helper()
 	pool.Reset()
-	synctest.Wait() // until they are closed
+	synctest.Wait() // until the old ones are closed
 	return acquire(t, pool)
 }
 
-// rotating returns a server, the versions of its password, and a pool of it.
+// rotating returns a server, the versions of its password, and a pool.
 func rotating(t *testing.T, opts ...secretspgx.Option) (*server, *versions, *pgxpool.Pool) {
 	t.Helper()
 	s, v := newServer(only("one")), &versions{current: "one"}
 	return s, v, open(t, s.configured(t, newClient(t, v.backend(), middleware.Standard()), "", opts...))
 }
 
-// A rotation of AWS changes the server at setSecret, and the current secret at finishSecret.
+// An AWS rotation changes the server at setSecret, and the current secret at finishSecret.
 func TestARotationThatChangesTheServerFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -52,7 +52,7 @@ func TestARotationThatChangesTheServerFirst(t *testing.T) {
 		s.set(only("two"))
 		is.Equal(stateOf(login(t, pool)), "28P01") // the error of pgx
 		is.Equal(s.logins(), []string{"nobody:one!28P01"})
-		for range 180 { // a window of three minutes, longer than Do remembers what was accepted
+		for range 180 { // three minutes, longer than Do remembers an accepted version
 			is.NoErr(login(t, pool))
 			is.Equal(s.logins(), []string{"nobody:two"})
 			time.Sleep(time.Second)
@@ -72,7 +72,7 @@ func TestARotationThatChangesTheSecretFirst(t *testing.T) {
 		s, v, pool := rotating(t)
 		is.NoErr(login(t, pool))
 		v.set("two", map[string]string{"PREVIOUS": "one"})
-		time.Sleep(6 * time.Minute) // until the client knows it
+		time.Sleep(6 * time.Minute) // until the client has fetched it
 		s.logins()
 		is.Equal(stateOf(login(t, pool)), "28P01")
 		is.NoErr(login(t, pool))
@@ -99,7 +99,7 @@ func TestTheRefreshedSecretIsTheSecondCandidate(t *testing.T) {
 	})
 }
 
-// A server that refuses everybody sees one login for each Acquire. Nothing is locked out for ever.
+// A server that refuses all logins sees one login per Acquire. No candidate is skipped forever.
 func TestAllCandidatesAreRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -115,21 +115,21 @@ func TestAllCandidatesAreRefused(t *testing.T) {
 			"nobody:one!28P01", "nobody:two!28P01", "nobody:zero!28P01",
 			"nobody:one!28P01", "nobody:two!28P01", "nobody:zero!28P01",
 		})
-		asked := v.asked()
+		fetched := v.fetchCount()
 		for range 100 {
 			is.Equal(stateOf(login(t, pool)), "28P01")
 		}
-		is.Equal(v.asked(), asked) // in the back-off of Do
+		is.Equal(v.fetchCount(), fetched) // in the back-off of Do
 		is.Equal(len(s.logins()), 100)
 
 		s.set(only("one"))
-		for login(t, pool) != nil { // two others may have their turn first
+		for login(t, pool) != nil { // two other candidates may be tried first
 			is.True(len(s.tried) < 3)
 		}
 	})
 }
 
-// A single refusal may be a mistake of the server.
+// A single refusal can be a mistake of the server.
 func TestARefusedSecretIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -150,7 +150,7 @@ func TestARefusedSecretIsTriedAgain(t *testing.T) {
 	})
 }
 
-// What is no refusal moves nobody to another candidate.
+// Other failures do not move to the next candidate.
 func TestOtherFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -178,7 +178,7 @@ func TestOtherFailures(t *testing.T) {
 	})
 }
 
-// A secret that may not be read any more is not used, although the memory of the process has it.
+// After a denial, the client must not use the secret, although it is in memory.
 func TestADenialInARotation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -199,11 +199,11 @@ func TestADenialInARotation(t *testing.T) {
 		is.Equal(stateOf(login(t, pool)), "28P01")
 		v.fail(secrets.ErrUnavailable)
 		s.set(only("one"))
-		is.NoErr(login(t, pool)) // the current one is all that is known
+		is.NoErr(login(t, pool)) // only the current one is known
 	})
 }
 
-// Each connection that is opened with the old password fails, as BeforeConnect knows of no other yet. No caller makes two logins.
+// Each connection opened with the old password fails: BeforeConnect has no other yet. No caller makes two logins.
 func TestConcurrentAcquires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -233,7 +233,7 @@ func TestConcurrentAcquires(t *testing.T) {
 	})
 }
 
-// A secret that does not fit is passed over like one that is refused.
+// A secret in the wrong form is skipped like a refused one.
 func TestASecretOfAnotherForm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -245,7 +245,7 @@ func TestASecretOfAnotherForm(t *testing.T) {
 	})
 }
 
-// With several hosts, and with sslmode=prefer, a login is several attempts.
+// With several hosts, or with sslmode=prefer, a login is several attempts.
 func TestSeveralAttempts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -256,7 +256,7 @@ func TestSeveralAttempts(t *testing.T) {
 		is.Equal(s.logins(), []string{"nobody:one"})
 		is.Equal(s.offered, 1)
 
-		refusals := 1 // of the first host
+		refusals := 1 // by the first host
 		s.set(func(string) string {
 			if refusals--; refusals >= 0 {
 				return "28000"
@@ -266,6 +266,6 @@ func TestSeveralAttempts(t *testing.T) {
 		is.NoErr(login(t, pool))
 		refusals = 0
 		is.NoErr(login(t, pool))
-		is.Equal(s.logins(), []string{"nobody:one!28000", "nobody:one", "nobody:one"}) // the second host has let it in
+		is.Equal(s.logins(), []string{"nobody:one!28000", "nobody:one", "nobody:one"}) // the second host has accepted it
 	})
 }

@@ -28,11 +28,11 @@ func TestFaults(t *testing.T) {
 		opts   []secretspgx.Option
 		want   string
 	}{
-		"a nil Config":          {nil, client, "db", nil, "secretspgx: Configure: a nil Config"},
-		"a Config of one's own": {&pgxpool.Config{}, client, "db", nil, "a Config without a ConnConfig; make it with pgxpool.ParseConfig"},
-		"a nil Client":          {newServer(nil).config(t, ""), nil, "db", nil, "secretspgx: Configure: a nil Client"},
-		"no key":                {newServer(nil).config(t, ""), client, "", nil, "secrets: invalid key"},
-		"a nil option":          {newServer(nil).config(t, ""), client, "db", []secretspgx.Option{nil}, "option 1 is nil"},
+		"a nil Config":                 {nil, client, "db", nil, "secretspgx: Configure: a nil Config"},
+		"a Config without ParseConfig": {&pgxpool.Config{}, client, "db", nil, "a Config without a ConnConfig; make it with pgxpool.ParseConfig"},
+		"a nil Client":                 {newServer(nil).config(t, ""), nil, "db", nil, "secretspgx: Configure: a nil Client"},
+		"no key":                       {newServer(nil).config(t, ""), client, "", nil, "secrets: invalid key"},
+		"a nil option":                 {newServer(nil).config(t, ""), client, "db", []secretspgx.Option{nil}, "option 1 is nil"},
 		"a zero Grace": {
 			newServer(nil).config(t, ""), client, "db", []secretspgx.Option{secretspgx.Grace(0)}, "Grace: 0s is not more than 0",
 		},
@@ -63,7 +63,7 @@ func TestFaults(t *testing.T) {
 	is.Equal(backend.Calls(), 0)
 }
 
-// loggedIn returns what a connection of a pool with that secret logs in with.
+// loggedIn returns the login that a connection of a pool with that secret uses.
 func loggedIn(t *testing.T, secret string, opts ...secretspgx.Option) (*pgx.ConnConfig, error) {
 	t.Helper()
 	cfg := newServer(nil).configured(t, newClient(t, secretstest.NewBackend(map[string]string{"db": secret})), "", opts...)
@@ -115,8 +115,8 @@ func TestErrorsOfTheSecret(t *testing.T) {
 	is.True(!strings.Contains(err.Error(), "hunter"))
 }
 
-// The connection string says where to connect, and not who can write the secret.
-func TestTheSecretNamesNoServer(t *testing.T) {
+// Only the connection string decides where to connect; the secret cannot.
+func TestTheSecretCannotChangeTheServer(t *testing.T) {
 	is := is.New(t)
 	cfg, err := loggedIn(t, `{"username":"app","password":"hunter2","engine":"postgres","host":"192.0.2.1","port":1,"dbname":"other"}`)
 	is.NoErr(err)
@@ -131,14 +131,14 @@ func TestWithCredential(t *testing.T) {
 		return failure
 	}
 	cfg, err := loggedIn(t, `{"password":"hunter2"}`, secretspgx.WithCredential(set))
-	is.Equal(err, failure) // as it is
+	is.Equal(err, failure) // unchanged
 	is.Equal(cfg.Password+cfg.Database, `{"password":"hunter2"}1`)
 	failure = nil
 	_, err = loggedIn(t, `{"password":"hunter2"}`, secretspgx.WithCredential(set))
 	is.NoErr(err)
 }
 
-// A connection that cannot have the secret fails as Get does, and the next one tries again.
+// If the secret cannot be read, a connection fails with the error of Get, and the next one tries again.
 func TestASecretThatCannotBeRead(t *testing.T) {
 	is := is.New(t)
 	backend := secretstest.NewBackend(nil)
@@ -152,7 +152,7 @@ func TestASecretThatCannotBeRead(t *testing.T) {
 	is.NoErr(before())
 }
 
-// The configuration that pgx shows, and its errors, are those of a login; ours show nothing of a secret.
+// pgx shows its own configuration and errors; ours show nothing of a secret.
 func TestNothingIsDumped(t *testing.T) {
 	is := is.New(t)
 	client := newClient(t, secretstest.NewBackend(map[string]string{"db": "hunter2-canary"}))

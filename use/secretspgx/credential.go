@@ -10,7 +10,7 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// setLogin puts the user and the password of s, the secret of key, into cfg.
+// setLogin copies the user and the password of s, the secret of key, into cfg.
 func setLogin(key string, cfg *pgx.ConnConfig, s secrets.Secret) error {
 	if !isDocument(s.Reveal()) {
 		cfg.Password = s.Reveal()
@@ -31,12 +31,12 @@ func setLogin(key string, cfg *pgx.ConnConfig, s secrets.Secret) error {
 	return nil
 }
 
-// isDocument reports whether text is a JSON object. A password may begin with a brace.
+// isDocument reports whether text is a JSON object. A password may begin with a brace, too.
 func isDocument(text string) bool {
 	return strings.HasPrefix(strings.TrimLeft(text, " \t\r\n"), "{") && json.Valid([]byte(text))
 }
 
-// withKey adds key to err, an error of [secrets.Secret.Field]. Its detail names the field.
+// withKey adds key to err, an error of [secrets.Secret.Field].
 func withKey(err error, key string) error {
 	if e, ok := errors.AsType[*secrets.Error](err); ok {
 		e.Key = key

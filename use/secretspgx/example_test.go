@@ -13,7 +13,7 @@ import (
 	"github.com/seed-5482dd03/secrets/use/secretspgx"
 )
 
-// Open returns a pool that outlives the rotations of its credentials. The connection string has neither user nor password.
+// Open returns a pool that survives rotations of its credentials. The connection string has neither user nor password.
 func Open(ctx context.Context, client *secrets.Client) (*pgxpool.Pool, error) {
 	cfg, err := pgxpool.ParseConfig("host=db.example.com dbname=shop sslmode=verify-full")
 	if err != nil {
@@ -25,7 +25,7 @@ func Open(ctx context.Context, client *secrets.Client) (*pgxpool.Pool, error) {
 	return pgxpool.NewWithConfig(ctx, cfg)
 }
 
-func Example() {
+func ExampleConfigure() {
 	ctx := context.Background()
 	backend := secretstest.NewBackend(map[string]string{"database": `{"username":"shop","password":"correct horse"}`})
 	client, err := secrets.New(backend, middleware.Standard())
@@ -34,7 +34,7 @@ func Example() {
 		return
 	}
 	defer client.Close()
-	pool, err := Open(ctx, client) // it makes no connection yet
+	pool, err := Open(ctx, client) // makes no connection yet
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -58,7 +58,7 @@ func ExampleConfigure_options() {
 	}
 	err = secretspgx.Configure(cfg, client, "database",
 		secretspgx.Grace(2*time.Minute), // the longest transaction
-		secretspgx.RetireOnChange(),     // do not let connections live on with an old password
+		secretspgx.RetireOnChange(),     // no connection stays with an old password
 	)
 	fmt.Println(err)
 	fmt.Println(secretspgx.Configure(cfg, client, "database", secretspgx.Grace(300)))

@@ -18,7 +18,7 @@ import (
 	"github.com/seed-5482dd03/secrets/use/secretspgx"
 )
 
-// hooks sets all hooks of cfg to some that note their names.
+// hooks sets all hooks of cfg to functions that record their names.
 func hooks(cfg *pgxpool.Config, called *[]string) {
 	note := func(name string) { *called = append(*called, name) }
 	cfg.BeforeConnect = func(_ context.Context, c *pgx.ConnConfig) error {
@@ -44,7 +44,7 @@ func hooks(cfg *pgxpool.Config, called *[]string) {
 		note("PrepareConn")
 		return true, nil
 	}
-	//nolint:staticcheck // it is deprecated, and programs have it
+	//nolint:staticcheck // deprecated, but programs use it
 	cfg.BeforeAcquire = func(context.Context, *pgx.Conn) bool {
 		note("BeforeAcquire")
 		return true
@@ -56,7 +56,7 @@ func hooks(cfg *pgxpool.Config, called *[]string) {
 	cfg.BeforeClose = func(*pgx.Conn) { note("BeforeClose") }
 }
 
-func TestHooksThatAreSetAlready(t *testing.T) {
+func TestExistingHooksStillRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		s := newServer(only("one"))
@@ -67,7 +67,7 @@ func TestHooksThatAreSetAlready(t *testing.T) {
 		is.NoErr(secretspgx.Configure(cfg, client, "db"))
 		pool := open(t, cfg)
 		is.NoErr(acquire(t, pool))
-		synctest.Wait() // AfterRelease has a goroutine
+		synctest.Wait() // AfterRelease runs on its own goroutine
 		is.NoErr(acquire(t, pool))
 		synctest.Wait()
 		s.set(only("two"))
@@ -77,7 +77,7 @@ func TestHooksThatAreSetAlready(t *testing.T) {
 			"PrepareConn", "AfterRelease",
 			"BeforeClose", "BeforeConnect", "OnPgError 28P01",
 		})
-		is.Equal(s.logins(), []string{"hook:one", "hook:one!28P01"}) // the password is that of the secret, whatever a hook sets
+		is.Equal(s.logins(), []string{"hook:one", "hook:one!28P01"}) // the password is that of the secret, not of a hook
 	})
 }
 
@@ -96,7 +96,7 @@ func TestBeforeAcquireRunsWithoutPrepareConn(t *testing.T) {
 	})
 }
 
-// What a hook says counts.
+// The result of a hook is respected.
 func TestHooksThatFail(t *testing.T) {
 	failure := errors.New("its own")
 	for name, tc := range map[string]struct {
@@ -130,7 +130,7 @@ func TestHooksThatFail(t *testing.T) {
 	}
 }
 
-// pgx closes a connection after a FATAL error, unless a program takes OnPgError away.
+// pgx closes a connection after a FATAL error, unless the program removes OnPgError.
 func TestAFatalErrorStillClosesTheConnection(t *testing.T) {
 	for name, tc := range map[string]struct {
 		set    func(cfg *pgxpool.Config)
@@ -152,7 +152,7 @@ func TestAFatalErrorStillClosesTheConnection(t *testing.T) {
 	}
 }
 
-// Two secrets for one Config are a mistake. The last one logs in.
+// Two secrets for one Config are a mistake: the last one logs in.
 func TestConfigureTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -165,7 +165,7 @@ func TestConfigureTwice(t *testing.T) {
 		is.NoErr(acquire(t, pool))
 		is.NoErr(acquire(t, pool))
 		is.Equal(s.logins(), []string{"nobody:two"})
-		for _, path := range []string{"db", "other"} { // it retires for either
+		for _, path := range []string{"db", "other"} { // the connection retires for either
 			backend.Set(path, "another")
 			_, err := client.Refresh(t.Context(), path)
 			is.NoErr(err)

@@ -12,22 +12,22 @@ import (
 	"github.com/seed-5482dd03/secrets/use/internal/pool"
 )
 
-// dataPrefix begins the name under which a connection holds its lifetime. The key follows.
+// dataPrefix and the key form the name under which a connection stores its lifetime.
 const dataPrefix = "github.com/seed-5482dd03/secrets/use/secretspgx "
 
-// errPassedOver makes Do go on to the next candidate.
-var errPassedOver = fmt.Errorf("secretspgx: refused lately: %w", secrets.ErrRejected)
+// errSkipped makes Do go on to the next candidate.
+var errSkipped = fmt.Errorf("secretspgx: refused lately: %w", secrets.ErrRejected)
 
-// logins are what the hooks of a Config share.
+// logins is the state that the hooks of a Config share.
 type logins struct {
 	credential *pool.Credential
 	set        func(cfg *pgx.ConnConfig, s secrets.Secret) error
-	data       string // under which a connection holds its lifetime
+	data       string // name of the lifetime in a connection's custom data
 	refused    refused
 }
 
-// beforeConnect returns the hook that runs before each login. It does not see the outcome, but the copy of the configuration that it
-// gets has hooks that do.
+// beforeConnect returns the hook that runs before each login. It cannot see the outcome, so it adds hooks to the connection's copy of the
+// configuration.
 func (l *logins) beforeConnect(before func(context.Context, *pgx.ConnConfig) error) func(context.Context, *pgx.ConnConfig) error {
 	return func(ctx context.Context, cfg *pgx.ConnConfig) error {
 		if before != nil {
@@ -52,19 +52,19 @@ func (l *logins) beforeConnect(before func(context.Context, *pgx.ConnConfig) err
 	}
 }
 
-// candidate returns what to log in with.
+// candidate returns the secret to log in with.
 func (l *logins) candidate(ctx context.Context) (s secrets.Secret, err error) {
 	err = l.credential.Do(ctx, func(_ context.Context, candidate secrets.Secret) error {
 		if l.refused.has(candidate) {
-			return errPassedOver
+			return errSkipped
 		}
 		s = candidate
 		return nil
 	})
-	if !errors.Is(err, errPassedOver) {
+	if !errors.Is(err, errSkipped) {
 		return s, err
 	}
-	// The server may have changed its mind. If Do has met a denial or a deletion, it now fails with that.
+	// All candidates were refused; the server may accept them now. If Do has met a denial or a deletion, this call returns that error.
 	l.refused.clear()
 	err = l.credential.Do(ctx, func(_ context.Context, current secrets.Secret) error {
 		s = current
@@ -73,7 +73,7 @@ func (l *logins) candidate(ctx context.Context) (s secrets.Secret, err error) {
 	return s, err
 }
 
-// observe makes cfg note how the login with s ends. A login may be several attempts, at several hosts, with and without TLS.
+// observe makes cfg record how the login with s ends. A login can be several attempts: at several hosts, with and without TLS.
 func (l *logins) observe(cfg *pgconn.Config, lifetime *pool.Lifetime, s secrets.Secret) {
 	onError, afterConnect := cfg.OnPgError, cfg.AfterConnect
 	cfg.OnPgError = func(conn *pgconn.PgConn, err *pgconn.PgError) bool {
@@ -84,7 +84,7 @@ func (l *logins) observe(cfg *pgconn.Config, lifetime *pool.Lifetime, s secrets.
 	}
 	cfg.AfterConnect = func(ctx context.Context, conn *pgconn.PgConn) error {
 		l.refused.remove(s)
-		own := *lifetime // the program may open more connections with cfg
+		own := *lifetime // a copy: the program may open more connections with cfg
 		own.LoggedIn(s)
 		conn.CustomData()[l.data] = &own
 		if afterConnect == nil {
@@ -94,13 +94,13 @@ func (l *logins) observe(cfg *pgconn.Config, lifetime *pool.Lifetime, s secrets.
 	}
 }
 
-// prepareConn returns the hook that runs before each use of a connection. Like the pool, it asks beforeAcquire only if prepare is nil.
+// prepareConn returns the hook that runs before each use of a connection. Like the pool, it calls beforeAcquire only if prepare is nil.
 func (l *logins) prepareConn(prepare func(context.Context, *pgx.Conn) (bool, error), beforeAcquire func(context.Context, *pgx.Conn) bool,
 ) func(context.Context, *pgx.Conn) (bool, error) {
 	return func(ctx context.Context, conn *pgx.Conn) (bool, error) {
 		switch {
 		case l.mustRetire(conn):
-			return false, nil // the pool closes it, and takes another
+			return false, nil // the pool replaces it
 		case prepare != nil:
 			return prepare(ctx, conn)
 		case beforeAcquire != nil:
@@ -111,7 +111,7 @@ func (l *logins) prepareConn(prepare func(context.Context, *pgx.Conn) (bool, err
 	}
 }
 
-// mustRetire reports whether the time of conn is over.
+// mustRetire reports whether conn must retire.
 func (l *logins) mustRetire(conn *pgx.Conn) bool {
 	lifetime, ok := conn.PgConn().CustomData()[l.data].(*pool.Lifetime)
 	return ok && lifetime.IsOver()

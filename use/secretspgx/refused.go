@@ -9,17 +9,17 @@ import (
 )
 
 const (
-	// refusedFor is for how long a refused candidate is passed over. It is longer than Do remembers which other version was accepted, so
-	// that Do asks the backend again before the current one is tried again.
+	// refusedFor is how long a refused candidate is skipped. It is longer than Do remembers an accepted other version. Do therefore
+	// fetches again before the current one is tried again.
 	refusedFor = 5 * time.Minute
-	// maxRefused bounds the candidates that are known. A backend has up to four at a time.
+	// maxRefused limits the stored candidates. A backend has up to four at a time.
 	maxRefused = 8
 )
 
-// refused are the candidates that a login has been refused with lately. The zero value knows none. It is safe for concurrent use.
+// refused holds the candidates that were recently refused. The zero value is empty. It is safe for concurrent use.
 type refused struct {
 	mu    sync.Mutex
-	marks []mark // the oldest first
+	marks []mark // oldest first
 }
 
 type mark struct {
@@ -56,7 +56,7 @@ func (r *refused) clear() {
 	r.marks = nil
 }
 
-// drop removes s, and what is no longer passed over: it holds values. The caller holds mu.
+// drop removes s and expired marks, since they hold values. mu must be held.
 func (r *refused) drop(s secrets.Secret) {
 	now := time.Now()
 	r.marks = slices.DeleteFunc(r.marks, func(m mark) bool { return !now.Before(m.until) || m.secret.Equal(s) })

@@ -22,7 +22,7 @@ import (
 	"github.com/seed-5482dd03/secrets/use/secretspgx"
 )
 
-// dynamic is a secrets engine: each read makes a user that lives for ttl. It drops them in the server, as Vault does.
+// dynamic is a secrets engine: each read creates a user that lives for ttl. Like Vault, it then drops the user in the server.
 type dynamic struct {
 	ttl time.Duration
 
@@ -57,7 +57,7 @@ func (d *dynamic) leases() int {
 	return len(d.ends)
 }
 
-// state returns with which SQLSTATE the server answers a user.
+// state returns the SQLSTATE with which the server answers a user; "" means success.
 func (d *dynamic) state(password, dropped string) string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -73,7 +73,7 @@ func (d *dynamic) server() *server {
 	return s
 }
 
-// hold takes a connection of pool, and queries with it now and after a time.
+// hold acquires a connection of pool, and queries on it now and after a time.
 func hold(t *testing.T, pool *pgxpool.Pool, during time.Duration) error {
 	t.Helper()
 	conn, err := pool.Acquire(t.Context())
@@ -89,7 +89,7 @@ func hold(t *testing.T, pool *pgxpool.Pool, during time.Duration) error {
 	return err
 }
 
-// work uses pool in 16 goroutines, for transactions that take a little less than Grace.
+// work uses pool in 16 goroutines, for transactions slightly shorter than Grace.
 func work(t *testing.T, pool *pgxpool.Pool, during time.Duration) (done, failed int) {
 	t.Helper()
 	var mu sync.Mutex
@@ -143,13 +143,13 @@ func TestAConnectionRetiresBeforeItsLeaseEnds(t *testing.T) {
 				}
 				done, failed = work(t, open(t, control), 10*time.Minute)
 				t.Logf("control: %d done, %d failed", done, failed)
-				is.True(failed > 0 && (failed > done/4 || !standard)) // without a cache, each connection has a lease of its own
+				is.True(failed > 0 && (failed > done/4 || !standard)) // without a cache, each connection has its own lease
 			})
 		})
 	}
 }
 
-// All connections retire at once. One Acquire gets through all the same, and so does each of many.
+// All connections retire together. A single Acquire still succeeds, and so do many at once.
 func TestAPoolFullOfRetiredConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -194,10 +194,10 @@ func TestGraceIsAPartOfTheLease(t *testing.T) {
 		ttl  time.Duration
 		want time.Duration // before the end of the lease
 	}{
-		"by default":             {nil, time.Hour, 30 * time.Second},
-		"Grace":                  {[]secretspgx.Option{secretspgx.Grace(time.Minute)}, time.Hour, time.Minute},
-		"a fifth of the lease":   {nil, time.Minute, 12 * time.Second},
-		"no more, if Grace says": {[]secretspgx.Option{secretspgx.Grace(time.Hour)}, time.Hour, 12 * time.Minute},
+		"by default":           {nil, time.Hour, 30 * time.Second},
+		"Grace":                {[]secretspgx.Option{secretspgx.Grace(time.Minute)}, time.Hour, time.Minute},
+		"a fifth of the lease": {nil, time.Minute, 12 * time.Second},
+		"at most a fifth":      {[]secretspgx.Option{secretspgx.Grace(time.Hour)}, time.Hour, 12 * time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -211,7 +211,7 @@ func TestGraceIsAPartOfTheLease(t *testing.T) {
 				time.Sleep(tc.ttl - tc.want - time.Millisecond)
 				is.NoErr(acquire(t, pool))
 				is.Equal(s.logins(), []string{"v-1:1"})
-				time.Sleep(time.Second) // at 0.8 of the lease, the client may just be about to have another
+				time.Sleep(time.Second) // at 80 % of the lease, the client may be about to fetch another
 				is.NoErr(acquire(t, pool))
 				is.Equal(s.logins(), []string{"v-2:2"})
 			})
@@ -219,7 +219,7 @@ func TestGraceIsAPartOfTheLease(t *testing.T) {
 	}
 }
 
-// In an outage there is no newer lease. The pool neither gives up before the end of the lease, nor logs in for each query.
+// In an outage there is no newer lease. The pool then keeps its connections until the lease ends, and does not log in for each query.
 func TestAnOutageAtTheEndOfALease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -261,14 +261,14 @@ func TestRetireOnChange(t *testing.T) {
 		}
 		is.Equal(use(), []string{"retiring:one", "keeping:one"})
 		backend.Set("db", "two")
-		is.Equal(len(use()), 0) // nobody knows yet
+		is.Equal(len(use()), 0) // the client has not fetched it yet
 		time.Sleep(6 * time.Minute)
 		is.Equal(use(), []string{"retiring:two"})
 	})
 }
 
-// Nothing but the program holds what Configure makes: not the Client, which is alive, nor the goroutines of a pool that is closed. The
-// collector runs outside of a bubble, so that this is in real time.
+// Only the program references what Configure creates, not the live Client, nor goroutines of a closed pool. This test uses real time,
+// because the garbage collector runs outside bubbles.
 func TestADroppedConfigIsCollected(t *testing.T) {
 	is := is.New(t)
 	client := newClient(t, secretstest.NewBackend(map[string]string{"db": "one"}), middleware.Standard())
@@ -282,14 +282,14 @@ func TestADroppedConfigIsCollected(t *testing.T) {
 		is.NoErr(acquire(t, pool))
 		return weak.Make(held)
 	}()
-	for lost.Value() != nil { // the test's deadline ends it
+	for lost.Value() != nil { // ends with the test's deadline at the latest
 		runtime.GC()
 	}
 	runtime.KeepAlive(client)
 	is.Equal(slices.Clone(s.logins()), []string{"nobody:one"})
 }
 
-// hook is held by what Configure makes.
+// hook is referenced by what Configure creates.
 type hook struct{ calls []string }
 
 func (h *hook) set(cfg *pgx.ConnConfig, s secrets.Secret) error {

@@ -22,7 +22,7 @@ import (
 	"github.com/seed-5482dd03/secrets/use/secretspgx"
 )
 
-// rotationTest is the variable for how long the rotations of a test last, in place of 15 s.
+// rotationTest names the variable that sets how long the rotations of a test last. Default: 15 s.
 const rotationTest = "ROTATION_TEST"
 
 func during(t *testing.T) time.Duration {
@@ -41,8 +41,8 @@ func during(t *testing.T) time.Duration {
 // database is a PostgreSQL server whose users a Vault server manages.
 type database struct{ *databaseserver.Server }
 
-// newDatabase returns one that has a table for the members of a group. A server lets a role that was dropped go on with what it asks no
-// permission for, such as SELECT 1.
+// newDatabase returns a database with a table for the members of a group. A dropped role can still run queries that need no permission,
+// such as SELECT 1.
 func newDatabase(t *testing.T) *database {
 	t.Helper()
 	d := &database{databaseserver.Start(t)}
@@ -50,7 +50,7 @@ func newDatabase(t *testing.T) *database {
 	return d
 }
 
-// dynamicRole makes a role whose users live for ttl, as members of the group.
+// dynamicRole creates a role whose users live for ttl, as members of the group.
 func (d *database) dynamicRole(t *testing.T, ttl, revocation string) (role string) {
 	t.Helper()
 	role = d.DynamicRole(t, ttl, revocation)
@@ -61,7 +61,7 @@ func (d *database) dynamicRole(t *testing.T, ttl, revocation string) (role strin
 	return role
 }
 
-// client returns a client for the credentials of the database, and what its requests go through.
+// client returns a client for the credentials of the database, and the recorder of its requests.
 func (d *database) client(t *testing.T) (*secrets.Client, *vaultserver.Recorder) {
 	t.Helper()
 	recorder := d.Vault.Record(t)
@@ -73,7 +73,7 @@ func (d *database) client(t *testing.T) (*secrets.Client, *vaultserver.Recorder)
 	return newClient(t, backend, middleware.Standard()), recorder
 }
 
-// config returns that of a pool of at most size connections.
+// config returns a pool configuration for at most size connections.
 func (d *database) config(t *testing.T, size int32) *pgxpool.Config {
 	t.Helper()
 	cfg, err := pgxpool.ParseConfig("postgres://" + d.SQL.Addr + "/postgres?sslmode=disable")
@@ -84,14 +84,14 @@ func (d *database) config(t *testing.T, size int32) *pgxpool.Config {
 	return cfg
 }
 
-// tally is how many queries of a pool succeeded and failed, and what the first failure was.
+// tally counts queries that succeeded and failed, and has the first failure.
 type tally struct {
 	ok, failed int
 	first      error
 	longest    time.Duration
 }
 
-// load queries with pool in a number of workers until ctx ends, with a pause between the queries of each.
+// load queries pool in several workers until ctx ends. Each worker pauses between queries.
 func load(ctx context.Context, pool *pgxpool.Pool, workers int, pause time.Duration) (all tally) {
 	var mu sync.Mutex
 	var running sync.WaitGroup
@@ -128,8 +128,8 @@ func load(ctx context.Context, pool *pgxpool.Pool, workers int, pause time.Durat
 	return all
 }
 
-// getting returns the configuration of a program that knows only BeforeConnect and Get.
-func (d *database) getting(t *testing.T, client *secrets.Client, key string, size int32) *pgxpool.Config {
+// configWithGet returns the configuration of a program that uses only BeforeConnect and Get.
+func (d *database) configWithGet(t *testing.T, client *secrets.Client, key string, size int32) *pgxpool.Config {
 	t.Helper()
 	cfg := d.config(t, size)
 	cfg.BeforeConnect = func(ctx context.Context, cfg *pgx.ConnConfig) error {
@@ -148,7 +148,7 @@ func (d *database) getting(t *testing.T, client *secrets.Client, key string, siz
 	return cfg
 }
 
-// A pool loses no query to a rotation. Vault makes users that live for 4 s, and drops them with and without their connections.
+// No query of a pool fails because of a rotation. Vault creates users that live for 4 s, and drops them with and without their connections.
 func TestRealRotation(t *testing.T) {
 	const workers = 16
 	d := newDatabase(t)
@@ -165,7 +165,7 @@ func TestRealRotation(t *testing.T) {
 			is.NoErr(secretspgx.Configure(cfg, client, key))
 			pool := open(t, cfg)
 			control, _ := d.client(t)
-			naive := open(t, d.getting(t, control, key, workers))
+			naive := open(t, d.configWithGet(t, control, key, workers))
 
 			ctx, cancel := context.WithTimeout(t.Context(), during(t))
 			defer cancel()
@@ -183,13 +183,13 @@ func TestRealRotation(t *testing.T) {
 			if revocation == databaseserver.DropsRole {
 				is.True(lost.failed > lost.ok)
 			} else {
-				is.True(lost.failed > 0) // the pool replaces a connection that was ended, so that each fails once
+				is.True(lost.failed > 0) // the pool replaces an ended connection, so each fails once
 			}
 		})
 	}
 }
 
-// Vault changes the password of a static role. Connections live on, so that none logs in until the client knows the new password.
+// Vault changes the password of a static role. Open connections stay, so none logs in until the client has the new password.
 func TestRealStaticRole(t *testing.T) {
 	const workers = 16
 	d := newDatabase(t)

@@ -15,14 +15,14 @@ import (
 	"github.com/seed-5482dd03/secrets/use/secretspgx"
 )
 
-// server is a database behind pipes, so that a bubble of testing/synctest can wait for it. It has no TLS, and asks for passwords in clear.
+// server is a fake database behind pipes, so that it works in a synctest bubble. It has no TLS and asks for plain-text passwords.
 type server struct {
 	mu      sync.Mutex
-	login   func(password string) (state string) // of a login; "" is accepted
+	login   func(password string) (state string) // result of a login; "" accepts it
 	query   func(password, sql string) (state string)
 	tried   []string // logins, as user:password or user:password!28P01
-	offered int      // requests for TLS
-	serving int      // connections
+	offered int      // TLS requests
+	serving int      // open connections
 }
 
 // only accepts one password, and refuses others.
@@ -39,14 +39,14 @@ func newServer(login func(password string) (state string)) *server {
 	return &server{login: login, query: func(string, string) string { return "" }}
 }
 
-// set changes who is let in.
+// set replaces the login function.
 func (s *server) set(login func(password string) (state string)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.login = login
 }
 
-// logins returns those since the last call.
+// logins returns the logins since the last call.
 func (s *server) logins() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -61,7 +61,7 @@ func (s *server) connections() int {
 	return s.serving
 }
 
-// config returns that of a pool. more is added to the connection string.
+// config returns a pool configuration. more is added to the connection string.
 func (s *server) config(t testing.TB, more string) *pgxpool.Config {
 	t.Helper()
 	cfg, err := pgxpool.ParseConfig("host=127.0.0.1 user=nobody password=none dbname=db sslmode=disable " + more)
@@ -89,7 +89,7 @@ func (s *server) count(n int) {
 	s.serving += n
 }
 
-// configured returns the configuration of a pool that logs in with db.
+// configured returns the configuration of a pool that logs in with the secret db.
 func (s *server) configured(t testing.TB, client *secrets.Client, more string, opts ...secretspgx.Option) *pgxpool.Config {
 	t.Helper()
 	cfg := s.config(t, more)
@@ -140,7 +140,7 @@ func (s *server) serve(conn net.Conn) error {
 	}
 }
 
-// admit lets the client in, or not.
+// admit handles a login.
 func (s *server) admit(conn net.Conn, backend *pgproto3.Backend) (password string, ok bool, err error) {
 	message, err := backend.ReceiveStartupMessage()
 	if err != nil {
@@ -184,7 +184,7 @@ func (s *server) admit(conn net.Conn, backend *pgproto3.Backend) (password strin
 	return answer.Password, true, backend.Flush()
 }
 
-// versions is a backend with one document, and other versions of it that Do may try.
+// versions is a backend with one document and other versions of it that Do may try.
 type versions struct {
 	mu      sync.Mutex
 	current string
@@ -205,7 +205,7 @@ func (v *versions) fail(err error) {
 	v.failure = err
 }
 
-func (v *versions) asked() int {
+func (v *versions) fetchCount() int {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.calls
@@ -245,7 +245,7 @@ func newClient(t testing.TB, backend secrets.Backend, opts ...secrets.Option) *s
 	return client
 }
 
-// acquire returns what an Acquire of pool fails with, within a minute.
+// acquire returns the error of an Acquire of pool, within a minute.
 func acquire(t testing.TB, pool *pgxpool.Pool) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

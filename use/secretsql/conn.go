@@ -12,42 +12,41 @@ import (
 	"github.com/seed-5482dd03/secrets/use/internal/pool"
 )
 
-// handover is the least time that a connection has left when database/sql puts it back. database/sql can give it to a query that has met
-// two retired connections already, and whose third try is its last one: https://go.dev/src/database/sql/sql.go, maxBadConnRetries.
+// handover is the minimum time that a connection must have left when database/sql puts it back. A query that has already met two retired
+// connections may get it on its last try: https://go.dev/src/database/sql/sql.go, maxBadConnRetries.
 const handover = 100 * time.Millisecond
 
-// conn is a connection of a driver that knows when it must retire. It has each interface that database/sql asks a connection for. For one
-// that the driver lacks, it does what database/sql does without it; its errors have the same texts. As other connections, it is used by one
-// goroutine at a time.
+// conn is a driver's connection with a lifetime. It implements every interface that database/sql looks for. If the driver lacks one, conn
+// does what database/sql does without it, with the same error texts. Like any driver.Conn, it is used by one goroutine at a time.
 type conn struct {
-	driver.Conn // of the driver
+	driver.Conn // the driver's connection
 
 	lifetime *pool.Lifetime
-	closer   io.Closer // what the connection came from, or nil
-	asked    bool      // whether database/sql has asked if the connection is of use, or has used it
+	closer   io.Closer // the driver.Connector, if it must be closed
+	checked  bool      // database/sql has called IsValid or used the connection
 
-	// What the driver has, or nil. See [conn.hasFastPaths].
-	execer    driver.Execer //nolint:staticcheck // some drivers have no other
+	// The driver's interfaces, or nil. See [conn.hasFastPaths].
+	execer    driver.Execer //nolint:staticcheck // some drivers implement no other
 	execerCtx driver.ExecerContext
-	queryer   driver.Queryer //nolint:staticcheck // some drivers have no other
+	queryer   driver.Queryer //nolint:staticcheck // some drivers implement no other
 	queryCtx  driver.QueryerContext
 	checker   driver.NamedValueChecker
 }
 
 func newConn(c driver.Conn, closer io.Closer) *conn {
 	w := &conn{Conn: c, closer: closer}
-	w.execer, _ = c.(driver.Execer) //nolint:staticcheck,errcheck // some drivers have no other; nil if not
+	w.execer, _ = c.(driver.Execer) //nolint:staticcheck,errcheck // some drivers implement no other; nil if not
 	w.execerCtx, _ = c.(driver.ExecerContext)
-	w.queryer, _ = c.(driver.Queryer) //nolint:staticcheck,errcheck // some drivers have no other; nil if not
+	w.queryer, _ = c.(driver.Queryer) //nolint:staticcheck,errcheck // some drivers implement no other; nil if not
 	w.queryCtx, _ = c.(driver.QueryerContext)
 	w.checker, _ = c.(driver.NamedValueChecker)
 	return w
 }
 
-// Raw returns the connection of the driver.
+// Raw returns the driver's connection.
 func (c *conn) Raw() driver.Conn { return c.Conn }
 
-// Close ends the connection, and then what it came from.
+// Close closes the connection, and then its connector.
 func (c *conn) Close() error {
 	err := c.Conn.Close()
 	if c.closer == nil {
@@ -59,9 +58,9 @@ func (c *conn) Close() error {
 	return err
 }
 
-// IsValid reports whether the connection may go back to the pool.
+// IsValid reports whether the connection may return to the pool.
 func (c *conn) IsValid() bool {
-	c.asked = true
+	c.checked = true
 	if c.lifetime.IsOverIn(handover) {
 		return false
 	}
@@ -69,7 +68,7 @@ func (c *conn) IsValid() bool {
 	return !ok || v.IsValid()
 }
 
-// ResetSession returns driver.ErrBadConn for a connection that must retire. database/sql calls it before each use but the first.
+// ResetSession returns driver.ErrBadConn if the connection must retire. database/sql calls it before each use except the first.
 func (c *conn) ResetSession(ctx context.Context) error {
 	if c.lifetime.IsOver() {
 		return driver.ErrBadConn
@@ -80,18 +79,18 @@ func (c *conn) ResetSession(ctx context.Context) error {
 	return nil
 }
 
-// use returns driver.ErrBadConn for a connection that came too late for the query that it was opened for, and then waited for another
-// one until its lease was over. database/sql calls neither IsValid nor ResetSession for it.
+// use returns driver.ErrBadConn if the lease ended before the first use. A new connection whose query has left waits in the pool, and
+// database/sql does not call IsValid or ResetSession before its first use.
 func (c *conn) use() error {
-	first := !c.asked
-	c.asked = true
+	first := !c.checked
+	c.checked = true
 	if first && c.lifetime.HasEnded() {
 		return driver.ErrBadConn
 	}
 	return nil
 }
 
-// Ping asks the driver, if it can tell.
+// Ping calls the driver's Ping, if it has one.
 func (c *conn) Ping(ctx context.Context) error {
 	if p, ok := c.Conn.(driver.Pinger); ok {
 		return p.Ping(ctx)
@@ -99,12 +98,12 @@ func (c *conn) Ping(ctx context.Context) error {
 	return nil
 }
 
-// Prepare makes a statement.
+// Prepare prepares a statement.
 func (c *conn) Prepare(query string) (driver.Stmt, error) {
 	return c.statement(c.Conn.Prepare(query))
 }
 
-// PrepareContext makes a statement.
+// PrepareContext prepares a statement.
 func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
 	if err := c.use(); err != nil {
 		return nil, err
@@ -114,7 +113,7 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 	}
 	s, err := c.Conn.Prepare(query)
 	if err == nil && ctx.Err() != nil {
-		_ = s.Close() //nolint:errcheck // the context says more
+		_ = s.Close() //nolint:errcheck // the context's error is the cause
 		return nil, ctx.Err()
 	}
 	return c.statement(s, err)
@@ -146,49 +145,49 @@ func (c *conn) begin(ctx context.Context, opts driver.TxOptions) (driver.Tx, err
 	}
 	t, err := c.Begin()
 	if err == nil && ctx.Err() != nil {
-		_ = t.Rollback() //nolint:errcheck // the context says more
+		_ = t.Rollback() //nolint:errcheck // the context's error is the cause
 		return nil, ctx.Err()
 	}
 	return t, err
 }
 
-// tx is a transaction of a driver that cannot both reset and validate a session. database/sql gives such a connection up if the context of
-// its transaction ends. It cannot see that the driver lacks this, since conn does not.
+// tx is a transaction of a driver that cannot both reset and validate a session. If the context of a transaction ends, database/sql
+// discards such a driver's connection. conn has both interfaces, so tx must request that with ErrBadConn.
 type tx struct {
 	driver.Tx
 
-	ctx context.Context //nolint:containedctx // database/sql gives it to Begin alone
+	ctx context.Context //nolint:containedctx // database/sql passes it only to BeginTx
 }
 
 func (t *tx) Rollback() error {
 	err := t.Tx.Rollback()
 	if t.ctx.Err() != nil {
-		return errors.Join(err, driver.ErrBadConn) // err may say more to a program that calls Rollback itself
+		return errors.Join(err, driver.ErrBadConn) // a program that calls Rollback itself gets err too
 	}
 	return err
 }
 
-// hasFastPaths reports whether the driver can both execute and query without a statement. For such a driver, database/sql treats a conn
-// as it would treat the driver. For another one, it first converts the arguments for a call that conn then refuses, and converts them
-// again for a statement. The first conversion must have no effect and no error, and the second one must not ask conn: see [conn.statement].
+// hasFastPaths reports whether the driver can both execute and query without a statement. For such a driver, database/sql treats conn like
+// the driver. For any other, it converts the arguments for a call that conn then refuses, and converts them again for a statement. The
+// first conversion must have no effect and no error, and the second must not use conn: see [conn.statement].
 func (c *conn) hasFastPaths() bool { return c.executes() && c.queries() }
 
 func (c *conn) executes() bool { return c.execerCtx != nil || c.execer != nil }
 
 func (c *conn) queries() bool { return c.queryCtx != nil || c.queryer != nil }
 
-// CheckNamedValue asks the driver. If the driver lacks a fast path, it leaves the value as it is.
+// CheckNamedValue calls the driver's checker. If the driver lacks a fast path, it leaves the value unchanged.
 func (c *conn) CheckNamedValue(v *driver.NamedValue) error {
 	if c.hasFastPaths() {
 		return c.check(v)
 	}
 	if driver.IsValue(v.Value) {
-		return driver.ErrSkip // it stays as it is
+		return driver.ErrSkip // database/sql leaves it unchanged
 	}
 	return nil
 }
 
-// check asks the driver.
+// check calls the driver's checker, if it has one.
 func (c *conn) check(v *driver.NamedValue) error {
 	if c.checker == nil {
 		return driver.ErrSkip
@@ -196,7 +195,7 @@ func (c *conn) check(v *driver.NamedValue) error {
 	return c.checker.CheckNamedValue(v)
 }
 
-// convert does what database/sql does with arguments that CheckNamedValue has left as they are.
+// convert converts arguments that CheckNamedValue has left unchanged, as database/sql does.
 func (c *conn) convert(args []driver.NamedValue) ([]driver.NamedValue, error) {
 	if c.hasFastPaths() {
 		return args, nil
@@ -221,7 +220,7 @@ func (c *conn) convert(args []driver.NamedValue) ([]driver.NamedValue, error) {
 	return converted, nil
 }
 
-// ExecContext executes without a statement, if the driver can.
+// ExecContext executes without a statement, if the driver supports that.
 func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
 	if !c.executes() {
 		return nil, driver.ErrSkip
@@ -243,7 +242,7 @@ func (c *conn) ExecContext(ctx context.Context, query string, args []driver.Name
 	return c.execer.Exec(query, values)
 }
 
-// Exec is ExecContext for those who know no other.
+// Exec is ExecContext for callers without a context.
 func (c *conn) Exec(query string, args []driver.Value) (driver.Result, error) {
 	switch {
 	case c.execer != nil:
@@ -254,7 +253,7 @@ func (c *conn) Exec(query string, args []driver.Value) (driver.Result, error) {
 	return nil, driver.ErrSkip
 }
 
-// QueryContext queries without a statement, if the driver can.
+// QueryContext queries without a statement, if the driver supports that.
 func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
 	if !c.queries() {
 		return nil, driver.ErrSkip
@@ -276,7 +275,7 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 	return c.queryer.Query(query, values)
 }
 
-// Query is QueryContext for those who know no other.
+// Query is QueryContext for callers without a context.
 func (c *conn) Query(query string, args []driver.Value) (driver.Rows, error) {
 	switch {
 	case c.queryer != nil:
@@ -287,7 +286,7 @@ func (c *conn) Query(query string, args []driver.Value) (driver.Rows, error) {
 	return nil, driver.ErrSkip
 }
 
-// positional returns the values of arguments for a driver that knows no names and no contexts.
+// positional returns the values of args for a driver without named arguments and contexts.
 func positional(ctx context.Context, args []driver.NamedValue) ([]driver.Value, error) {
 	values := make([]driver.Value, len(args))
 	for i, a := range args {
@@ -310,9 +309,9 @@ func named(values []driver.Value) []driver.NamedValue {
 var (
 	_ driver.Pinger             = (*conn)(nil)
 	_ driver.ExecerContext      = (*conn)(nil)
-	_ driver.Execer             = (*conn)(nil) //nolint:staticcheck // some drivers have no other
+	_ driver.Execer             = (*conn)(nil) //nolint:staticcheck // some drivers implement no other
 	_ driver.QueryerContext     = (*conn)(nil)
-	_ driver.Queryer            = (*conn)(nil) //nolint:staticcheck // some drivers have no other
+	_ driver.Queryer            = (*conn)(nil) //nolint:staticcheck // some drivers implement no other
 	_ driver.ConnPrepareContext = (*conn)(nil)
 	_ driver.ConnBeginTx        = (*conn)(nil)
 	_ driver.SessionResetter    = (*conn)(nil)

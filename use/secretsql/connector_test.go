@@ -39,7 +39,7 @@ func TestFaults(t *testing.T) {
 	is.NoErr(db.Close())
 }
 
-// The errors of open and of the driver come back as they are.
+// The errors of open and of the driver are returned unchanged.
 func TestErrorsOfOpen(t *testing.T) {
 	errOpen := errors.New("of open")
 	client, _ := open(t)
@@ -49,9 +49,9 @@ func TestErrorsOfOpen(t *testing.T) {
 		open func(context.Context, secrets.Secret) (driver.Connector, error)
 		text string
 	}{
-		"error":           {func(context.Context, secrets.Secret) (driver.Connector, error) { return nil, errOpen }, "of open"},
-		"nothing":         {func(context.Context, secrets.Secret) (driver.Connector, error) { return nil, nil }, "nil driver.Connector"},
-		"a typed nothing": {func(context.Context, secrets.Secret) (driver.Connector, error) { return typed, nil }, "nil driver.Connector"},
+		"error":       {func(context.Context, secrets.Secret) (driver.Connector, error) { return nil, errOpen }, "of open"},
+		"nil":         {func(context.Context, secrets.Secret) (driver.Connector, error) { return nil, nil }, "nil driver.Connector"},
+		"a typed nil": {func(context.Context, secrets.Secret) (driver.Connector, error) { return typed, nil }, "nil driver.Connector"},
 		"no connection": {func(context.Context, secrets.Secret) (driver.Connector, error) {
 			return connector{func() driver.Conn { return nil }}, nil
 		}, "nil connection"},
@@ -75,8 +75,8 @@ func TestErrorsOfOpen(t *testing.T) {
 	is.New(t).Equal(closed.closers, 1)
 }
 
-// The backend is asked anew for a credential that was refused, and for no other failure of the database.
-func TestOnlyARefusalAsksTheBackend(t *testing.T) {
+// Only a refused login causes a new fetch from the backend; other database failures do not.
+func TestOnlyARefusalCausesAFetch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		client, backend := open(t, middleware.Standard())
@@ -90,7 +90,7 @@ func TestOnlyARefusalAsksTheBackend(t *testing.T) {
 			_, err := c.Connect(t.Context())
 			is.Equal(err, fails)
 		}
-		is.Equal(backend.Calls(), 1) // the first Get: an outage of the database is none of the backend's business
+		is.Equal(backend.Calls(), 1) // only the first Get: an outage of the database causes no fetch
 		is.Equal(logins, 11)
 
 		fails = refusal{}
@@ -99,7 +99,7 @@ func TestOnlyARefusalAsksTheBackend(t *testing.T) {
 		is.Equal(backend.Calls(), 2)
 		is.Equal(logins, 12) // the same credential is not tried again
 
-		time.Sleep(time.Second) // until then, the backend is not asked again
+		time.Sleep(time.Second) // until then, the back-off allows no fetch
 		backend.Set(key, "battery staple")
 		_, err = c.Connect(t.Context())
 		is.Equal(err, fails)
@@ -123,7 +123,7 @@ func TestErrorsOfTheClient(t *testing.T) {
 	is.NoErr(c.(io.Closer).Close())
 }
 
-// Close of the pool ends what follows the secret.
+// Close of the pool ends the watch of the secret.
 func TestClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -153,7 +153,7 @@ func TestDriver(t *testing.T) {
 	is.Equal(db.Driver(), fakeDriver{})
 }
 
-// outer is a connection of another package around ours.
+// outer is another package's connection around ours.
 type outer struct{ driver.Conn }
 
 func (o outer) Raw() driver.Conn { return o.Conn }
@@ -165,7 +165,7 @@ func (o outerConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	return outer{c}, err
 }
 
-// Raw reaches the connection of the driver, which (*sql.Conn).Raw does not.
+// Raw passes the driver's connection, which (*sql.Conn).Raw does not.
 func TestRaw(t *testing.T) {
 	client, _ := open(t)
 	errF := errors.New("of f")

@@ -12,32 +12,32 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// database is one that accepts one password, or all, and knows when each connection is of no use any more.
+// database is a fake database that accepts one password, or all. It records connections and when each becomes useless.
 type database struct {
 	mu       sync.Mutex
-	password string // or "": all
+	password string // "" accepts all
 	opened   int
 	refused  int
 	open     int
-	closers  int // connectors that were closed
+	closers  int // closed connectors
 	used     []int
 
-	block chan struct{} // what a login waits for, or nil
+	block chan struct{} // a login waits for it, unless nil
 }
 
-// refusal is an error as those of PostgreSQL drivers.
+// refusal is an error like those of PostgreSQL drivers.
 type refusal struct{}
 
 func (refusal) Error() string    { return "password authentication failed" }
 func (refusal) SQLState() string { return "28P01" }
 
-// dropped is the error of a query of a role that was dropped.
+// dropped is the error of a query whose role was dropped.
 type dropped struct{}
 
 func (dropped) Error() string    { return "permission denied" }
 func (dropped) SQLState() string { return "42501" }
 
-// connector is what open of a test returns.
+// connector is the open function of tests.
 func (d *database) connector(_ context.Context, s secrets.Secret) (driver.Connector, error) {
 	return &login{d, s}, nil
 }
@@ -75,7 +75,7 @@ func (l *login) Close() error {
 	return nil
 }
 
-// session is a connection. Its queries fail once its lease is over.
+// session is a connection whose queries fail after its lease.
 type session struct {
 	*login
 
@@ -107,7 +107,7 @@ func (s *session) QueryContext(context.Context, string, []driver.NamedValue) (dr
 	return &rows{}, nil
 }
 
-// counts returns the opened and the open connections, and the closed connectors.
+// counts returns the numbers of opened connections, open connections and closed connectors.
 func (d *database) counts() (opened, open, closers int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

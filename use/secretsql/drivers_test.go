@@ -11,15 +11,15 @@ import (
 	"sync"
 )
 
-// journal is what was called of a driver. It is safe for concurrent use.
+// journal records the calls of a driver. It is safe for concurrent use.
 type journal struct {
 	mu    sync.Mutex
 	lines []string
-	call  string // which calls do
+	call  string // name of the calls that run do
 	do    func()
 }
 
-// onCall makes each call of that name call do.
+// onCall makes each call of that name run do.
 func (j *journal) onCall(call string, do func()) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -35,7 +35,7 @@ func (j *journal) note(format string, args ...any) {
 	}
 }
 
-// take returns the lines, and forgets them.
+// take returns and clears the lines.
 func (j *journal) take() []string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -44,18 +44,18 @@ func (j *journal) take() []string {
 	return lines
 }
 
-// Values that only some drivers take.
+// Values that only some drivers accept.
 type (
-	special struct{ N int } // a checker or a converter takes it
-	removed struct{}        // a checker removes it
-	unknown struct{}        // nobody takes it
+	special struct{ N int } // accepted by a checker or a converter
+	removed struct{}        // removed by a checker
+	unknown struct{}        // accepted by none
 )
 
-// minimal has what a connection must have. The query decides what happens.
+// minimal is a connection with only the required methods. The query decides its behaviour.
 type minimal struct {
 	*journal
 
-	stmt func(s *minimalStmt) driver.Stmt // what a statement is, or nil
+	stmt func(s *minimalStmt) driver.Stmt // wraps each statement, unless nil
 }
 
 var errQuery = errors.New("the driver does not understand the query")
@@ -133,7 +133,7 @@ func (s *minimalStmt) Query(args []driver.Value) (driver.Rows, error) {
 	return &rows{args: args}, nil
 }
 
-// rows is one row of what the arguments were.
+// rows is one row with the arguments.
 type rows struct {
 	args []driver.Value
 	over bool
@@ -151,7 +151,7 @@ func (r *rows) Next(to []driver.Value) error {
 	return nil
 }
 
-// What a connection or a statement can have beside that.
+// Optional interfaces of a connection or a statement.
 type (
 	legacyExec  struct{ minimal }
 	legacyQuery struct{ minimal }
@@ -259,7 +259,7 @@ func plain(args []driver.NamedValue) (values []driver.Value) {
 	return values
 }
 
-// kinds are connections of drivers.
+// kinds returns connections of many drivers, by description.
 func kinds(j *journal) map[string]func() driver.Conn {
 	m := minimal{journal: j}
 	with := func(stmt func(s *minimalStmt) driver.Stmt) minimal { return minimal{j, stmt} }
@@ -295,7 +295,7 @@ func kinds(j *journal) map[string]func() driver.Conn {
 		"statements convert":             conn(converting),
 		"statements check":               conn(checking),
 		"statements check and convert":   conn(both),
-		"statements know contexts":       conn(modern),
+		"statements have contexts":       conn(modern),
 		"checks, without fast paths":     conn(checker{with(nil), checks{j}}), // as SQL Server's
 		"checks, and statements convert": conn(checker{converting, checks{j}}),
 		"Execer": conn(struct {
@@ -377,7 +377,7 @@ func full(m minimal) fullConn {
 	return fullConn{m, pings{m}, ctxExec{m}, ctxQuery{m}, ctxPrepare{m}, ctxBegin{m}, resets{m}, validates{m}}
 }
 
-// connector is a driver.Connector of such connections.
+// connector is a driver.Connector of the given connections.
 type connector struct{ conn func() driver.Conn }
 
 func (c connector) Connect(context.Context) (driver.Conn, error) { return c.conn(), nil }

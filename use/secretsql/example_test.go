@@ -14,13 +14,13 @@ import (
 	"github.com/seed-5482dd03/secrets/use/secretsql"
 )
 
-// errDenied stands for the error of a driver that says that the login is refused.
+// errDenied is the driver's error for a refused login.
 var errDenied = errors.New("access denied")
 
-// server stands for a database and its driver.
+// server is a fake database with its driver.
 type server struct{ password string }
 
-// NewConnector is what a driver has, under some name.
+// NewConnector returns a connector; drivers have such a function under various names.
 func (s *server) NewConnector(user, password string) driver.Connector {
 	return &account{s, user, password}
 }
@@ -41,7 +41,7 @@ func (a *account) Connect(context.Context) (driver.Conn, error) {
 	return minimal{journal: new(journal)}, nil
 }
 
-func Example() {
+func ExampleConnector() {
 	ctx := context.Background()
 	backend := secretstest.NewBackend(map[string]string{"database": `{"username":"app-1","password":"correct horse"}`})
 	client, err := secrets.New(backend, middleware.Standard())
@@ -62,11 +62,11 @@ func Example() {
 		return database.NewConnector(login.Username, login.Password.Reveal()), nil
 	}, secretsql.WithRejected(func(err error) bool { return errors.Is(err, errDenied) })))
 	defer db.Close()
-	db.SetMaxIdleConns(-1) // in this example, each ping is a connection
+	db.SetMaxIdleConns(-1) // each ping opens a connection
 
 	fmt.Println(db.PingContext(ctx))
 
-	backend.Set("database", `{"username":"app-2","password":"battery staple"}`) // somebody rotates them
+	backend.Set("database", `{"username":"app-2","password":"battery staple"}`) // a rotation
 	database.password = "battery staple"
 	fmt.Println(db.PingContext(ctx))
 	// Output:

@@ -15,8 +15,8 @@ import (
 	"github.com/seed-5482dd03/secrets/use/secretsql"
 )
 
-// everything is each interface of a connection.
-type everything interface { //nolint:interfacebloat // it is what database/sql asks for
+// everything has all interfaces of a connection.
+type everything interface { //nolint:interfacebloat // database/sql looks for all of them
 	driver.Conn
 	driver.Pinger
 	driver.ExecerContext
@@ -46,7 +46,7 @@ func connect(t *testing.T, kind string) (everything, *journal) {
 	return conn.(everything), &j
 }
 
-// A connection has each interface. Where the driver has none, it answers as database/sql does then.
+// A connection has every interface. If the driver lacks one, it answers as database/sql would without it.
 func TestInterfacesOfAMinimalDriver(t *testing.T) {
 	is := is.New(t)
 	ctx := t.Context()
@@ -69,7 +69,7 @@ func TestInterfacesOfAMinimalDriver(t *testing.T) {
 	is.Equal(err.Error(), "sql: driver does not support non-default isolation level")
 	_, err = c.BeginTx(ctx, driver.TxOptions{ReadOnly: true})
 	is.Equal(err.Error(), "sql: driver does not support read-only transactions")
-	is.Equal(j.take(), nil) // of all this, the driver hears nothing
+	is.Equal(j.take(), nil) // none of this calls the driver
 
 	_, err = c.BeginTx(ctx, driver.TxOptions{})
 	is.NoErr(err)
@@ -92,7 +92,7 @@ func TestInterfacesOfAMinimalDriver(t *testing.T) {
 	is.Equal(j.take(), []string{"Prepare select", "Stmt.Close", "Begin", "Rollback"})
 }
 
-// Where the driver has an interface, the connection hands out its answer.
+// If the driver has an interface, the connection returns the driver's answer.
 func TestInterfacesOfADriver(t *testing.T) {
 	is := is.New(t)
 	ctx := t.Context()
@@ -139,7 +139,7 @@ func TestInterfacesOfADriver(t *testing.T) {
 	}
 }
 
-// The errors of both are those of the connection, which database/sql compares.
+// If both fail, Close returns the connection's error, which database/sql compares.
 func TestCloseOfAConnection(t *testing.T) {
 	client, _ := open(t)
 	errConn, errConnector := errors.New("of the connection"), errors.New("of the connector")
@@ -168,7 +168,7 @@ type closer func() error
 
 func (c closer) Close() error { return c() }
 
-// closing is a connection of which nothing but Close matters.
+// closing is a connection of which only Close matters.
 type closing struct{ io.Closer }
 
 func (closing) Prepare(string) (driver.Stmt, error) { return nil, errQuery }

@@ -14,7 +14,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const key = "database"
 
-// open returns a client of a backend that holds the key, for the time of the test.
+// open returns a client of a backend that holds the key; it closes with the test.
 func open(t *testing.T, opts ...secrets.Option) (*secrets.Client, *secretstest.Backend) {
 	t.Helper()
 	b := secretstest.NewBackend(map[string]string{key: "correct horse"})

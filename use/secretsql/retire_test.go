@@ -19,7 +19,7 @@ import (
 	"github.com/seed-5482dd03/secrets/use/secretsql"
 )
 
-// bubble runs f with a pool whose secret has a lease of an hour, or none. Time passes at once.
+// bubble runs f in a synctest bubble, with a pool whose secret has that lease; 0 means none.
 func bubble(t *testing.T, lease time.Duration, f func(t *testing.T, p *pool), opts ...secretsql.Option) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -27,7 +27,7 @@ func bubble(t *testing.T, lease time.Duration, f func(t *testing.T, p *pool), op
 		p.client, p.backend = open(t, middleware.Standard())
 		if lease > 0 {
 			p.backend.SetLease(key, lease)
-			p.backend.OnCall(func(context.Context, []secrets.Ref) error { // each lease is of another credential
+			p.backend.OnCall(func(context.Context, []secrets.Ref) error { // each lease has another credential
 				p.backend.Set(key, rand.Text())
 				return nil
 			})
@@ -38,33 +38,33 @@ func bubble(t *testing.T, lease time.Duration, f func(t *testing.T, p *pool), op
 	})
 }
 
-// A connection retires before the lease of its credential ends, wherever it is then, and a query does not see it.
+// A connection retires before the lease of its credential ends, wherever it is, and no query fails.
 func TestConnectionRetires(t *testing.T) {
 	bubble(t, time.Hour, func(t *testing.T, p *pool) {
 		is := is.New(t)
 		is.Equal(query(t, p), int64(1))
 		time.Sleep(time.Hour - 30*time.Second - time.Millisecond)
-		is.Equal(query(t, p), int64(1)) // it was idle, and is not over yet
+		is.Equal(query(t, p), int64(1)) // idle, not retired yet
 		time.Sleep(time.Millisecond)
-		is.Equal(query(t, p), int64(2)) // it was idle
+		is.Equal(query(t, p), int64(2)) // idle, retired
 		_, open, closers := p.counts()
 		is.Equal(open, 1)
 		is.Equal(closers, 1)
 		time.Sleep(40 * time.Minute)
-		is.Equal(query(t, p), int64(2)) // its lease began before that of the first connection ended
+		is.Equal(query(t, p), int64(2)) // its lease began before the first one ended
 
 		tx, err := p.BeginTx(t.Context(), nil)
 		is.NoErr(err)
 		time.Sleep(time.Until(p.end(t)) - time.Second) // the lease of the second connection has ended
 		is.NoErr(tx.Rollback())
 		_, open, _ = p.counts()
-		is.Equal(open, 0) // it was in use, and did not go back
+		is.Equal(open, 0) // it was in use, and did not return to the pool
 		is.Equal(query(t, p), int64(3))
 	})
 }
 
-// A connection that retires within the next moments does not go back: a query whose last try it is may get it.
-func TestConnectionThatIsSoonOver(t *testing.T) {
+// A connection that will retire within moments does not return to the pool: a query on its last try could get it.
+func TestConnectionThatRetiresSoon(t *testing.T) {
 	bubble(t, time.Hour, func(t *testing.T, p *pool) {
 		is := is.New(t)
 		query(t, p)
@@ -72,7 +72,7 @@ func TestConnectionThatIsSoonOver(t *testing.T) {
 		is.Equal(query(t, p), int64(1))
 		is.Equal(p.Stats().Idle, 1)
 		time.Sleep(time.Millisecond)
-		is.Equal(query(t, p), int64(1)) // it is not over yet
+		is.Equal(query(t, p), int64(1)) // not retired yet
 		is.Equal(p.Stats().Idle, 0)
 	})
 }
@@ -88,7 +88,7 @@ func TestGrace(t *testing.T) {
 	}, secretsql.Grace(5*time.Minute))
 }
 
-// Without a lease, a connection lives on when the secret changes, unless it is to retire.
+// Without a lease, a connection stays when the secret changes, unless RetireOnChange is set.
 func TestRetireOnChange(t *testing.T) {
 	for _, retires := range []bool{false, true} {
 		var opts []secretsql.Option
@@ -113,9 +113,9 @@ func TestRetireOnChange(t *testing.T) {
 	}
 }
 
-// All connections of a pool are over at once: they have one lease. database/sql tries a query three times, and only the last try opens a
-// connection in any case.
-func TestPoolThatIsOver(t *testing.T) {
+// All connections of a pool retire together: they have one lease. database/sql tries a query three times, and only the last try always
+// opens a connection.
+func TestPoolOfRetiredConnections(t *testing.T) {
 	for _, limit := range []int{0, 1, 2, 8} {
 		bubble(t, time.Hour, func(t *testing.T, p *pool) {
 			is := is.New(t)
@@ -132,7 +132,7 @@ func TestPoolThatIsOver(t *testing.T) {
 							return
 						}
 						query(t, c)
-						time.Sleep(time.Second) // so that the others need connections of their own
+						time.Sleep(time.Second) // the others then need their own connections
 						is.NoErr(c.Close())
 					})
 				}
@@ -152,13 +152,12 @@ func TestPoolThatIsOver(t *testing.T) {
 	}
 }
 
-// A connection that was opened for a query which has left meanwhile waits in the pool, unused. database/sql asks nobody whether it is
-// still of use when a query gets it.
+// A connection can wait in the pool unused if its query has left. database/sql does not check it when another query gets it.
 func TestConnectionThatWasNeverUsed(t *testing.T) {
 	bubble(t, time.Hour, func(t *testing.T, p *pool) {
 		is := is.New(t)
 		p.leaveOneUnused(t)
-		time.Sleep(59*time.Minute + 45*time.Second) // it must retire, but its lease has not ended
+		time.Sleep(59*time.Minute + 45*time.Second) // it must retire; its lease has not ended
 		is.Equal(query(t, p), int64(2))
 		is.Equal(p.Stats().Idle, 0)
 		is.Equal(query(t, p), int64(3))
@@ -194,12 +193,12 @@ func TestConnectionThatWasNeverUsed(t *testing.T) {
 	}
 }
 
-// A credential that is refused at the login is no error while there is another one.
+// A refused credential causes no error if there is another one.
 func TestRefusedLogin(t *testing.T) {
 	bubble(t, 0, func(t *testing.T, p *pool) {
 		is := is.New(t)
 		p.password = "battery staple"
-		p.backend.Set(key, "battery staple") // the cache has nothing yet
+		p.backend.Set(key, "battery staple") // nothing is cached yet
 		is.Equal(query(t, p), int64(1))
 		p.SetMaxIdleConns(-1)
 		query(t, p)
@@ -241,7 +240,7 @@ func TestWithRejectedAndBridge(t *testing.T) {
 	})
 }
 
-// pool is a pool of connections to a database.
+// pool is a pool of connections to a fake database.
 type pool struct {
 	*sql.DB
 	database
@@ -258,7 +257,7 @@ func (p *pool) end(t *testing.T) time.Time {
 	return s.Meta().ExpiresAt
 }
 
-// rotate gives the secret another value, which the handle has afterwards.
+// rotate sets another value and waits until the handle has it.
 func (p *pool) rotate(t *testing.T, value string) {
 	t.Helper()
 	p.backend.Set(key, value)
@@ -266,7 +265,7 @@ func (p *pool) rotate(t *testing.T, value string) {
 	is.New(t).NoErr(err)
 }
 
-// leaveOneUnused makes the pool hold the second connection, which nobody has used. The first one is closed.
+// leaveOneUnused closes the first connection and leaves the second, unused one in the pool.
 func (p *pool) leaveOneUnused(t *testing.T) {
 	t.Helper()
 	is := is.New(t)

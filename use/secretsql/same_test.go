@@ -16,7 +16,7 @@ import (
 	"github.com/seed-5482dd03/secrets/use/secretsql"
 )
 
-// valuer is a driver.Valuer that the journal sees.
+// valuer is a driver.Valuer whose calls the journal records.
 type valuer struct {
 	j   *journal
 	v   any
@@ -28,7 +28,7 @@ func (v valuer) Value() (driver.Value, error) {
 	return v.v, v.err
 }
 
-// battery is what a program does with a pool. Each entry returns what the program sees.
+// battery returns what a program can do with a pool. Each entry returns what the program sees.
 func battery(j *journal) map[string]func(ctx context.Context, db *sql.DB) (string, error) {
 	type call = func(ctx context.Context, db *sql.DB) (string, error)
 	calls := map[string]call{
@@ -147,7 +147,7 @@ func begin(opts *sql.TxOptions, end func(*sql.Tx) error) func(ctx context.Contex
 	}
 }
 
-// cancelTx ends the context of a transaction. Some connections are then given up.
+// cancelTx ends the context of a transaction, after which database/sql discards some connections.
 func cancelTx(ctx context.Context, db *sql.DB) (string, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	tx, err := db.BeginTx(ctx, nil)
@@ -159,7 +159,7 @@ func cancelTx(ctx context.Context, db *sql.DB) (string, error) {
 	return fmt.Sprint(db.Stats().OpenConnections, " open"), tx.Commit()
 }
 
-// endIn ends the context in the middle of a call of the driver, or of a value.
+// endIn ends the context in the middle of a driver call, or of a Value call.
 func endIn(j *journal, call string) func(ctx context.Context, db *sql.DB) (string, error) {
 	return func(ctx context.Context, db *sql.DB) (string, error) {
 		defer j.onCall("", nil)
@@ -197,8 +197,7 @@ func endIn(j *journal, call string) func(ctx context.Context, db *sql.DB) (strin
 	}
 }
 
-// play plays the battery, each call with a pool that has one idle connection, and returns what the program saw, and what was called of the
-// driver.
+// play runs each entry of the battery on a pool with one idle connection. It returns what the program saw and the driver calls.
 func play(ctx context.Context, pool func() *sql.DB, j *journal) map[string]string {
 	played := make(map[string]string)
 	calls := battery(j)
@@ -218,7 +217,7 @@ func play(ctx context.Context, pool func() *sql.DB, j *journal) map[string]strin
 	return played
 }
 
-// A driver behaves the same with and without the connector: same results, same errors, same calls of the driver.
+// A driver behaves the same with and without the connector: same results, same errors, same driver calls.
 func TestSameAsWithout(t *testing.T) {
 	for _, name := range sorted(kinds(nil)) {
 		t.Run(name, func(t *testing.T) {
@@ -244,7 +243,7 @@ func TestSameAsWithout(t *testing.T) {
 	}
 }
 
-// A wrapper that hides what a driver has is not the same: the battery finds it.
+// Control: the battery detects a wrapper that hides interfaces of the driver.
 func TestSameAsWithoutControl(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var j journal
@@ -258,8 +257,8 @@ func TestSameAsWithoutControl(t *testing.T) {
 	})
 }
 
-// compare says what differs. database/sql checks the names of arguments before it asks for a fast path, which a conn always has: so a
-// bad name is an error before the driver prepares the statement, and not after.
+// compare returns the differences. database/sql checks argument names before it tries a fast path, which conn always has. A bad name is
+// therefore an error before the driver prepares the statement, not after; names counts these.
 func compare(bare, wrapped map[string]string) (same, names int, different []string) {
 	for _, name := range sorted(bare) {
 		switch {

@@ -17,37 +17,37 @@ import (
 // Option configures a [Connector].
 type Option = pool.Option
 
-// Grace makes a connection retire d before the lease of its credential ends: a query or a transaction may take that long. It is at most a
-// fifth of the lease. d must be at least 1 ms. Default: 30 seconds.
+// Grace sets how long before the end of its lease a connection retires: the longest time that a query or transaction may take. It is capped
+// at a fifth of the lease. d must be at least 1 ms. Default: 30 seconds.
 func Grace(d time.Duration) Option { return pool.Grace(d) }
 
-// RetireOnChange makes a connection retire as soon as another value of the secret is known. Default: it lives on, because most databases
-// ask for the password at the login alone.
+// RetireOnChange makes connections retire as soon as the secret has a new value. Default: they stay, because most databases check the
+// password only at login.
 func RetireOnChange() Option { return pool.RetireOnChange() }
 
-// WithRejected makes a login count as refused if is reports true for its error: 1045 of MySQL, 18456 of SQL Server. It may be given several
-// times. Errors that wrap [secrets.ErrRejected] always count, and so do the SQLSTATEs 28P01 and 28000 of an error with a method SQLState.
+// WithRejected makes a login count as refused if is returns true for its error, such as 1045 of MySQL or 18456 of SQL Server. It may be
+// given several times. Errors that wrap [secrets.ErrRejected] and SQLSTATE 28P01 and 28000, from an SQLState method, always count.
 func WithRejected(is func(error) bool) Option { return pool.WithRejected(is) }
 
-// Bridge makes a login go on for at most budget while the database refuses all candidates, as [secrets.Bridge] does, and no longer than the
-// context of the query. It is for backends without other versions, such as files, if secret and database do not change at the same moment:
-// a query waits, for up to twice that time, and does not fail. A login that database/sql makes for a query which has left goes on for the
-// whole budget. budget must be at least 1 ms. Default: each candidate is tried once.
+// Bridge makes a login that the database refuses try all candidates again after 1, 3, 7, 15, 25 s and so on, and at the end of budget; see
+// [secrets.Bridge]. Use it where the backend keeps no other versions, such as files: secret and database never change at the same moment. A
+// query then waits, as long as its context allows, instead of failing. It may wait for two logins, so for twice the budget. A login that
+// database/sql has started goes on until the budget is over, even if the query's context ends. A password that stays wrong is an error only
+// then. While logins succeed, Bridge does nothing. budget must be at least 1 ms. Default: each candidate is tried once.
 func Bridge(budget time.Duration) Option { return pool.Bridge(budget) }
 
-// Connector returns a connector for [sql.OpenDB]. For each new connection, it calls open with the secret that key names, and connects with
-// the driver.Connector that open returns. If the database refuses the credential, it does so again with the next candidate; see
+// Connector returns a connector for [sql.OpenDB]. For each new connection, it calls open with the secret of key and connects with the
+// driver.Connector that open returns. If the database refuses the credential, it repeats this with the next candidate; see
 // [secrets.Client.Do]. open must be safe for concurrent use.
 //
-// The first connection makes the Client follow the secret with a handle, so that the next lease is there before the current one ends.
-// Close of the connector, which [sql.DB.Close] calls, ends that: make one connector for each DB. It makes no calls before the first
-// connection.
+// The connector makes no calls before the first connection. That one starts a watch of the secret, which fetches the next lease before the
+// current one ends. Close of the connector, which [sql.DB.Close] calls, ends the watch: make one connector per DB.
 //
-// A driver.Connector that is an [io.Closer] is closed with its connection, or at once if it does not connect. So open must return another
-// one each time. Driver of the connector returns the driver of the connection that was opened last.
+// If the driver.Connector is an [io.Closer], it is closed with its connection, or at once if the login fails. open must then return a new
+// one each time. Driver of the connector returns the driver of the last opened connection.
 //
-// The error of a connection is that of open or of the driver, as it is, or an error of the Client, as of [secrets.Client.Watch] and
-// [secrets.Client.Do]. If client or open is nil, or key or an option has a fault, each connection fails with all of the faults.
+// A connection fails with the unchanged error of open or of the driver, or with an error of [secrets.Client.Watch] or [secrets.Client.Do].
+// If client or open is nil, or key or an option is invalid, each connection fails with all these faults.
 func Connector(
 	client *secrets.Client, key string, open func(ctx context.Context, s secrets.Secret) (driver.Connector, error), opts ...Option,
 ) driver.Connector {
@@ -58,9 +58,9 @@ func Connector(
 	return c
 }
 
-// Raw calls f with the connection of the driver itself, while nobody else uses it. It is as [sql.Conn.Raw], which hands out the connection
-// of this package. A connection of another package that has a method Raw, such as one that traces, is passed through as well. f must not
-// keep the connection. The error is that of f, as it is.
+// Raw calls f with the driver's own connection, while nothing else uses it. [sql.Conn.Raw] passes the connection of this package instead.
+// Raw also unwraps connections of other packages that have a Raw method, such as tracers. f must not keep the connection. Raw returns the
+// error of f unchanged.
 func Raw(conn *sql.Conn, f func(driverConn any) error) error {
 	return conn.Raw(func(driverConn any) error {
 		for {
@@ -73,15 +73,15 @@ func Raw(conn *sql.Conn, f func(driverConn any) error) error {
 	})
 }
 
-// wrapper is a connection around another one. Several packages have such a method.
+// wrapper is a connection around another one. Several packages have this method.
 type wrapper interface{ Raw() driver.Conn }
 
-// connector is safe for concurrent use.
+// connector implements driver.Connector. It is safe for concurrent use.
 type connector struct {
 	credential *pool.Credential
 	err        error // the faults, or nil
 	open       func(context.Context, secrets.Secret) (driver.Connector, error)
-	driver     atomic.Pointer[driver.Driver] // of the last connection, or nil
+	driver     atomic.Pointer[driver.Driver] // driver of the last connection, or nil
 }
 
 var (
@@ -112,7 +112,7 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	return opened, nil
 }
 
-// logIn opens a connection with a secret.
+// logIn opens a connection with s.
 func (c *connector) logIn(ctx context.Context, s secrets.Secret) (*conn, error) {
 	inner, err := c.open(ctx, s)
 	switch {
@@ -124,7 +124,7 @@ func (c *connector) logIn(ctx context.Context, s secrets.Secret) (*conn, error) 
 	closer, _ := inner.(io.Closer)
 	connected := false
 	defer func() {
-		if !connected && closer != nil { // also if the driver panics
+		if !connected && closer != nil { // runs also if the driver panics
 			_ = closer.Close() //nolint:errcheck // the error of the driver says more
 		}
 	}()
@@ -141,7 +141,7 @@ func (c *connector) logIn(ctx context.Context, s secrets.Secret) (*conn, error) 
 	return newConn(driverConn, closer), nil
 }
 
-// Close ends what follows the secret.
+// Close ends the watch of the secret.
 func (c *connector) Close() error {
 	if c.err == nil {
 		c.credential.Close()
@@ -149,7 +149,7 @@ func (c *connector) Close() error {
 	return nil
 }
 
-// Driver returns that of the last connection.
+// Driver returns the driver of the last connection.
 func (c *connector) Driver() driver.Driver {
 	if d := c.driver.Load(); d != nil {
 		return *d
@@ -157,7 +157,7 @@ func (c *connector) Driver() driver.Driver {
 	return noDriver{}
 }
 
-// noDriver stands for a driver that is not known yet.
+// noDriver is the driver before the first connection.
 type noDriver struct{}
 
 func (noDriver) Open(string) (driver.Conn, error) { return nil, errNoDriver }

@@ -5,39 +5,39 @@ import (
 	"database/sql/driver"
 )
 
-// statement returns what database/sql gets for a statement of the driver. If the driver has both fast paths, that is the statement itself.
-// Otherwise it is one that checks its own values, so that database/sql asks conn for those of a fast path alone.
+// statement returns the statement for database/sql. If the driver has both fast paths, it is the driver's own. Otherwise it checks its own
+// values, so that database/sql uses the checks of conn only for the fast paths.
 func (c *conn) statement(s driver.Stmt, err error) (driver.Stmt, error) {
 	if err != nil || s == nil || c.hasFastPaths() {
 		return s, err
 	}
 	w := stmt{s, c}
-	if converter, ok := s.(driver.ColumnConverter); ok { //nolint:staticcheck // some drivers have no other
+	if converter, ok := s.(driver.ColumnConverter); ok { //nolint:staticcheck // some drivers implement no other
 		return &convertingStmt{w, converter}, nil
 	}
 	return &w, nil
 }
 
-// stmt is a statement of a driver. For an interface that it lacks, stmt does what database/sql does without it.
+// stmt is a driver's statement. If the driver lacks an interface, stmt does what database/sql does without it.
 type stmt struct {
 	driver.Stmt
 
 	conn *conn
 }
 
-// convertingStmt is a stmt that converts values by column. database/sql counts arguments in another way for it.
+// convertingStmt is a stmt that converts values by column. For it, database/sql counts arguments differently.
 type convertingStmt struct {
 	stmt
 
-	converter driver.ColumnConverter //nolint:staticcheck // some drivers have no other
+	converter driver.ColumnConverter //nolint:staticcheck // some drivers implement no other
 }
 
-// ColumnConverter asks the statement.
+// ColumnConverter calls the driver's converter.
 func (s *convertingStmt) ColumnConverter(i int) driver.ValueConverter {
 	return s.converter.ColumnConverter(i)
 }
 
-// CheckNamedValue asks the statement, or else the connection.
+// CheckNamedValue calls the checker of the statement or, without one, of the connection.
 func (s *stmt) CheckNamedValue(v *driver.NamedValue) error {
 	if checker, ok := s.Stmt.(driver.NamedValueChecker); ok {
 		return checker.CheckNamedValue(v)
@@ -73,5 +73,5 @@ var (
 	_ driver.StmtExecContext   = (*stmt)(nil)
 	_ driver.StmtQueryContext  = (*stmt)(nil)
 	_ driver.NamedValueChecker = (*stmt)(nil)
-	_ driver.ColumnConverter   = (*convertingStmt)(nil) //nolint:staticcheck // some drivers have no other
+	_ driver.ColumnConverter   = (*convertingStmt)(nil) //nolint:staticcheck // some drivers implement no other
 )

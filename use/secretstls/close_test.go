@@ -13,8 +13,8 @@ import (
 	"github.com/seed-5482dd03/secrets/use/secretstls"
 )
 
-// After the end, the last version stays in use, and Err says that nothing follows.
-func TestTheEnd(t *testing.T) {
+// After the end, the last version stays in use, and Err reports the end.
+func TestTheLastVersionStaysAfterTheEnd(t *testing.T) {
 	ca := newAuthority("ca")
 	for name, end := range map[string]func(followed *secretstls.TLS, cancel func(), client *secrets.Client){
 		"Close":                func(followed *secretstls.TLS, _ func(), _ *secrets.Client) { _ = followed.Close() },
@@ -29,7 +29,7 @@ func TestTheEnd(t *testing.T) {
 				defer cancel()
 				followed, err := secretstls.New(ctx, s.client, "tls")
 				is.NoErr(err)
-				goesOn := s.follow() // the control
+				other := s.follow() // the control
 				end(followed, cancel, s.client)
 				synctest.Wait()
 				is.True(errors.Is(followed.Err(), secrets.ErrClosed))
@@ -38,7 +38,7 @@ func TestTheEnd(t *testing.T) {
 				synctest.Wait()
 				is.Equal(shake(followed.Server(), trusting(ca)).serial(), int64(1))
 				if name != "the client is closed" {
-					is.Equal(serves(goesOn), int64(2))
+					is.Equal(serves(other), int64(2))
 				}
 				is.NoErr(followed.Close())
 				is.NoErr(followed.Close())
@@ -47,8 +47,8 @@ func TestTheEnd(t *testing.T) {
 	}
 }
 
-// A New that fails leaves nothing behind that polls.
-func TestAFailedNewLeavesNothing(t *testing.T) {
+// A failed New leaves nothing that polls.
+func TestAFailedNewLeavesNoPolls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		s := newSecret(t, "{}")
@@ -65,7 +65,7 @@ func TestAFailedNewLeavesNothing(t *testing.T) {
 	})
 }
 
-// An outage shows in Err, and changes nothing else.
+// During an outage, Err returns the error, and the last version stays.
 func TestAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)

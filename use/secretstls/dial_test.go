@@ -17,7 +17,7 @@ import (
 	"github.com/seed-5482dd03/secrets/use/secretstls"
 )
 
-// listen accepts connections with server until the test ends, and writes the serial number of the client's certificate, or "none", to each.
+// listen accepts connections with server until the test ends. To each it writes the serial number of the client's certificate, or "none".
 func listen(t *testing.T, server *tls.Config) (address string) {
 	t.Helper()
 	listener := tls.NewListener(loopback(), server)
@@ -50,10 +50,10 @@ func answer(conn *tls.Conn) {
 	_, _ = io.WriteString(conn, text)
 }
 
-// dialed is what one DialTLS was.
+// dialed is the outcome of one DialTLS.
 type dialed struct {
 	state  tls.ConnectionState
-	answer string // of the server
+	answer string // from the server
 	err    error
 }
 
@@ -68,7 +68,7 @@ func dial(t *testing.T, followed *secretstls.TLS, address string) (d dialed) {
 	return dialed{conn.(*tls.Conn).ConnectionState(), string(text), err}
 }
 
-// A dial trusts the CA of the version and shows its certificate.
+// DialTLS trusts the CA of the current version and presents its certificate.
 func TestDialFollowsTheSecret(t *testing.T) {
 	is := is.New(t)
 	old, next := newAuthority("old"), newAuthority("new")
@@ -88,7 +88,7 @@ func TestDialFollowsTheSecret(t *testing.T) {
 	is.Equal(dial(t, followed, address).answer, "13")
 }
 
-// The name that is verified is that of the address, an IP address as well, or ServerName.
+// DialTLS verifies ServerName or, without it, the host of the address, which may be an IP address.
 func TestDialVerifiesTheName(t *testing.T) {
 	ca := newAuthority("ca")
 	s := newSecret(t, kubernetes(ca.issue(1), ca))
@@ -116,19 +116,19 @@ func TestDialVerifiesTheName(t *testing.T) {
 	}
 }
 
-// Without ServerName, a certificate that does not name the IP address that was dialed is refused.
+// Without ServerName, DialTLS refuses a certificate without the dialed IP address.
 func TestDialVerifiesIPAddresses(t *testing.T) {
 	is := is.New(t)
 	ca := newAuthority("ca")
 	key := newKey()
-	s := newSecret(t, kubernetes(pair{leafOf(ca, key.Public()), keyPEM(key)}, ca)) // for localhost alone
+	s := newSecret(t, kubernetes(pair{leafOf(ca, key.Public()), keyPEM(key)}, ca)) // for localhost only
 	address := listen(t, s.follow().Server())
 	var wrong x509.HostnameError
 	is.True(errors.As(dial(t, s.follow(), address).err, &wrong))
 	is.NoErr(dial(t, s.follow(secretstls.WithConfig(&tls.Config{ServerName: "localhost"})), address).err) // the control
 }
 
-// With no CA in the document, the roots of the system count, which have not issued the certificate.
+// Without a CA in the document, DialTLS trusts the system roots, which have not issued the certificate.
 func TestDialWithoutACATrustsTheSystem(t *testing.T) {
 	is := is.New(t)
 	ca := newAuthority("ca")
@@ -137,8 +137,8 @@ func TestDialWithoutACATrustsTheSystem(t *testing.T) {
 	is.NoErr(dial(t, newSecret(t, kubernetes(ca.issue(2), ca)).follow(), address).err) // the control
 }
 
-// Sessions of a client resume within a version of its own, and never across two: a server that a removed CA vouches for must not get in by
-// a session. The server here keeps its keys.
+// Client sessions resume only within a version: a server whose CA was removed must not be accepted because of a session. The server here
+// keeps its ticket keys.
 func TestSessionsOfDial(t *testing.T) {
 	for name, protocol := range versions {
 		t.Run(name, func(t *testing.T) {
@@ -164,7 +164,7 @@ func TestSessionsOfDial(t *testing.T) {
 	}
 }
 
-// ctx ends a dial, also in the middle of a handshake with a server that says nothing.
+// ctx ends a dial, also during a handshake with a silent server.
 func TestContextEndsADial(t *testing.T) {
 	is := is.New(t)
 	ca := newAuthority("ca")
@@ -192,7 +192,7 @@ func TestContextEndsADial(t *testing.T) {
 	is.True(err != nil)
 }
 
-// What HTTP/2 needs over DialTLSContext: NextProtos, and ForceAttemptHTTP2.
+// HTTP/2 over DialTLSContext needs NextProtos and ForceAttemptHTTP2.
 func TestHTTPTransport(t *testing.T) {
 	ca := newAuthority("ca")
 	s := newSecret(t, kubernetes(ca.issue(1), ca))

@@ -22,7 +22,7 @@ import (
 	"github.com/seed-5482dd03/secrets/use/secretstls"
 )
 
-// Each form of document that a handshake succeeds with, by a client that trusts the root alone.
+// Each form of document works in a handshake with a client that trusts only the root.
 func TestDocuments(t *testing.T) {
 	root := newAuthority("root")
 	middle := root.intermediate("middle")
@@ -33,7 +33,7 @@ func TestDocuments(t *testing.T) {
 	for name, tt := range map[string]struct {
 		fields map[string]any
 		opts   []secretstls.Option
-		length int // of the chain that the server sends
+		length int // length of the chain that the server sends
 		hasCA  bool
 	}{
 		"Kubernetes": {
@@ -50,10 +50,10 @@ func TestDocuments(t *testing.T) {
 		"Vault, an empty list as ca_chain": {map[string]any{
 			"certificate": chain, "private_key": leaf.key, "ca_chain": []string{}, "issuing_ca": root.pem,
 		}, nil, 3, true},
-		"Vault, a list of an empty text as ca_chain": {map[string]any{
+		"Vault, a list with an empty string as ca_chain": {map[string]any{
 			"certificate": chain, "private_key": leaf.key, "ca_chain": []string{""}, "issuing_ca": root.pem,
 		}, nil, 3, true},
-		"Vault, an empty text as ca_chain": {map[string]any{
+		"Vault, an empty string as ca_chain": {map[string]any{
 			"certificate": chain, "private_key": leaf.key, "ca_chain": "\n", "issuing_ca": root.pem,
 		}, nil, 3, true},
 		"Vault, ca_chain out of order": {map[string]any{
@@ -66,14 +66,14 @@ func TestDocuments(t *testing.T) {
 		"Vault, pem_bundle": {map[string]any{
 			"certificate": leaf.key + chain, "private_key": leaf.key, "ca_chain": []string{lower.pem, middle.pem},
 		}, nil, 3, true},
-		"Kubernetes wins over Vault": {map[string]any{
+		"Kubernetes before Vault": {map[string]any{
 			"tls.crt": chain, "tls.key": leaf.key, "certificate": "x", "private_key": "y", "issuing_ca": "z",
 		}, nil, 3, false},
-		"names of the program": {
+		"names from WithFields": {
 			map[string]any{"c": chain, "k": leaf.key, "a": root.pem, "tls.crt": "x"},
 			[]secretstls.Option{secretstls.WithFields("c", "k", "a")}, 3, true,
 		},
-		"names of the program, no CA": {
+		"names from WithFields, no CA": {
 			map[string]any{"c": chain, "k": leaf.key, "ca.crt": ""}, []secretstls.Option{secretstls.WithFields("c", "k", "")}, 3, false,
 		},
 		"all in one field": {
@@ -99,7 +99,7 @@ func TestDocuments(t *testing.T) {
 	}
 }
 
-// An intermediate that was issued again has the name and the key of the old one, which may be expired.
+// A reissued intermediate has the name and the key of the old one, which may have expired.
 func TestTheLatestIntermediateCompletesTheChain(t *testing.T) {
 	root := newAuthority("root")
 	key := newKey()
@@ -122,15 +122,15 @@ func TestTheLatestIntermediateCompletesTheChain(t *testing.T) {
 	is.New(t).True(o.clientErr != nil)
 }
 
-// Every kind of key that crypto/tls can use.
-func TestKinds(t *testing.T) {
+// Every kind of key that crypto/tls supports works.
+func TestKindsOfKeys(t *testing.T) {
 	ca := newAuthority("ca")
 	rsaKey := must(rsa.GenerateKey(rand.Reader, 2048))
 	ecKey := newKey()
 	_, edKey, err := ed25519.GenerateKey(rand.Reader)
 	is.New(t).NoErr(err)
 	rsaCert, ecCert, edCert := leafOf(ca, rsaKey.Public()), leafOf(ca, ecKey.Public()), leafOf(ca, edKey.Public())
-	shortest := must(rsa.GenerateKey(rand.Reader, 1024)) // the least that crypto/rsa takes
+	shortest := must(rsa.GenerateKey(rand.Reader, 1024)) // the minimum of crypto/rsa
 	p384, p521 := must(ecdsa.GenerateKey(elliptic.P384(), rand.Reader)), must(ecdsa.GenerateKey(elliptic.P521(), rand.Reader))
 	for name, p := range map[string]pair{
 		"RSA, PKCS #8":   {rsaCert, keyPEM(rsaKey)},
@@ -157,7 +157,7 @@ func leafOf(ca *authority, public any) string {
 	return block("CERTIFICATE", must(x509.CreateCertificate(rand.Reader, template, ca.cert, public, ca.key)))
 }
 
-// What cannot be used is an error that names key and field, and holds nothing of the content.
+// An unusable document is an error that names key and field and shows none of the content.
 func TestDocumentsThatCannotBeUsed(t *testing.T) {
 	ca := newAuthority("ca")
 	p, other := ca.issue(1), ca.issue(2)
@@ -185,13 +185,13 @@ func TestDocumentsThatCannotBeUsed(t *testing.T) {
 		want     string
 	}{
 		"a pair that does not match": {k8s(p.cert, other.key), nil, secrets.ErrMalformed,
-			"the certificate and the key do not match: tls.crt is not of tls.key"},
+			"the certificate and the key do not match: tls.crt is not the certificate of tls.key"},
 		"the wrong order": {
 			k8s(ca.pem+p.cert, p.key), nil, secrets.ErrMalformed,
 			"the certificate of tls.key must be the first one in tls.crt",
 		},
-		"no JSON":            {p.cert, nil, secrets.ErrMalformed, "the key must name a document"},
-		"no JSON, own names": {p.cert, secretstls.WithFields("a", "b", ""), secrets.ErrMalformed, "the key must name a document"},
+		"not JSON":            {p.cert, nil, secrets.ErrMalformed, "the key must name a document"},
+		"not JSON, own names": {p.cert, secretstls.WithFields("a", "b", ""), secrets.ErrMalformed, "the key must name a document"},
 		"other fields": {
 			document(map[string]any{"cert": p.cert}), nil, secrets.ErrFieldNotFound,
 			"New looks for tls.crt and tls.key",
@@ -199,7 +199,7 @@ func TestDocumentsThatCannotBeUsed(t *testing.T) {
 		"no certificate":  {document(map[string]any{"tls.key": p.key}), nil, secrets.ErrFieldNotFound, "no field tls.crt"},
 		"no key":          {document(map[string]any{"tls.crt": p.cert}), nil, secrets.ErrFieldNotFound, "no field tls.key"},
 		"no key of Vault": {document(map[string]any{"certificate": p.cert}), nil, secrets.ErrFieldNotFound, "no field private_key"},
-		"no CA that was named": {
+		"the named CA is missing": {
 			k8s(p.cert, p.key), secretstls.WithFields("tls.crt", "tls.key", "ca"), secrets.ErrFieldNotFound,
 			"no field ca;",
 		},
@@ -239,7 +239,7 @@ func TestDocumentsThatCannotBeUsed(t *testing.T) {
 			vault([]any{}), nil, secrets.ErrMalformed,
 			`ca_chain is empty; to do without a CA, use WithFields("certificate", "private_key", "")`,
 		},
-		"an empty list as the CA that was named": {
+		"an empty list as the named CA": {
 			withCA([]any{}), secretstls.WithFields("tls.crt", "tls.key", "ca.crt"), secrets.ErrMalformed, "ca.crt is empty",
 		},
 		"an empty issuing_ca": {
@@ -251,7 +251,7 @@ func TestDocumentsThatCannotBeUsed(t *testing.T) {
 		"a short RSA key": {k8s(leafOf(ca, short.Public()), keyPEM(short)), nil, secrets.ErrMalformed,
 			"crypto/tls cannot use the private key in tls.key"},
 		"no CA for clients": {k8s(p.cert, p.key), verifying, secrets.ErrFieldNotFound, "the document has no CA (ca.crt), and ClientAuth"},
-		"no CA for some":    {k8s(p.cert, p.key), ifGiven, secrets.ErrFieldNotFound, "the document has no CA (ca.crt), and ClientAuth"},
+		"no CA, if given":   {k8s(p.cert, p.key), ifGiven, secrets.ErrFieldNotFound, "the document has no CA (ca.crt), and ClientAuth"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)
@@ -277,7 +277,7 @@ func TestDocumentsThatCannotBeUsed(t *testing.T) {
 	}
 }
 
-// New fails as Watch does if there is no such secret.
+// New fails as Watch does if the secret does not exist.
 func TestNewFailsAsWatchDoes(t *testing.T) {
 	is := is.New(t)
 	s := newSecret(t, "{}")

@@ -16,7 +16,7 @@ import (
 	"github.com/seed-5482dd03/secrets/use/secretstls"
 )
 
-// Serve shows an HTTPS server whose clients must show a certificate of the CA.
+// Serve runs an HTTPS server that requires client certificates of the CA.
 func Serve(ctx context.Context, client *secrets.Client, handler http.Handler, listener net.Listener) error {
 	t, err := secretstls.New(ctx, client, "tls", secretstls.WithConfig(&tls.Config{ClientAuth: tls.RequireAndVerifyClientCert}))
 	if err != nil {
@@ -28,7 +28,7 @@ func Serve(ctx context.Context, client *secrets.Client, handler http.Handler, li
 	return server.ServeTLS(listener, "", "")
 }
 
-// Fetch shows an HTTPS client that shows a certificate, and trusts the CA alone.
+// Fetch is an HTTPS client that presents a certificate and trusts only the CA.
 func Fetch(ctx context.Context, client *secrets.Client, url string) (proto, body string, err error) {
 	t, err := secretstls.New(ctx, client, "tls", secretstls.WithConfig(&tls.Config{NextProtos: []string{"h2", "http/1.1"}}))
 	if err != nil {
@@ -51,15 +51,15 @@ func Fetch(ctx context.Context, client *secrets.Client, url string) (proto, body
 	return resp.Proto, string(text), err
 }
 
-func Example() {
+func ExampleNew() {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	dir, err := os.MkdirTemp("", "secrets") // in a program "/run/secrets", where a Secret of Kubernetes is mounted at /run/secrets/tls
+	dir, err := os.MkdirTemp("", "secrets") // in a pod: "/run/secrets", with a Secret mounted at /run/secrets/tls
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-	ca := newAuthority("ca") // of this example
+	ca := newAuthority("ca") // a CA for this example
 	pair := ca.issue(1)
 	for name, content := range map[string]string{"tls.crt": pair.cert, "tls.key": pair.key, "ca.crt": ca.pem} {
 		if err := os.MkdirAll(filepath.Join(dir, "tls"), 0o700); err != nil {

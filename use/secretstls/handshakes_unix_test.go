@@ -27,13 +27,14 @@ import (
 	"github.com/seed-5482dd03/secrets/use/secretstls"
 )
 
-// The replacement of a CA: first both are trusted, then the certificates are new, then the old CA goes. Serial numbers tell the phase.
+// Phases of a CA replacement: first both CAs are trusted, then the certificates are new, then the old CA is removed. Serial numbers
+// identify the phase.
 const (
 	phases   = 4
 	perPhase = 1_000_000
 )
 
-// duration is how long the swaps go on. LONG_TESTS=60s is a minute.
+// duration returns how long the swaps run; LONG_TESTS=60s sets a minute.
 func duration(t *testing.T) time.Duration {
 	t.Helper()
 	long := os.Getenv("LONG_TESTS")
@@ -48,10 +49,10 @@ func duration(t *testing.T) time.Duration {
 	}
 }
 
-// Servers and clients that follow a directory lose no handshake while the pair is swapped every 50 ms and the CA is replaced, with
-// certificates on both sides. The controls load the directory once, and lose every handshake once the CA is new.
+// The pair in a directory is swapped every 50 ms, and the CA is replaced. No handshake of servers and clients that watch the directory
+// fails, with certificates on both sides. The controls load the directory once, and all their handshakes fail after the CA is replaced.
 //
-// The machine may be slow: a phase ends when all that follow the directory have seen it, and no handshake from before is under way.
+// The machine may be slow: a phase ends when all watchers have seen it and no earlier handshake is running.
 func TestHandshakesWhileThePairIsSwapped(t *testing.T) {
 	if _, err := exec.LookPath("openssl"); err != nil {
 		t.Fatal("openssl is not in PATH; install it (Debian: apt-get install openssl)")
@@ -84,7 +85,7 @@ type rotation struct {
 
 	phase atomic.Int64
 	swaps int64
-	torn  int64 // how often somebody refused a version
+	torn  int64 // how often a version was refused
 	begun epoch
 
 	mu      sync.Mutex
@@ -93,7 +94,7 @@ type rotation struct {
 	shaken, resumed, failed, mismatched, opened, refused atomic.Int64
 }
 
-// epoch counts handshakes, so that one can wait for those that began before.
+// epoch counts handshakes, so that a phase can wait for those that began before it.
 type epoch struct {
 	mu      sync.Mutex
 	current *sync.WaitGroup
@@ -109,7 +110,7 @@ func (e *epoch) begin() (end func()) {
 	return e.current.Done
 }
 
-// next waits for all handshakes that have begun. Those that begin meanwhile belong to the next epoch.
+// next waits for all handshakes that have begun. Later ones belong to the next epoch.
 func (e *epoch) next() {
 	e.mu.Lock()
 	last := e.current
@@ -129,14 +130,14 @@ func newRotation(t *testing.T, dir string, s swapper) *rotation {
 		_, cas := r.issuers(i)
 		is.New(t).NoErr(os.WriteFile(r.trust[i], []byte(bundle(cas...)), 0o600))
 	}
-	r.server = r.follow(dir, &tls.Config{ClientAuth: tls.VerifyClientCertIfGiven}) // openssl shows none
+	r.server = r.follow(dir, &tls.Config{ClientAuth: tls.VerifyClientCertIfGiven}) // openssl presents none
 	r.resuming = r.follow(dir, new(tls.Config))
 	r.full = r.follow(dir, &tls.Config{SessionTicketsDisabled: true})
 	r.address = listen(t, r.server.Server())
 	return r
 }
 
-// follow returns a TLS of a client of its own. Each looks at the directory at another time.
+// follow returns a TLS with its own client. Each polls the directory at another time.
 func (r *rotation) follow(dir string, base *tls.Config) *secretstls.TLS {
 	r.t.Helper()
 	is := is.New(r.t)
@@ -145,7 +146,7 @@ func (r *rotation) follow(dir string, base *tls.Config) *secretstls.TLS {
 	client, err := secrets.New(mounted)
 	is.NoErr(err)
 	r.t.Cleanup(func() { _ = client.Close() })
-	base.CurvePreferences = []tls.CurveID{tls.CurveP256} // half the work of the default, for small machines
+	base.CurvePreferences = []tls.CurveID{tls.CurveP256} // half the CPU time of the default, for small machines
 	var followed *secretstls.TLS
 	await(r.t, func() bool {
 		followed, err = secretstls.New(r.t.Context(), client, "tls", secretstls.WithConfig(base))
@@ -154,7 +155,7 @@ func (r *rotation) follow(dir string, base *tls.Config) *secretstls.TLS {
 	return followed
 }
 
-// issuers returns who issues certificates in a phase, and who is trusted.
+// issuers returns the CA that issues certificates in a phase, and those that are trusted.
 func (r *rotation) issuers(phase int) (issuer *authority, trusted []*authority) {
 	switch phase {
 	case 0:
@@ -168,7 +169,7 @@ func (r *rotation) issuers(phase int) (issuer *authority, trusted []*authority) 
 	}
 }
 
-// swap puts a new pair into the directory.
+// swap writes a new pair to the directory.
 func (r *rotation) swap(ctx context.Context) {
 	phase := r.phase.Load()
 	r.swaps++
@@ -181,7 +182,7 @@ func (r *rotation) swap(ctx context.Context) {
 	r.swapper.swap(ctx, map[string]string{"ca.crt": bundle(trusted...), "tls.crt": p.cert, "tls.key": p.key})
 }
 
-// run does the replacement. With halves, it must be seen that halves are refused.
+// run replaces the CA. With halves, half-written pairs must occur and be refused.
 func (r *rotation) run(halves bool) {
 	r.t.Helper()
 	is := is.New(r.t)
@@ -211,7 +212,7 @@ func (r *rotation) run(halves bool) {
 		})
 	})
 	all.Go(func() { every(ctx, 100*time.Millisecond, func() { launch(r.openssl) }) }) // 10 a second
-	r.goThrough(halves)
+	r.runPhases(halves)
 	took := time.Since(began)
 	stop()
 	all.Wait()
@@ -229,10 +230,10 @@ func (r *rotation) run(halves bool) {
 	is.Equal(failed, naive.attempts())
 }
 
-// goThrough goes through the phases.
-func (r *rotation) goThrough(halves bool) {
+// runPhases runs the phases.
+func (r *rotation) runPhases(halves bool) {
 	r.t.Helper()
-	least := duration(r.t) / phases
+	minPhase := duration(r.t) / phases
 	refusing := make(map[*secretstls.TLS]bool)
 	for phase := int64(0); ; phase++ {
 		since := time.Now()
@@ -249,7 +250,7 @@ func (r *rotation) goThrough(halves bool) {
 					r.t.Error(err)
 				}
 			}
-			return seen && time.Since(since) >= least && (!halves || r.torn > 0)
+			return seen && time.Since(since) >= minPhase && (!halves || r.torn > 0)
 		})
 		r.begun.next()
 		if phase == phases-1 {
@@ -259,7 +260,7 @@ func (r *rotation) goThrough(halves bool) {
 	}
 }
 
-// shake does one handshake with certificates on both sides.
+// shake makes one handshake with certificates on both sides.
 func (r *rotation) shake(followed *secretstls.TLS) {
 	r.shaken.Add(1)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -288,7 +289,7 @@ func (r *rotation) shake(followed *secretstls.TLS) {
 	}
 }
 
-// wrote reports whether a certificate with that serial number was in the directory, and is cert, if that is not nil.
+// wrote reports whether the directory has held a certificate with that serial number, equal to cert unless cert is nil.
 func (r *rotation) wrote(serial int64, cert *x509.Certificate) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -304,7 +305,7 @@ func (r *rotation) openssl() {
 	}
 }
 
-// openssl does one handshake with the server at address, whose certificate must be valid for localhost and those whom the file trusts.
+// openssl makes one handshake with the server at address. Its certificate must be valid for localhost and issued by a CA in the file trust.
 func openssl(address, trust string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -335,12 +336,12 @@ func (r *rotation) loadOnce() *once {
 	return &once{r, listen(r.t, server), client}
 }
 
-// each is how often the control tries each pair of client and server.
+// each is how many times the control tries each pair of client and server.
 const each = 20
 
 func (*once) attempts() int { return 3 * each }
 
-// failures returns how many handshakes fail: of its client, of clients that follow, and of openssl.
+// failures returns the number of failed handshakes: with its own client, with watching clients, and with openssl.
 func (o *once) failures() (failed int) {
 	for range each {
 		conn, err := (&tls.Dialer{Config: o.client}).DialContext(o.r.t.Context(), "tcp", o.r.address)

@@ -18,7 +18,7 @@ import (
 	"github.com/seed-5482dd03/secrets/use/secretstls"
 )
 
-// secret is a document "tls" that a test changes, and the client for it.
+// secret is a document "tls" that a test changes, and its client.
 type secret struct {
 	t       *testing.T
 	backend *secretstest.Backend
@@ -43,7 +43,7 @@ func (s *secret) follow(opts ...secretstls.Option) *secretstls.TLS {
 	return followed
 }
 
-// set changes the document, and waits until all that follow it know. It must be called in a bubble.
+// set changes the document, and waits until all watchers have it. Call it in a bubble.
 func (s *secret) set(document string) {
 	s.t.Helper()
 	s.backend.Set("tls", document)
@@ -52,7 +52,7 @@ func (s *secret) set(document string) {
 	synctest.Wait()
 }
 
-// setAndAwait changes the document outside of a bubble, and waits until followed serves the certificate with that serial number.
+// setAndAwait changes the document outside a bubble, and waits until followed serves the certificate with that serial number.
 func (s *secret) setAndAwait(followed *secretstls.TLS, document string, serial int64) {
 	s.t.Helper()
 	s.backend.Set("tls", document)
@@ -61,7 +61,7 @@ func (s *secret) setAndAwait(followed *secretstls.TLS, document string, serial i
 	await(s.t, func() bool { return serves(followed) == serial })
 }
 
-// await returns when done reports true. It fails the test after a long time.
+// await returns when done returns true. It fails the test after a long time.
 func await(t *testing.T, done func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -72,7 +72,7 @@ func await(t *testing.T, done func() bool) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatal("it never happened")
+			t.Fatal("the condition was not met in time")
 		}
 	}
 }
@@ -87,7 +87,7 @@ func serves(followed *secretstls.TLS) int64 {
 	return current(followed).Certificates[0].Leaf.SerialNumber.Int64()
 }
 
-// outcome is what one handshake was, as both sides saw it.
+// outcome is the result of one handshake on both sides.
 type outcome struct {
 	client, server       tls.ConnectionState
 	clientErr, serverErr error
@@ -95,16 +95,16 @@ type outcome struct {
 
 func (o outcome) ok() bool { return o.clientErr == nil && o.serverErr == nil }
 
-// serial returns the serial number of the certificate of the server.
+// serial returns the serial number of the server's certificate.
 func (o outcome) serial() int64 { return o.client.PeerCertificates[0].SerialNumber.Int64() }
 
-// loopback listens on the loopback device.
+// loopback listens on the loopback interface.
 func loopback() net.Listener {
 	return must(new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0"))
 }
 
-// shake does one handshake. It is no net.Pipe, which has no buffer: both sides may wait to write. The client reads a byte, and with it the
-// tickets of TLS 1.3 and the alert of a refusal.
+// shake makes one handshake. It does not use net.Pipe, which has no buffer: both sides could block in a write. The client reads a byte,
+// which also processes TLS 1.3 tickets and the alert of a refusal.
 func shake(server, client *tls.Config) (o outcome) {
 	listener := loopback()
 	defer listener.Close()
@@ -121,7 +121,7 @@ func shake(server, client *tls.Config) (o outcome) {
 	})
 	all.Go(func() {
 		defer b.Close()
-		_, o.clientErr = io.ReadFull(c, make([]byte, 1)) // it does the handshake
+		_, o.clientErr = io.ReadFull(c, make([]byte, 1)) // includes the handshake
 		if o.clientErr == nil {
 			o.client = c.ConnectionState()
 		}
@@ -130,7 +130,7 @@ func shake(server, client *tls.Config) (o outcome) {
 	return o
 }
 
-// trusting returns a Config of a client of localhost that trusts cas, with a session cache.
+// trusting returns a client Config for localhost that trusts cas, with a session cache.
 func trusting(cas ...*authority) *tls.Config {
 	pool := x509.NewCertPool()
 	for _, ca := range cas {
@@ -139,7 +139,7 @@ func trusting(cas ...*authority) *tls.Config {
 	return &tls.Config{ServerName: "localhost", RootCAs: pool, ClientSessionCache: tls.NewLRUClientSessionCache(0)}
 }
 
-// showing returns c with a certificate for servers that ask.
+// showing returns c with a certificate for servers that request one.
 func showing(c *tls.Config, p pair) *tls.Config {
 	c = c.Clone()
 	cert := must(tls.X509KeyPair([]byte(p.cert), []byte(p.key)))

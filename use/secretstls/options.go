@@ -6,12 +6,12 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/faults"
 )
 
-// Option configures a [TLS]. If one is given twice, the last one counts.
+// Option configures a [TLS]. If an option is given twice, the last one applies.
 type Option func(c *config)
 
 type config struct {
 	base   *tls.Config
-	names  []names // those that the document may use, in this order
+	names  []names // sets of field names, in order of preference
 	faults faults.List
 }
 
@@ -22,18 +22,18 @@ func newConfig(opts []Option) *config {
 	return c
 }
 
-// WithConfig sets the template of the configurations that [TLS.Server] and [TLS.DialTLS] use: ClientAuth, MinVersion, NextProtos,
-// ServerName and so on.
+// WithConfig sets the template of the configurations of [TLS.Server] and [TLS.DialTLS]: ClientAuth, MinVersion, NextProtos, ServerName and
+// so on. Default: an empty tls.Config.
 //
-// ClientAuth belongs here: set on the Config that Server returns, it makes each handshake fail. If it is tls.VerifyClientCertIfGiven or
+// Set ClientAuth here: if it is set on the Config that Server returns, each handshake fails. With tls.VerifyClientCertIfGiven or
 // tls.RequireAndVerifyClientCert, the document must have a CA.
 //
-// Functions such as VerifyConnection run on both sides. [New] clones base. What the secret decides must not be set: Certificates, RootCAs,
-// ClientCAs, ClientSessionCache and the functions that choose a certificate, a configuration or a session ticket. Session ticket keys of
-// base are not used. InsecureSkipVerify is an error.
+// Functions such as VerifyConnection run on both sides. [New] clones base. These fields come from the secret, and setting them is an error:
+// Certificates, RootCAs, ClientCAs, ClientSessionCache, and the functions that choose a certificate, a configuration or a session ticket.
+// So is InsecureSkipVerify. Session ticket keys of base are ignored.
 //
-// If NextProtos is nil, Server offers "h2" and "http/1.1", as an [http.Server] does, and DialTLS offers nothing. For a server without
-// HTTP/2, set NextProtos to what it speaks, and for a protocol without ALPN to an empty slice. Default: an empty tls.Config.
+// If NextProtos is nil, Server offers "h2" and "http/1.1", like [http.Server], and DialTLS offers nothing. For a server without HTTP/2, set
+// NextProtos to its protocols; for a protocol without ALPN, to an empty slice.
 func WithConfig(base *tls.Config) Option {
 	return func(c *config) {
 		if base == nil {
@@ -44,9 +44,9 @@ func WithConfig(base *tls.Config) Option {
 	}
 }
 
-// WithFields sets the names of the fields that hold the certificate, its key, and the CA, in PEM. All of them must be there. An empty name
-// for ca means that there is no CA, also where the document has a field for one. cert and key may be the same field. Default: the names
-// of Kubernetes and of Vault's PKI engine; see the package comment.
+// WithFields sets the names of the fields that hold the certificate, its key, and the CA, in PEM. All must exist. An empty ca means no CA,
+// even if the document has a field for one. cert and key may be the same field. Default: the names of Kubernetes and of Vault's PKI engine;
+// see the package comment.
 func WithFields(cert, key, ca string) Option {
 	return func(c *config) {
 		c.faults.Checkf(cert != "", "WithFields: an empty name for the certificate")
@@ -62,7 +62,7 @@ func nonEmpty(name string) []string {
 	return []string{name}
 }
 
-// checkBase notes what the template must not have.
+// checkBase adds a fault for each field that the template must not set.
 func (c *config) checkBase() {
 	b := c.base
 	c.faults.Checkf(!b.InsecureSkipVerify, "WithConfig: InsecureSkipVerify is set; give the secret a CA, and the Config a ServerName")
@@ -91,5 +91,5 @@ func (c *config) checkBase() {
 	}
 }
 
-// verifies reports whether a server with the template verifies the certificates of its clients.
+// verifies reports whether a server with the template verifies client certificates.
 func (c *config) verifies() bool { return c.base.ClientAuth >= tls.VerifyClientCertIfGiven }

@@ -11,7 +11,7 @@ import (
 	"github.com/seed-5482dd03/secrets/use/secretstls"
 )
 
-// What the secret decides must not come from the program as well, and nothing may switch verification off.
+// The program must not set what the secret decides, and nothing may disable verification.
 func TestFaultsOfOptions(t *testing.T) {
 	is := is.New(t)
 	s := newSecret(t, kubernetes(newAuthority("ca").issue(1)))
@@ -57,7 +57,7 @@ func TestFaultsOfOptions(t *testing.T) {
 
 	base := &tls.Config{MinVersion: tls.VersionTLS13}
 	followed := s.follow(secretstls.WithConfig(base), secretstls.WithFields("tls.crt", "tls.key", "")) // the control
-	base.InsecureSkipVerify, base.MinVersion = true, 0                                                 // too late
+	base.InsecureSkipVerify, base.MinVersion = true, 0                                                 // has no effect after New
 	is.Equal(current(followed).MinVersion, uint16(tls.VersionTLS13))
 	is.True(!current(followed).InsecureSkipVerify)
 }

@@ -14,9 +14,9 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// The errors of crypto/tls and crypto/x509 may quote what they read. The words here are our own.
+// Errors of crypto/tls and crypto/x509 may quote their input. These functions return only their own texts.
 
-// textOf returns the text of the field name, which may be a JSON list of texts, as the ca_chain of Vault is.
+// textOf returns the text of the field name. The field may be a JSON list of strings, like Vault's ca_chain.
 func textOf(name string, field secrets.Secret) (string, *secrets.Error) {
 	text := strings.TrimSpace(field.Reveal())
 	if !strings.HasPrefix(text, "[") {
@@ -29,7 +29,7 @@ func textOf(name string, field secrets.Secret) (string, *secrets.Error) {
 	return strings.TrimSpace(strings.Join(list, "\n")), nil
 }
 
-// certificates returns the certificates in text, which is that of the field name.
+// certificates returns the certificates in text, the content of the field name.
 func certificates(name, text string) ([]*x509.Certificate, *secrets.Error) {
 	blocks, err := blocksOf(name, text, "certificate")
 	if err != nil {
@@ -52,7 +52,7 @@ func certificates(name, text string) ([]*x509.Certificate, *secrets.Error) {
 	return all, nil
 }
 
-// privateKey returns the private key that the field name holds.
+// privateKey returns the private key in the field name.
 func privateKey(name string, field secrets.Secret) (crypto.Signer, *secrets.Error) {
 	blocks, err := blocksOf(name, field.Reveal(), "private key")
 	if err != nil {
@@ -78,7 +78,7 @@ func privateKey(name string, field secrets.Secret) (crypto.Signer, *secrets.Erro
 	return key, nil
 }
 
-// blocksOf returns the PEM blocks in the text of the field name, which should hold a what.
+// blocksOf returns the PEM blocks in text, the content of the field name, which should be a what.
 func blocksOf(name, text, what string) ([]*pem.Block, *secrets.Error) {
 	var blocks []*pem.Block
 	for block, rest := pem.Decode([]byte(text)); block != nil; block, rest = pem.Decode(rest) {
@@ -89,13 +89,13 @@ func blocksOf(name, text, what string) ([]*pem.Block, *secrets.Error) {
 		return nil, malformed(name + ` is not a PEM ` + what + `: its lines end in "\" and "n" instead of a newline`)
 	case len(blocks) == 0 && begun == 0:
 		return nil, malformed(name + " is not a PEM " + what)
-	case len(blocks) < begun: // pem.Decode passes over what it cannot read, such as the end of a file that is being written
+	case len(blocks) < begun: // pem.Decode skips damaged blocks, such as the end of a half-written file
 		return nil, malformed(name + " is not a PEM " + what + ": a block in it is damaged or cut off")
 	}
 	return blocks, nil
 }
 
-// parseKey returns the private key that der holds, or nil.
+// parseKey returns the private key in der, or nil.
 func parseKey(der []byte) crypto.Signer {
 	if key, err := x509.ParsePKCS8PrivateKey(der); err == nil {
 		if signer, ok := key.(crypto.Signer); ok {
@@ -112,8 +112,8 @@ func parseKey(der []byte) crypto.Signer {
 	return nil
 }
 
-// isUsable reports whether a handshake can be signed with key. crypto/x509 also parses keys that crypto/tls has no signature scheme for
-// (signatureSchemesForCertificate there), and that crypto/rsa refuses (https://pkg.go.dev/crypto/rsa#hdr-Minimum_key_size).
+// isUsable reports whether crypto/tls can sign a handshake with key. crypto/x509 also parses keys without a signature scheme in crypto/tls
+// (signatureSchemesForCertificate there) and keys that crypto/rsa refuses (https://pkg.go.dev/crypto/rsa#hdr-Minimum_key_size).
 func isUsable(key crypto.Signer) bool {
 	switch public := key.Public().(type) {
 	case *rsa.PublicKey:
@@ -125,11 +125,11 @@ func isUsable(key crypto.Signer) bool {
 	}
 }
 
-// isOf returns a function that reports whether a certificate is of key.
+// isOf returns a function that reports whether a certificate has the public key of key.
 func isOf(key crypto.Signer) func(c *x509.Certificate) bool {
 	public, ok := key.Public().(publicKey)
 	return func(c *x509.Certificate) bool { return ok && public.Equal(c.PublicKey) }
 }
 
-// publicKey is what all public keys of the standard library have: https://pkg.go.dev/crypto#PublicKey.
+// publicKey is implemented by all public keys of the standard library: https://pkg.go.dev/crypto#PublicKey.
 type publicKey interface{ Equal(x crypto.PublicKey) bool }

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// authority is a CA of the tests.
+// authority is a CA for tests.
 type authority struct {
 	cert *x509.Certificate
 	key  crypto.Signer
@@ -30,7 +30,7 @@ func newAuthority(name string) *authority {
 	return (&authority{}).intermediate(name)
 }
 
-// intermediate returns a CA that a has signed, or a root if a has no key.
+// intermediate returns a CA signed by a, or a root if a has no key.
 func (a *authority) intermediate(name string) *authority {
 	key := newKey()
 	template := templateOf(name, 1)
@@ -44,7 +44,7 @@ func (a *authority) intermediate(name string) *authority {
 	return &authority{cert, key, text}
 }
 
-// issue returns a certificate for localhost and 127.0.0.1, and its key. Its serial number tells it from others.
+// issue returns a certificate for localhost and 127.0.0.1 with that serial number, and its key.
 func (a *authority) issue(serial int64) pair {
 	key := newKey()
 	template := templateOf("leaf", serial)
@@ -55,7 +55,7 @@ func (a *authority) issue(serial int64) pair {
 	return pair{text, keyPEM(key)}
 }
 
-// expired returns a pair whose certificate is over.
+// expired returns a pair whose certificate has expired.
 func (a *authority) expired(serial int64) pair {
 	key := newKey()
 	template := templateOf("leaf", serial)
@@ -68,7 +68,7 @@ func templateOf(name string, serial int64) *x509.Certificate {
 	return &x509.Certificate{
 		SerialNumber: big.NewInt(serial),
 		Subject:      pkix.Name{CommonName: name},
-		NotBefore:    time.Date(1990, 1, 1, 0, 0, 0, 0, time.UTC), // the time of a bubble begins in 2000
+		NotBefore:    time.Date(1990, 1, 1, 0, 0, 0, 0, time.UTC), // a synctest bubble begins in 2000
 		NotAfter:     time.Date(2090, 1, 1, 0, 0, 0, 0, time.UTC),
 	}
 }
@@ -86,7 +86,7 @@ func block(kind string, der []byte) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
 }
 
-// kubernetes returns the document of a Secret of Kubernetes. Without CAs it has no ca.crt.
+// kubernetes returns the document of a Kubernetes Secret. Without CAs it has no ca.crt.
 func kubernetes(p pair, cas ...*authority) string {
 	fields := map[string]any{"tls.crt": p.cert, "tls.key": p.key}
 	if len(cas) > 0 {

@@ -20,7 +20,7 @@ import (
 	"github.com/seed-5482dd03/secrets/use/secretstls"
 )
 
-// A new version is served without a restart, by Configs that were handed out before, too.
+// A new version is served without a restart, also by Configs returned earlier.
 func TestServerFollowsTheSecret(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -40,7 +40,7 @@ func TestServerFollowsTheSecret(t *testing.T) {
 	})
 }
 
-// What cannot be used leaves the last good version in its place, until a good one comes.
+// An unusable version is not used: the last good one stays until another good one comes.
 func TestTheLastGoodVersionStays(t *testing.T) {
 	ca := newAuthority("ca")
 	p, other := ca.issue(2), ca.issue(3)
@@ -50,7 +50,7 @@ func TestTheLastGoodVersionStays(t *testing.T) {
 		"the other half":             kubernetes(pair{other.cert, p.key}, ca),
 		"half of a key":              kubernetes(pair{p.cert, p.key[:100]}, ca),
 		"an empty CA":                document(map[string]any{"tls.crt": p.cert, "tls.key": p.key, "ca.crt": ""}),
-		"no CA any more":             kubernetes(p),
+		"the CA is removed":          kubernetes(p),
 		"no fields":                  "{}",
 		"a curve crypto/tls lacks":   kubernetes(pair{leafOf(ca, p224.Public()), keyPEM(p224)}, ca),
 	} {
@@ -63,7 +63,7 @@ func TestTheLastGoodVersionStays(t *testing.T) {
 				is.Equal(shake(followed.Server(), trusting(ca)).serial(), int64(1))
 				is.True(secrets.Class(followed.Err()) == secrets.ErrMalformed || errors.Is(followed.Err(), secrets.ErrFieldNotFound))
 				is.True(strings.HasPrefix(followed.Err().Error(), "secrets: fake: tls: "))
-				time.Sleep(10 * time.Minute) // it tries again, in vain
+				time.Sleep(10 * time.Minute) // it retries without success
 				is.Equal(serves(followed), int64(1))
 
 				s.set(kubernetes(p, ca))
@@ -74,8 +74,8 @@ func TestTheLastGoodVersionStays(t *testing.T) {
 	}
 }
 
-// To trust the roots of the system instead of a CA is no effect of a file that is missing. Without a CA from the beginning, it is.
-func TestACAThatIsGoneIsNotReplacedByTheSystem(t *testing.T) {
+// If the CA is removed, the client must not trust the system roots instead, unless it did from the start.
+func TestARemovedCAIsNotReplacedByTheSystem(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		ca := newAuthority("ca")
@@ -92,7 +92,7 @@ func TestACAThatIsGoneIsNotReplacedByTheSystem(t *testing.T) {
 	})
 }
 
-// ClientAuth is that of WithConfig, and the CA that of the version.
+// ClientAuth comes from WithConfig, and the CA from the version.
 func TestClientsAreVerifiedWithTheCAOfTheVersion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -115,7 +115,7 @@ func TestClientsAreVerifiedWithTheCAOfTheVersion(t *testing.T) {
 	})
 }
 
-// An expired certificate is served: the clock may be wrong, and the last one is no better. The client refuses it.
+// An expired certificate is served: the clock may be wrong, and the previous one is no better. The client refuses it.
 func TestAnExpiredCertificateIsNotRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -129,7 +129,7 @@ func TestAnExpiredCertificateIsNotRefused(t *testing.T) {
 	})
 }
 
-// Callers own the Config that Server returns. What they do to it changes no other one, and no connection.
+// Callers own the Config that Server returns. Their changes affect no other Config and no connection.
 func TestConfigsOfCallers(t *testing.T) {
 	is := is.New(t)
 	ca := newAuthority("ca")
@@ -141,7 +141,7 @@ func TestConfigsOfCallers(t *testing.T) {
 	clone := c.Clone()
 	clone.NextProtos = append(clone.NextProtos, "http/1.1")
 	for _, server := range []*tls.Config{c, clone} {
-		is.True(!shake(server, trusting(ca)).ok()) // it asks for a certificate
+		is.True(!shake(server, trusting(ca)).ok()) // the server requires a certificate
 		client := showing(trusting(ca), ca.issue(2))
 		client.NextProtos = []string{"h2"}
 		o := shake(server, client)
@@ -151,7 +151,7 @@ func TestConfigsOfCallers(t *testing.T) {
 		client.MaxVersion = tls.VersionTLS12
 		is.True(!shake(server, client).ok())
 	}
-	c.ClientAuth = tls.NoClientCert // no connection may be less than the template wants, or the caller
+	c.ClientAuth = tls.NoClientCert // a connection must not be less strict than the template or the caller requires
 	is.True(!shake(c, showing(trusting(ca), ca.issue(2))).ok())
 	is.True(!shake(c.Clone(), trusting(ca)).ok())
 	other := followed.Server()
@@ -160,8 +160,8 @@ func TestConfigsOfCallers(t *testing.T) {
 	is.True(shake(other, showing(trusting(ca), ca.issue(2))).ok())
 }
 
-// Connections use the Config of the version. A check that a program sets on the Config of Server would be off in silence, so every
-// handshake fails.
+// Connections use the Config of the version. A check that a program sets on the Config of Server would silently not run, so every handshake
+// fails.
 func TestChecksThatAreSetOnTheReturnedConfigFail(t *testing.T) {
 	ca := newAuthority("ca")
 	s := newSecret(t, kubernetes(ca.issue(1), ca))
@@ -169,7 +169,7 @@ func TestChecksThatAreSetOnTheReturnedConfigFail(t *testing.T) {
 	checked := secretstls.WithConfig(&tls.Config{VerifyConnection: verifyConnection, MinVersion: tls.VersionTLS12})
 	for name, tt := range map[string]struct {
 		change func(c *tls.Config)
-		field  string // or "" for what is no check
+		field  string // "" if it is not a check
 		opts   []secretstls.Option
 	}{
 		"ClientAuth":           {func(c *tls.Config) { c.ClientAuth = tls.RequireAndVerifyClientCert }, "ClientAuth", nil},
@@ -204,7 +204,7 @@ func TestChecksThatAreSetOnTheReturnedConfigFail(t *testing.T) {
 	}
 }
 
-// Servers that share the Config of one call serve at the same time, each with a clone of its own.
+// Servers may share the Config of one call. Each serves with its own clone.
 func TestServersThatShareAConfig(t *testing.T) {
 	is := is.New(t)
 	ca := newAuthority("ca")
@@ -218,8 +218,7 @@ func TestServersThatShareAConfig(t *testing.T) {
 	}
 }
 
-// An http.Server speaks HTTP/2, which it adds to a clone of the outer Config only. What its clients may choose is NextProtos of
-// WithConfig.
+// An http.Server adds HTTP/2 only to a clone of the outer Config. NextProtos of WithConfig decides what clients may choose.
 func TestHTTPServers(t *testing.T) {
 	ca := newAuthority("ca")
 	s := newSecret(t, kubernetes(ca.issue(1), ca))
@@ -234,7 +233,7 @@ func TestHTTPServers(t *testing.T) {
 		"with NextProtos": {
 			&http.Server{}, []secretstls.Option{secretstls.WithConfig(&tls.Config{NextProtos: []string{"h2", "http/1.1"}})}, "HTTP/2.0",
 		},
-		"HTTP/1.1 alone": {
+		"HTTP/1.1 only": {
 			&http.Server{Protocols: http1}, []secretstls.Option{secretstls.WithConfig(&tls.Config{NextProtos: []string{"http/1.1"}})}, "HTTP/1.1",
 		},
 	} {
@@ -250,7 +249,7 @@ func TestHTTPServers(t *testing.T) {
 	}
 }
 
-// serve serves TLS on the loopback device until the test ends.
+// serve serves TLS on the loopback interface until the test ends.
 func serve(t *testing.T, server *http.Server) (address string) {
 	t.Helper()
 	listener := loopback()

@@ -11,7 +11,7 @@ import (
 	"github.com/seed-5482dd03/secrets/use/secretstls"
 )
 
-// versions are those of the protocol. Their sessions differ.
+// versions are the TLS versions. Their sessions work differently.
 var versions = map[string]uint16{"TLS 1.2": tls.VersionTLS12, "TLS 1.3": tls.VersionTLS13}
 
 // resumes reports whether the next handshake of client, which must succeed, resumes a session. Both sides must agree.
@@ -25,7 +25,8 @@ func resumes(t *testing.T, server, client *tls.Config) bool {
 	return o.client.DidResume
 }
 
-// Sessions resume within a version, also over Configs of several callers, and not across two, also if only the certificate has changed.
+// Sessions resume within a version, also between Configs of several callers. They do not resume across versions, even if only the
+// certificate has changed.
 func TestSessionsLiveAsLongAsTheirVersion(t *testing.T) {
 	for name, protocol := range versions {
 		t.Run(name, func(t *testing.T) {
@@ -48,10 +49,10 @@ func TestSessionsLiveAsLongAsTheirVersion(t *testing.T) {
 	}
 }
 
-// A client whose CA is gone must not get in with a session from before. The first control is that the session resumes while the CA is
-// there. The second one is a server without keys for each version, which resumes sessions of other versions: the client gets in,
-// although the server trusts nobody who could have issued its certificate. Go itself refuses that since 1.26 if it verifies clients
-// (CVE-2025-68121), and not if VerifyPeerCertificate does.
+// A client whose CA was removed must not be accepted because of a session. The first control shows that the session resumes while the CA is
+// present. The second is a server without keys per version, which resumes sessions of other versions. It accepts the client, although it no
+// longer trusts the CA of its certificate. Since 1.26, Go refuses that itself if it verifies clients (CVE-2025-68121), but not if
+// VerifyPeerCertificate does.
 func TestNoSessionOutlivesItsCA(t *testing.T) {
 	for name, protocol := range versions {
 		t.Run(name, func(t *testing.T) {
@@ -65,7 +66,7 @@ func TestNoSessionOutlivesItsCA(t *testing.T) {
 				}}
 				client := showing(trusting(old, next), old.issue(9))
 				client.MaxVersion = protocol
-				other := client.Clone() // of the naive server
+				other := client.Clone() // sessions with the naive server
 				other.ClientSessionCache = tls.NewLRUClientSessionCache(0)
 				is.True(!resumes(t, followed.Server(), client))
 				is.True(resumes(t, followed.Server(), client))
@@ -78,13 +79,13 @@ func TestNoSessionOutlivesItsCA(t *testing.T) {
 				is.True(!shake(followed.Server(), client).ok())
 				is.True(resumes(t, naive, other)) // the control
 				fresh := showing(trusting(old, next), next.issue(9))
-				is.True(shake(followed.Server(), fresh).ok()) // whoever has a certificate of the new CA gets in
+				is.True(shake(followed.Server(), fresh).ok()) // a client of the new CA is accepted
 			})
 		})
 	}
 }
 
-// Ticket keys that the template has, because the program has set or used it, would outlive every version. They are not used.
+// Ticket keys of the template would outlive every version, so they are not used.
 func TestTicketKeysOfTheTemplateAreNotUsed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -101,18 +102,18 @@ func TestTicketKeysOfTheTemplateAreNotUsed(t *testing.T) {
 		is.True(resumes(t, shared.Clone(), client)) // the control
 		is.True(!resumes(t, followed.Server(), client))
 		is.True(resumes(t, followed.Server(), client))
-		s.set(kubernetes(p, ca)) // another version of the same
+		s.set(kubernetes(p, ca)) // another version with the same content
 		is.True(!resumes(t, followed.Server(), client))
 	})
 }
 
-// The keys of tickets are renewed each day, as crypto/tls renews its own, and a ticket is good for a week.
+// Ticket keys rotate each day, as in crypto/tls, and a ticket is valid for a week.
 func TestTicketKeysAreRenewed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		ca := newAuthority("ca")
 		followed := newSecret(t, kubernetes(ca.issue(1), ca)).follow()
-		once := func() *tls.Config { // a client that has one ticket of this moment, and takes no other
+		once := func() *tls.Config { // a client with one ticket of this moment, which accepts no other
 			client := trusting(ca)
 			is.True(!resumes(t, followed.Server(), client))
 			client.ClientSessionCache = frozen{client.ClientSessionCache}
@@ -123,7 +124,7 @@ func TestTicketKeysAreRenewed(t *testing.T) {
 		const day = 24 * time.Hour
 		for range 6 {
 			time.Sleep(day)
-			is.True(resumes(t, followed.Server(), first)) // and makes the server renew its keys
+			is.True(resumes(t, followed.Server(), first)) // this also makes the server rotate its keys
 		}
 		second := once()
 		time.Sleep(day)
@@ -136,12 +137,12 @@ func TestTicketKeysAreRenewed(t *testing.T) {
 	})
 }
 
-// frozen is a session cache that takes nothing new.
+// frozen is a session cache that stores nothing new.
 type frozen struct{ tls.ClientSessionCache }
 
 func (frozen) Put(string, *tls.ClientSessionState) {}
 
-// SessionTicketsDisabled of the template holds on both sides.
+// SessionTicketsDisabled of the template applies to both sides.
 func TestSessionsCanBeDisabled(t *testing.T) {
 	is := is.New(t)
 	ca := newAuthority("ca")

@@ -13,12 +13,12 @@ import (
 	"time"
 )
 
-// swapper replaces the files of a directory, as a program does that rotates certificates.
+// swapper replaces the files of a directory, like a program that rotates certificates.
 type swapper interface {
 	swap(ctx context.Context, files map[string]string)
 }
 
-// renaming replaces one file after the other. The CA comes first. For torn, the certificate and the key do not match.
+// renaming replaces one file after the other, the CA first. For torn, certificate and key do not match.
 type renaming struct {
 	t    *testing.T
 	dir  string
@@ -26,7 +26,7 @@ type renaming struct {
 }
 
 func (r *renaming) swap(ctx context.Context, files map[string]string) {
-	pause(ctx, rand.N(r.torn)) // else a look that comes at the same pace would always, or never, see halves
+	pause(ctx, rand.N(r.torn)) // otherwise a poll at the same pace would always, or never, see halves
 	for _, name := range []string{"ca.crt", "tls.crt", "tls.key"} {
 		if name == "tls.key" {
 			pause(ctx, r.torn)
@@ -37,7 +37,7 @@ func (r *renaming) swap(ctx context.Context, files map[string]string) {
 	}
 }
 
-// volume swaps one link, as Kubernetes does.
+// volume swaps one symlink, as Kubernetes does.
 type volume struct {
 	t   *testing.T
 	dir string
@@ -62,7 +62,7 @@ func (v *volume) swap(_ context.Context, files map[string]string) {
 	check(v.t, os.RemoveAll(filepath.Join(v.dir, old)))
 }
 
-// check fails the test. It may run on any goroutine.
+// check fails the test on an error. It may run on any goroutine.
 func check(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {

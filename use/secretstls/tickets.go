@@ -8,22 +8,22 @@ import (
 	"time"
 )
 
-// The keys of session tickets are renewed as crypto/tls renews its own (ticketKeyRotation and ticketKeyLifetime there): each day a new
-// one, which the last seven days' tickets outlive.
+// Session ticket keys rotate as in crypto/tls (ticketKeyRotation and ticketKeyLifetime there): a new one each day; tickets are valid for
+// seven days.
 const (
 	ticketKeyAge  = 24 * time.Hour
 	maxTicketKeys = 7
 )
 
-// tickets are the session ticket keys of one version. A Config without keys of its own would use those of the Config that
-// GetConfigForClient belongs to, which all versions share: a session would resume though the CA of its client is gone.
+// tickets holds the session ticket keys of one version. A Config without its own keys would use those of the Config that GetConfigForClient
+// belongs to, which all versions share. A session would then resume after its client's CA was removed.
 type tickets struct {
 	mu   sync.Mutex
-	keys [][32]byte // the newest first
-	made time.Time  // when the newest was made
+	keys [][32]byte // newest first
+	made time.Time  // when the newest key was made
 }
 
-// renew gives c a new key if it is time.
+// renew gives c a new key once a day.
 func (t *tickets) renew(c *tls.Config) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

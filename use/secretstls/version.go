@@ -12,16 +12,15 @@ import (
 	"github.com/seed-5482dd03/secrets"
 )
 
-// names are those of the fields of a document.
+// names are the field names of a document.
 type names struct {
 	cert, key string
-	ca        []string // the first one that is there and not empty counts
-	required  bool     // one of ca must be there
+	ca        []string // the first one that exists and is not empty is used
+	required  bool     // one of ca must exist
 }
 
-// defaultNames returns those of the Secrets of Kubernetes
-// (https://kubernetes.io/docs/concepts/configuration/secret/#tls-secrets; ca.crt is that of cert-manager,
-// https://cert-manager.io/docs/concepts/certificate/), and those that Vault answers with
+// defaultNames returns the names in Kubernetes Secrets (https://kubernetes.io/docs/concepts/configuration/secret/#tls-secrets; ca.crt is
+// from cert-manager, https://cert-manager.io/docs/concepts/certificate/), and in Vault's answers
 // (https://developer.hashicorp.com/vault/api-docs/secret/pki#generate-certificate-and-key).
 func defaultNames() []names {
 	return []names{
@@ -30,21 +29,21 @@ func defaultNames() []names {
 	}
 }
 
-// version is what one version of the document makes. It is immutable, but for the ticket keys of server.
+// version is the TLS configuration of one version of the document. It is immutable, except for the ticket keys of server.
 type version struct {
 	server, client *tls.Config
 	tickets        *tickets
 }
 
-// builder makes versions, one at a time.
+// builder builds versions, one at a time.
 type builder struct {
 	*config
 
 	key   string
-	hadCA bool // a version before had a CA
+	hadCA bool // an earlier version had a CA
 }
 
-// build makes a version of the document s.
+// build builds a version from the document s.
 func (b *builder) build(s secrets.Secret) (*version, error) {
 	v, err := b.parse(s)
 	if err != nil {
@@ -75,7 +74,7 @@ func (b *builder) parse(s secrets.Secret) (*version, *secrets.Error) {
 	return newVersion(b.base, cert, poolOf(cas)), nil
 }
 
-// choose returns the first names of which s has a certificate or a key.
+// choose returns the first names for which s has a certificate or a key.
 func (b *builder) choose(s secrets.Secret) (names, *secrets.Error) {
 	if len(b.names) == 1 {
 		return b.names[0], nil
@@ -99,7 +98,7 @@ func (b *builder) choose(s secrets.Secret) (names, *secrets.Error) {
 	return names{}, missing
 }
 
-// keyPair returns the certificates of s, which begin with that of the key.
+// keyPair returns the certificates of s, that of the key first, and the key.
 func (n names) keyPair(s secrets.Secret) ([]*x509.Certificate, crypto.Signer, *secrets.Error) {
 	certField, err := fieldOf(s, n.cert)
 	if err != nil {
@@ -127,12 +126,12 @@ func (n names) keyPair(s secrets.Secret) ([]*x509.Certificate, crypto.Signer, *s
 	case slices.ContainsFunc(chain, isOfKey):
 		return nil, nil, malformed("the certificate of " + n.key + " must be the first one in " + n.cert)
 	default:
-		return nil, nil, malformed("the certificate and the key do not match: " + n.cert + " is not of " + n.key +
+		return nil, nil, malformed("the certificate and the key do not match: " + n.cert + " is not the certificate of " + n.key +
 			"; if they are replaced one after the other, try again")
 	}
 }
 
-// authorities returns the CAs of s, or none if it may do without.
+// authorities returns the CAs of s, or none if it needs none.
 func (b *builder) authorities(s secrets.Secret, n names) ([]*x509.Certificate, *secrets.Error) {
 	empty := ""
 	for _, name := range n.ca {
@@ -153,7 +152,7 @@ func (b *builder) authorities(s secrets.Secret, n names) ([]*x509.Certificate, *
 			empty = name
 		}
 	}
-	if empty != "" { // to trust the roots of the system is no effect of an empty field
+	if empty != "" { // an empty field must not lead to trust in the system roots
 		return nil, malformed(empty + ` is empty; to do without a CA, use WithFields("` + n.cert + `", "` + n.key + `", "")`)
 	}
 	which := "the document has no CA"
@@ -163,15 +162,15 @@ func (b *builder) authorities(s secrets.Secret, n names) ([]*x509.Certificate, *
 	switch {
 	case b.verifies():
 		return nil, secrets.NewError(secrets.ErrFieldNotFound, which+", and ClientAuth of WithConfig verifies clients")
-	case b.hadCA: // to trust more than before is a decision of the program, not of a file that is missing
+	case b.hadCA: // a missing file must not widen trust; only the program may decide that
 		return nil, secrets.NewError(secrets.ErrFieldNotFound, which+" any more; "+
 			"restart the program if it should trust the roots of the system instead")
 	}
 	return nil, nil
 }
 
-// complete returns chain with the intermediates that lead from it to a root of cas. Vault's PKI engine answers with a certificate alone,
-// and a peer may have the root alone.
+// complete returns chain with the intermediates that lead from it to a root in cas. Vault's PKI engine returns only the certificate, and a
+// peer may have only the root.
 func complete(chain, cas []*x509.Certificate) []*x509.Certificate {
 	for range cas {
 		ca := issuerOf(chain[len(chain)-1], cas)
@@ -183,7 +182,7 @@ func complete(chain, cas []*x509.Certificate) []*x509.Certificate {
 	return chain
 }
 
-// issuerOf returns the one of cas that has signed c, or nil. If a CA was issued again with the same key, the one that ends last counts.
+// issuerOf returns the CA in cas that signed c, or nil. Of CAs reissued with the same key, it returns the one that expires last.
 func issuerOf(c *x509.Certificate, cas []*x509.Certificate) (issuer *x509.Certificate) {
 	for _, ca := range cas {
 		if bytes.Equal(ca.RawSubject, c.RawIssuer) && c.CheckSignatureFrom(ca) == nil &&
@@ -194,7 +193,7 @@ func issuerOf(c *x509.Certificate, cas []*x509.Certificate) (issuer *x509.Certif
 	return issuer
 }
 
-// poolOf returns a pool of cas, or nil if there are none.
+// poolOf returns a pool of cas, or nil without cas.
 func poolOf(cas []*x509.Certificate) *x509.CertPool {
 	if cas == nil {
 		return nil
@@ -216,7 +215,8 @@ func newVersion(base *tls.Config, cert tls.Certificate, cas *x509.CertPool) *ver
 	return v
 }
 
-// serverBase returns a copy of base for a server. http.Server and gRPC add "h2" to a clone of the outer Config only.
+// serverBase returns a copy of base for a server. It sets NextProtos, because http.Server and gRPC add "h2" only to a clone of the outer
+// Config.
 func serverBase(base *tls.Config) *tls.Config {
 	c := base.Clone()
 	if c.NextProtos == nil {
@@ -232,7 +232,7 @@ func fieldOf(s secrets.Secret, name string) (secrets.Secret, *secrets.Error) {
 		return field, nil
 	}
 	e, ok := errors.AsType[*secrets.Error](err)
-	if !ok { // it is always one
+	if !ok { // it always is one
 		e = secrets.NewError(secrets.Class(err), "")
 	}
 	if errors.Is(e, secrets.ErrMalformed) {

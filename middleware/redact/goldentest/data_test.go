@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// dataWriters returns the writers of other languages, each with what it made of the values. It knows no other text.
+// dataWriters returns the writers of other languages. Each has its recorded outputs for the values, and can print no other text.
 var dataWriters = sync.OnceValue(func() []writer {
 	const behind = 4
 	marked := map[string]writer{
@@ -65,7 +65,7 @@ var dataWriters = sync.OnceValue(func() []writer {
 	return all
 })
 
-// stale reports whether texts, from which a language made its data, are not those of today.
+// stale reports whether texts, from which a language made its data, differ from the current values.
 func stale(texts []string) bool {
 	for _, v := range values() {
 		if !slices.Contains(texts, v.text) || v.open != "" && !slices.Contains(texts, v.open) {

@@ -15,10 +15,10 @@ import (
 // full reports whether the longest tests run in full, as in CI.
 func full() bool { return os.Getenv("LONG_TESTS") != "" && !testing.Short() }
 
-// One writer prints what another one has printed, in every pair.
+// In every pair, one writer prints the output of the other.
 func TestEveryPairOfWriters(t *testing.T) {
 	t.Parallel()
-	var outputs, missed [5]int // by depth, where 4 is also what is deeper
+	var outputs, missed [5]int // by depth; 4 is 4 or more
 	mixed, enumerated := 0, 0
 	listed, all := tally{}, values()
 	failed, shown := tally{}, tally{}
@@ -82,12 +82,12 @@ func TestEveryPairOfWriters(t *testing.T) {
 	}
 }
 
-// second returns what outer makes of what inner has printed. It is not ok if outer escapes the marks.
+// second returns outer's output for the output of inner. ok is false if outer escapes the marks.
 func second(t *testing.T, outer, inner writer, first golden, v value) (g golden, ok bool) {
 	t.Helper()
 	g = golden{by: inner.name + " in " + outer.name, of: v, json: outer.json}
 	g.text = before + write(t, outer, first.text) + after
-	// What is the same where others stand in the place of the value tells nothing of it.
+	// A text that is the same with other values does not show this value.
 	from, to := first.from+inner.head, first.to-inner.tail
 	if to <= from {
 		from, to = first.from, first.to
@@ -109,7 +109,8 @@ func second(t *testing.T, outer, inner writer, first golden, v value) (g golden,
 		for g.text[to-1] == other[to-1+len(other)-len(g.text)] {
 			to--
 		}
-		g.forbid(g.text[min(from+2, to):max(to-2, from)], v.open, before+open+after, other) // without the characters that hold bits of a neighbor
+		// Without the characters that contain bits of a neighbour.
+		g.forbid(g.text[min(from+2, to):max(to-2, from)], v.open, before+open+after, other)
 		return g, true
 	}
 	g.text = g.text[len(before) : len(g.text)-len(after)]
@@ -153,21 +154,21 @@ func hides(outer, inner writer, first golden, v value) string {
 	return ""
 }
 
-// printedSpace returns what w makes of a space.
+// printedSpace returns w's output for a space.
 func printedSpace(w writer) string {
 	text, err := w.write(" ")
 	if err != nil {
-		panic(err) // there is no writer without spaces
+		panic(err) // every writer can print a space
 	}
 	return text
 }
 
-// enumerate is a control: it masks each of values in the encodings that are tried first.
+// enumerate is a control: it masks each of values in the most obvious encodings.
 func enumerate(text string, values ...string) string {
 	for _, v := range values {
 		quoted, err := json.Marshal(v)
 		if err != nil {
-			panic(err) // a string
+			panic(err) // a string always marshals
 		}
 		for _, form := range []string{
 			v, strings.Trim(string(quoted), `"`), url.QueryEscape(v), url.PathEscape(v), html.EscapeString(v),
@@ -179,7 +180,7 @@ func enumerate(text string, values ...string) string {
 	return text
 }
 
-// Three writers at random, one in another, print values at random. At most one in 1,000 is missed.
+// Three random writers, nested, print random values. At most one in 1,000 is missed.
 func TestThreeWritersDeep(t *testing.T) {
 	t.Parallel()
 	rounds, each := 40, 250
@@ -226,7 +227,7 @@ func TestThreeWritersDeep(t *testing.T) {
 	}
 }
 
-// randomValue returns a value such as a password generator makes.
+// randomValue returns a value like those of a password generator.
 func randomValue(random *rand.Rand) string {
 	const letters = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 	const signs = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~ éß日😀"
@@ -239,5 +240,5 @@ func randomValue(random *rand.Rand) string {
 			b.WriteByte(letters[random.IntN(len(letters))])
 		}
 	}
-	return "k" + b.String() + "7" // no space at an end
+	return "k" + b.String() + "7" // no space at the beginning or end
 }

@@ -24,16 +24,16 @@ const (
 	mark = "[REDACTED]"
 	// before and after are around each value. No writer escapes them.
 	before, after = "before.", ".after"
-	// window is the number of bytes that must not show: a Redactor looks for nothing shorter.
+	// window is the number of bytes in a row that must not show. A Redactor masks no shorter text.
 	window = 8
 )
 
-// value is one text to print, and the value that a Redactor knows: the same, or what the text is a part of.
+// value is one text to print, and the value that a Redactor knows: the same text, or one that contains it.
 type value struct {
 	name  string
 	known string
 	text  string
-	open  string // what may show of it: a PEM block or a JSON document, with x for all that is secret
+	open  string // what may show of it: a PEM block or a JSON document, with x in place of secret parts
 }
 
 // values returns the values of testdata/values.json, which the generators of other languages read, too.
@@ -63,22 +63,22 @@ func read(name string, into any) {
 	}
 }
 
-// golden is what one writer made of one value.
+// golden is the output of one writer for one value.
 type golden struct {
 	by    string
 	of    value
 	text  string
-	from  int // text[from:to] is the value as it was printed
+	from  int // text[from:to] is the printed value
 	to    int
-	exact bool // the mark stands for text[from:to], but for head and tail
+	exact bool // the mark replaces text[from:to], except for head and tail
 	head  int
 	tail  int
 	json  bool
 
-	windows map[string]struct{} // what must not show
+	windows map[string]struct{} // must not show
 }
 
-// printed returns what w makes of v.
+// printed returns w's output for v.
 func printed(t testing.TB, w writer, v value) golden {
 	t.Helper()
 	text, err := w.around(before, v.text, after)
@@ -106,8 +106,8 @@ func printed(t testing.TB, w writer, v value) golden {
 	return g
 }
 
-// find finds the value in the text, and what must not show: the runs of 8 bytes of the printed value and of the value itself,
-// but for those of what is around it, and of the texts open, which show nothing of it.
+// find finds the value in the text, and the windows that must not show: the runs of 8 bytes of the printed value and of the value itself.
+// Runs that also occur around the value, or in the texts open, are left out.
 func (g *golden) find(t testing.TB, open ...string) {
 	t.Helper()
 	first, last := before, after
@@ -131,7 +131,7 @@ func (g *golden) forbid(printed string, open ...string) {
 			g.windows[s[i:i+window]] = struct{}{}
 		}
 	}
-	delete(g.windows, strings.Repeat(`\\`, window)) // they may stay, and tell nothing
+	delete(g.windows, strings.Repeat(`\\`, window)) // they may stay, since they show nothing
 	for _, s := range open {
 		for i := range len(s) - window + 1 {
 			delete(g.windows, s[i:i+window])
@@ -139,7 +139,7 @@ func (g *golden) forbid(printed string, open ...string) {
 	}
 }
 
-// shown returns what out shows of the value.
+// shown returns the parts of the value that out shows.
 func (g *golden) shown(out string) string {
 	for i := range len(out) - window + 1 {
 		if _, ok := g.windows[out[i:i+window]]; ok {
@@ -149,7 +149,7 @@ func (g *golden) shown(out string) string {
 	return ""
 }
 
-// broken reports whether out is to be JSON, line by line, and is not.
+// broken reports whether out must be JSON, line by line, and is not.
 func (g *golden) broken(out string) bool {
 	if g.json {
 		for line := range strings.Lines(out) {
@@ -161,7 +161,7 @@ func (g *golden) broken(out string) bool {
 	return false
 }
 
-// fault says what is wrong with out, the masked text.
+// fault returns what is wrong with out, the masked text, or "".
 func (g *golden) fault(out string) string {
 	if shown := g.shown(out); shown != "" {
 		return fmt.Sprintf("shows %q", shown)
@@ -191,7 +191,7 @@ func (g *golden) fault(out string) string {
 // knowing returns a Redactor that knows values.
 func knowing(values ...string) *redact.Redactor {
 	r := redact.New()
-	r.Writer(io.Discard) // keeps values from now on
+	r.Writer(io.Discard) // values are masked from now on
 	layer := r.NewRedaction(secrets.Info{Name: "golden"}, secretstest.NewBackend(nil))
 	for i, v := range append([]string{"another-Value-1"}, values...) {
 		layer.HandedOut(secrets.Ref{Path: "key" + strconv.Itoa(i)}, secrets.NewSecret(v, secrets.Meta{}))
@@ -199,7 +199,7 @@ func knowing(values ...string) *redact.Redactor {
 	return r
 }
 
-// streamed returns what a Writer of r makes of pieces.
+// streamed returns the output of a Writer of r for pieces.
 func streamed(t testing.TB, r *redact.Redactor, pieces ...string) string {
 	t.Helper()
 	var b strings.Builder
@@ -215,10 +215,10 @@ func streamed(t testing.TB, r *redact.Redactor, pieces ...string) string {
 	return b.String()
 }
 
-// byLine returns text in lines, as a log writes it.
+// byLine splits text into lines, as a log writes them.
 func byLine(text string) []string { return strings.SplitAfter(text, "\n") }
 
-// tally counts by name. It shows the first faults alone, of what may be thousands.
+// tally counts by name. It prints only the first faults, since there may be thousands.
 type tally map[string]int
 
 func (c tally) add(name string) { c[name]++ }

@@ -18,7 +18,7 @@ import (
 // writers returns the writers of all languages.
 func writers() []writer { return slices.Concat(goWriters(), dataWriters()) }
 
-// alone returns the writers that take any text, which print the value by itself between the marks: as a whole field, say.
+// alone returns the writers that take any text and print only the value between the marks, as a whole field, say.
 func alone() []writer {
 	var all []writer
 	for _, w := range goWriters() {
@@ -29,7 +29,7 @@ func alone() []writer {
 	return all
 }
 
-// Whatever a writer makes of a value, its place is taken by the mark, and all else stays.
+// In the output of every writer, the mark replaces the value, and all other text stays.
 func TestEveryWriterOfEveryValue(t *testing.T) {
 	t.Parallel()
 	cases, failed := 0, tally{}
@@ -57,7 +57,7 @@ func TestEveryWriterOfEveryValue(t *testing.T) {
 	t.Logf("%d outputs; failed: %s", cases, failed)
 }
 
-// longKeys returns a private key of this run, which is longer than 1 KiB: as it is, and known from a variable in one line.
+// longKeys returns a new private key of more than 1 KiB twice: as it is, and as known from an environment variable in one line.
 func longKeys(t *testing.T) []value {
 	t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -79,20 +79,20 @@ func longKeys(t *testing.T) []value {
 	}
 }
 
-// lossy reports whether w drops or changes characters of v for good, or cannot be judged.
+// lossy reports whether w drops or changes characters of v irreversibly, or cannot be checked.
 func lossy(w writer, v value) bool {
 	switch strings.TrimSuffix(w.name, ", alone") {
 	case "xml text", "xml attribute":
 		return v.name == "control characters" // U+0008 becomes U+FFFD
 	case "goccy yaml", "pq.QuoteLiteral":
-		return v.name == "JSON document" // it is quoted in another way than what may show of it
+		return v.name == "JSON document" // it is quoted differently than the text that may show
 	case "javascript URL.hash":
 		return v.name == "control characters" || strings.Contains(v.text, "\n") // it drops tabs and line breaks
 	}
 	return false
 }
 
-// known reports whether w is known to hide v from a Redactor.
+// known reports whether a Redactor is known to miss v in the output of w.
 func known(w writer, v value) bool {
 	switch strings.TrimSuffix(w.name, ", alone") {
 	case "shell", "python shlex.quote", "php escapeshellarg":
@@ -107,7 +107,7 @@ func known(w writer, v value) bool {
 	return false
 }
 
-// In the message, in a string and in an error, a Handler masks what a Writer masks.
+// A Handler masks the same as a Writer, in the message, in a string and in an error.
 func TestEveryWriterOfEveryValueThroughAHandler(t *testing.T) {
 	t.Parallel()
 	handlers := map[string]func(*bytes.Buffer) slog.Handler{
@@ -135,7 +135,7 @@ func TestEveryWriterOfEveryValueThroughAHandler(t *testing.T) {
 			if v.open != "" {
 				open, _ = w.around(before, v.open, after)
 			}
-			masked := streamed(t, r, plain.text) // which the other test looks at
+			masked := streamed(t, r, plain.text) // checked by the test above
 			for name, handler := range handlers {
 				for kind, log := range logs {
 					cases++
@@ -159,7 +159,7 @@ func TestEveryWriterOfEveryValueThroughAHandler(t *testing.T) {
 	t.Logf("%d outputs; failed: %s", cases, failed)
 }
 
-// through returns what is logged of text through a handler that r wraps.
+// through returns the log line of text through a handler that r wraps.
 func through(
 	r *redact.Redactor, handler func(*bytes.Buffer) slog.Handler, log func(*slog.Logger, string), text string,
 ) string {

@@ -13,7 +13,7 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// A Handler of slog that a Redactor wraps does all that a Handler is meant to do.
+// A Handler of slog that a Redactor wraps still passes slogtest.
 func TestAWrappedHandlerPassesSlogtest(t *testing.T) {
 	zapConfig := zapcore.EncoderConfig{
 		TimeKey: slog.TimeKey, MessageKey: slog.MessageKey, LevelKey: slog.LevelKey,

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// Wherever a golden text is cut, in two or in three, nothing of the value shows.
+// A golden text that is cut into two or three pieces, at any places, shows no part of the value.
 func TestEverySplitOfEveryGoldenText(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(15, 1))
@@ -14,7 +14,7 @@ func TestEverySplitOfEveryGoldenText(t *testing.T) {
 		r := knowing(v.known)
 		for _, w := range writers() {
 			if lossy(w, v) || known(w, v) || w.bytes && v.open != "" {
-				continue // a character of base64 with bits of a key and of what follows may be passed on before that comes
+				continue // a character of base64 with bits of a key and of the next byte may be written before that byte comes
 			}
 			g := printed(t, w, v)
 			texts++

@@ -33,19 +33,19 @@ import (
 	gorm "gorm.io/gorm/logger"
 )
 
-// writer prints a text as a library prints it.
+// writer prints a text as a library does.
 type writer struct {
 	name  string
 	write func(text string) (string, error)
 
-	depth int  // how many escapes are one in another, if more than one
-	json  bool // it prints JSON
-	bytes bool // it encodes each byte, such as base64: the marks stand outside
+	depth int  // number of nested escapes, if more than one
+	json  bool // prints JSON
+	bytes bool // encodes each byte, such as base64: the marks are outside
 
-	loose bool // more than the value is between the marks
+	loose bool // prints more than the value between the marks
 
-	// head and tail are how many characters before and behind the mark may depend on the value, or belong to what was
-	// encoded with it: of base64, a character that holds bits of a neighbor, and the padding.
+	// head and tail are how many characters before and after the mark may depend on the value or on the text that was encoded with it. In
+	// base64, these are a character with bits of a neighbour, and the padding.
 	head, tail int
 }
 
@@ -58,7 +58,7 @@ func (w writer) around(before, value, after string) (string, error) {
 	return w.write(before + value + after)
 }
 
-// timeless makes logs that are the same at each time.
+// timeless removes the time from logs.
 var timeless = &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 	if a.Key == slog.TimeKey {
 		return slog.Attr{}
@@ -66,7 +66,7 @@ var timeless = &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) s
 	return a
 }}
 
-// goWriters returns the writers in Go. They are pure, and made once.
+// goWriters returns the writers in Go. They are pure functions, and are made once.
 var goWriters = sync.OnceValue(func() []writer {
 	all := []writer{
 		{name: "no escapes", write: pure(func(s string) string { return s })},
@@ -180,9 +180,9 @@ var goWriters = sync.OnceValue(func() []writer {
 	return append(all, byteWriters()...)
 })
 
-// byteWriters returns those that encode each byte.
+// byteWriters returns the writers that encode each byte.
 func byteWriters() []writer {
-	// What is behind a mark in base64: a character that holds bits of the value, one that holds none, and the padding.
+	// After a mark in base64: a character with bits of the value, one without, and the padding.
 	const behind = 4
 	all := []writer{
 		{name: "base64", write: in64(base64.StdEncoding), tail: behind},
@@ -233,7 +233,7 @@ func byteWriters() []writer {
 	return all
 }
 
-// levels is how many escapes w puts around a text.
+// levels returns how many escapes w puts around a text.
 func (w writer) levels() int { return max(1, w.depth) }
 
 func pure(f func(string) string) func(string) (string, error) {

@@ -18,7 +18,7 @@ import (
 	"github.com/seed-5482dd03/secrets/use/internal/pool"
 )
 
-// Concurrent logins make one handle, and New makes no call.
+// Concurrent logins share one handle, and New makes no call.
 func TestBeginIsShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -42,7 +42,7 @@ func TestBeginIsShared(t *testing.T) {
 	})
 }
 
-// A caller leaves with its context. The handle does not end with that of the login that came first.
+// A caller returns when its context ends. The handle outlives the login that came first.
 func TestBeginOutlivesItsCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -74,7 +74,7 @@ func TestBeginTriesAgain(t *testing.T) {
 	logIn(t, c)
 }
 
-// A middleware of the program that panics must not crash the program from a goroutine where nobody can recover it.
+// A panic of a middleware must not crash the program from a goroutine whose panics nobody recovers.
 func TestMiddlewareThatPanics(t *testing.T) {
 	for name, do := range map[string]func(){
 		"panic":     func() { panic("correct horse") },
@@ -92,7 +92,7 @@ func TestMiddlewareThatPanics(t *testing.T) {
 					}
 					return next.Fetch(ctx, ref)
 				})))
-			var returned bool // the control: Get does not return to its caller
+			var returned bool // control: Get does not return to its caller
 			var wg sync.WaitGroup
 			wg.Go(func() {
 				defer func() { _ = recover() }()
@@ -112,7 +112,7 @@ func TestMiddlewareThatPanics(t *testing.T) {
 	}
 }
 
-// Close ends the handle, whether its first fetch is over, under way, or begins later. No goroutine stays, which TestMain checks.
+// Close ends the handle, whether its first fetch is done, running or not yet started. TestMain checks that no goroutine stays.
 func TestClose(t *testing.T) {
 	polls := func(t *testing.T, when func(c *pool.Credential, release func())) int {
 		t.Helper()

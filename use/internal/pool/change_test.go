@@ -30,7 +30,7 @@ func TestRetireOnChange(t *testing.T) {
 	young := logIn(t, retiring)
 	is.True(!young.IsOver())
 
-	// A version may be accepted before it is the current one. When it becomes the current one, its connections stay.
+	// A version can be accepted before it becomes current. When it does, its connections stay.
 	early, err := retiring.Begin(t.Context())
 	is.NoErr(err)
 	early.LoggedIn(secrets.NewSecret("trombone", secrets.Meta{}))
@@ -42,15 +42,15 @@ func TestRetireOnChange(t *testing.T) {
 	is.True(early.IsOver())
 }
 
-// The end of what follows the secret is no change.
-func TestCloseIsNoChange(t *testing.T) {
+// Close of the credential is not a change of the secret.
+func TestCloseIsNotAChange(t *testing.T) {
 	is := is.New(t)
 	client, _ := open(t)
 	c := credential(t, client, pool.RetireOnChange())
 	l := logIn(t, c)
 	c.Close()
 	is.True(!l.IsOver())
-	is.True(!logIn(t, c).IsOver()) // and logins go on
+	is.True(!logIn(t, c).IsOver()) // logins still work
 	is.NoErr(client.Close())
 	is.True(!l.IsOver())
 }

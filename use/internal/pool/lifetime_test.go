@@ -15,7 +15,7 @@ import (
 	"github.com/seed-5482dd03/secrets/use/internal/pool"
 )
 
-// leases makes backend answer with another value and another lease each time, as one of dynamic credentials does.
+// leases makes backend answer with a new value and lease each time, like one of dynamic credentials.
 func leases(backend *secretstest.Backend, lease time.Duration) {
 	backend.SetLease(key, lease)
 	backend.OnCall(func(context.Context, []secrets.Ref) error {
@@ -24,7 +24,7 @@ func leases(backend *secretstest.Backend, lease time.Duration) {
 	})
 }
 
-// A connection retires Grace before its lease ends, and Grace is at most a fifth of the lease.
+// A connection retires Grace before its lease ends; Grace is capped at a fifth of the lease.
 func TestGrace(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -34,7 +34,7 @@ func TestGrace(t *testing.T) {
 	}{
 		{"by default", time.Hour, nil, time.Hour - 30*time.Second},
 		{"as set", time.Hour, []pool.Option{pool.Grace(time.Minute)}, 59 * time.Minute},
-		{"the last one counts", time.Hour, []pool.Option{pool.Grace(time.Minute), pool.Grace(2 * time.Minute)}, 58 * time.Minute},
+		{"the last one applies", time.Hour, []pool.Option{pool.Grace(time.Minute), pool.Grace(2 * time.Minute)}, 58 * time.Minute},
 		{"a short lease", 10 * time.Second, nil, 8 * time.Second},
 		{"more than a fifth", time.Hour, []pool.Option{pool.Grace(time.Hour)}, 48 * time.Minute},
 	} {
@@ -62,7 +62,7 @@ func TestGrace(t *testing.T) {
 	}
 }
 
-// A password that is fetched again, unchanged, is none of one lease: connections outlive the time at which it is changed.
+// A password that is fetched again unchanged is not tied to one lease: connections stay past its expiry.
 func TestAPasswordThatIsChangedInPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -75,14 +75,14 @@ func TestAPasswordThatIsChangedInPlace(t *testing.T) {
 		is.True(!l.IsOverIn(time.Hour))
 		is.True(!l.HasEnded())
 
-		backend.SetExpiry(key, began.Add(2*time.Hour)) // it is changed late
+		backend.SetExpiry(key, began.Add(2*time.Hour)) // changed late
 		time.Sleep(time.Minute)
 		is.True(!l.IsOver())
 		is.True(!l.HasEnded())
 		backend.Set(key, "battery staple")
 		_, err := client.Refresh(t.Context(), key)
 		is.NoErr(err)
-		is.True(l.IsOver()) // there is another one to log in with
+		is.True(l.IsOver()) // another one is available
 	})
 }
 
@@ -98,8 +98,8 @@ func TestWithoutALease(t *testing.T) {
 	})
 }
 
-// While there is no other credential, a connection lives until its lease ends, and so does one that logs in late: otherwise each query
-// would be a login with the same credential.
+// Without another credential, a connection lives until its lease ends, also one that logs in late. Otherwise each query would log in with
+// the same credential.
 func TestLateLogin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -125,7 +125,7 @@ func TestLateLogin(t *testing.T) {
 	})
 }
 
-// A connection whose time has come retires once the next lease is there.
+// A connection past its retirement retires once the next lease arrives.
 func TestTheNextLeaseComesLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -141,8 +141,8 @@ func TestTheNextLeaseComesLate(t *testing.T) {
 	})
 }
 
-// A lease that is over, or that ends before it has begun because somebody has set the clock, is no panic and no life.
-func TestLeaseThatIsOver(t *testing.T) {
+// A lease that has ended, or that ends before it begins because the clock was set, causes no panic and retires the connection.
+func TestEndedLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
 		client, _ := open(t)

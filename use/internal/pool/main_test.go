@@ -29,7 +29,7 @@ func open(t *testing.T, opts ...secrets.Option) (*secrets.Client, *secretstest.B
 
 func noFault(*faults.List) {}
 
-// credential returns one that ends with the test.
+// credential returns a Credential that closes with the test.
 func credential(t *testing.T, client *secrets.Client, opts ...pool.Option) *pool.Credential {
 	t.Helper()
 	c, err := pool.New("test: ", client, key, opts, noFault)

@@ -1,10 +1,10 @@
-// Package pool has what the packages for connection pools share. It follows a credential, and says when a connection that logged in with
-// it must retire.
+// Package pool is the shared part of the packages for connection pools. It watches a credential, and decides when a connection that logged
+// in with it must retire.
 //
-//	lifetime, err := credential.Begin(ctx)  // before the credential is read
-//	err = client.Do(ctx, "database", login) // with a secret s
+//	lifetime, err := credential.Begin(ctx) // before the credential is read
+//	err = credential.Do(ctx, login)        // login logs in with a secret s
 //	lifetime.LoggedIn(s)
-//	retire := lifetime.IsOver()             // before each use of the connection
+//	retire := lifetime.IsOver()            // before each use of the connection
 package pool
 
 import (
@@ -17,17 +17,16 @@ import (
 	"github.com/seed-5482dd03/secrets/internal/faults"
 )
 
-// DefaultGrace is Grace by default.
+// DefaultGrace is the default of Grace.
 const DefaultGrace = 30 * time.Second
 
-// maxGraceOfLease is the largest part of a lease that Grace takes, as a divisor. A handle fetches the next lease when at most 80 % of the
-// current one have passed.
+// maxGraceOfLease limits Grace to a part of the lease, given as a divisor. A handle fetches the next lease by 80 % of the current one.
 const maxGraceOfLease = 5
 
 // Option configures a Credential.
 type Option func(c *Config)
 
-// Config is what options record.
+// Config is the result of options.
 type Config struct {
 	grace          time.Duration
 	retireOnChange bool
@@ -45,10 +44,10 @@ func Grace(d time.Duration) Option {
 	}
 }
 
-// RetireOnChange makes connections retire when another value of the secret is known.
+// RetireOnChange makes connections retire when the secret has a new value.
 func RetireOnChange() Option { return func(c *Config) { c.retireOnChange = true } }
 
-// WithRejected makes a login count as refused if is reports true for its error.
+// WithRejected makes a login count as refused if is returns true for its error.
 func WithRejected(is func(error) bool) Option {
 	return func(c *Config) {
 		c.faults.Checkf(is != nil, "WithRejected: a nil function")
@@ -56,7 +55,7 @@ func WithRejected(is func(error) bool) Option {
 	}
 }
 
-// Bridge makes a login go on for that long, as [secrets.Bridge] does.
+// Bridge makes a login retry for at most budget, like [secrets.Bridge].
 func Bridge(budget time.Duration) Option {
 	return func(c *Config) {
 		c.bridge = budget
@@ -73,17 +72,17 @@ type Credential struct {
 
 	mu     sync.Mutex
 	closed bool
-	watch  *watch // under way or done, or nil
+	watch  *watch // running or done; nil if there is none
 }
 
-// watch is a call of Client.Watch, which its callers share.
+// watch is a shared call of Client.Watch.
 type watch struct {
 	done   chan struct{}
-	handle *secrets.Handle // as err, set before done is closed
+	handle *secrets.Handle // like err, set before done is closed
 	err    error
 }
 
-// New returns the Credential that key names. It fetches nothing. prefix begins the text of each fault. check adds faults of the caller.
+// New returns the Credential for key. It fetches nothing. prefix begins the text of each fault. check adds faults of the caller.
 func New(prefix string, client *secrets.Client, key string, opts []Option, check func(*faults.List)) (*Credential, error) {
 	c := &Credential{client: client, key: key, config: Config{grace: DefaultGrace, faults: faults.List{Prefix: prefix}}}
 	f := &c.config.faults
@@ -95,8 +94,8 @@ func New(prefix string, client *secrets.Client, key string, opts []Option, check
 	return c, f.Err()
 }
 
-// Begin begins a login: call it before the credential is read. The first call makes the Client follow the credential. It fails as
-// [secrets.Client.Watch] does, and the next call tries again. If a middleware of the program panics, that is an error of class
+// Begin begins a login: call it before the credential is read. The first call starts a watch of the credential. If that fails, Begin
+// returns the error of [secrets.Client.Watch], and the next call tries again. A panic in a middleware is an error of class
 // [secrets.ErrUnknown].
 func (c *Credential) Begin(ctx context.Context) (*Lifetime, error) {
 	w := c.begin()
@@ -111,7 +110,7 @@ func (c *Credential) Begin(ctx context.Context) (*Lifetime, error) {
 	}
 }
 
-// begin returns the watch, which it starts unless there is one.
+// begin returns the watch. It starts one if there is none.
 func (c *Credential) begin() *watch {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -122,12 +121,12 @@ func (c *Credential) begin() *watch {
 	return c.watch
 }
 
-// follow runs on a goroutine of its own, where nobody but itself can recover what a middleware panics with. The handle outlives the login
-// that needs it first, and must keep none of its context.
+// follow runs w on its own goroutine and recovers panics of middleware, which no caller could. It uses no login's context, because the
+// handle outlives the first login.
 func (c *Credential) follow(w *watch) {
 	w.err = &secrets.Error{Key: c.key, Err: secrets.ErrUnknown, Detail: "a middleware panicked, or ended its goroutine"}
 	defer func() {
-		_ = recover() //nolint:errcheck // err says that there was something, without its text
+		_ = recover() //nolint:errcheck // w.err reports it; the panic's text may show a value
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		close(w.done)
@@ -141,10 +140,10 @@ func (c *Credential) follow(w *watch) {
 	w.handle, w.err = c.client.Watch(context.Background(), c.key)
 }
 
-// close ends the handle of a watch that is done.
+// close closes the handle of a watch that is done.
 func (w *watch) close() { _ = w.handle.Close() } //nolint:errcheck // it returns nil
 
-// Close ends what follows the credential. Lifetimes end no more because of a change.
+// Close ends the watch. After that, a change of the secret ends no Lifetime.
 func (c *Credential) Close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -155,11 +154,11 @@ func (c *Credential) Close() {
 	select {
 	case <-c.watch.done:
 		c.watch.close()
-	default: // follow will close it
+	default: // follow closes it
 	}
 }
 
-// Do calls login as [secrets.Client.Do] does.
+// Do calls login with each candidate, as [secrets.Client.Do] does.
 func (c *Credential) Do(ctx context.Context, login func(context.Context, secrets.Secret) error) error {
 	opts := []secrets.DoOption{secrets.RejectedIf(c.IsRejected)}
 	if c.config.bridge > 0 {
@@ -168,14 +167,14 @@ func (c *Credential) Do(ctx context.Context, login func(context.Context, secrets
 	return c.client.Do(ctx, c.key, login, opts...)
 }
 
-// IsRejected reports whether err says that a server has refused the credential: by SQLSTATE 28P01 or 28000, or as an option says.
-// https://www.postgresql.org/docs/current/errcodes-appendix.html has the codes. A MySQL driver has them in other places.
+// IsRejected reports whether err means that a server has refused the credential: by SQLSTATE 28P01 or 28000
+// (https://www.postgresql.org/docs/current/errcodes-appendix.html) or by WithRejected. MySQL drivers report codes differently.
 func (c *Credential) IsRejected(err error) bool {
 	return isRefusal(err) || slices.ContainsFunc(c.config.rejected, func(is func(error) bool) bool { return is(err) })
 }
 
-// isRefusal reports whether err, or an error that it wraps, has a SQLSTATE of a refusal. errors.AsType finds the first SQLSTATE alone:
-// that of another host, where a driver tries several and joins what they say.
+// isRefusal reports whether err, or any error that it wraps, has the SQLSTATE of a refusal. errors.AsType is not enough: a driver that
+// tries several hosts joins their errors, and AsType finds only the first SQLSTATE.
 func isRefusal(err error) bool {
 	if state, ok := err.(sqlState); ok {
 		switch state.SQLState() {
@@ -183,7 +182,7 @@ func isRefusal(err error) bool {
 			return true
 		}
 	}
-	switch wrapper := err.(type) { //nolint:errorlint // as well
+	switch wrapper := err.(type) { //nolint:errorlint // every error of the tree is visited
 	case wrapping:
 		return isRefusal(wrapper.Unwrap())
 	case joining:
@@ -192,39 +191,39 @@ func isRefusal(err error) bool {
 	return false
 }
 
-// sqlState is what errors of PostgreSQL drivers have, such as pgconn.PgError and pq.Error.
+// sqlState is implemented by errors of PostgreSQL drivers, such as pgconn.PgError and pq.Error.
 type sqlState interface{ SQLState() string }
 
-// The two forms of errors that wrap others; see package errors.
+// Errors that wrap others have one of these; see package errors.
 type (
 	wrapping interface{ Unwrap() error }
 	joining  interface{ Unwrap() []error }
 )
 
-// Lifetime is how long a connection may live. It is safe for concurrent use once LoggedIn has returned.
+// Lifetime decides how long a connection may live. It is safe for concurrent use once LoggedIn has returned.
 type Lifetime struct {
 	config   *Config
 	handle   *secrets.Handle
-	changed  <-chan struct{} // closed after the value of the time of Begin has changed
+	changed  <-chan struct{} // closed when the value differs from that at Begin
 	secret   secrets.Secret
-	end      time.Time // of the lease, or zero
-	retireAt time.Time // if there is an end
+	end      time.Time // end of the lease, or zero
+	retireAt time.Time // set if end is
 }
 
-// LoggedIn notes which secret the connection has logged in with.
+// LoggedIn records the secret that the connection has logged in with.
 func (l *Lifetime) LoggedIn(s secrets.Secret) {
 	meta := s.Meta()
-	l.secret, l.end = s, meta.ExpiresAt.Round(0) // without the monotonic clock, which stands still while a machine sleeps
+	l.secret, l.end = s, meta.ExpiresAt.Round(0) // wall clock: the monotonic clock stops while a machine sleeps
 	l.retireAt = l.end.Add(-min(l.config.grace, max(0, l.end.Sub(meta.FetchedAt.Round(0))/maxGraceOfLease)))
 }
 
-// IsOver reports whether the connection must retire. It does not block.
+// IsOver reports whether the connection must retire now. It does not block.
 func (l *Lifetime) IsOver() bool { return l.IsOverIn(0) }
 
-// IsOverIn reports whether the connection must retire now, or because of its lease after d. Before the end of the lease, it retires only
-// once there is another credential: a login with the same one would gain nothing, and each query would be a login.
+// IsOverIn reports whether the connection must retire now, or will have to after d because of its lease. Before the end of the lease, it
+// retires only if there is another credential. A new login with the same one would gain nothing, and each query would need one.
 func (l *Lifetime) IsOverIn(d time.Duration) bool {
-	if l.hasEndedIn(d) || l.hasCome(l.retireAt, d) && !l.handle.Secret().Equal(l.secret) {
+	if l.hasEndedIn(d) || l.isPast(l.retireAt, d) && !l.handle.Secret().Equal(l.secret) {
 		return true
 	}
 	if !l.config.retireOnChange {
@@ -232,29 +231,29 @@ func (l *Lifetime) IsOverIn(d time.Duration) bool {
 	}
 	select {
 	case <-l.changed:
-		// The change may be to the very secret: in a rotation, a version can be accepted before it is the current one.
+		// The new value may be the one in use: in a rotation, a version can be accepted before it becomes current.
 		return !l.handle.Secret().Equal(l.secret)
 	default:
 		return false
 	}
 }
 
-// HasEnded reports whether the lease is over: the connection is of no use any more.
+// HasEnded reports whether the lease has ended, so the connection is useless.
 func (l *Lifetime) HasEnded() bool { return l.hasEndedIn(0) }
 
 func (l *Lifetime) hasEndedIn(d time.Duration) bool {
-	return l.hasCome(l.end, d) && !l.isFetchedAgain()
+	return l.isPast(l.end, d) && !l.wasRefetched()
 }
 
-// hasCome reports whether t will have come after d, if the connection depends on a lease.
-func (l *Lifetime) hasCome(t time.Time, d time.Duration) bool {
+// isPast reports whether t will have passed after d, if the connection depends on a lease.
+func (l *Lifetime) isPast(t time.Time, d time.Duration) bool {
 	return !l.end.IsZero() && !time.Now().Add(d).Before(t)
 }
 
-// isFetchedAgain reports whether a later fetch has brought the same value. Then it is not the credential of one lease, which goes with
-// it, but a password that is changed at that time, such as that of a static role of Vault: servers do not ask connections for it again.
-// The handle fetches when 80 % of a lease have passed.
-func (l *Lifetime) isFetchedAgain() bool {
+// wasRefetched reports whether a later fetch returned the same value. Such a value is not tied to one lease. It is a password that changes
+// at that time, such as that of a Vault static role. Servers do not check it again on open connections. The handle fetches by 80 % of a
+// lease.
+func (l *Lifetime) wasRefetched() bool {
 	s := l.handle.Secret()
 	return s.Meta().FetchedAt.After(l.secret.Meta().FetchedAt) && s.Equal(l.secret)
 }

@@ -77,7 +77,7 @@ func TestFaults(t *testing.T) {
 		is.True(contains(err, "test: "+fault))
 	}
 	var e *secrets.Error
-	is.True(errors.As(err, &e)) // of the key
+	is.True(errors.As(err, &e)) // the fault of the key
 }
 
 func contains(err error, fault string) bool {

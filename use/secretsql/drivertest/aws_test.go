@@ -22,18 +22,18 @@ import (
 	"github.com/seed-5482dd03/secrets/use/secretsql"
 )
 
-// The times of a rotation by the single-user strategy, since the start. The steps are those of
+// Times of a rotation by the single-user strategy, since the start. Its steps:
 // https://docs.aws.amazon.com/secretsmanager/latest/userguide/rotate-secrets_lambda-functions.html.
 const (
 	createSecret = 2 * time.Second           // AWSPENDING appears
 	setSecret    = 3 * time.Second           // the database has the new password
-	finishSecret = setSecret + 5*time.Second // AWSCURRENT moves, or later on a slow machine
-	runEnd       = 4 * time.Second           // after that
+	finishSecret = setSecret + 5*time.Second // AWSCURRENT moves; later on a slow machine
+	runEnd       = 4 * time.Second           // after finishSecret
 
-	perSecond = 200 // connections, if the machine can
+	perSecond = 200 // connections, on a fast enough machine
 )
 
-// A user's password changes in the database seconds before AWSCURRENT moves. New connections are made all the time.
+// The database changes a user's password seconds before AWSCURRENT moves, under a steady load of new connections.
 func TestAWSRotation(t *testing.T) {
 	database := postgresserver.Start(t)
 	for name, hidden := range map[string]bool{"AWSPENDING can be read": false, "a policy hides AWSPENDING": true} {
@@ -70,7 +70,7 @@ func testAWSRotation(t *testing.T, database *postgresserver.Server, hidden bool)
 	var running sync.WaitGroup
 	run := func(perSecond int, c driver.Connector, note func(wasInWindow bool, err error)) {
 		db := sql.OpenDB(c)
-		db.SetMaxIdleConns(-1) // each query has a connection of its own
+		db.SetMaxIdleConns(-1) // each query opens a connection
 		running.Go(func() {
 			paced(ctx, perSecond, func() {
 				wasInWindow := inWindow.Load()
@@ -103,7 +103,7 @@ func testAWSRotation(t *testing.T, database *postgresserver.Server, hidden bool)
 		{finishSecret, func() {
 			select {
 			case <-failed:
-			case <-time.After(time.Minute): // the end of the test will say so
+			case <-time.After(time.Minute): // the end of the test reports it
 			}
 			inWindow.Store(false)
 			server.Promote("db")
@@ -134,12 +134,12 @@ func awsClient(t *testing.T, server *awstest.Server) *secrets.Client {
 	return newClient(t, b)
 }
 
-// paced calls f so many times a second, or as often as the machine can, until ctx ends.
+// paced calls f perSecond times a second, or as often as the machine can, until ctx ends.
 func paced(ctx context.Context, perSecond int, f func()) {
 	var calls sync.WaitGroup
 	tick := time.NewTicker(time.Second / time.Duration(perSecond))
 	defer tick.Stop()
-	slots := make(chan struct{}, workers/2) // more of them would only wait for each other
+	slots := make(chan struct{}, workers/2) // more would only wait for each other
 	for ctx.Err() == nil {
 		select {
 		case <-tick.C:

@@ -1,5 +1,5 @@
-// Package drivertest tests use/secretsql with real drivers, and shows how to use it with them. It has no code of its own, and is a module
-// of its own, so that no driver enters the go.mod of the library.
+// Package drivertest tests use/secretsql with real drivers, and shows its use with them. It is a separate module without code, so that no
+// driver is in the library's go.mod.
 //
 //	go test ./...                               # the examples compile
 //	go test -v -tags vault ./...                # with PostgreSQL and Vault, for 15 s each

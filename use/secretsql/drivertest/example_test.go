@@ -18,15 +18,19 @@ import (
 	"github.com/seed-5482dd03/secrets/use/secretsql"
 )
 
-// OpenPostgreSQL returns a pool for PostgreSQL with pgx. The secret has the fields username and password; base has all else.
+// OpenPostgreSQL returns a pool for PostgreSQL with pgx. The secret has the fields username and password; base has the rest.
 func OpenPostgreSQL(client *secrets.Client, base *pgx.ConnConfig) *sql.DB {
 	return sql.OpenDB(secretsql.Connector(client, "database", func(_ context.Context, s secrets.Secret) (driver.Connector, error) {
-		var login struct{ Username, Password secrets.Secret }
-		if err := s.JSON(&login); err != nil {
+		user, err := s.Field("username")
+		if err != nil {
+			return nil, err
+		}
+		password, err := s.Field("password")
+		if err != nil {
 			return nil, err
 		}
 		cfg := base.Copy()
-		cfg.User, cfg.Password = login.Username.Reveal(), login.Password.Reveal()
+		cfg.User, cfg.Password = user.Reveal(), password.Reveal()
 		return stdlib.GetConnector(*cfg), nil
 	}))
 }
@@ -34,12 +38,16 @@ func OpenPostgreSQL(client *secrets.Client, base *pgx.ConnConfig) *sql.DB {
 // OpenMySQL returns a pool for MySQL or MariaDB with go-sql-driver.
 func OpenMySQL(client *secrets.Client, base *mysql.Config) *sql.DB {
 	return sql.OpenDB(secretsql.Connector(client, "database", func(_ context.Context, s secrets.Secret) (driver.Connector, error) {
-		var login struct{ Username, Password secrets.Secret }
-		if err := s.JSON(&login); err != nil {
+		user, err := s.Field("username")
+		if err != nil {
+			return nil, err
+		}
+		password, err := s.Field("password")
+		if err != nil {
 			return nil, err
 		}
 		cfg := base.Clone()
-		cfg.User, cfg.Passwd = login.Username.Reveal(), login.Password.Reveal()
+		cfg.User, cfg.Passwd = user.Reveal(), password.Reveal()
 		return mysql.NewConnector(cfg)
 	}, secretsql.WithRejected(func(err error) bool {
 		refusal, ok := errors.AsType[*mysql.MySQLError](err)
@@ -57,7 +65,7 @@ func Example_postgreSQL() {
 	if err != nil {
 		log.Panic(err)
 	}
-	db := OpenPostgreSQL(client, base) // it makes no connection yet
+	db := OpenPostgreSQL(client, base) // makes no connection yet
 	defer db.Close()
 	fmt.Println(db.Stats().OpenConnections)
 	// Output: 0
@@ -71,7 +79,7 @@ func Example_mySQL() {
 	defer client.Close()
 	base := mysql.NewConfig()
 	base.Net, base.Addr, base.DBName, base.TLSConfig = "tcp", "db.example.com:3306", "shop", "true"
-	db := OpenMySQL(client, base) // it makes no connection yet
+	db := OpenMySQL(client, base) // makes no connection yet
 	defer db.Close()
 	fmt.Println(db.Stats().OpenConnections)
 	// Output: 0

@@ -23,7 +23,7 @@ import (
 
 const workers = 16
 
-// during is how long a test queries: 15 s, or as ROTATION_TEST says.
+// during returns how long a test queries: ROTATION_TEST, or 15 s.
 func during(t *testing.T) time.Duration {
 	t.Helper()
 	text := os.Getenv("ROTATION_TEST")
@@ -35,7 +35,7 @@ func during(t *testing.T) time.Duration {
 	return d
 }
 
-// login is what a secret of these tests holds.
+// login is the content of a secret in these tests.
 type login struct{ Username, Password string }
 
 func loginOf(s secrets.Secret) (l login, err error) {
@@ -43,7 +43,7 @@ func loginOf(s secrets.Secret) (l login, err error) {
 	return l, err
 }
 
-// tally counts what became of queries. It is safe for concurrent use.
+// tally counts the outcomes of queries. It is safe for concurrent use.
 type tally struct {
 	mu     sync.Mutex
 	ok     int
@@ -70,7 +70,7 @@ func (c *tally) note(err error) {
 	c.failed[text]++
 }
 
-// failures returns how many have failed.
+// failures returns the number of failed queries.
 func (c *tally) failures() (n int) {
 	for _, k := range c.failed {
 		n += k
@@ -82,7 +82,7 @@ func (c *tally) String() string {
 	return fmt.Sprintf("%d ok, %d failed %v", c.ok, c.failures(), c.failed)
 }
 
-// work makes workers query as fast as they can until ctx ends.
+// work runs queries in several workers, as fast as possible, until ctx ends.
 func work(ctx context.Context, db *sql.DB, query string) *tally {
 	var c tally
 	var wg sync.WaitGroup
@@ -98,14 +98,15 @@ func work(ctx context.Context, db *sql.DB, query string) *tally {
 	return &c
 }
 
-// spy is a connection of a driver that notes which of its interfaces database/sql reaches. It has those of the drivers of these tests.
+// spy is a driver's connection that records which of its interfaces database/sql calls. It has the interfaces of the drivers in these
+// tests.
 type spy struct {
 	full
 
 	called map[string]int
 }
 
-// full is what both drivers have.
+// full has the interfaces that both drivers have.
 type full interface {
 	driver.Conn
 	driver.Pinger
@@ -149,7 +150,7 @@ func (s *spy) CheckNamedValue(v *driver.NamedValue) error {
 	return s.full.CheckNamedValue(v)
 }
 
-// validatingSpy is for a driver that validates, too.
+// validatingSpy is a spy for a driver that also validates.
 type validatingSpy struct{ *spy }
 
 func (s validatingSpy) IsValid() bool {
@@ -176,7 +177,7 @@ func (s spied) Connect(ctx context.Context) (driver.Conn, error) {
 	return conn, nil
 }
 
-// testInterfaces shows that each interface of a driver is reached through secretsql, and that the driver answers as without it.
+// testInterfaces checks that secretsql reaches each interface of a driver, and that results are the same as without it.
 func testInterfaces(t *testing.T, client *secrets.Client, placeholder string, isOwn func(driverConn any) bool, want []string,
 	connect func(context.Context, secrets.Secret) (driver.Connector, error),
 ) {
@@ -218,7 +219,7 @@ func testInterfaces(t *testing.T, client *secrets.Client, placeholder string, is
 	}))
 }
 
-// use uses each interface of a driver, and returns what the program sees.
+// use calls each interface of a driver and returns what the program sees.
 func use(t *testing.T, db *sql.DB, placeholder string) (answers []string) {
 	t.Helper()
 	ctx := t.Context()

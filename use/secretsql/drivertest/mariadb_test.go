@@ -37,11 +37,11 @@ import (
 
 const first, second = "correct horse", "battery staple"
 
-// mariaDB starts a server, and returns its address and a pool of its administrator. It has the user app, whose password is first.
+// mariaDB starts a server and returns its address and an administrator's pool. It has the user app with the password "first".
 func mariaDB(t *testing.T) (addr string, root *sql.DB) {
 	t.Helper()
 	is := is.New(t)
-	dir, err := os.MkdirTemp("", "mariadb-") //nolint:usetesting // nobody cannot enter a t.TempDir
+	dir, err := os.MkdirTemp("", "mariadb-") //nolint:usetesting // the user nobody cannot enter a t.TempDir
 	is.NoErr(err)
 	t.Cleanup(func() { is.NoErr(os.RemoveAll(dir)) })
 	var attributes *syscall.SysProcAttr
@@ -56,7 +56,7 @@ func mariaDB(t *testing.T) (addr string, root *sql.DB) {
 		attributes = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
 	}
 	run := func(program string, args ...string) (*exec.Cmd, *bytes.Buffer) {
-		cmd := exec.Command(program, args...) //nolint:noctx // the cleanup ends it, later than the context of t
+		cmd := exec.Command(program, args...) //nolint:noctx // the cleanup ends it, after the context of t
 		var output bytes.Buffer
 		cmd.Dir, cmd.SysProcAttr, cmd.Stdout, cmd.Stderr = dir, attributes, &output, &output
 		return cmd, &output
@@ -97,7 +97,7 @@ func mariaDB(t *testing.T) (addr string, root *sql.DB) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatal("the server does not serve")
+			t.Fatal("the server does not accept connections")
 		}
 	}
 	for _, query := range []string{"CREATE DATABASE app", "CREATE USER app IDENTIFIED BY '" + first + "'", "GRANT ALL ON app.* TO app"} {
@@ -107,7 +107,7 @@ func mariaDB(t *testing.T) (addr string, root *sql.DB) {
 	return addr, root
 }
 
-// openMySQL returns a function that makes connectors of go-sql-driver.
+// openMySQL returns an open function for go-sql-driver.
 func openMySQL(addr string) func(context.Context, secrets.Secret) (driver.Connector, error) {
 	base := mysql.NewConfig()
 	base.Net, base.Addr, base.DBName, base.MaxAllowedPacket = "tcp", addr, "app", 1<<20
@@ -136,7 +136,7 @@ func mariaDBClient(t *testing.T) (*secrets.Client, *secretstest.Backend) {
 	return client, b
 }
 
-// Every interface of go-sql-driver is reached, and it answers as without secretsql.
+// secretsql reaches every interface of go-sql-driver, with the same results as without it.
 func TestMariaDBInterfaces(t *testing.T) {
 	addr, _ := mariaDB(t)
 	client, _ := mariaDBClient(t)
@@ -145,7 +145,7 @@ func TestMariaDBInterfaces(t *testing.T) {
 	}, openMySQL(addr))
 }
 
-// The password changes in the database first, and in the store 5 seconds later. Each query has a connection of its own.
+// The database changes the password 5 seconds before the store. Each query opens a connection.
 func TestMariaDBPasswordChange(t *testing.T) {
 	addr, root := mariaDB(t)
 	variant := func(opts ...secretsql.Option) (result *tally, rotated bool) {
@@ -177,7 +177,7 @@ func TestMariaDBPasswordChange(t *testing.T) {
 	}
 	is := is.New(t)
 	ours, rotated := variant(secretsql.WithRejected(isDenied), secretsql.Bridge(time.Minute))
-	control, _ := variant() // nobody has said what 1045 means
+	control, _ := variant() // without WithRejected
 	t.Logf("secretsql: %v", ours)
 	t.Logf("without WithRejected: %v", control)
 	is.True(rotated)

@@ -29,7 +29,7 @@ import (
 	"github.com/seed-5482dd03/secrets/use/secretsql"
 )
 
-// connectorTo returns a function that makes connectors of pgx to a server.
+// connectorTo returns an open function for pgx and server.
 func connectorTo(t *testing.T, server *postgresserver.Server) func(context.Context, secrets.Secret) (driver.Connector, error) {
 	t.Helper()
 	base := configOf(t, server)
@@ -50,14 +50,14 @@ func configOf(t *testing.T, server *postgresserver.Server) *pgx.ConnConfig {
 	is.New(t).NoErr(err)
 	cfg, err := pgx.ParseConfig("sslmode=disable dbname=postgres host=" + host + " port=" + port)
 	is.New(t).NoErr(err)
-	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec // a query that fails then takes as long as another one
+	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec // a failed query then takes as long as others
 	return cfg
 }
 
-// whole returns the key of a secret with all of its fields.
+// whole returns the key of a secret with all its fields.
 func whole(path string) string { return secrets.Ref{Path: path, Whole: true}.String() }
 
-// document returns a secret of one login.
+// document returns a secret with one login.
 func document(t *testing.T, user, password string) string {
 	t.Helper()
 	text, err := json.Marshal(map[string]string{"username": user, "password": password})
@@ -73,7 +73,7 @@ func newClient(t *testing.T, b secrets.Backend) *secrets.Client {
 	return c
 }
 
-// Every interface of pgx is reached, and pgx answers as without secretsql. pgx has no Validator.
+// secretsql reaches every interface of pgx, with the same results as without it. pgx has no Validator.
 func TestPgxInterfaces(t *testing.T) {
 	t.Parallel()
 	server := postgresserver.Start(t)
@@ -83,7 +83,7 @@ func TestPgxInterfaces(t *testing.T) {
 	}, connectorTo(t, server))
 }
 
-// naive is the recipe without this package: it logs in with Get, and with Refresh after a refused login. Its connections do not retire.
+// naive is the usual approach without this package: it logs in with Get, and with Refresh after a refusal. Its connections do not retire.
 type naive struct {
 	client *secrets.Client
 	key    string
@@ -110,7 +110,7 @@ func (n *naive) Connect(ctx context.Context) (driver.Conn, error) {
 	return conn, err
 }
 
-// Vault changes the credentials under the load of a pool.
+// Vault changes the credentials while a pool is under load.
 func TestRotation(t *testing.T) {
 	d := databaseserver.Start(t)
 	t.Run("dynamic, drops the role", func(t *testing.T) { testDynamic(t, d, databaseserver.DropsRole) })
@@ -128,10 +128,10 @@ func vaultClient(t *testing.T, d *databaseserver.Server) (*secrets.Client, *vaul
 	return newClient(t, b), recorder
 }
 
-// query reads what a user may read as a member of a group role.
+// query reads what members of a group role may read.
 const query = "SELECT n FROM app_table"
 
-// dynamicRole makes a role as programs have them: a group owns the objects, and each user of Vault is a member of it.
+// dynamicRole creates a role as programs should: a group owns the objects, and each Vault user is a member of it.
 func dynamicRole(t *testing.T, d *databaseserver.Server, revocation string) string {
 	t.Helper()
 	d.SQL.Must(t, `DO $$ BEGIN
@@ -182,11 +182,11 @@ func testDynamic(t *testing.T, d *databaseserver.Server, revocation string) {
 	if revocation == databaseserver.DropsRole {
 		is.True(control.failures() > control.ok)
 	} else {
-		is.True(control.failures() > 0) // it logs in again after each end
+		is.True(control.failures() > 0) // each ended connection fails one query
 	}
 }
 
-// Vault changes the password of a user. Each query has a connection of its own, as after an idle time.
+// Vault changes the password of a user. Each query opens a connection, as after an idle time.
 func testStatic(t *testing.T, d *databaseserver.Server) {
 	t.Helper()
 	is := is.New(t)

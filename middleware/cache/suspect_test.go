@@ -10,14 +10,14 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware/cache"
 )
 
-// TestRefutedValues has an outage after an answer that the old value may be wrong. It is not served then, by whatever way.
-func TestRefutedValues(t *testing.T) {
+// After ErrMalformed or ErrUnknown, the old value is not served in an outage, on any path.
+func TestSuspectValuesAreNotServedStale(t *testing.T) {
 	const ttl = 100 * time.Second
 	opts := []cache.Option{cache.WithTTL(ttl), cache.WithRefreshAhead(0.8)}
-	for class, refuted := range map[error]bool{
+	for class, suspect := range map[error]bool{
 		secrets.ErrMalformed:  true,
 		secrets.ErrUnknown:    true,
-		secrets.ErrInvalidKey: false, // the controls
+		secrets.ErrInvalidKey: false, // controls
 		nil:                   false,
 	} {
 		name := "nothing"
@@ -27,13 +27,13 @@ func TestRefutedValues(t *testing.T) {
 		outage := func(f *fixture, calls int) {
 			f.Helper()
 			f.answers(secrets.ErrUnavailable)
-			if refuted {
+			if suspect {
 				f.fails(secrets.ErrUnavailable, calls)
 			} else {
 				f.staleAnswer(1, calls)
 			}
 		}
-		// refresh has the answer of a Refresh.
+		// refresh makes a Refresh that fails with class.
 		refresh := func(f *fixture) {
 			f.Helper()
 			f.answers(class)
@@ -46,7 +46,7 @@ func TestRefutedValues(t *testing.T) {
 			f.at(ttl - 50*time.Millisecond)
 			f.fresh(1, 2) // the answer comes after this
 			f.at(ttl - 1)
-			f.fresh(1, 2) // as long as it is fresh, it is served
+			f.fresh(1, 2) // a fresh value is still served
 			f.at(2 * ttl)
 			outage(f, 3)
 		})
@@ -79,9 +79,9 @@ func TestRefutedValues(t *testing.T) {
 			outage(f, 8)
 			r, known := f.layer.Peek(db)
 			f.True(known)
-			f.Equal(r.Err != nil, refuted)
+			f.Equal(r.Err != nil, suspect)
 		})
-		run(t, name+": by a reader without patience", opts, func(f *fixture) {
+		run(t, name+": by a reader that does not wait", opts, func(f *fixture) {
 			f.fresh(1, 1)
 			refresh(f)
 			f.at(2 * ttl)
@@ -89,7 +89,7 @@ func TestRefutedValues(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			defer cancel()
 			_, err := f.layer.Fetch(ctx, db)
-			f.Equal(err != nil, refuted)
+			f.Equal(err != nil, suspect)
 		})
 	}
 	run(t, "a new value helps again", opts, func(f *fixture) {
@@ -104,7 +104,7 @@ func TestRefutedValues(t *testing.T) {
 		f.answers(secrets.ErrUnavailable)
 		f.staleAnswer(2, 4)
 	})
-	run(t, "the document of a refuted value is not a good one", opts, func(f *fixture) {
+	run(t, "a failure of a document with a suspect value does not count", opts, func(f *fixture) {
 		f.fresh(1, 1)
 		f.warm("other")
 		f.answers(secrets.ErrMalformed)
@@ -118,7 +118,7 @@ func TestRefutedValues(t *testing.T) {
 		f.answers(nil)
 		time.Sleep(time.Minute)
 		f.warm("db", "other")
-		f.breakDown("db", "other", "db") // the control
+		f.breakDown("db", "other", "db") // control
 		f.True(f.open())
 	})
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/seed-5482dd03/secrets/middleware/cache"
 )
 
-// hasty gets key with a deadline of 300 ms, and says how long that took.
+// hasty gets key with a deadline of 300 ms, and returns how long that took.
 func (r *remote) hasty(key string) (s secrets.Secret, took time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 	defer cancel()
@@ -24,8 +24,8 @@ func (r *remote) hasty(key string) (s secrets.Secret, took time.Duration, err er
 	return s, time.Since(began), err
 }
 
-// TestHangingRenewal has callers with deadlines come one at a time while the backend hangs: the first waits for half of its time, and
-// nobody else waits. The fetches go on, fail at the timeout of the Client, and count.
+// Callers with deadlines read one after another while the backend hangs. The first waits for half of its time, the others do not wait. The
+// fetches go on, fail at the timeout of the Client, and count.
 func TestHangingRenewal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const every = 300 * time.Millisecond
@@ -42,7 +42,7 @@ func TestHangingRenewal(t *testing.T) {
 			r.True(s.Meta().Stale)
 			r.Equal(took, want)
 		}
-		// goOn lets callers come until then.
+		// goOn lets callers read until then.
 		goOn := func(then time.Duration, calls int) {
 			r.Helper()
 			for time.Since(began) < then {
@@ -58,7 +58,7 @@ func TestHangingRenewal(t *testing.T) {
 		goOn(10_350*time.Millisecond, 2)
 		goOn(10_650*time.Millisecond, 3)
 		goOn(15_450*time.Millisecond, 3)
-		_, took, err := r.hasty(numbered(1)) // the control: until then, a cold key is asked for
+		_, took, err := r.hasty(numbered(1)) // control: until then, a cold key is fetched
 		r.True(errors.Is(err, context.DeadlineExceeded))
 		r.Equal(took, every)
 		r.Equal(r.backend.Calls(), 4)
@@ -69,7 +69,7 @@ func TestHangingRenewal(t *testing.T) {
 		r.True(strings.Contains(err.Error(), "the backend was unavailable 3 times in a row"))
 		r.Equal(took, time.Duration(0))
 		time.Sleep(past(firstStep))
-		stale(0) // it is a probe, which nobody waits for either
+		stale(0) // a probe, in the background too
 		synctest.Wait()
 		r.Equal(r.backend.Calls(), 5)
 
@@ -83,7 +83,7 @@ func TestHangingRenewal(t *testing.T) {
 	})
 }
 
-func TestPatience(t *testing.T) {
+func TestWaitLimit(t *testing.T) {
 	const ttl = time.Minute
 	opts := []cache.Option{cache.WithTTL(ttl), cache.WithRefreshAhead(0)}
 	hang := func(s *source) { s.delay = 10 * time.Second; s.version = 2 }
@@ -115,16 +115,16 @@ func TestPatience(t *testing.T) {
 	}
 	run(t, "an answer in time is not stale", opts, func(f *fixture) {
 		f.fresh(1, 1)
-		f.set(func(s *source) { s.delay = patience - 1; s.version = 2 })
+		f.set(func(s *source) { s.delay = maxWait - 1; s.version = 2 })
 		f.at(ttl)
-		within(f.I, patience-1, func() { f.fresh(2, 2) })
+		within(f.I, maxWait-1, func() { f.fresh(2, 2) })
 	})
-	run(t, "nor one that is later by a nanosecond", opts, func(f *fixture) {
+	run(t, "an answer that is later by a nanosecond is stored", opts, func(f *fixture) {
 		f.fresh(1, 1)
-		f.set(func(s *source) { s.delay = patience + 1; s.version = 2 })
+		f.set(func(s *source) { s.delay = maxWait + 1; s.version = 2 })
 		f.at(ttl)
-		within(f.I, patience, func() { f.staleAnswer(1, 2) })
-		f.at(ttl + patience + 1)
+		within(f.I, maxWait, func() { f.staleAnswer(1, 2) })
+		f.at(ttl + maxWait + 1)
 		f.fresh(2, 2)
 	})
 	run(t, "half of the stale time that is left", append(opts, cache.WithMaxStale(time.Second)), func(f *fixture) {
@@ -137,7 +137,7 @@ func TestPatience(t *testing.T) {
 		f.at(ttl + time.Second)
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		within(f.I, time.Second, func() { // as a cold key: it waits for an answer
+		within(f.I, time.Second, func() { // as for a cold key: it waits for an answer
 			_, err := f.layer.Fetch(ctx, db)
 			f.Equal(err, context.DeadlineExceeded)
 		})
@@ -158,7 +158,7 @@ func TestPatience(t *testing.T) {
 			f.Equal(err, context.DeadlineExceeded)
 		})
 	})
-	run(t, "a caller who is cancelled gets that, and takes nobody's patience", opts, func(f *fixture) {
+	run(t, "a cancelled caller gets its error, and others still wait", opts, func(f *fixture) {
 		f.fresh(1, 1)
 		f.set(hang)
 		f.at(ttl)
@@ -169,13 +169,13 @@ func TestPatience(t *testing.T) {
 			f.Equal(err, context.Canceled)
 			f.True(got.IsZero())
 		})
-		within(f.I, patience, func() { f.staleAnswer(1, 3) })
+		within(f.I, maxWait, func() { f.staleAnswer(1, 3) })
 	})
-	run(t, "many who come together wait as long, and for one fetch", opts, func(f *fixture) {
+	run(t, "concurrent callers wait as long, for one shared fetch", opts, func(f *fixture) {
 		f.fresh(1, 1)
 		f.set(hang)
 		f.at(ttl)
-		within(f.I, patience, func() {
+		within(f.I, maxWait, func() {
 			var wg sync.WaitGroup
 			for range 100 {
 				wg.Go(func() {
@@ -188,7 +188,7 @@ func TestPatience(t *testing.T) {
 		})
 		f.Equal(f.count(), 2)
 	})
-	run(t, "no reader is held up by a sick neighbour", opts, func(f *fixture) {
+	run(t, "a failing document holds up no readers of another", opts, func(f *fixture) {
 		f.fresh(1, 1)
 		f.warm("other")
 		f.set(hang)
@@ -200,8 +200,8 @@ func TestPatience(t *testing.T) {
 	})
 }
 
-// TestPatienceInAGetMany has the probe of one document take most of the patience of another, whose own fetch has the rest.
-func TestPatienceInAGetMany(t *testing.T) {
+// Another document of the GetMany waits for the probe for most of its wait limit. Its own fetch has the rest.
+func TestWaitLimitInAGetMany(t *testing.T) {
 	for own, stale := range map[time.Duration]bool{50 * time.Millisecond: false, 900 * time.Millisecond: true} {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRemote(t, 4, cache.WithTTL(time.Minute), cache.WithRefreshAhead(0))
@@ -212,17 +212,17 @@ func TestPatienceInAGetMany(t *testing.T) {
 			time.Sleep(past(firstStep))
 			r.backend.SetLatency(900 * time.Millisecond)
 			time.AfterFunc(time.Millisecond, func() { r.backend.SetLatency(own) })
-			within(r.I, min(patience, 900*time.Millisecond+own), func() {
+			within(r.I, min(maxWait, 900*time.Millisecond+own), func() {
 				found, err := r.GetMany(t.Context(), "key-0", "key-1")
 				r.NoErr(err)
 				r.Equal(found["key-0"].Meta().Stale || found["key-1"].Meta().Stale, stale)
-				r.True(!found["key-0"].Meta().Stale || !found["key-1"].Meta().Stale) // the probe has brought one of them
+				r.True(!found["key-0"].Meta().Stale || !found["key-1"].Meta().Stale) // the probe has fetched one of them
 			})
 		})
 	}
 }
 
-// TestAnswerWhenTheTimerFires has what is below return after the reader's patience has run out, with something that is there.
+// The fetch goes on until there is an answer, though the reader's wait has timed out before.
 func TestAnswerWhenTheTimerFires(t *testing.T) {
 	const ttl = time.Minute
 	for name, c := range map[string]struct {
@@ -230,21 +230,21 @@ func TestAnswerWhenTheTimerFires(t *testing.T) {
 		lease time.Duration // of the old value
 		check func(is *is.I, s secrets.Secret, err error)
 	}{
-		"an answer counts": {check: func(is *is.I, s secrets.Secret, err error) {
+		"a value is returned": {check: func(is *is.I, s secrets.Secret, err error) {
 			is.NoErr(err)
 			is.Equal(s.Reveal(), "db v2")
 			is.True(!s.Meta().Stale)
 		}},
-		"a denial counts": {err: secrets.ErrPermissionDenied, check: func(is *is.I, s secrets.Secret, err error) {
+		"a denial is returned": {err: secrets.ErrPermissionDenied, check: func(is *is.I, s secrets.Secret, err error) {
 			is.True(errors.Is(err, secrets.ErrPermissionDenied))
 			is.True(s.IsZero())
 		}},
-		"an outage gives the old value": {err: secrets.ErrUnavailable, check: func(is *is.I, s secrets.Secret, err error) {
+		"after an outage, the old value is returned": {err: secrets.ErrUnavailable, check: func(is *is.I, s secrets.Secret, err error) {
 			is.NoErr(err)
 			is.Equal(s.Reveal(), "db v1")
 			is.True(s.Meta().Stale)
 		}},
-		"but not after the end of its lease": {
+		"after an outage and the end of the lease, the error is returned": {
 			err: secrets.ErrUnavailable, lease: ttl + 200*time.Millisecond,
 			check: func(is *is.I, s secrets.Secret, err error) { is.True(isUnavailable(s, err)) },
 		},
@@ -253,13 +253,13 @@ func TestAnswerWhenTheTimerFires(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				is := is.New(t)
 				below := &source{version: 1, lease: c.lease}
-				patientShare := func(fill secrets.Fetcher) secrets.Fetcher {
+				slowShare := func(fill secrets.Fetcher) secrets.Fetcher {
 					return fetchFunc(func(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 						return fill.Fetch(context.WithoutCancel(ctx), ref)
 					})
 				}
 				layer := cache.New(exact, cache.WithTTL(ttl), cache.WithRefreshAhead(0)).
-					NewCache(secrets.Info{Name: "source"}, below, patientShare)
+					NewCache(secrets.Info{Name: "source"}, below, slowShare)
 				_, err := layer.Fetch(t.Context(), db)
 				is.NoErr(err)
 				time.Sleep(ttl)
@@ -274,17 +274,17 @@ func TestAnswerWhenTheTimerFires(t *testing.T) {
 	}
 }
 
-// TestSlowUntilAnAnswer shows what gives readers their patience back.
-func TestSlowUntilAnAnswer(t *testing.T) {
+// After a reader's wait has timed out, readers do not wait until a fetch has answered.
+func TestReadersWaitAgainAfterAnAnswer(t *testing.T) {
 	const ttl = time.Minute
 	opts := []cache.Option{cache.WithTTL(ttl), cache.WithRefreshAhead(0)}
-	// slow has the patience of a reader run out at TTL + 1 s, and the fetch end at TTL + 2 s with err.
+	// slow lets a reader's wait time out at TTL + 1 s, and the fetch end at TTL + 2 s with err.
 	slow := func(f *fixture, err error) {
 		f.fresh(1, 1)
-		f.warm("other") // one document alone opens no breaker
+		f.warm("other") // otherwise, a single document would open the breaker
 		f.set(func(s *source) { s.delay, s.version, s.err = 2*time.Second, 2, err })
 		f.at(ttl)
-		within(f.I, patience, func() { f.staleAnswer(1, 3) })
+		within(f.I, maxWait, func() { f.staleAnswer(1, 3) })
 		f.set(func(s *source) { s.err = nil })
 		f.at(ttl + 2*time.Second - 1)
 		within(f.I, 0, func() { f.staleAnswer(1, 3) })
@@ -294,7 +294,7 @@ func TestSlowUntilAnAnswer(t *testing.T) {
 		slow(f, nil)
 		f.fresh(2, 3)
 		f.at(2*ttl + 2*time.Second)
-		within(f.I, patience, func() { f.staleAnswer(2, 4) })
+		within(f.I, maxWait, func() { f.staleAnswer(2, 4) })
 	})
 	run(t, "not an outage", opts, func(f *fixture) {
 		slow(f, secrets.ErrUnavailable)
@@ -323,15 +323,15 @@ func TestSlowUntilAnAnswer(t *testing.T) {
 		f.staleAnswer(1, 2)
 		f.set(func(s *source) { s.delay, s.version = 0, 2 })
 		within(f.I, 0, func() { f.staleAnswer(1, 2) })
-		_, err := f.layer.Fetch(withFresh(context.Background()), db) // a second after it came, beside the one that hangs
+		_, err := f.layer.Fetch(withFresh(context.Background()), db) // a second later, next to the one that hangs
 		f.NoErr(err)
-		f.Equal(time.Since(f.began), ttl+2*patience)
+		f.Equal(time.Since(f.began), ttl+2*maxWait)
 		f.fresh(2, 3)
 	})
 }
 
-// TestNoRenewalBesideAnother counts the fetches at a time of a document whose readers do not wait.
-func TestNoRenewalBesideAnother(t *testing.T) {
+// A document whose readers do not wait has one renewal at a time.
+func TestOneRenewalOfADocumentAtATime(t *testing.T) {
 	for name, run := range map[string]func(*testing.T, string, []cache.Option, func(*fixture)){"with dedup": run, "alone": runAlone} {
 		run(t, name, []cache.Option{cache.WithTTL(time.Minute), cache.WithRefreshAhead(0)}, func(f *fixture) {
 			f.fresh(1, 1)
@@ -351,7 +351,7 @@ func TestNoRenewalBesideAnother(t *testing.T) {
 				}
 				within(f.I, 0, wg.Wait)
 			}
-			f.Equal(f.count(), 2+5) // one each 6 s: the steps of the back-off are less than a second until then
+			f.Equal(f.count(), 2+5) // one every 6 s: until then, the back-off is less than a second
 		})
 	}
 }
