@@ -49,6 +49,10 @@ type Info struct {
 	// Hint says where the field of ref could also have been, for a person who gets a not-found or ErrMalformed for it. It holds
 	// no value. Default: no hint.
 	Hint func(ref Ref) string
+	// Locate says where the document is that ref means, which is as Resolve gets it: for a person, and for policies. These are names of
+	// variables, files, paths of an API, names or ARNs, in the order in which they are looked at; none, if the backend can have no such
+	// document. It reads nothing and makes no calls. Default: not known.
+	Locate func(ref Ref) []string
 	// Endpoint groups documents that fail together, such as those of one region: they have the same answer. Default: one
 	// endpoint for the backend.
 	Endpoint func(ref Ref) string

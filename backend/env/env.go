@@ -84,7 +84,7 @@ func New(opts ...Option) *Backend {
 // variables with [os.LookupEnv], and not in files or with a function of the program's own.
 func (b *Backend) Info() secrets.Info {
 	return secrets.Info{
-		Name: b.name, Local: true, Nonblocking: b.nonblocking, Resolve: b.resolve, Hint: b.hint, Fault: b.fault,
+		Name: b.name, Local: true, Nonblocking: b.nonblocking, Resolve: b.resolve, Hint: b.hint, Locate: b.locate, Fault: b.fault,
 	}
 }
 

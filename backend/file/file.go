@@ -185,7 +185,7 @@ func (c *config) directory(dir string) string {
 // Info describes the backend: a Local one, unless [WithCaching] is given. Every call reads the files, so that its answer is
 // current, and a cache could only hold one half of an update. A Local one tells handles of changes.
 func (b *Backend) Info() secrets.Info {
-	info := secrets.Info{Name: b.name, Local: !b.caching, Batch: maxTogether, Resolve: b.resolve, Hint: hint}
+	info := secrets.Info{Name: b.name, Local: !b.caching, Batch: maxTogether, Resolve: b.resolve, Hint: hint, Locate: b.locate}
 	if !b.caching {
 		info.OnChange = b.onChange
 	}
