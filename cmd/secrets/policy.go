@@ -37,14 +37,14 @@ func newPolicy(s *source) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "policy KEY... | -f FILE",
 		Short: "Print the least policy that lets keys be read",
-		Long: `Policy prints the least policy that lets these keys be read, and nothing else: HCL for Vault, JSON for IAM of AWS. It is for the first
+		Long: `Policy prints the least policy that lets these keys be read: HCL for Vault, JSON for IAM of AWS. It is for the first
 backend of the chain that has policies. It reads no secret, makes no network calls, and needs no token of Vault.
 
-Vault: write the policy in the namespace of the mount. A policy has no escape for what it takes as a pattern, so that such a key is refused:
-a segment +, a * at the end, and {{ }}.
+Vault: write the policy in the namespace of the mount. A policy takes a segment +, a * at the end and {{ }} for patterns,
+and has no escape for them: such keys are refused.
 
-AWS: a program that asks for three secrets or more at once reads them with BatchGetSecretValue, which IAM allows for all secrets or none; the
-values still need GetSecretValue. Without it, the library reads one secret after the other: --batch=false leaves it out. A secret that is
+AWS: the library reads three secrets or more with one BatchGetSecretValue, and each still needs GetSecretValue. IAM allows
+batches for all secrets or none. Without them, the library reads one by one: --batch=false leaves them out. A secret that is
 encrypted with a key of your own also needs kms:Decrypt on that key.`,
 		Example: `  secrets policy --backend vault database#password api#token
   secrets policy --backend aws -f keys.txt
@@ -189,14 +189,14 @@ func pattern(path string) string {
 
 // iamPolicy is https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements.html.
 type iamPolicy struct {
-	Version   string
-	Statement []iamStatement
+	Version   string         `json:"Version"`   //nolint:tagliatelle // IAM names it so
+	Statement []iamStatement `json:"Statement"` //nolint:tagliatelle // IAM names it so
 }
 
 type iamStatement struct {
-	Effect   string
-	Action   string
-	Resource []string
+	Effect   string   `json:"Effect"`   //nolint:tagliatelle // IAM names it so
+	Action   string   `json:"Action"`   //nolint:tagliatelle // IAM names it so
+	Resource []string `json:"Resource"` //nolint:tagliatelle // IAM names it so
 }
 
 const (
@@ -244,7 +244,8 @@ func resource(place, region string) string {
 	}
 }
 
-// partition returns the partition of a region: https://docs.aws.amazon.com/whitepapers/latest/aws-fault-isolation-boundaries/partitions.html.
+// partition returns the partition of a region. See
+// https://docs.aws.amazon.com/whitepapers/latest/aws-fault-isolation-boundaries/partitions.html.
 func partition(region string) string {
 	for _, p := range [][2]string{
 		{"cn-", "aws-cn"}, {"us-gov-", "aws-us-gov"}, {"us-iso-", "aws-iso"}, {"us-isob-", "aws-iso-b"}, {"us-isof-", "aws-iso-f"},

@@ -56,13 +56,13 @@ func TestPolicyOfVault(t *testing.T) {
 // A policy is printed for the first backend that has one, whatever the environment has to reach it.
 func TestPolicyIsForTheFirstBackendThatHasOne(t *testing.T) {
 	is := is.New(t)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	is.NoErr(err)
 	defer listener.Close()
 	connected := make(chan struct{}, 1)
 	go func() {
 		if c, err := listener.Accept(); err == nil {
-			c.Close()
+			_ = c.Close()
 			connected <- struct{}{}
 		}
 	}()
@@ -208,10 +208,12 @@ func allowed(t testing.TB, policy iamPolicy, action, arn string) bool {
 // of that are denied.
 func TestPolicyOfAWSIsTheLeast(t *testing.T) {
 	names := []string{
-		"prod/database", "prod/database-2", "prod/databas", "prod/database/x", "prod/api", "prod/api-abcdef", "prod/a.b+c=d@e!_-", "prod/my-secret", "database",
+		"prod/database", "prod/database-2", "prod/databas", "prod/database/x", "prod/api", "prod/api-abcdef", "prod/a.b+c=d@e!_-",
+		"prod/my-secret", "database",
 	}
 	keys := map[string]string{ // their documents
-		"database#password": "prod/database", "api#password": "prod/api", "a.b+c=d@e!_-#password": "prod/a.b+c=d@e!_-", "my-secret": "prod/my-secret",
+		"database#password": "prod/database", "api#password": "prod/api", "a.b+c=d@e!_-#password": "prod/a.b+c=d@e!_-",
+		"my-secret": "prod/my-secret",
 	}
 	server := awstest.NewServer(t)
 	for _, name := range names {

@@ -93,8 +93,7 @@ func (s store) policy(t *testing.T, keys ...string) string {
 // denied returns the keys that run may not read. All others must be there.
 func denied(t *testing.T, run command, keys []string) (all []string) {
 	t.Helper()
-	run.stdin = strings.Join(keys, "\n")
-	got := run.run(t, "check", "-f", "-")
+	got := run.run(t, append([]string{"check", "--"}, keys...)...)
 	secretstest.AssertNoLeak(t, canary, got.stdout, got.stderr)
 	rows := strings.Split(strings.TrimSpace(got.stdout), "\n")[1:]
 	if len(rows) != len(keys) {
@@ -166,9 +165,11 @@ func TestRealPolicyOfOddNames(t *testing.T) {
 		is := is.New(t)
 		var names, keys []string
 		for _, name := range []string{
-			"plain", `a"b`, `a\b`, `a\\b`, `a\"b`, `a\" { capabilities = ["sudo"] } path \"b`, `a" { capabilities = ["sudo"] } path "b`, "a'b", "a`b",
+			"plain", `a"b`, `a\b`, `a\\b`, `a\"b`,
+			`a\" { capabilities = ["sudo"] } path \"b`, `a" { capabilities = ["sudo"] } path "b`, "a'b", "a`b",
 			"${x}", "$${x}", "x${", `x${"`, `\${x}`, `$\{x}`, "${${x} }", `\u0024{x}`, "{x}", "}", "{", "$",
-			"a*b", "a*/b", "+a", "a+", "a/+b", "a/b+/c", "a b", "a#b", "#", "a?b", "?", "a%b", "%2F", "a,b", "a;b", "a=b", "a&b", "~", ".a", "a.", "a:b",
+			"a*b", "a*/b", "+a", "a+", "a/+b", "a/b+/c", "a b", "a#b", "#", "a?b", "?", "a%b", "%2F", "a,b", "a;b", "a=b", "a&b",
+			"~", ".a", "a.", "a:b", " a", "a ", "a/ b",
 			"비밀/번호", "ß", "SS", "😀", "\ufffd", "\ue123", "\u00a0", "e\u0301", "\u00e9", "[a]", "(a)", "<a>", "a|b",
 		} {
 			ref := secrets.Ref{Path: name, Field: "password"}

@@ -21,12 +21,12 @@ func newWhy(s *source) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "why KEY",
 		Short: "Explain which backend answers a key, and why",
-		Long: `Why explains a key: what it means on each backend of the chain and where it is there, with the line of a policy that it takes; what each
-backend answers, without the value; where the chain stops; and why the environment has chosen its backend.
+		Long: `Why explains a key: what it means on each backend of the chain, where it is there, and which line of a policy it takes; what
+each backend answers, without the value; where the chain stops; and why the environment has chosen its backend.
 
-Each backend is asked once, those behind the stop too, which the library does not ask. With --no-network, nothing is asked and nothing is
-read: no variable and no file of a secret either. The exit code is that of the answer of the library; with --no-network, it is 0 if all backends
-can be made.`,
+Each backend is asked once, also those behind the stop, which the library does not ask. The exit code is that of the answer
+of the library. With --no-network, no backend is asked, and no variable and no file of a secret is read. The exit code is then 0
+if all backends can be made.`,
 		Example: `  secrets why database#password
   secrets why --backend vault --fallback env database#password
   secrets why --no-network database#password`,
@@ -80,7 +80,7 @@ type links []*link
 
 // link is a backend, with a client of its own.
 type link struct {
-	name      string // the provider
+	name      string            // the provider
 	detection *detect.Detection // if the environment has chosen it
 	info      secrets.Info
 	client    *secrets.Client

@@ -284,5 +284,6 @@ func TestLocated(t *testing.T) {
 	is := is.New(t)
 	is.Equal(len(located(secrets.Info{}, secrets.Ref{Path: "a"})), 0)
 	is.Equal(len(located(secrets.Info{Locate: func(secrets.Ref) []string { panic(canary) }}, secrets.Ref{Path: "a"})), 0)
-	is.Equal(located(secrets.Info{Locate: func(ref secrets.Ref) []string { return []string{ref.Path} }}, secrets.Ref{Path: "a"}), []string{"a"})
+	says := secrets.Info{Locate: func(ref secrets.Ref) []string { return []string{ref.Path} }}
+	is.Equal(located(says, secrets.Ref{Path: "a"}), []string{"a"})
 }
