@@ -48,6 +48,10 @@ type Info struct {
 	// Hint returns another place where the field of ref could be, for a person who gets ErrNotFound, ErrFieldNotFound or ErrMalformed.
 	// It holds no value. Default: no hint.
 	Hint func(ref Ref) string
+	// Locate returns where the document ref is, for a person and for policies: names of variables, files, paths of the API, or names and
+	// ARNs, in the order in which Fetch looks. The result is empty if the backend cannot have such a document. It reads nothing and makes
+	// no calls. Default: not known.
+	Locate func(ref Ref) []string
 	// Endpoint returns the same text for documents that fail together, such as those of one region. Default: the backend is one
 	// endpoint.
 	Endpoint func(ref Ref) string

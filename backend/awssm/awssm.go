@@ -40,7 +40,7 @@ func New(ctx context.Context, opts ...Option) (*Backend, error) {
 
 // Info describes the backend.
 func (b *Backend) Info() secrets.Info {
-	info := secrets.Info{Name: b.name, Batch: maxIDs, Endpoint: b.endpoint, Alternates: alternates}
+	info := secrets.Info{Name: b.name, Batch: maxIDs, Locate: b.locate, Endpoint: b.endpoint, Alternates: alternates}
 	if b.noBatch {
 		info.Batch = 1
 	}

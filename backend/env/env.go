@@ -102,7 +102,7 @@ func New(opts ...Option) *Backend {
 // Info describes the backend. It is Local: every read is cheap and current. It is Nonblocking without [WithFiles] and [WithLookup].
 func (b *Backend) Info() secrets.Info {
 	return secrets.Info{
-		Name: b.name, Local: true, Nonblocking: b.nonblocking, Resolve: b.resolve, Hint: b.hint, Fault: b.fault,
+		Name: b.name, Local: true, Nonblocking: b.nonblocking, Resolve: b.resolve, Hint: b.hint, Locate: b.locate, Fault: b.fault,
 	}
 }
 

@@ -185,7 +185,7 @@ func (c *config) directory(dir string) string {
 // Info describes the backend. Without [WithCaching] it is Local and reports changes to handles: every call reads the files and is current,
 // while a cache could hold half of an update.
 func (b *Backend) Info() secrets.Info {
-	info := secrets.Info{Name: b.name, Local: !b.caching, Batch: maxTogether, Resolve: b.resolve, Hint: hint}
+	info := secrets.Info{Name: b.name, Local: !b.caching, Batch: maxTogether, Resolve: b.resolve, Hint: hint, Locate: b.locate}
 	if !b.caching {
 		info.OnChange = b.onChange
 	}

@@ -43,7 +43,7 @@ func New(opts ...Option) (*Backend, error) {
 
 // Info describes the backend.
 func (b *Backend) Info() secrets.Info {
-	info := secrets.Info{Name: b.name, Leases: b.isDynamic, Resolve: resolve, OnChange: b.leases.onEnd}
+	info := secrets.Info{Name: b.name, Leases: b.isDynamic, Resolve: resolve, Locate: b.locate, OnChange: b.leases.onEnd}
 	if !b.isDynamic {
 		info.Alternates = b.alternates
 	}

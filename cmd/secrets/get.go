@@ -21,7 +21,7 @@ func newGet(s *source) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "get KEY",
 		Short: "Print a secret to a pipe or a file",
-		Long: `Get prints the value of a secret, byte for byte, to a pipe or to a file. To a terminal it prints the value only with --reveal.`,
+		Long:  `Get prints the value of a secret, byte for byte, to a pipe or to a file. To a terminal it prints the value only with --reveal.`,
 		Example: `  secrets get database#password | psql-with-password
   secrets get tls#tls.key -o /run/app/tls.key
   secrets get database --json --reveal`,
@@ -103,4 +103,3 @@ func replaceFile(path string, content []byte) (err error) {
 	}
 	return os.Rename(f.Name(), path)
 }
-

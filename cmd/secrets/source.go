@@ -48,13 +48,13 @@ func (s *source) names() ([]string, error) {
 }
 
 // backend makes the backend of that name, or the one that the environment says. It makes no network calls.
-func backend(ctx context.Context, name string) (secrets.Backend, detect.Detection, error) {
-	return detect.Backend(ctx, detect.WithLookup(func(variable string) (string, bool) {
+func backend(ctx context.Context, name string, opts ...detect.Option) (secrets.Backend, detect.Detection, error) {
+	return detect.Backend(ctx, append(opts, detect.WithLookup(func(variable string) (string, bool) {
 		if variable == "SECRET_MANAGER_TYPE" && name != "" {
 			return name, true
 		}
 		return os.LookupEnv(variable)
-	}))
+	}))...)
 }
 
 // open returns a client for the whole chain, with the standard layers and opts.

@@ -12,7 +12,9 @@ import (
 func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 
 // coloured reports whether what is written to f may have colours: https://no-color.org.
-func coloured(f *os.File) bool { return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && isTerminal(f) }
+func coloured(f *os.File) bool {
+	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && isTerminal(f)
+}
 
 // patience is how long a command waits before it says that it does.
 const patience = time.Second
