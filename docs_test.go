@@ -217,7 +217,8 @@ func flat(text string) string {
 	return b.String()
 }
 
-// TestTestPatterns holds each -run, -bench and -fuzz in the pages to a test that exists: a command without a test passes, and shows nothing.
+// TestTestPatterns holds each -run, -bench and -fuzz in the pages to a test that exists. A command that runs no test passes, and shows
+// nothing.
 func TestTestPatterns(t *testing.T) {
 	is := is.New(t)
 	names, n := testNames(t), 0

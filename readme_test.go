@@ -81,7 +81,7 @@ func TestStore(t *testing.T) {
 			return serve(t, func(w http.ResponseWriter, r *http.Request) {
 				conn, _, err := http.NewResponseController(w).Hijack()
 				if err == nil {
-					fmt.Fprintf(conn, "HTTP/1.1 %d %s\r\nConnection: close\r\n\r\n%s %s", code, secret, secret, r.Header.Get("Authorization"))
+					_, _ = fmt.Fprintf(conn, "HTTP/1.1 %d %s\r\nConnection: close\r\n\r\n%s %s", code, secret, secret, r.Header.Get("Authorization"))
 					_ = conn.Close()
 				}
 			}), "database"
