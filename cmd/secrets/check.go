@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -21,9 +20,9 @@ func newCheck(s *source) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check KEY... | -f FILE",
 		Short: "Check that keys can be read, without printing a value",
-		Long: `Check reads keys in one batch and prints a table of them, without a value. The exit code is that of the worst key. It is fit for an init
-container and for CI. A file of keys has one a line; empty lines and lines that begin with "# " are left out. A program prints its own keys
-with bind.Keys.`,
+		Long: `Check reads keys in one batch and prints a table of them, without a value. The exit code is that of the worst key. Use it in an
+init container and in CI. A file has one key per line. Empty lines and lines that begin with "# " do not count. A program can print its own
+keys with bind.Keys.`,
 		Example: `  secrets check database#password api#token
   secrets check -f keys.txt
   ./server -keys | secrets check -f -`,
@@ -38,16 +37,12 @@ with bind.Keys.`,
 			}
 			defer func() { err = errors.Join(err, client.Close()) }()
 			var found map[string]secrets.Secret
-			var failures secrets.Errors
-			err = waiting(func() error {
-				var err error
+			err = waiting(func() (err error) {
 				found, err = client.GetMany(cmd.Context(), keys...)
-				if failures, _ = errors.AsType[secrets.Errors](err); failures != nil {
-					return nil
-				}
 				return err
 			})
-			if err != nil {
+			failures, ok := errors.AsType[secrets.Errors](err)
+			if err != nil && !ok {
 				return err
 			}
 			return report(os.Stdout, keys, found, failures, time.Now(), coloured(os.Stdout))
@@ -59,32 +54,25 @@ with bind.Keys.`,
 
 // keysOf returns the keys of args and of the file, each once, in order.
 func keysOf(args []string, file string, stdin io.Reader) (keys []string, err error) {
-	add := func(key string) {
-		if !slices.Contains(keys, key) {
-			keys = append(keys, key)
+	var text []byte
+	switch file {
+	case "":
+	case "-":
+		text, err = io.ReadAll(stdin)
+	default:
+		text, err = os.ReadFile(file) //nolint:gosec // the user names it
+	}
+	if err != nil {
+		return nil, usage("the keys: %w", err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if line = strings.TrimRight(line, "\r\n"); strings.TrimSpace(line) != "" && line != "#" && !strings.HasPrefix(line, "# ") {
+			args = append(args, line)
 		}
 	}
 	for _, key := range args {
-		add(key)
-	}
-	if file != "" {
-		from := stdin
-		if file != "-" {
-			f, err := os.Open(file)
-			if err != nil {
-				return nil, usage("the keys: %w", err)
-			}
-			defer f.Close()
-			from = f
-		}
-		lines := bufio.NewScanner(from)
-		for lines.Scan() {
-			if line := strings.TrimSpace(lines.Text()); line != "" && line != "#" && !strings.HasPrefix(line, "# ") {
-				add(line)
-			}
-		}
-		if err := lines.Err(); err != nil {
-			return nil, fmt.Errorf("secrets: the keys: %w", err)
+		if !slices.Contains(keys, key) {
+			keys = append(keys, key)
 		}
 	}
 	if len(keys) == 0 {
@@ -99,8 +87,8 @@ func report(
 ) error {
 	code := exitFound
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	row := func(cells ...string) { fmt.Fprintln(table, strings.Join(cells, "\t")) }
-	row("KEY", "BACKEND", "VERSION", "AGE", paint("CLASS", "39", colour), "HINT") // as wide as the coloured cells
+	row := func(cells ...string) { fmt.Fprintln(table, strings.Join(cells, "\t")) } //nolint:errcheck // Flush returns it
+	row("KEY", "BACKEND", "VERSION", "AGE", paint("CLASS", "39", colour), "HINT")   // as wide as the coloured cells
 	for _, key := range keys {
 		if secret, ok := found[key]; ok {
 			meta := secret.Meta()

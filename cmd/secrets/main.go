@@ -46,8 +46,8 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "secrets",
 		Short: "Read secrets from variables, files, Vault and AWS, as services do",
-		Long: `Secrets reads secrets from environment variables, files, HashiCorp Vault and AWS Secrets Manager. It chooses the backend by the same variables
-as package detect, so that what works in a shell works in a service.
+		Long: `Secrets reads secrets from environment variables, files, HashiCorp Vault and AWS Secrets Manager. It chooses the backend by the
+same variables as package detect. So what works in a shell works in a service.
 
 Exit codes: 0 found, 2 not found, 3 denied, 4 unavailable, 5 bad key or usage, 1 anything else.`,
 		Example: `  secrets get database#password | wc -c

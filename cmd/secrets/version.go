@@ -24,16 +24,11 @@ func newVersion() *cobra.Command {
 	}
 }
 
-// versionOf returns the version of the module and of Go, and the commit if the build knows it.
+// versionOf returns the version of the module, which names the commit between releases, and that of Go.
 func versionOf(info *debug.BuildInfo) string {
 	version := info.Main.Version
 	if version == "" {
 		version = "(devel)"
-	}
-	for _, setting := range info.Settings {
-		if setting.Key == "vcs.revision" && len(setting.Value) >= 12 {
-			version += " " + setting.Value[:12]
-		}
 	}
 	return version + " " + info.GoVersion
 }

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/matryer/is"
+
+	"github.com/seed-5482dd03/secrets/secretstest"
+)
+
+// A file that does not fit leaves what was there, and nothing beside it.
+func TestGetToAFullDisk(t *testing.T) {
+	is := is.New(t)
+	value := canary + strings.Repeat("x", 100<<10)
+	s := newStore(t, map[string]string{"a": value, "small": "small"})
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
+		dir = "/dev/full" // without the right to mount: no file can be made beside it
+	} else {
+		defer func() { is.NoErr(syscall.Unmount(dir, syscall.MNT_DETACH)) }()
+		is.Equal(s.command().run(t, "get", "small", "-o", filepath.Join(dir, "value")), result{}) // the control
+	}
+	got := s.command().run(t, "get", "a", "-o", filepath.Join(dir, "value"))
+	is.Equal(got.code, exitOther)
+	is.Equal(got.stdout, "")
+	is.True(strings.HasPrefix(got.stderr, "secrets: "))
+	secretstest.AssertNoLeak(t, canary, got.stderr)
+	if dir == "/dev/full" {
+		return
+	}
+	entries, err := os.ReadDir(dir)
+	is.NoErr(err)
+	is.Equal(len(entries), 1)
+	content, err := os.ReadFile(filepath.Join(dir, "value"))
+	is.NoErr(err)
+	is.Equal(string(content), "small")
+}
