@@ -44,7 +44,7 @@ func hitBars(rows []*hitRow) string {
   </style>
 `, height, goroutines)
 	fmt.Fprintf(&b, `  <rect class="one" x="%d" y="8" width="12" height="12"/><text class="small" x="%d" y="18">1 goroutine, ns</text>
-  <rect class="many" x="%d" y="8" width="12" height="12"/><text class="small" x="%d" y="18">%d goroutines, ns a read in all</text>
+  <rect class="many" x="%d" y="8" width="12" height="12"/><text class="small" x="%d" y="18">%d goroutines, ns per read</text>
 `, labelWidth, labelWidth+18, labelWidth+130, labelWidth+148, goroutines)
 	for i, r := range shown {
 		y := 36 + groupPitch*i

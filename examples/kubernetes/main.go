@@ -81,7 +81,7 @@ func handler(client *secrets.Client, database *secrets.Handle) http.Handler {
 		}
 	})
 	mux.HandleFunc("GET /pay", func(w http.ResponseWriter, r *http.Request) {
-		token, err := client.Get(r.Context(), "shop/api#token") // at each use: a hit costs 20 ns
+		token, err := client.Get(r.Context(), "shop/api#token") // at each use: a hit costs 20 to 50 ns
 		if err != nil {
 			http.Error(w, "try again later", http.StatusServiceUnavailable)
 			return
