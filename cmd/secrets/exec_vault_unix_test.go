@@ -54,8 +54,9 @@ func TestExecLeavesNoTokenOfALogin(t *testing.T) {
 	id, _ := server.Must(t, "GET", "auth/approle/role/app/role-id", nil)["data"].(map[string]any)["role_id"].(string)
 	secret, _ := server.Must(t, "POST", "auth/approle/role/app/secret-id", nil)["data"].(map[string]any)["secret_id"].(string)
 	recorder := server.Record(t)
-	c := command{env: []string{"VAULT_ADDR=" + recorder.Addr, "VAULT_ROLE_ID=" + id, "VAULT_SECRET_ID=" + secret}}
+	c := command{env: []string{"VAULT_ADDR=" + recorder.Addr, "VAULT_ROLE_ID=" + id, "VAULT_SECRET_ID=" + secret, "VAULT_AUTH_METHOD=approle"}}
 	r := c.run(t, execArgs(program("env"), "--env=VALUE=database#password")...)
+	is.Equal(r.stderr, "")
 	is.Equal(r.code, 0)
 	is.Equal(variables(r)["VALUE"], canary)
 	is.Equal(recorder.Count("PUT", "/v1/auth/token/revoke-self")+recorder.Count("POST", "/v1/auth/token/revoke-self"), 1)
