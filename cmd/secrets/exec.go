@@ -51,8 +51,8 @@ func newExec(s *source) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "exec [--env NAME=KEY]... [--file PATH=KEY]... -- PROGRAM [ARG]...",
 		Short: "Run a program with secrets in variables or files",
-		Long: `Exec reads all keys in one batch and then runs the program. If a key cannot be read, nothing is started. Values arrive byte for byte.
-No value is in an argument, and none is on a disk.
+		Long: `Exec reads all keys in one batch and then runs the program. If a key cannot be read, nothing is started.
+Values arrive byte for byte. No value is in an argument, and none is on a disk.
 
 The program inherits the variables of the caller, also those that configure secrets, such as VAULT_TOKEN. With --only it inherits
 just the named ones, and with --pristine none. A variable of --env replaces an inherited one.

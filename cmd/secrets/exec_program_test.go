@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -63,7 +64,7 @@ func asProgram(args []string) (code int, ok bool) {
 			}
 		}
 	case "leave": // leaves a program running that prints a variable later
-		later := exec.Command(os.Args[0], "as-program", "later", args[0])
+		later := exec.CommandContext(context.Background(), os.Args[0], "as-program", "later", args[0])
 		later.Stdout = os.Stdout
 		_ = later.Start()
 		fmt.Println("first")
@@ -89,15 +90,7 @@ func asProgram(args []string) (code int, ok bool) {
 // server runs until SIGTERM, and ends with 42. It prints VALUE and the files, at its start and with each signal that it gets.
 func server(files []string) int {
 	signals := make(chan os.Signal, 64)
-	var all []os.Signal
-	for number := range 65 {
-		switch s := syscall.Signal(number); s {
-		case 0, 9, 11, 13, 17, 18, 19, 20, 21, 22, 23, 27, 32, 33: // Linux: KILL SEGV PIPE CHLD CONT STOP TSTP TTIN TTOU URG PROF, of libc
-		default:
-			all = append(all, s)
-		}
-	}
-	signal.Notify(signals, all...)
+	signal.Notify(signals, caught()...)
 	show := func(why string) {
 		line := why + " " + os.Getenv("VALUE")
 		for _, file := range files {

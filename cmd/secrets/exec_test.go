@@ -62,7 +62,7 @@ func TestExecInherits(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			is := is.New(t)
 			for _, more := range []string{"--watch=false", "--watch"} {
-				flags := append(test.flags, "--env=VALUE=a", more)
+				flags := append([]string{"--env=VALUE=a", more}, test.flags...)
 				r := s.command("ONE=1", "TWO=2", "THREE=3", "VALUE=of the caller").run(t, execArgs(program("env"), flags...)...)
 				is.Equal(r.code, 0)
 				is.Equal(strings.Count(r.stdout, "VALUE="), 1) // not twice: programs take the first or the last

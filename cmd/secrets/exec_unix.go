@@ -5,6 +5,7 @@ package main
 import (
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -22,17 +23,16 @@ func replace(path string, args, env []string) error {
 // program then.
 func caught() (all []os.Signal) {
 	const last = 64
+	never := []syscall.Signal{
+		syscall.SIGKILL, syscall.SIGSTOP, // nobody can
+		syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU, // the command stops with the program
+		syscall.SIGCHLD, syscall.SIGURG, syscall.SIGPROF, // of the runtime
+		syscall.SIGSEGV, syscall.SIGBUS, syscall.SIGFPE, syscall.SIGILL, syscall.SIGTRAP, syscall.SIGSYS, // faults of the command
+		32, 33, // of the C library
+	}
 	for number := syscall.Signal(1); number <= last; number++ {
-		switch number {
-		case syscall.SIGKILL, syscall.SIGSTOP: // nobody can
-		case syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU: // the command stops with the program
-		case syscall.SIGCHLD, syscall.SIGURG, syscall.SIGPROF: // of the runtime
-		case syscall.SIGSEGV, syscall.SIGBUS, syscall.SIGFPE, syscall.SIGILL, syscall.SIGTRAP, syscall.SIGSYS: // faults of the command
-		case 32, 33: // of the C library
-		default:
-			if !signal.Ignored(number) {
-				all = append(all, number)
-			}
+		if !slices.Contains(never, number) && !signal.Ignored(number) {
+			all = append(all, number)
 		}
 	}
 	return all

@@ -23,7 +23,7 @@ const (
 )
 
 // fast makes a watch ask often.
-var fast = []string{"--watch", "--interval=50ms"} //nolint:gochecknoglobals // a constant
+var fast = []string{"--watch", "--interval=50ms"}
 
 // end ends the program by SIGTERM of the command.
 func (r *running) end(t *testing.T) result {

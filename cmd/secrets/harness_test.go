@@ -18,7 +18,7 @@ import (
 )
 
 // built is the path of the command, which TestMain builds.
-var built string //nolint:gochecknoglobals // set once, before the tests
+var built string
 
 func TestMain(m *testing.M) {
 	if code, ok := asProgram(os.Args); ok {
@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 		if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
 			args = append(args, "-race")
 		}
-		build := exec.CommandContext(context.Background(), "go", append(args, ".")...) //nolint:gosec // its own arguments
+		build := exec.CommandContext(context.Background(), "go", append(args, ".")...)
 		build.Stderr = os.Stderr
 		err = build.Run()
 	}
