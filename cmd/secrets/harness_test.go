@@ -21,6 +21,9 @@ import (
 var built string
 
 func TestMain(m *testing.M) {
+	if code, ok := asProgram(os.Args); ok {
+		os.Exit(code)
+	}
 	dir, err := os.MkdirTemp("", "secrets-command-")
 	if err == nil {
 		built = filepath.Join(dir, "secrets")

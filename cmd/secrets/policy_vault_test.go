@@ -19,19 +19,19 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest"
 )
 
-// store is a KV secrets engine of a real Vault.
-type store struct {
+// kvStore is a KV secrets engine of a real Vault.
+type kvStore struct {
 	server  *vaultserver.Server
 	mount   string
 	version int
 }
 
 // eachStore runs test with a mount of each version of KV.
-func eachStore(t *testing.T, test func(t *testing.T, s store)) {
+func eachStore(t *testing.T, test func(t *testing.T, s kvStore)) {
 	server := vaultserver.Start(t)
 	for _, version := range []int{1, 2} {
 		t.Run("KV "+strconv.Itoa(version), func(t *testing.T) {
-			s := store{server, "team/kv" + strconv.Itoa(version), version}
+			s := kvStore{server, "team/kv" + strconv.Itoa(version), version}
 			server.Must(t, http.MethodPost, "sys/mounts/"+s.mount, map[string]any{
 				"type": "kv", "options": map[string]any{"version": strconv.Itoa(version)},
 			})
@@ -50,7 +50,7 @@ func eachStore(t *testing.T, test func(t *testing.T, s store)) {
 }
 
 // path returns the path of the API of the document name, in a URL.
-func (s store) path(name string) string {
+func (s kvStore) path(name string) string {
 	if s.version == 2 {
 		name = "data/" + name
 	}
@@ -62,7 +62,7 @@ func (s store) path(name string) string {
 }
 
 // put stores a document, and reports whether the server takes such a name.
-func (s store) put(t *testing.T, name string) bool {
+func (s kvStore) put(t *testing.T, name string) bool {
 	t.Helper()
 	var body any = map[string]any{"password": canary, "user": "app"}
 	if s.version == 2 {
@@ -73,14 +73,14 @@ func (s store) put(t *testing.T, name string) bool {
 }
 
 // as returns a command with a token that may do what rules say and nothing else.
-func (s store) as(t *testing.T, rules string) (run command, token string) {
+func (s kvStore) as(t *testing.T, rules string) (run command, token string) {
 	t.Helper()
 	token = s.server.Token(t, rules, map[string]any{"no_default_policy": true})
 	return command{env: []string{"VAULT_ADDR=" + s.server.Addr, "VAULT_MOUNT=" + s.mount, "VAULT_TOKEN=" + token}}, token
 }
 
 // policy returns what the command prints for keys.
-func (s store) policy(t *testing.T, keys ...string) string {
+func (s kvStore) policy(t *testing.T, keys ...string) string {
 	t.Helper()
 	args := append([]string{"policy", "--backend", "vault", "--kv-version", strconv.Itoa(s.version)}, keys...)
 	got := command{env: []string{"VAULT_MOUNT=" + s.mount}}.run(t, args...)
@@ -111,7 +111,7 @@ func denied(t *testing.T, run command, keys []string) (all []string) {
 }
 
 func TestRealPolicyIsTheLeast(t *testing.T) {
-	eachStore(t, func(t *testing.T, s store) {
+	eachStore(t, func(t *testing.T, s kvStore) {
 		is := is.New(t)
 		keys := []string{"app/db/password", "app/db#user", "api#password", "team/app/tls#"}
 		others := []string{"app#password", "app/db/sub#password", "app/db2#password", "ap#password", "team/app/tls/x#password", "other#password"}
@@ -161,7 +161,7 @@ func TestRealPolicyIsTheLeast(t *testing.T) {
 
 // Whatever the name of a document is, its line grants to read it and no other.
 func TestRealPolicyOfOddNames(t *testing.T) {
-	eachStore(t, func(t *testing.T, s store) {
+	eachStore(t, func(t *testing.T, s kvStore) {
 		is := is.New(t)
 		var names, keys []string
 		for _, name := range []string{
@@ -213,7 +213,7 @@ func TestRealPolicyOfOddNames(t *testing.T) {
 
 // What policy refuses is a pattern to Vault indeed.
 func TestRealPatternsHaveNoEscape(t *testing.T) {
-	eachStore(t, func(t *testing.T, s store) {
+	eachStore(t, func(t *testing.T, s kvStore) {
 		is := is.New(t)
 		for _, name := range []string{"db*", "db2", "team/+/x", "team/a/x"} {
 			is.True(s.put(t, name))

@@ -15,10 +15,8 @@ import (
 	"github.com/seed-5482dd03/secrets/secretstest/vaulttest"
 )
 
-const (
-	canary     = "canary-7f3Kq9ZxWv2m"
-	nextCanary = "canary-of-env-8Rt4LpQz"
-)
+// nextCanary is a value of another backend.
+const nextCanary = "canary-of-env-8Rt4LpQz"
 
 // vaultEnv are the variables for a server of tests.
 func vaultEnv(server *vaulttest.Server) []string {
