@@ -62,7 +62,7 @@ Otherwise the program is a child. The command passes signals on, and ends with t
 of the signal that ended it.
 
 --file needs Linux and a file system in memory (tmpfs or ramfs). A relative path lies in a new directory, which the program gets as
-SECRETS_DIR. An absolute path must not exist yet. Files have mode 0600, and are removed at the end. Only a SIGKILL leaves them behind.
+SECRETS_DIR. A file that is there is replaced. Files have mode 0600, and are removed at the end. Only a SIGKILL leaves them behind.
 A tmpfs may be swapped out: use a machine without swap, or with encrypted swap.
 
 --mask replaces values in what the program writes by [REDACTED]. The output of the program is then a pipe, not a terminal. Not masked are

@@ -60,8 +60,8 @@ func checkPath(path string) error {
 		return usage("exec: --file %s: %s may be on a disk; use a directory of a tmpfs, such as /dev/shm or /run, or a relative path",
 			printable(path), printable(dir))
 	}
-	if _, err := os.Lstat(path); err == nil {
-		return usage("exec: --file %s: the file exists; remove it, or use a relative path", printable(path))
+	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
+		return usage("exec: --file %s: it exists and is not a regular file; use another path", printable(path))
 	}
 	return nil
 }
@@ -86,7 +86,11 @@ func (f *files) create() (err error) {
 	}
 	for i := range f.list {
 		path := &f.list[i].name
-		if !filepath.IsAbs(*path) {
+		if filepath.IsAbs(*path) {
+			if err = os.Remove(*path); errors.Is(err, os.ErrNotExist) { // a run that was killed leaves its files
+				err = nil
+			}
+		} else {
 			*path = filepath.Join(f.dir, *path)
 			err = os.MkdirAll(filepath.Dir(*path), privateDir)
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -102,9 +103,6 @@ func programOf(t *testing.T, r *running) int {
 
 func TestExecRefusesPathsOfFiles(t *testing.T) {
 	dir := inMemory(t)
-	if err := os.WriteFile(dir+"/there", []byte("of somebody"), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	if err := os.Symlink("/etc", dir+"/link"); err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +110,6 @@ func TestExecRefusesPathsOfFiles(t *testing.T) {
 	for path, want := range map[string]string{
 		t.TempDir() + "/key":     "/dev/shm or /run",
 		dir + "/none/key":        "/dev/shm or /run",
-		dir + "/there":           "exists",
 		dir + "/link":            "exists",
 		dir + "/link/exec-tests": "/dev/shm or /run",
 		dir:                      "exists",
@@ -128,10 +125,19 @@ func TestExecRefusesPathsOfFiles(t *testing.T) {
 		})
 	}
 	is := is.New(t)
-	content, err := os.ReadFile(dir + "/there")
-	is.NoErr(err)
-	is.Equal(string(content), "of somebody")
 	is.Equal(s.command().run(t, execArgs(program("env"), "--file", dir+"/new=a")...).code, 0) // the control
+}
+
+// What a run that was killed has left at an absolute path is replaced, so that the next one starts.
+func TestExecReplacesAFileThatIsThere(t *testing.T) {
+	is := is.New(t)
+	path := inMemory(t) + "/left"
+	is.NoErr(os.WriteFile(path, []byte("of a run before"), 0o644))
+	s := newStore(t, map[string]string{"a": canary})
+	r := s.command().run(t, "exec", "--file", path+"=a", "--", "sh", "-c", `stat -c %a "$1"; cat "$1"`, "sh", path)
+	is.Equal(r, result{stdout: "600\n" + canary})
+	_, err := os.Stat(path)
+	is.True(errors.Is(err, os.ErrNotExist)) // it is removed at the end
 }
 
 // A SIGKILL of the command leaves values in memory only. Nothing is in the directories that it may write to.

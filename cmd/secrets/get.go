@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -75,12 +76,13 @@ func toJSON(s secrets.Secret) ([]byte, error) {
 			return b.Bytes(), nil
 		}
 	}
+	if !utf8.ValidString(s.Reveal()) {
+		return nil, errors.New("secrets: the value is not UTF-8, which JSON needs; leave --json out")
+	}
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(s.Reveal()); err != nil {
-		return nil, errors.New("secrets: the value is not text, and has no form in JSON")
-	}
-	return b.Bytes(), nil
+	err := encoder.Encode(s.Reveal())
+	return b.Bytes(), err
 }
 
 // replaceFile writes content to a new file with mode 0600, and renames it to path. If anything fails, path is as before.

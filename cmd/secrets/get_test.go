@@ -87,7 +87,7 @@ func TestExitCodes(t *testing.T) {
 		says      string
 	}{
 		{"missing", "none#a", func() {}, env, exitNotFound, "not found"},
-		{"no such field", "database#user", func() {}, env, exitNotFound, "its fields are password"},
+		{"no such field", "database#user", func() {}, env, exitNotFound, "its one field is password"},
 		{"bad key", "a\tb", func() {}, env, exitUsage, "invalid key"},
 		{"empty key", "", func() {}, env, exitUsage, "invalid key"},
 		{"no configuration", "a", func() {}, []string{"VAULT_ADDR=" + server.Address()}, exitUsage, "VAULT_TOKEN"},

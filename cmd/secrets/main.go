@@ -58,10 +58,15 @@ Exit codes: 0 found, 2 not found, 3 denied, 4 unavailable, 5 bad key or usage, 1
   secrets check database#password api#token
   secrets why database#password
   secrets exec --env DB_PASSWORD=database#password -- ./server`,
-		Args:          cobra.NoArgs,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usage("there is no command %q; see secrets --help", args[0])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	s.flags(root.PersistentFlags())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%w", err) })
