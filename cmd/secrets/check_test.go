@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/matryer/is"
 
@@ -41,7 +42,8 @@ func TestCheckPrintsATableWithoutValues(t *testing.T) {
 	is.Equal(rows[0], []string{"database#password", "vault", "1", rows[0][3], "found"})
 	is.True(strings.HasSuffix(rows[0][3], "s")) // a version of some seconds
 	is.Equal(rows[1][:6], []string{"none#a", "vault", "-", "-", "not", "found"})
-	is.Equal(strings.Join(rows[2], " "), "denied#a vault - - permission denied the policies of the token must grant read on secret/data/denied")
+	is.Equal(strings.Join(rows[2][:6], " "), "denied#a vault - - permission denied")
+	is.Equal(strings.Join(rows[2][6:], " "), "the policies of the token must grant read on secret/data/denied")
 	is.True(strings.Contains(strings.Join(rows[3], " "), "its fields are password, user"))
 }
 
@@ -80,7 +82,8 @@ func TestCheckOfHostileKeys(t *testing.T) {
 		rows := table(t, got)
 		is.Equal(len(rows), 2)
 		is.Equal(rows[0][4], "found")
-		is.True(!strings.ContainsAny(got.stdout, "\033\u202e\xff"))
+		is.True(utf8.ValidString(got.stdout))
+		is.True(!strings.ContainsAny(got.stdout, "\033\u202e"))
 		secretstest.AssertNoLeak(t, canary, got.stdout, got.stderr)
 	}
 }

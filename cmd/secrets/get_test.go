@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/matryer/is"
 
@@ -16,7 +17,7 @@ func TestGetPrintsTheBytesOfTheValue(t *testing.T) {
 	is := is.New(t)
 	for _, value := range []string{canary, "", "a\x00b\xff\xfe", "-----BEGIN\nline\n-----END\n\n", "no newline at the end", `{"a": 1}`} {
 		s := newStore(t, map[string]string{"a": value + "\n"}) // the backend drops the newline of a text
-		if strings.ContainsAny(value, "\x00\xff") {
+		if !utf8.ValidString(value) {                          // it is no text
 			s.put("a", value)
 		}
 		got := s.command().run(t, "get", "a")
@@ -123,7 +124,9 @@ func TestUsage(t *testing.T) {
 		is.True(strings.HasPrefix(got.stderr, "secrets: "))
 		is.Equal(strings.Count(got.stderr, "\n"), 1)
 	}
-	for _, args := range [][]string{{"--help"}, {"get", "--help"}, {"help", "exec"}, {"version"}, {"completion", "bash"}, {"completion", "zsh"}} {
+	for _, args := range [][]string{
+		{"--help"}, {"get", "--help"}, {"help", "exec"}, {"version"}, {"completion", "bash"}, {"completion", "zsh"},
+	} {
 		got := s.command().run(t, args...)
 		is.Equal(got.code, exitFound)
 		is.True(got.stdout != "")
