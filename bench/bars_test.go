@@ -56,8 +56,9 @@ func hitBars(rows []*hitRow) string {
 		fmt.Fprintf(&b, "  <text%s x=\"8\" y=\"%d\">%s</text>\n", class, y+barHeight+4, html.EscapeString(label))
 		for n, ns := range []float64{median(r.serial), median(r.parallel)} {
 			width, top := barWidth*ns/longest, y+n*barHeight
-			fmt.Fprintf(&b, "  <rect class=%q x=\"%d\" y=\"%d\" width=\"%.1f\" height=\"%d\"/><text class=\"small\" x=\"%.1f\" y=\"%d\">%.1f</text>\n",
-				[]string{"one", "many"}[n], labelWidth, top, width, barHeight-2, labelWidth+width+6, top+barHeight-4, ns)
+			fmt.Fprintf(&b, "  <rect class=%q x=\"%d\" y=\"%d\" width=\"%.1f\" height=\"%d\"/>",
+				[]string{"one", "many"}[n], labelWidth, top, width, barHeight-2)
+			fmt.Fprintf(&b, "<text class=\"small\" x=\"%.1f\" y=\"%d\">%.1f</text>\n", labelWidth+width+6, top+barHeight-4, ns)
 		}
 	}
 	b.WriteString("</svg>\n")

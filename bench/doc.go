@@ -15,8 +15,9 @@
 // # The tables
 //
 // Hit is the time of a read from memory. Every row is called through the same function type, in the same shuffled order,
-// with keys at other addresses than those that it stores. The rows take turns in rounds. A figure is the median of the rounds, and a ratio is the median of the
-// ratios to lru.Cache in the same round: on a shared machine, ratios say more than times. The row "nothing" is the harness itself.
+// with keys at other addresses than those that it stores. The rows take turns in rounds. A figure is the median of the rounds, and a ratio
+// is the median of the ratios to lru.Cache in the same round: on a shared machine, ratios say more than times. The row "nothing" is the
+// harness itself.
 //
 // Calls is what a server sees of ten secrets that are each read ten times a second for an hour. Outage is what these readers get while
 // the server fails for half an hour. Both pass in the virtual time of testing/synctest, and the server is a real one on loopback, outside
