@@ -92,7 +92,7 @@ func report(
 	for _, key := range keys {
 		if secret, ok := found[key]; ok {
 			meta := secret.Meta()
-			row(printable(key), meta.Backend, orDash(short(meta.Version)), age(meta.CreatedAt, now), paint("found", "32", colour), "")
+			row(printable(key), meta.Backend, version(meta), age(meta.CreatedAt, now), paint("found", "32", colour), "")
 			continue
 		}
 		for _, failure := range failures {
@@ -114,12 +114,16 @@ func report(
 // className is the text of a class without the prefix of the library.
 func className(class error) string { return strings.TrimPrefix(class.Error(), "secrets: ") }
 
-// short cuts a version, which may be a long identifier.
-func short(version string) string {
-	if len(version) > 16 {
-		return version[:12] + "…"
+// version returns the version for a table. Those of variables and files are fingerprints, which differ from run to run.
+func version(meta secrets.Meta) string {
+	switch {
+	case meta.Version == "" || meta.Backend == "env" || meta.Backend == "file":
+		return "-"
+	case len(meta.Version) > 16:
+		return meta.Version[:12] + "…"
+	default:
+		return meta.Version
 	}
-	return version
 }
 
 func orDash(s string) string {

@@ -141,8 +141,8 @@ func (w *explanation) outcome(secret secrets.Secret, err error) string {
 	}
 	said := paint("found", "32", w.colour)
 	meta := secret.Meta()
-	if meta.Version != "" {
-		said += ", version " + printable(short(meta.Version))
+	if v := version(meta); v != "-" {
+		said += ", version " + printable(v)
 	}
 	if !meta.CreatedAt.IsZero() {
 		said += ", age " + age(meta.CreatedAt, w.now)
