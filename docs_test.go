@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -54,20 +55,20 @@ func TestOptionsAreDocumented(t *testing.T) {
 		}
 	}
 	options, facts := 0, 0
-	walkSources(t, func(path, source string) {
-		if strings.HasSuffix(path, "_test.go") || strings.HasPrefix(path, "internal/") {
+	walkSources(t, func(file, source string) {
+		if strings.HasSuffix(file, "_test.go") || strings.HasPrefix(file, "internal/") || strings.HasPrefix(file, "use/internal/") {
 			return
 		}
 		for _, match := range optionFunc.FindAllStringSubmatch(source, -1) {
 			options++
 			comment, name := match[1], match[2]
 			if len(rows[name]) == 0 {
-				t.Errorf("no table has %s of %s", name, path)
+				t.Errorf("no table has %s of %s", name, file)
 			}
 			for _, fact := range factsOf(comment) {
 				facts++
 				if !slices.ContainsFunc(rows[name], func(row string) bool { return strings.Contains(row, fact) }) {
-					t.Errorf("no row of %s has %s, which %s says is its default", name, fact, path)
+					t.Errorf("no row of %s has %s, which %s says is its default", name, fact, file)
 				}
 			}
 		}
@@ -78,7 +79,7 @@ func TestOptionsAreDocumented(t *testing.T) {
 }
 
 // optionFunc matches the doc comment and the name of a function that returns an option.
-var optionFunc = regexp.MustCompile(`((?:(?m:^)//.*\n)+)func ([A-Z]\w*)\([^)]*\) \w*Option\b`)
+var optionFunc = regexp.MustCompile(`((?:(?m:^)//.*\n)+)func ((?:To|OnNotFound|[A-Z]\w*))(?:\[.*?\])?\(.*\) (?:\w*Option|\*Policy)\b`)
 
 // factsOf returns the figures, quoted names and variables in the default that a doc comment states, with the units of docs/.
 func factsOf(comment string) []string {
@@ -217,38 +218,57 @@ func flat(text string) string {
 	return b.String()
 }
 
-// TestTestPatterns holds each -run, -bench and -fuzz in the pages to a test that exists. A command that runs no test passes, and shows
-// nothing.
+// TestTestPatterns holds each -run, -bench and -fuzz in the pages to a test in the packages of its command. A command that runs no test
+// passes, and shows nothing.
 func TestTestPatterns(t *testing.T) {
 	is := is.New(t)
 	names, n := testNames(t), 0
+	command := regexp.MustCompile(`-(?:run|bench|fuzz)[= ]('[^']+'|\w+)((?: \.[\w./]*)*)`)
 	for page, text := range pages(t) {
-		for _, match := range regexp.MustCompile(`-(?:run|bench|fuzz)[= ]('[^']+'|\w+)`).FindAllStringSubmatch(text, -1) {
+		for _, match := range command.FindAllStringSubmatch(text, -1) {
 			for alternative := range strings.SplitSeq(strings.Trim(match[1], "'"), `\|`) {
 				n++
-				pattern := regexp.MustCompile(alternative)
-				if alternative != "^$" && !slices.ContainsFunc(names, pattern.MatchString) {
-					t.Errorf("%s has the pattern %s, which is the name of no test", page, alternative)
+				if alternative != "^$" && !names.has(alternative, strings.Fields(match[2])) {
+					t.Errorf("%s has the pattern %s, which is the name of no test in%s", page, alternative, match[2])
 				}
 			}
 		}
 	}
-	is.True(n > 15)                                                                    // patterns were found
-	is.True(!slices.ContainsFunc(names, regexp.MustCompile("NoSuchTest").MatchString)) // the check can fail
+	is.True(n > 15) // patterns were found
+	is.True(names.has("TestTestPatterns", []string{"."}))
+	is.True(!names.has("TestTestPatterns", []string{"./bind"})) // the check can fail
+}
+
+// testFiles are the names of tests, benchmarks and fuzz targets, by directory.
+type testFiles map[string][]string
+
+// has reports whether a test in packages, or anywhere if there are none, matches pattern.
+func (f testFiles) has(pattern string, packages []string) bool {
+	matches := regexp.MustCompile(pattern).MatchString
+	for dir, names := range f {
+		in := len(packages) == 0 || slices.ContainsFunc(packages, func(p string) bool {
+			tree, all := strings.CutSuffix(path.Clean(p), "/...")
+			return all && (tree == "." || strings.HasPrefix(dir+"/", tree+"/")) || path.Clean(p) == dir || p == "./..."
+		})
+		if in && slices.ContainsFunc(names, matches) {
+			return true
+		}
+	}
+	return false
 }
 
 // TestDesignNamesExist holds DESIGN.md to names that are in the files that it names for them.
 func TestDesignNamesExist(t *testing.T) {
 	is := is.New(t)
 	sources := make(map[string]string)
-	walkSources(t, func(path, source string) { sources[path] = source })
+	walkSources(t, func(file, source string) { sources[file] = source })
 	missing := func(page string) (missing []string, n int) {
 		for _, match := range regexp.MustCompile("([a-z/]+\\.go), `(\\w+)`(?: and `(\\w+)`)?").FindAllStringSubmatch(page, -1) {
 			for _, name := range match[2:] {
 				n++
-				word := regexp.MustCompile(`\b` + name + `\b`)
-				if !slices.ContainsFunc(slices.Collect(maps.Keys(sources)), func(path string) bool {
-					return strings.HasSuffix("/"+path, "/"+match[1]) && word.MatchString(sources[path])
+				word := regexp.MustCompile(`(?m)^(?:func (?:\([^)]*\) )?|type )` + name + `\b`)
+				if !slices.ContainsFunc(slices.Collect(maps.Keys(sources)), func(file string) bool {
+					return strings.HasSuffix("/"+file, "/"+match[1]) && word.MatchString(sources[file])
 				}) {
 					missing = append(missing, match[1]+": "+name)
 				}
@@ -263,32 +283,33 @@ func TestDesignNamesExist(t *testing.T) {
 	is.Equal(len(one), 1) // the check can fail
 }
 
-// testNames returns the names of all tests, benchmarks and fuzz targets, those of nested modules too.
-func testNames(t *testing.T) (names []string) {
+// testNames returns the names of all tests, those of nested modules too.
+func testNames(t *testing.T) testFiles {
 	t.Helper()
-	walkSources(t, func(path, source string) {
-		if !strings.HasSuffix(path, "_test.go") {
+	names := make(testFiles)
+	walkSources(t, func(file, source string) {
+		if !strings.HasSuffix(file, "_test.go") {
 			return
 		}
 		for _, match := range regexp.MustCompile(`(?m)^func ((?:Test|Benchmark|Fuzz)\w+)\(`).FindAllStringSubmatch(source, -1) {
-			names = append(names, match[1])
+			names[path.Dir(file)] = append(names[path.Dir(file)], match[1])
 		}
 	})
 	return names
 }
 
 // walkSources calls f with each Go file of the repository.
-func walkSources(t *testing.T, f func(path, source string)) {
+func walkSources(t *testing.T, f func(file, source string)) {
 	t.Helper()
-	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
-		if err == nil && entry.IsDir() && strings.HasPrefix(entry.Name(), ".") && path != "." {
+	err := filepath.WalkDir(".", func(file string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.IsDir() && strings.HasPrefix(entry.Name(), ".") && file != "." {
 			return fs.SkipDir // of caches and git
 		}
-		if err != nil || filepath.Ext(path) != ".go" {
+		if err != nil || filepath.Ext(file) != ".go" {
 			return err
 		}
-		source, err := os.ReadFile(path)
-		f(filepath.ToSlash(path), string(source))
+		source, err := os.ReadFile(file)
+		f(filepath.ToSlash(file), string(source))
 		return err
 	})
 	if err != nil {

@@ -120,8 +120,8 @@ type RedactionLayer interface {
 // Redaction is the redaction of one backend of one Client.
 type Redaction interface {
 	Fetcher
-	// HandedOut reports that the caller gets s for ref. The Client calls it for each answer of this backend, also for each field, but not
-	// for hits: an earlier call has reported these. It must not block.
+	// HandedOut reports that the caller gets s for ref. The Client calls it once for each key that this backend answers, with the key's
+	// field, but not for hits: an earlier call has reported these. It must not block.
 	HandedOut(ref Ref, s Secret)
 	// Close releases the resources of this part of the layer. The Client calls it once.
 	Close() error

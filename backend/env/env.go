@@ -44,7 +44,7 @@
 //
 // Each is a [secrets.Error], or the error of the context. A detail names variables and never contains their values.
 //
-//	secrets.ErrNotFound          none of the variables is set
+//	secrets.ErrNotFound          none of the variables is set; the error names them
 //	secrets.ErrFieldNotFound     the JSON in the variable has no such field
 //	secrets.ErrMalformed         the variable is not JSON, but the key has a field; with WithFiles, NAME and NAME_FILE are both set, or the
 //	                             file is missing, too large or not a regular file

@@ -147,7 +147,7 @@ type Backend struct {
 }
 
 // New returns a Backend for the directory dir. A relative dir is relative to the working directory at the time of the call. The error
-// joins all faults: of the options, and of a dir that cannot be opened. If dir does not exist, the error is [fs.ErrNotExist].
+// joins all faults: of the options, and of a dir that cannot be opened. If dir does not exist, errors.Is(err, fs.ErrNotExist) is true.
 func New(dir string, opts ...Option) (*Backend, error) {
 	c := newConfig(opts)
 	b := &Backend{

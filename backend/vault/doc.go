@@ -36,7 +36,7 @@
 // The token comes from the first of these:
 //
 //   - one of [WithToken], [WithTokenFile], [WithAuth] and [WithoutToken]
-//   - the client of [WithClient]
+//   - the token of the client of [WithClient], if it has one
 //   - the login of VAULT_AUTH_METHOD, with VAULT_AUTH_PATH, VAULT_ROLE, VAULT_JWT_FILE, VAULT_ROLE_ID, VAULT_SECRET_ID and
 //     VAULT_SECRET_ID_FILE; docs/vault.md explains them
 //   - VAULT_TOKEN, then VAULT_TOKEN_FILE

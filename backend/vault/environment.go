@@ -32,14 +32,15 @@ func environmentFault(err error) string {
 			return variable.name + variable.fault
 		}
 	}
-	// The remaining causes are TLS and headers.
+	// The remaining causes are TLS and headers. The official client reads the variables of the process, whatever WithLookup says.
+	const ofProcess = " (in the environment of the process)"
 	c := newConfig([]Option{WithLookup(os.LookupEnv)})
 	if settings, files := c.tlsSettings(); settings == nil {
-		return strings.TrimPrefix(c.faults.Err().Error(), c.faults.Prefix)
+		return strings.TrimPrefix(c.faults.Err().Error(), c.faults.Prefix) + ofProcess
 	} else if content, fault := files.read(); fault != "" {
-		return "TLS: " + fault
+		return "TLS: " + fault + ofProcess
 	} else if _, fault := files.settings(settings, content); fault != "" {
-		return "TLS: " + fault
+		return "TLS: " + fault + ofProcess
 	}
 	if os.Getenv(api.EnvVaultHeaders) != "" {
 		return api.EnvVaultHeaders + " must be a JSON object of strings, without headers that begin with X-Vault-"

@@ -30,9 +30,9 @@ func TestBrokenEnvironment(t *testing.T) {
 		{"VAULT_HEADERS", `{"X-Vault-Token":"` + canary + `"}`,
 			"VAULT_HEADERS must be a JSON object of strings, without headers that begin with X-Vault-"},
 		{"VAULT_HEADERS", canary, "VAULT_HEADERS must be a JSON object of strings, without headers that begin with X-Vault-"},
-		{"VAULT_CACERT", "/nowhere/ca\n.pem", `TLS: "/nowhere/ca\n.pem" (VAULT_CACERT): there is no such file`},
+		{"VAULT_CACERT", "/nowhere/ca\n.pem", `TLS: "/nowhere/ca\n.pem" (VAULT_CACERT): there is no such file (in the environment of the process)`},
 		{"VAULT_CACERT", empty, "TLS: " + empty + " (VAULT_CACERT): it holds no complete PEM certificate"},
-		{"VAULT_CAPATH", "/nowhere", "TLS: /nowhere (VAULT_CAPATH): there is no such file"},
+		{"VAULT_CAPATH", "/nowhere", "TLS: /nowhere (VAULT_CAPATH): there is no such file (in the environment of the process)"},
 		{"VAULT_CACERT_BYTES", canary, "TLS: VAULT_CACERT_BYTES holds no PEM certificate"},
 		{"VAULT_CLIENT_KEY", "/x", "TLS: set both VAULT_CLIENT_CERT and VAULT_CLIENT_KEY, or unset both"},
 	} {

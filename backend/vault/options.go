@@ -272,7 +272,7 @@ func WithClient(client *api.Client) Option {
 
 // WithRedirectHosts allows redirects, with the token, to these hosts: nodes of the same cluster whose standby nodes do not forward
 // requests. A host without a port is allowed on every port. A redirect from https to http is never followed. Default: a redirect to another
-// host is [secrets.ErrUnavailable].
+// host or port is [secrets.ErrUnavailable].
 func WithRedirectHosts(hosts ...string) Option {
 	return func(c *config) {
 		for _, host := range hosts {

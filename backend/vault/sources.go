@@ -158,7 +158,7 @@ func readFile(what, path string, trim func(string) string) (string, error) {
 		return "", unauthenticated(what + unreadable(err, maxCredential))
 	case errors.Is(err, fs.ErrNotExist) && path == serviceAccountToken:
 		return "", unavailable(what + "there is no such file; a pod has it unless automountServiceAccountToken is false; " +
-			"elsewhere, set VAULT_JWT_FILE or use another login")
+			"elsewhere, set VAULT_JWT_FILE (in code: WithServiceAccountToken) or use another login")
 	case err != nil:
 		return "", unavailable(what + unreadable(err, maxCredential))
 	case utf16:

@@ -29,8 +29,8 @@
 //
 // # Errors
 //
-// Only secrets.ErrUnavailable is answered with a stale value. The caller gets any other failure. After a denial, a deletion or a not-found,
-// the old value is dropped. After secrets.ErrMalformed or secrets.ErrUnknown, the old value is not served stale any more.
+// Only secrets.ErrUnavailable is answered with a stale value. The caller gets any other failure. After a denial, a deletion, a not-found or
+// secrets.ErrUnauthenticated, the old value is dropped. After secrets.ErrMalformed or secrets.ErrUnknown, it is not served stale any more.
 //
 // A not-found is cached for the NegativeTTL. Not-founds have a capacity of their own.
 //
@@ -39,7 +39,8 @@
 //
 // # Circuit breaker
 //
-// Each endpoint of a backend (secrets.Info.Endpoint; most backends have one) has a circuit breaker. Three failed fetches in a row open it:
+// Each endpoint of a backend (secrets.Info.Endpoint; most backends have one) has a circuit breaker. Three fetches in a row that
+// find the endpoint unavailable (secrets.ErrUnavailable) open it. Other failures concern only their document.
 //
 //   - A failed fetch counts if the cache has a value of its document, or if the endpoint has never answered.
 //   - The failures must be of two documents or more, unless the cache holds only one of that endpoint. With these two rules, keys from
