@@ -65,7 +65,7 @@ func keysOf(args []string, file string, stdin io.Reader) (keys []string, err err
 	if err != nil {
 		return nil, usage("the keys: %w", err)
 	}
-	for line := range strings.Lines(string(text)) {
+	for line := range strings.Lines(strings.TrimPrefix(string(text), "\ufeff")) {
 		if line = strings.TrimRight(line, "\r\n"); strings.TrimSpace(line) != "" && line != "#" && !strings.HasPrefix(line, "# ") {
 			args = append(args, line)
 		}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -79,6 +80,9 @@ Exit codes: those of the program; 127 if there is no such program, and 126 if it
   secrets exec --env DB_PASSWORD=database#password --watch -- ./server
   secrets exec --file /run/app/password=database#password --watch --signal HUP -- ./server`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("only") && len(l.only) == 0 { // as of an empty variable
+				l.pristine = true
+			}
 			if err := l.prepare(args); err != nil {
 				return err
 			}
@@ -133,7 +137,7 @@ func (l *launch) prepare(args []string) (err error) {
 	if l.path, err = exec.LookPath(args[0]); err != nil {
 		return notStarted(args[0], err)
 	}
-	l.args, l.redactor = args, redact.New()
+	l.args, l.redactor = args, redact.New(redact.WithMaxBytes(maskBytes))
 	return nil
 }
 
@@ -148,7 +152,11 @@ func (l *launch) targets(flag, name string, list []string) (all []target, err er
 		if _, err := secrets.ParseRef(key); err != nil {
 			faults = append(faults, err)
 		}
-		if slices.ContainsFunc(all, func(t target) bool { return canonical(t.name) == canonical(before) }) {
+		same := func(t target) bool { return canonical(t.name) == canonical(before) }
+		if flag == "--file" {
+			same = func(t target) bool { return filepath.Clean(t.name) == filepath.Clean(before) }
+		}
+		if slices.ContainsFunc(all, same) {
 			return nil, usage("exec: %s %s is given twice; leave one of them away", flag, printable(before))
 		}
 		all = append(all, target{before, key})
@@ -167,7 +175,10 @@ func (l *launch) run(ctx context.Context, s *source) error {
 	}
 	l.chain = names[1:]
 	client, err := s.open(ctx, secrets.WithRedaction(l.redactor))
-	if err != nil {
+	switch {
+	case ctx.Err() != nil:
+		return interrupted()
+	case err != nil:
 		return err
 	}
 	shut := sync.OnceFunc(func() { warn(client.Close()) }) // the exit code is that of the program

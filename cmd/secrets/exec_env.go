@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/seed-5482dd03/secrets"
 )
@@ -38,6 +39,10 @@ func (l *launch) checkValues(values map[string]secrets.Secret) error {
 		if strings.ContainsRune(values[v.key].Reveal(), 0) {
 			faults = append(faults, usage("exec: --env %s=%s: the value has a NUL byte, which no variable can hold; use --file",
 				printable(v.name), printable(v.key)))
+		}
+		// MAX_ARG_STRLEN, with "=" and NUL: https://man7.org/linux/man-pages/man2/execve.2.html
+		if runtime.GOOS == "linux" && len(v.name)+len(values[v.key].Reveal())+2 > 128<<10 {
+			faults = append(faults, notStarted(l.args[0], syscall.E2BIG))
 		}
 	}
 	return errors.Join(faults...)

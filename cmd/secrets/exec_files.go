@@ -18,15 +18,16 @@ const (
 
 // files are the files of a program, in memory.
 type files struct {
-	list []target // with absolute paths, once they are created
-	base string   // where dir will be, or "" if there is no relative path
-	dir  string   // the directory of relative paths, or ""
-	made []string // what is removed at the end
+	list []target               // with absolute paths, once they are created
+	base string                 // where dir will be, or "" if there is no relative path
+	dir  string                 // the directory of relative paths, or ""
+	made []string               // what is removed at the end
+	last map[string]os.FileInfo // of each file, as it was written last
 }
 
 // newFiles checks the paths. It creates nothing.
 func newFiles(list []target) (*files, error) {
-	f := &files{list: list}
+	f := &files{list: list, last: make(map[string]os.FileInfo)}
 	if len(list) > 0 && runtime.GOOS != "linux" {
 		return nil, usage("exec: --file needs Linux; use --env")
 	}
@@ -131,9 +132,14 @@ func (f *files) write(values map[string]secrets.Secret) (err error) {
 		}
 	}
 	for i, t := range f.list {
-		if err := os.Rename(staged[i], t.name); err != nil {
+		info, err := os.Lstat(staged[i])
+		if err == nil {
+			err = os.Rename(staged[i], t.name)
+		}
+		if err != nil {
 			return fmt.Errorf("secrets: exec: --file: %w", err)
 		}
+		f.last[t.name] = info
 	}
 	return nil
 }
@@ -145,6 +151,8 @@ func (f *files) remove() error {
 		remove := os.Remove
 		if path == f.dir {
 			remove = os.RemoveAll
+		} else if now, err := os.Lstat(path); err == nil && f.last[path] != nil && !os.SameFile(now, f.last[path]) {
+			continue // another run has replaced it
 		}
 		if err := remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			failures = append(failures, fmt.Errorf("secrets: exec: --file: %w", err))

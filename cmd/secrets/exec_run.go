@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -17,6 +19,9 @@ type process struct {
 	os   *os.Process
 	done chan struct{} // closed when it has ended, and its output is passed on
 	code int           // then
+
+	abandoned chan struct{} // closed by abandon
+	abandon   func()        // what the program leaves running is no longer waited for
 }
 
 // start starts the program with the values.
@@ -48,13 +53,16 @@ func (l *launch) start(ctx context.Context, values map[string]secrets.Secret) (*
 	if err := cmd.Start(); err != nil {
 		return nil, notStarted(l.args[0], err)
 	}
-	p := &process{os: cmd.Process, done: make(chan struct{})}
+	p := &process{os: cmd.Process, done: make(chan struct{}), abandoned: make(chan struct{})}
+	p.abandon = sync.OnceFunc(func() { close(p.abandoned) })
 	go func() {
 		defer close(p.done)
 		_ = cmd.Wait() //nolint:errcheck // the state says it
 		p.code = statusOf(cmd.ProcessState)
 		for _, s := range streams {
-			s.drain()
+			if lost := s.drain(p.abandoned); lost && p.code == 0 {
+				p.code = exitOther
+			}
 		}
 	}()
 	return p, nil
@@ -130,6 +138,7 @@ func (s *supervisor) loop(ctx context.Context, signals <-chan os.Signal, changed
 		case <-s.kill:
 			s.kill = nil
 			_ = s.program.os.Kill() //nolint:errcheck // it has ended meanwhile
+			s.program.abandon()
 		case <-s.program.done:
 			if !s.again || s.ending {
 				return &exitError{code: s.program.code}
@@ -146,7 +155,11 @@ func (s *supervisor) loop(ctx context.Context, signals <-chan os.Signal, changed
 func (s *supervisor) receive(received os.Signal) {
 	switch received {
 	case os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT:
-		s.ending = true
+		// Programs survive SIGINT and SIGQUIT, as a shell or a JVM does. Then the command goes on.
+		s.ending = s.ending || s.again || received == syscall.SIGTERM
+		if received == syscall.SIGTERM || errors.Is(s.program.os.Signal(syscall.Signal(0)), os.ErrProcessDone) {
+			s.program.abandon()
+		}
 	}
 	if passedOn(received) {
 		_ = s.program.os.Signal(received) //nolint:errcheck // it has ended meanwhile

@@ -226,3 +226,13 @@ func TestExecExitCodes(t *testing.T) {
 		})
 	}
 }
+
+// An allow-list of nothing lets nothing in, as where the variable that should name them is empty.
+func TestExecOnlyOfNothing(t *testing.T) {
+	is := is.New(t)
+	s := newStore(t, map[string]string{"a": canary})
+	got := variables(s.command("OTHER=of the caller").run(t, execArgs(program("env"), "--env=VALUE=a", "--only=")...))
+	is.Equal(got["VALUE"], canary)
+	_, inherited := got["OTHER"]
+	is.True(!inherited)
+}

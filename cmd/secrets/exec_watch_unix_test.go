@@ -5,6 +5,8 @@ package main
 import (
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -253,4 +255,67 @@ func TestExecRestartsInTurn(t *testing.T) {
 	got := r.end(t)
 	is.Equal(got.code, 0)
 	is.True(count(got.stdout, "start") <= 3)
+}
+
+// A value that no variable can hold does not cost a program that runs.
+func TestExecKeepsTheProgramIfAValueIsTooLarge(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		return // other systems limit all variables together
+	}
+	is := is.New(t)
+	s := newStore(t, map[string]string{"a": canary})
+	shell := []string{"--", "sh", "-c", `echo "start ${#VALUE}"; while :; do sleep 0.05; done`}
+	r := s.command().start(t, execArgs(shell, "--env=VALUE=a", "--watch", "--interval=50ms")...)
+	r.stdout.await(t, "start")
+	s.put("a", strings.Repeat("x", 140_000))
+	r.stderr.await(t, "too large")
+	s.put("a", "fits")
+	r.stdout.await(t, "start 4")
+	is.Equal(count(r.stdout.String(), "start"), 2)
+	is.NoErr(r.Process.Signal(syscall.SIGTERM))
+	r.wait(t)
+}
+
+// A program that survives SIGINT or SIGQUIT is still watched.
+func TestExecWatchesAfterAnInterruptThatTheProgramSurvives(t *testing.T) {
+	is := is.New(t)
+	for _, sent := range []syscall.Signal{syscall.SIGINT, syscall.SIGQUIT} {
+		s := newStore(t, map[string]string{"a": "first"})
+		shell := []string{"--", "sh", "-c", `trap 'echo survived' INT QUIT; echo "start $VALUE"; while :; do sleep 0.05; done`}
+		r := s.command().start(t, execArgs(shell, "--env=VALUE=a", "--watch", "--interval=50ms")...)
+		r.stdout.await(t, "start first")
+		is.NoErr(r.Process.Signal(sent))
+		r.stdout.await(t, "survived")
+		s.put("a", "second")
+		r.stdout.await(t, "start second")
+		is.NoErr(r.Process.Signal(syscall.SIGTERM))
+		r.wait(t)
+	}
+}
+
+// With --mask, what a program leaves running may write on. SIGTERM ends the command all the same.
+func TestExecMaskEndsWithATalkativeLeftover(t *testing.T) {
+	is := is.New(t)
+	s := newStore(t, map[string]string{"a": canary})
+	r := s.command().start(t, execArgs([]string{"--", "sh", "-c", `(while echo tick; do sleep 0.1; done) & exit 3`}, "--env=VALUE=a", "--mask")...)
+	r.stdout.await(t, "tick\ntick\ntick")
+	is.NoErr(r.Process.Signal(syscall.SIGTERM))
+	is.Equal(r.wait(t).code, 3)
+}
+
+// Output that is lost is an error, and not silence.
+func TestExecMaskTellsOfLostOutput(t *testing.T) {
+	is := is.New(t)
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		return // only some systems have it
+	}
+	defer full.Close()
+	s := newStore(t, map[string]string{"a": canary})
+	cmd := s.command().cmd(t, execArgs([]string{"--", "sh", "-c", "echo hi"}, "--env=VALUE=a", "--mask")...)
+	var stderr output
+	cmd.Stdout, cmd.Stderr = full, &stderr
+	is.True(cmd.Run() != nil)
+	is.Equal(cmd.ProcessState.ExitCode(), exitOther)
+	stderr.await(t, "no space left")
 }

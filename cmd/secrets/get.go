@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -56,8 +55,10 @@ func newGet(s *source) *cobra.Command {
 			if isTerminal(os.Stdout) && !bytes.HasSuffix(value, []byte("\n")) {
 				value = append(value, '\n')
 			}
-			_, err = os.Stdout.Write(value)
-			return err
+			if _, err = os.Stdout.Write(value); err != nil {
+				return fmt.Errorf("secrets: the output: %w", err)
+			}
+			return nil
 		},
 	}
 	cmd.Flags().BoolVar(&reveal, "reveal", false, "print to a terminal too")
@@ -83,25 +84,4 @@ func toJSON(s secrets.Secret) ([]byte, error) {
 	encoder.SetEscapeHTML(false)
 	err := encoder.Encode(s.Reveal())
 	return b.Bytes(), err
-}
-
-// replaceFile writes content to a new file with mode 0600, and renames it to path. If anything fails, path is as before.
-func replaceFile(path string, content []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".secrets-*") // with mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	_, err = f.Write(content)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("secrets: %s is as before: %w", path, err)
-	}
-	return os.Rename(f.Name(), path)
 }

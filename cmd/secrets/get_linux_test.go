@@ -39,3 +39,22 @@ func TestGetToAFullDisk(t *testing.T) {
 	is.NoErr(err)
 	is.Equal(string(content), "small")
 }
+
+// What exists and is no regular file, such as a device or a directory, is not replaced.
+func TestGetReplacesOnlyFiles(t *testing.T) {
+	is := is.New(t)
+	s := newStore(t, map[string]string{"a": canary})
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	is.NoErr(syscall.Mkfifo(fifo, 0o600))
+	for _, path := range []string{fifo, t.TempDir()} {
+		before, err := os.Lstat(path)
+		is.NoErr(err)
+		got := s.command().run(t, "get", "a", "-o", path)
+		is.Equal(got.code, exitUsage)
+		is.True(strings.Contains(got.stderr, "not a regular file"))
+		after, err := os.Lstat(path)
+		is.NoErr(err)
+		is.True(os.SameFile(before, after))
+		is.Equal(after.Mode(), before.Mode())
+	}
+}

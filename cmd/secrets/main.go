@@ -26,6 +26,7 @@ func main() {
 		ends = append(ends, os.Interrupt)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), ends...)
+	context.AfterFunc(ctx, stop) // a second signal ends the command as it would without this
 	code := run(ctx, os.Args[1:])
 	stop()
 	os.Exit(code)

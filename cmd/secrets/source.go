@@ -73,6 +73,9 @@ func (s *source) open(ctx context.Context, opts ...secrets.Option) (client *secr
 	}()
 	for _, name := range names {
 		b, _, err := backend(ctx, name)
+		if ctx.Err() != nil {
+			return nil, errors.New("secrets: interrupted")
+		}
 		if err != nil {
 			return nil, &exitError{exitUsage, err}
 		}

@@ -61,7 +61,9 @@ func (l *layer) Fetch(ctx context.Context, ref secrets.Ref) (secrets.Secret, err
 	// The error may quote the value of another document of the same call.
 	batch, _ := fetch.Origin.Results().([]secrets.Result)
 	for _, r := range batch {
-		values = append(values, r.Secret.Reveal())
+		if value := r.Secret.Reveal(); value != "" {
+			values = append(values, value)
+		}
 	}
 	for _, value := range values {
 		size += len(value)
