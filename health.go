@@ -214,9 +214,9 @@ func line(ctx context.Context, log *slog.Logger, level slog.Level, message strin
 // hold no value, and no key without [WithLoggedKeys].
 //
 // A flapping backend is logged at most every 10 seconds. "serving stale values" is logged only while the backend is unavailable or its
-// circuit breaker is open. The lines about a watched secret are for failures of one document, such as a denial: one line when it
-// begins and one when it ends, for all handles of the document. With [WithMiddleware], these lines have no detail, because no redaction covers the errors of that
-// middleware.
+// circuit breaker is open. The lines about a watched secret are for failures of one document, such as a denial: one line when it begins
+// and one when it ends, for all handles of the document. With [WithMiddleware], these lines have no detail, because no redaction covers
+// the errors of that middleware.
 //
 // The handler runs on a goroutine of the Client, one line at a time, in the order of the changes. It blocks no call, and may use the
 // Client, except Close. Its context has the values of the caller's context, and does not end. While the handler blocks, at most 64 lines

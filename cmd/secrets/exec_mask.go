@@ -71,8 +71,8 @@ func (s *stream) expire() {
 	_ = s.from.SetReadDeadline(time.Now().Add(silence)) //nolint:errcheck // where pipes have none, the end is that of all writers
 }
 
-// drain returns when all is passed on, and reports whether some of it could not be written. Once abandoned is closed, it waits no longer than
-// the silence.
+// drain returns when all is passed on, and reports whether some of it could not be written. Once abandoned is closed, it waits no longer
+// than the silence.
 func (s *stream) drain(abandoned <-chan struct{}) (lost bool) {
 	s.ended.Store(true)
 	s.expire()

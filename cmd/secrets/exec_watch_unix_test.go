@@ -297,7 +297,8 @@ func TestExecWatchesAfterAnInterruptThatTheProgramSurvives(t *testing.T) {
 func TestExecMaskEndsWithATalkativeLeftover(t *testing.T) {
 	is := is.New(t)
 	s := newStore(t, map[string]string{"a": canary})
-	r := s.command().start(t, execArgs([]string{"--", "sh", "-c", `(while echo tick; do sleep 0.1; done) & exit 3`}, "--env=VALUE=a", "--mask")...)
+	shell := []string{"--", "sh", "-c", `(while echo tick; do sleep 0.1; done) & exit 3`}
+	r := s.command().start(t, execArgs(shell, "--env=VALUE=a", "--mask")...)
 	r.stdout.await(t, "tick\ntick\ntick")
 	is.NoErr(r.Process.Signal(syscall.SIGTERM))
 	is.Equal(r.wait(t).code, 3)
