@@ -21,7 +21,7 @@ func inMemory(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "test-*") //nolint:usetesting // that of t may be on a disk
 	if err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return dir
@@ -213,11 +213,7 @@ func TestExecShowsNoValueInArguments(t *testing.T) {
 func TestExecWithFilesThatDoNotFit(t *testing.T) {
 	is := is.New(t)
 	dir := inMemory(t)
-	mount := exec.CommandContext(t.Context(), "mount", "-t", "tmpfs", "-o", "size=64k", "none", dir)
-	if err := mount.Run(); err != nil {
-		t.Skip("needs a mount of a small tmpfs: ", err)
-	}
-	defer func() { _ = exec.CommandContext(t.Context(), "umount", "-l", dir).Run() }()
+	smallDisk(t, dir)
 	s := newStore(t, map[string]string{"a": canary, "b": "small-7f3Kq9ZxWv2m"})
 	r := s.command().start(t, execArgs(program("server", "../../../"+dir+"/a", "../../../"+dir+"/b"),
 		"--file="+dir+"/a=a", "--file="+dir+"/b=b", "--file=x=a", "--watch", "--interval=50ms", "--signal=HUP")...)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -52,9 +53,10 @@ func asProgram(args []string) (code int, ok bool) {
 		value := os.Getenv(args[0])
 		for i := range len(value) + 1 {
 			for _, part := range []string{value[:i], value[i:] + "\n"} {
-				_, _ = os.Stdout.WriteString(part)
-				_, _ = os.Stderr.WriteString(part)
-				time.Sleep(2 * time.Millisecond) // so that the reader gets it alone
+				for _, out := range []*os.File{os.Stdout, os.Stderr} {
+					_, _ = out.WriteString(part)
+					drained(out) // the reader gets the part alone
+				}
 			}
 		}
 	case "flood": // prints a variable until nobody reads it
@@ -66,10 +68,11 @@ func asProgram(args []string) (code int, ok bool) {
 	case "leave": // leaves a program running that prints a variable later
 		later := exec.CommandContext(context.Background(), os.Args[0], "as-program", "later", args[0])
 		later.Stdout = os.Stdout
+		_, _ = later.StdinPipe() // it ends with this process
 		_ = later.Start()
 		fmt.Println("first")
 	case "later":
-		time.Sleep(300 * time.Millisecond)
+		_, _ = io.Copy(io.Discard, os.Stdin) // until the process before has ended
 		fmt.Println("later", os.Getenv(args[0]))
 	case "terminal":
 		for _, f := range []*os.File{os.Stdin, os.Stdout, os.Stderr} {
@@ -82,7 +85,7 @@ func asProgram(args []string) (code int, ok bool) {
 	case "deaf": // has to be killed
 		signal.Ignore(syscall.SIGTERM)
 		fmt.Printf("deaf %s\n", os.Getenv("VALUE"))
-		time.Sleep(2 * longest)
+		<-time.After(2 * longest) // a failed test leaves it behind, but not for ever
 	}
 	return code, true
 }

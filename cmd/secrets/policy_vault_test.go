@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/matryer/is"
 
@@ -35,15 +34,10 @@ func eachStore(t *testing.T, test func(t *testing.T, s kvStore)) {
 			server.Must(t, http.MethodPost, "sys/mounts/"+s.mount, map[string]any{
 				"type": "kv", "options": map[string]any{"version": strconv.Itoa(version)},
 			})
-			for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+			eventually(t, "mount that serves", func() bool {
 				status, _ := server.Do(t, http.MethodGet, s.path("none"), nil)
-				if status == http.StatusNotFound {
-					break
-				}
-				if time.Now().After(deadline) {
-					t.Fatal("the new mount does not serve")
-				}
-			}
+				return status == http.StatusNotFound
+			})
 			test(t, s)
 		})
 	}

@@ -1,8 +1,8 @@
 // Config is a program whose secrets are the fields of a struct. It prints the struct, and again after each change.
 //
-//	mkdir -p /tmp/shop/database && cd /tmp/shop
-//	echo app > database/user; echo s3cret > database/password; echo t0ken > mail-token
-//	SECRET_MANAGER_PATH=/tmp/shop go run github.com/seed-5482dd03/secrets/examples/config
+//	mkdir -p shop/database
+//	echo app > shop/database/user; echo s3cret > shop/database/password; echo t0ken > shop/mail-token
+//	SECRET_MANAGER_PATH=shop go run ./examples/config
 //
 // In another shell, change a file: the program prints the new struct within a second.
 package main
